@@ -1,0 +1,32 @@
+# Every check and every job of the project, one target each. PYTHON chooses the interpreter of the venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+demo: $(VENV)/installed  ## extract the bundled clips, train every method on them, print the table
+	$(BIN)/stepcli demo
+
+test: $(VENV)/installed  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios
+	$(BIN)/python benchmarks/probes.py
+
+clean:  ## remove the venv and build products
+	rm -rf $(VENV) build dist *.egg-info
