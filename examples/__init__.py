@@ -1,0 +1,1 @@
+"""The bundled open/close clips, and the demo on them."""

@@ -1,0 +1,87 @@
+"""The house's rules that a machine can hold: who imports whom, and how light the door is."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+# Which rooms a room may import; the door (cli.py) may import all of them.
+MAY_IMPORT = {
+    "cache": {"cache"},
+    "extract": {"extract", "cache"},
+    "probe": {"probe", "cache"},
+    "examples": {"examples", "cache"},
+}
+HEAVY = {"torch", "transformers", "zarr", "h5py", "av", "numpy", "pyarrow", "pydantic", "PIL"}
+CACHE_NEVER = {"torch", "transformers", "av"}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Dotted names of everything that a file imports, at any depth of the code."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def room_files(project: Path, room: str) -> list[Path]:
+    files = sorted((project / room).rglob("*.py"))
+    assert files, f"{room}/ holds no Python files"
+    return files
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_point_only_the_agreed_way(project: Path, room: str) -> None:
+    wrong = {
+        f"{path.relative_to(project)} imports {name}"
+        for path in room_files(project, room)
+        for name in imported_modules(path)
+        if name.startswith("stepcli.") and name.split(".")[1] not in MAY_IMPORT[room]
+    }
+    assert not wrong
+
+
+def test_the_store_needs_neither_torch_nor_a_decoder(project: Path) -> None:
+    wrong = {
+        f"{path.relative_to(project)} imports {name}"
+        for path in room_files(project, "cache")
+        for name in imported_modules(path)
+        if name.split(".")[0] in CACHE_NEVER
+    }
+    assert not wrong
+
+
+def test_the_door_is_the_only_module_at_the_root(project: Path) -> None:
+    assert [path.name for path in project.glob("*.py")] == ["cli.py"]
+
+
+def test_importing_the_door_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; import stepcli.cli;"
+        f"print(sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"
+    )
+    # typer itself may bring pydantic; what counts is what our own modules load on top of it.
+    typers = subprocess.check_output(
+        [sys.executable, "-c", code.replace("import stepcli.cli", "import typer")], text=True
+    )
+    ours = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert set(ast.literal_eval(ours)) <= set(ast.literal_eval(typers))
+
+
+def test_every_package_is_listed_for_the_wheel(project: Path) -> None:
+    """One that is missing works in an editable install and breaks in the wheel."""
+    listed = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = {"stepcli"} | {
+        ".".join(("stepcli", *path.parent.relative_to(project).parts))
+        for room in MAY_IMPORT
+        for path in (project / room).rglob("__init__.py")
+    }
+    assert set(listed["packages"]) == found
