@@ -1,0 +1,134 @@
+"""Files that are either whole on disk or not there: fsync, atomic replace, sealed JSON.
+
+A sealed JSON file carries the sha256 of its own content and has exactly one spelling, so any
+flipped bit in it is found without a second file.
+"""
+
+import hashlib
+import json
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stepcli.cache.errors import DamagedStore, StoreError
+from stepcli.cache.spec import canonical_json
+
+SEALED_LIMIT = 16 << 20
+"""Bytes: no manifest or part.json is ever larger; a larger one is refused unread."""
+
+
+@contextmanager
+def disk_errors(place: Path) -> Iterator[None]:
+    """Turn what the operating system says about a write into a one-line StoreError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(
+            f"cannot write to {place}: {reason}; what was committed before is safe, "
+            "mend the cause and run the same command again to resume"
+        ) from error
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a new file and fsync it; an existing one is an error."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+def replace_synced(path: Path, content: bytes) -> None:
+    """Put a file in place of an older one: a reader sees all of the old or all of the new."""
+    temporary = _temporary_name(path)
+    try:
+        write_synced(temporary, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+
+
+def create_synced(path: Path, content: bytes) -> bool:
+    """Create a file whole, unless it is there already: of two racing callers one gets True."""
+    temporary = _temporary_name(path)
+    try:
+        write_synced(temporary, content)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links: O_EXCL still lets only one through
+            try:
+                write_synced(path, content)
+            except FileExistsError:
+                return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+    return True
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Read a small file that is no link and no larger than `limit` bytes.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedStore: it is a link, a device, or larger than any such file can be.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedStore(f"{path}: expected a plain file, {error.strerror}") from error
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedStore(f"{path}: expected a plain file; remove what is there")
+        if status.st_size > limit:
+            raise DamagedStore(f"{path}: expected at most {limit} bytes, found {status.st_size}")
+        return file.read(limit)
+
+
+def seal(content: dict[str, Any]) -> bytes:
+    """JSON text with its own sha256 under "digest"; equal contents give equal bytes."""
+    digest = hashlib.sha256(canonical_json(content).encode()).hexdigest()
+    sealed = {**content, "digest": digest}
+    return (json.dumps(sealed, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def unseal(data: bytes, place: Path | str) -> dict[str, Any]:
+    """The content of a sealed file.
+
+    Raises:
+        DamagedStore: the bytes are not those that `seal` gave.
+    """
+    try:
+        content = json.loads(data)
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+        content.pop("digest", None)
+        intact = seal(content) == data
+    except (ValueError, RecursionError) as error:
+        raise DamagedStore(f"{place}: not the JSON that was written ({error})") from error
+    if not intact:
+        raise DamagedStore(f"{place}: its bytes do not match the digest it carries")
+    return content

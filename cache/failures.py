@@ -1,0 +1,108 @@
+"""failures/<writer>.jsonl: one line a quarantined clip and attempt, appended at once.
+
+A line carries the crc32c of its own content. The last line of a file may be torn by a crash;
+any other line that does not read back is damage.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import google_crc32c
+
+from stepcli.cache.clips import Failure
+from stepcli.cache.durable import fsync_folder, read_regular
+from stepcli.cache.errors import DamagedStore
+from stepcli.cache.index import INDEX_LIMIT
+from stepcli.cache.spec import canonical_json
+
+FOLDER = "failures"
+
+
+class FailureLog:
+    """The failures of one writer; the file appears with the first."""
+
+    def __init__(self, root: Path, writer: str) -> None:
+        self._path = root / FOLDER / f"{writer}.jsonl"
+        self._fd: int | None = None
+
+    def append(self, failure: Failure) -> None:
+        """Write one failure so that it survives a crash."""
+        if self._fd is None:
+            self._path.parent.mkdir(exist_ok=True)
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            fsync_folder(self._path.parent)
+            fsync_folder(self._path.parent.parent)
+        os.write(self._fd, _line(failure))
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close the file, if there was a failure at all."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def read_failures(root: Path) -> dict[str, Failure]:
+    """The latest failure of each clip, by id: the highest attempt, then the last line."""
+    latest: dict[str, Failure] = {}
+    for path in failure_files(root):
+        for failure in parse_failures(read_regular(path, INDEX_LIMIT), path):
+            known = latest.get(failure.id)
+            if known is None or failure.attempt >= known.attempt:
+                latest[failure.id] = failure
+    return latest
+
+
+def failure_files(root: Path) -> list[Path]:
+    """Every writer's file."""
+    try:
+        entries = sorted((root / FOLDER).iterdir())
+    except FileNotFoundError:
+        return []
+    return [path for path in entries if path.suffix == ".jsonl"]
+
+
+def parse_failures(data: bytes, place: Path | str) -> Iterator[Failure]:
+    """The failures in a file, oldest first.
+
+    Raises:
+        DamagedStore: a line is not what was written.
+    """
+    lines = data.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            content = json.loads(line)
+            content.pop("crc32c", None)
+            types = {field.name: field.type for field in fields(Failure)}
+            if content.keys() != types.keys():
+                raise ValueError("other fields")
+            failure = Failure(**content)
+            if _line(failure) != line:
+                raise ValueError("its checksum differs")
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
+            if number == len(lines) and _is_torn(line):
+                return
+            raise DamagedStore(
+                f"{place}: line {number} is not what was written ({error})"
+            ) from error
+        yield failure
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether a last line is the beginning of one that a crash cut off."""
+    if line.endswith(b"\n"):
+        return False
+    try:
+        json.loads(line[:-1])
+    except ValueError:
+        return True
+    return False  # whole but for its last byte: that byte has changed
+
+
+def _line(failure: Failure) -> bytes:
+    content = asdict(failure)
+    checksum = google_crc32c.value(canonical_json(content).encode())
+    return (canonical_json({**content, "crc32c": checksum}) + "\n").encode()

@@ -1,0 +1,36 @@
+"""The two token formats behind one face."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from stepcli.cache import hdf5_tokens, zarr_tokens
+from stepcli.cache.manifest import Format
+from stepcli.cache.token_layout import TokenLayout
+from stepcli.cache.token_stream import TokenWriter
+
+
+def open_token_writer(
+    form: Format, part: Path, layout: TokenLayout, planned_clips: int
+) -> TokenWriter:
+    """A writer for the tokens of one staged part.
+
+    Args:
+        form: "zarr" or "hdf5".
+        part: the staged folder.
+        layout: of the store.
+        planned_clips: how many clips a full part holds; a guess that saves work when right.
+    """
+    if form == "zarr":
+        return zarr_tokens.ZarrTokenWriter(part, layout)
+    return hdf5_tokens.Hdf5TokenWriter(part, layout, planned_clips)
+
+
+_TOKEN_FILES: dict[Format, Callable[[TokenLayout], str]] = {
+    "zarr": zarr_tokens.token_file,
+    "hdf5": hdf5_tokens.token_file,
+}
+
+
+def token_file(form: Format, layout: TokenLayout) -> str:
+    """Path, below a part's folder, of the file that an index's offsets point into."""
+    return _TOKEN_FILES[form](layout)

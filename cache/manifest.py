@@ -1,0 +1,75 @@
+"""manifest.json: what a store is. Created once, exclusively, and never changed."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stepcli.cache.durable import SEALED_LIMIT, create_synced, read_regular, seal, unseal
+from stepcli.cache.errors import DamagedStore, StoreError, StoreNotFound
+from stepcli.cache.spec import StoreSpec
+
+SCHEMA = 1
+"""Number of the layout on disk; readers read this one and all older ones."""
+FILE_NAME = "manifest.json"
+
+Format = Literal["zarr", "hdf5"]
+
+
+class Manifest(BaseModel):
+    """Identity of a store. Its spec never changes; parts of another spec are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["stepcli feature store"] = "stepcli feature store"
+    schema_number: int = SCHEMA
+    dataset: str
+    format: Format
+    spec: StoreSpec
+    spec_digest: str
+
+
+def create_manifest(root: Path, spec: StoreSpec, dataset: str, form: Format) -> bool:
+    """Create the store's manifest; False when another writer was first."""
+    manifest = Manifest(dataset=dataset, format=form, spec=spec, spec_digest=spec.digest)
+    return create_synced(root / FILE_NAME, seal(manifest.model_dump(mode="json")))
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read and check a store's manifest.
+
+    Raises:
+        StoreNotFound: there is no manifest in `root`.
+        DamagedStore: its bytes are not those that were written.
+        StoreError: a newer stepcli wrote it.
+    """
+    path = root / FILE_NAME
+    try:
+        data = read_regular(path, SEALED_LIMIT)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreNotFound(
+            f"no feature store at {root}: it has no {FILE_NAME}; "
+            "give the store's folder, or make one with stepcli extract"
+        ) from None
+    return parse_manifest(data, path)
+
+
+def parse_manifest(data: bytes, place: Path | str) -> Manifest:
+    """Check the bytes of a manifest and return what they say."""
+    content = unseal(data, place)
+    number = content.get("schema_number")
+    if isinstance(number, int) and number > SCHEMA:
+        raise StoreError(
+            f"{place} has schema {number}, this stepcli reads up to {SCHEMA}; upgrade stepcli"
+        )
+    try:
+        # Through JSON: only there may strict mode read a list as the tuple that it was.
+        manifest = Manifest.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(step) for step in first["loc"])
+        raise DamagedStore(f"{place}: field {field}: {first['msg']}") from error
+    if manifest.spec.digest != manifest.spec_digest:
+        raise DamagedStore(f"{place}: spec_digest is not the digest of its spec")
+    return manifest

@@ -1,0 +1,103 @@
+"""Who is writing: the name of a staging folder says whose it is and whether that one still lives.
+
+A name is host~boot~pid~start~uuid. Only folders whose owner is provably dead are swept: a process
+of this very machine (same host, boot and process namespace) that is gone or has another start
+time. For owners elsewhere nothing can be known, so their folder counts as dead only when nobody
+has touched it for `LEASE_HOURS`.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+LEASE_HOURS = 24.0
+"""A folder of another machine that shows no heartbeat for so long is dead."""
+HEARTBEAT_SECONDS = 60.0
+
+_NAME = re.compile(r"([\w.-]{1,80})~([\w.-]{1,80})~(\d{1,10})~(\d{1,20})~([0-9a-f]{32})")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One writing process, and one writer within it."""
+
+    host: str
+    boot: str
+    """Boot id and process namespace: a pid means nothing outside of these."""
+    pid: int
+    start: int
+    """When the process started, in the system's own unit; tells a reused pid apart."""
+    unique: str
+
+    @property
+    def name(self) -> str:
+        """Name of the owner's staging folder."""
+        return f"{self.host}~{self.boot}~{self.pid}~{self.start}~{self.unique}"
+
+
+def new_owner() -> Owner:
+    """An owner for the calling process."""
+    pid = os.getpid()
+    return Owner(_host(), _boot(), pid, _start_of(pid) or 0, uuid.uuid4().hex)
+
+
+def parse_owner(name: str) -> Owner | None:
+    """The owner that a folder's name tells, None when it is no such name."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    host, boot, pid, start, unique = match.groups()
+    return Owner(host, boot, int(pid), int(start), unique)
+
+
+def is_dead(owner: Owner, last_sign_seconds: float) -> bool:
+    """Whether an owner has provably gone.
+
+    Args:
+        owner: whose staging folder it is.
+        last_sign_seconds: when the folder was last touched, seconds since the epoch.
+    """
+    if owner.host == _host() and owner.boot == _boot():
+        start = _start_of(owner.pid)
+        return start is None or start != owner.start
+    return time.time() - last_sign_seconds > LEASE_HOURS * 3600
+
+
+@cache
+def _host() -> str:
+    return re.sub(r"[^\w.-]", "_", socket.gethostname())[:80] or "unknown"
+
+
+@cache
+def _boot() -> str:
+    if sys.platform == "linux":
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").readlink().name
+        return re.sub(r"[^\w.-]", "_", f"{boot}.{namespace}")
+    said = subprocess.run(
+        ["sysctl", "-n", "kern.boottime"], capture_output=True, text=True, check=True
+    )
+    return re.sub(r"[^\w.-]", "_", said.stdout.split("}")[0])[:80]
+
+
+def _start_of(pid: int) -> int | None:
+    """When a process started; None when there is no such process."""
+    if sys.platform == "linux":
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        # The second field is the program's name in brackets and may itself hold brackets.
+        fields = status.rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else int(fields[19])
+    said = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True)
+    if not said.stdout.strip():
+        return None
+    return int(time.mktime(time.strptime(said.stdout.strip())))

@@ -1,0 +1,247 @@
+"""A part's life on a disk: staged, committed by one rename, listed, swept.
+
+Nobody ever writes into a part that others can see. A part is a folder `parts/<generation>-<uuid>`
+that appears whole: its files are fsynced in `.staging/<owner>/`, `part.json` last, and the folder
+is then renamed into place.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stepcli.cache.durable import (
+    SEALED_LIMIT,
+    fsync_folder,
+    read_regular,
+    seal,
+    unseal,
+    write_synced,
+)
+from stepcli.cache.errors import DamagedStore
+from stepcli.cache.manifest import SCHEMA, Format
+from stepcli.cache.owner import HEARTBEAT_SECONDS, Owner, is_dead, new_owner, parse_owner
+from stepcli.cache.spec import Producer
+
+PARTS = "parts"
+STAGING = ".staging"
+RECORD = "part.json"
+INDEX = "index.parquet"
+CLIPS_LIMIT = 1 << 24
+"""No part holds more clips; a record that claims more is damaged."""
+
+_NAME = re.compile(r"(\d{6})-([0-9a-f]{32})")
+
+
+class FileRecord(BaseModel):
+    """Size and content of one file of a part."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    size: int = Field(ge=0)
+    """Bytes."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> "FileRecord":
+        """The record of a file with this content."""
+        return cls(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+class PartRecord(BaseModel):
+    """part.json: what a whole part consists of. Written last."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_number: int = Field(default=SCHEMA, ge=1, le=SCHEMA)
+    name: str
+    format: Format
+    spec_digest: str
+    clips: int = Field(ge=1, le=CLIPS_LIMIT)
+    files: dict[str, FileRecord]
+    """By path below the part's folder, "/" between folders."""
+    producer: Producer
+    created: str
+    """When, in UTC, as ISO 8601."""
+
+
+def new_part_name(generation: int) -> str:
+    """A name that no other part has; names sort by generation."""
+    return f"{generation:06d}-{uuid.uuid4().hex}"
+
+
+def generation_of(name: str) -> int:
+    """The generation in a part's name."""
+    return int(name[:6])
+
+
+def list_parts(root: Path) -> list[str]:
+    """Names of the committed parts, oldest generation first. Anything else there is ignored."""
+    try:
+        entries = os.scandir(root / PARTS)
+    except FileNotFoundError:
+        return []
+    with entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+        )
+
+
+def read_part_record(root: Path, name: str) -> PartRecord:
+    """Read and check a part's record.
+
+    Raises:
+        FileNotFoundError: the part is not there (any more).
+        DamagedStore: the record is not what was written.
+    """
+    path = root / PARTS / name / RECORD
+    record = parse_part_record(read_regular(path, SEALED_LIMIT), path)
+    if record.name != name:
+        raise DamagedStore(f"{path}: it describes part {record.name}, not this one")
+    return record
+
+
+def parse_part_record(data: bytes, place: Path | str) -> PartRecord:
+    """Check the bytes of a part.json and return what they say."""
+    content = unseal(data, place)
+    try:
+        return PartRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(step) for step in first["loc"])
+        raise DamagedStore(f"{place}: field {field}: {first['msg']}") from error
+
+
+class Staging:
+    """One writer's folder of unfinished parts; nobody reads it, its owner alone writes it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.owner: Owner = new_owner()
+        self.folder = root / STAGING / self.owner.name
+        self._touched = time.monotonic()
+
+    def new_part(self, generation: int = 0) -> Path:
+        """An empty folder for the next part, named as the part will be."""
+        folder = self.folder / new_part_name(generation)
+        folder.mkdir(parents=True)
+        return folder
+
+    def heartbeat(self) -> None:
+        """Show other machines that this writer lives; cheap to call often."""
+        now = time.monotonic()
+        if now - self._touched > HEARTBEAT_SECONDS:
+            os.utime(self.folder)
+            self._touched = now
+
+    def discard(self, part: Path) -> None:
+        """Drop an unfinished part."""
+        shutil.rmtree(part)
+
+    def close(self) -> None:
+        """Remove the writer's folder and whatever is left in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def commit_part(
+    root: Path,
+    part: Path,
+    *,
+    form: Format,
+    spec_digest: str,
+    clips: int,
+    files: dict[str, FileRecord],
+    producer: Producer,
+) -> PartRecord:
+    """Make a staged part visible, whole, and safe from a power cut.
+
+    Args:
+        root: the store's folder.
+        part: the staged folder; its name becomes the part's.
+        form: format of its tokens.
+        spec_digest: of the store's spec.
+        clips: how many it holds.
+        files: size and digest of every file in `part`.
+        producer: what made the tokens.
+    """
+    record = PartRecord(
+        name=part.name,
+        format=form,
+        spec_digest=spec_digest,
+        clips=clips,
+        files=files,
+        producer=producer,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    for path in files:
+        fd = os.open(part / path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    write_synced(part / RECORD, seal(record.model_dump(mode="json")))
+    for folder in sorted({part, *((part / path).parent for path in files)}, reverse=True):
+        fsync_folder(folder)
+        if folder.parent != part.parent:
+            fsync_folder(folder.parent)
+    move_part(part, root)
+    return record
+
+
+def move_part(part: Path, root: Path) -> None:
+    """Rename a whole part into a store's `parts/` and make the rename durable."""
+    parts = root / PARTS
+    parts.mkdir(exist_ok=True)
+    try:
+        part.rename(parts / part.name)
+    except FileNotFoundError:
+        # NFS may run a rename, lose the answer, and report that the source is gone.
+        if not (parts / part.name / RECORD).exists():
+            raise
+    fsync_folder(parts)
+    fsync_folder(root)
+
+
+def sweep_staging(root: Path) -> list[str]:
+    """Remove the staging folders of dead owners; returns their names."""
+    swept = []
+    for owner, folder in staging_owners(root):
+        try:
+            last_sign = folder.stat().st_mtime
+        except FileNotFoundError:  # its owner has just finished
+            continue
+        if is_dead(owner, last_sign):
+            shutil.rmtree(folder, ignore_errors=True)  # another sweeper may be at it too
+            swept.append(folder.name)
+    return swept
+
+
+def staging_owners(root: Path) -> Iterator[tuple[Owner, Path]]:
+    """Every staging folder whose name tells an owner."""
+    try:
+        entries = sorted((root / STAGING).iterdir())
+    except FileNotFoundError:
+        return
+    for folder in entries:
+        owner = parse_owner(folder.name)
+        if owner is not None and folder.is_dir() and not folder.is_symlink():
+            yield owner, folder
+
+
+def hash_file(path: Path, block: int = 1 << 20) -> FileRecord:
+    """Size and sha256 of a file, read in blocks."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as file:
+        buffer = memoryview(bytearray(block))
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+            size += count
+    return FileRecord(size=size, sha256=digest.hexdigest())

@@ -1,0 +1,186 @@
+"""clips.parquet and classes.csv: what a user owns and may change, joined when read.
+
+Both are replaced whole. `tables.json` holds their digests; while one is being replaced it lists
+the old digest and the new one, so that a crash between the two renames leaves no false alarm.
+"""
+
+import csv
+import fcntl
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import get_args
+
+import pyarrow as pa
+
+from stepcli.cache.clips import ClassKind, ClassRow, ClipRow
+from stepcli.cache.durable import SEALED_LIMIT, read_regular, replace_synced, seal, unseal
+from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.index import INDEX_LIMIT, decode_table, encode_table
+
+CLIPS = "clips.parquet"
+CLASSES = "classes.csv"
+DIGESTS = "tables.json"
+LOCK = ".tables.lock"
+ROWS_LIMIT = 1 << 26
+
+SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(ClipRow)])
+_KINDS: dict[str, ClassKind] = {kind: kind for kind in get_args(ClassKind)}
+
+
+def read_clips(root: Path) -> list[ClipRow]:
+    """All clips of the data set, in the table's order; none when there is no table yet."""
+    path = root / CLIPS
+    try:
+        data = read_regular(path, INDEX_LIMIT)
+    except FileNotFoundError:
+        return []
+    table = decode_table(data, SCHEMA, path, ROWS_LIMIT)
+    return [ClipRow(*cells) for cells in zip(*(c.to_pylist() for c in table.columns), strict=True)]
+
+
+def replace_clips(root: Path, rows: Sequence[ClipRow]) -> None:
+    """Replace the clips table.
+
+    Raises:
+        UsageError: an id is empty or occurs twice.
+    """
+    with _exclusive(root):
+        _write_clips(root, rows)
+
+
+def add_clips(root: Path, rows: Iterable[ClipRow]) -> list[ClipRow]:
+    """Add the clips that the table lacks; lines that are there belong to the user and stay.
+
+    Returns:
+        Those of `rows` whose line in the table says something else.
+    """
+    rows = list(rows)
+    with _exclusive(root):
+        known = {row.id: row for row in read_clips(root)}
+        differing = [row for row in rows if known.get(row.id, row) != row]
+        fresh = [row for row in rows if row.id not in known]
+        if fresh:
+            _write_clips(root, [*known.values(), *fresh])
+    return differing
+
+
+def read_classes(root: Path) -> list[ClassRow]:
+    """The classes, by index; none when there is no table yet.
+
+    Raises:
+        DamagedStore: the file is not such a table.
+    """
+    path = root / CLASSES
+    try:
+        text = read_regular(path, SEALED_LIMIT).decode()
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError as error:
+        raise DamagedStore(f"{path}: not UTF-8 text ({error.reason})") from error
+    return sorted(parse_classes(text, path), key=lambda row: row.index)
+
+
+def parse_classes(text: str, place: Path | str) -> list[ClassRow]:
+    """Read the lines of a classes.csv."""
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    names = [field.name for field in fields(ClassRow)]
+    rows = []
+    try:
+        if reader.fieldnames is None or list(reader.fieldnames) != names:
+            raise DamagedStore(f"{place}: expected the columns {','.join(names)}")
+        for line in reader:
+            if None in line or None in line.values():
+                raise DamagedStore(f"{place}: line {reader.line_num} has not {len(names)} cells")
+            kind = _KINDS.get(line["kind"])
+            if kind is None:
+                raise DamagedStore(
+                    f"{place}: line {reader.line_num}: kind {line['kind']!r}, "
+                    f"expected one of {', '.join(map(repr, _KINDS))}"
+                )
+            rows.append(
+                ClassRow(
+                    name=line["name"],
+                    index=int(line["index"]),
+                    partner=line["partner"],
+                    kind=kind,
+                    mirror=line["mirror"],
+                    prompt=line["prompt"],
+                )
+            )
+    except (csv.Error, ValueError) as error:
+        raise DamagedStore(f"{place}: line {reader.line_num}: {error}") from error
+    return rows
+
+
+def replace_classes(root: Path, rows: Sequence[ClassRow]) -> None:
+    """Replace the classes table.
+
+    Raises:
+        UsageError: a name or an index occurs twice.
+    """
+    for key in ("name", "index"):
+        _require_distinct([getattr(row, key) for row in rows], f"class {key}")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(ClassRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    with _exclusive(root):
+        _replace(root, CLASSES, text.getvalue().encode())
+
+
+def accepted_digests(root: Path) -> dict[str, list[str]]:
+    """sha256 by table: what `verify` accepts, more than one only after a crash."""
+    path = root / DIGESTS
+    try:
+        content = unseal(read_regular(path, SEALED_LIMIT), path)
+    except FileNotFoundError:
+        return {}
+    digests: dict[str, list[str]] = {}
+    for name in (CLIPS, CLASSES):
+        listed = content.get(name, [])
+        if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
+            raise DamagedStore(f"{path}: {name}: expected a list of digests")
+        digests[name] = listed
+    return digests
+
+
+def _write_clips(root: Path, rows: Sequence[ClipRow]) -> None:
+    ids = [row.id for row in rows]
+    if "" in ids:
+        raise UsageError("a clip without an id; give every line of the clips table one")
+    _require_distinct(ids, "clip id")
+    columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
+    _replace(root, CLIPS, encode_table(pa.table(columns, schema=SCHEMA)))
+
+
+def _replace(root: Path, name: str, content: bytes) -> None:
+    digests = accepted_digests(root)
+    fresh = hashlib.sha256(content).hexdigest()
+    both = [*digests.get(name, []), fresh]
+    replace_synced(root / DIGESTS, seal({**digests, name: both}))
+    replace_synced(root / name, content)
+    replace_synced(root / DIGESTS, seal({**digests, name: [fresh]}))
+
+
+def _require_distinct(values: Sequence[object], what: str) -> None:
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise UsageError(f"{what} {value!r} occurs twice; it must name one line")
+        seen.add(value)
+
+
+@contextmanager
+def _exclusive(root: Path) -> Iterator[None]:
+    """One at a time on this table: read, change, replace. Parts need no such lock."""
+    fd = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

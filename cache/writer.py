@@ -1,0 +1,110 @@
+"""Writing clips into a store: one writer, one part at a time, committed when it is full."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from stepcli.cache.clips import ClipRecord, Failure
+from stepcli.cache.durable import disk_errors
+from stepcli.cache.encode import encode_clip
+from stepcli.cache.errors import StoreError, TokensError
+from stepcli.cache.failures import FailureLog
+from stepcli.cache.manifest import Manifest
+from stepcli.cache.open_part import OpenPart
+from stepcli.cache.parts import Staging
+from stepcli.cache.spec import Producer
+from stepcli.cache.token_layout import layout_of
+
+
+class StoreWriter:
+    """Adds clips to a store; use it as a context manager, from one thread.
+
+    A part is committed when it is full, on `commit()`, and when the context ends, also by an
+    exception or Ctrl-C: clips that were added are whole, so they are kept.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        manifest: Manifest,
+        producer: Producer,
+        *,
+        part_bytes: int,
+        part_clips: int,
+        part_seconds: float,
+        generation: int = 0,
+    ) -> None:
+        self._root = root
+        self._manifest = manifest
+        self._producer = producer
+        self._layout = layout_of(manifest.spec)
+        self._part_clips = max(1, min(part_clips, part_bytes // self._layout.clip_bytes))
+        self._part_seconds = part_seconds
+        self._generation = generation
+        self._staging = Staging(root)
+        self._failures = FailureLog(root, self._staging.owner.unique)
+        self._part: OpenPart | None = None
+
+    def add(self, record: ClipRecord, tokens: np.ndarray) -> None:
+        """Add one clip.
+
+        Args:
+            record: what extraction found out about it.
+            tokens: [T, S, D], or [L, T, S, D] for several layers; floats.
+
+        Raises:
+            TokensError: the tokens do not fit the store; nothing was written.
+            StoreError: the disk refused (full, read-only, gone).
+        """
+        if len(record.pts_seconds) != self._manifest.spec.frames:
+            raise TokensError(
+                f"clip {record.id!r}: {self._manifest.spec.frames} frame times expected, "
+                f"got {len(record.pts_seconds)}"
+            )
+        stored = encode_clip(tokens, self._layout, record.id)
+        with disk_errors(self._root):
+            if self._part is None:
+                self._part = OpenPart(
+                    self._staging, self._manifest, self._part_clips, self._generation
+                )
+            self._part.add(record, stored)
+            self._staging.heartbeat()
+        if self._part.clips >= self._part_clips or self._part.age_seconds >= self._part_seconds:
+            self.commit()
+
+    def quarantine(self, failure: Failure) -> None:
+        """Record at once, and durably, that a clip could not be stored."""
+        with disk_errors(self._root):
+            self._failures.append(failure)
+
+    def commit(self) -> None:
+        """Close the open part and make it visible; nothing to do when no clip is waiting."""
+        part, self._part = self._part, None
+        if part is None:
+            return
+        try:
+            with disk_errors(self._root):
+                if part.clips:
+                    part.commit(self._producer)
+                else:
+                    part.discard()
+        except StoreError:
+            part.discard()  # frees the space of what could not be completed
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.commit()
+        finally:
+            self._failures.close()
+            self._staging.close()
