@@ -1,0 +1,110 @@
+"""Layers of K probes at once: every parameter has a leading member dimension.
+
+Each takes the `torch.Generator` of the one member it is built for; `bank.stack` puts members side
+by side. The initial values follow the torch layers that the names refer to.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from stepcli.probe.tokens import NORM_EPS
+
+Init = Literal["torch", "xavier", "vit"]
+
+
+def uniform(bound: float, shape: tuple[int, ...], generator: Generator) -> nn.Parameter:
+    """A parameter [1, *shape], uniform in [-bound, bound]."""
+    return nn.Parameter((torch.rand((1, *shape), generator=generator) * 2 - 1) * bound)
+
+
+def normal(std: float, shape: tuple[int, ...], generator: Generator) -> nn.Parameter:
+    """A parameter [1, *shape], normal around zero."""
+    return nn.Parameter(torch.randn((1, *shape), generator=generator) * std)
+
+
+def constant(value: float, shape: tuple[int, ...]) -> nn.Parameter:
+    """A parameter [1, *shape], all one value."""
+    return nn.Parameter(torch.full((1, *shape), value))
+
+
+class StackedLinear(nn.Module):
+    """K linear layers: weight [K, out, in], bias [K, out]."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        generator: Generator,
+        *,
+        init: Init = "torch",
+        fans: int | None = None,
+    ) -> None:
+        """Initialise one member.
+
+        Args:
+            inputs: Channels read.
+            outputs: Channels written.
+            generator: Source of the member's initial values.
+            init: "torch" as nn.Linear, "xavier" with zero bias as nn.MultiheadAttention's input
+                projections, "vit" normal of std 0.02 (cut at two deviations) with zero bias.
+            fans: fan in + fan out for "xavier", where the matrix is part of a larger one.
+        """
+        super().__init__()
+        shape = (outputs, inputs)
+        if init == "xavier":
+            bound = math.sqrt(6 / (fans or inputs + outputs))
+            self.weight = uniform(bound, shape, generator)
+            self.bias = constant(0.0, (outputs,))
+        elif init == "vit":
+            self.weight = normal(0.0, shape, generator)
+            nn.init.trunc_normal_(self.weight, std=0.02, a=-0.04, b=0.04, generator=generator)
+            self.bias = constant(0.0, (outputs,))
+        else:
+            bound = 1 / math.sqrt(inputs)
+            self.weight = uniform(bound, shape, generator)
+            self.bias = uniform(bound, (outputs,), generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[K, B, in] (or [B, in], read by every member) -> [K, B, out]."""
+        members, outputs, inputs = self.weight.shape
+        if x.ndim == 2:
+            flat = x @ self.weight.reshape(members * outputs, inputs).T
+            return flat.view(len(x), members, outputs).transpose(0, 1) + self.bias[:, None]
+        return torch.baddbmm(self.bias[:, None], x, self.weight.transpose(1, 2))
+
+
+class StackedLayerNorm(nn.Module):
+    """K LayerNorms: weight and bias [K, D]."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = constant(1.0, (dim,))
+        self.bias = constant(0.0, (dim,))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[K, ..., D] -> the same shape."""
+        middle = (1,) * (x.ndim - 2)
+        members, dim = self.weight.shape
+        normed = functional.layer_norm(x, (dim,), eps=NORM_EPS)
+        return normed * self.weight.view(members, *middle, dim) + self.bias.view(
+            members, *middle, dim
+        )
+
+
+class StackedFeedForward(nn.Module):
+    """K two-layer perceptrons with GELU, the FFN of a transformer block."""
+
+    def __init__(self, dim: int, hidden: int, generator: Generator, *, init: Init) -> None:
+        super().__init__()
+        self.up = StackedLinear(dim, hidden, generator, init=init)
+        self.down = StackedLinear(hidden, dim, generator, init=init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[K, B, D] -> [K, B, D]."""
+        hidden: Tensor = functional.gelu(self.up(x))
+        out: Tensor = self.down(hidden)
+        return out

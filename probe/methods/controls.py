@@ -1,0 +1,90 @@
+"""Trained controls: what single frames give away, before anyone speaks of order.
+
+Source: the protocol of this project. On whole clips of opposite actions the first frame alone can
+name the class (a closed drawer will be opened), so a gain from order is only claimed over these.
+
+    first-frame: W LN(x)_1 + b     last-frame: W LN(x)_T + b     first-last: W [x_1 ; x_T] + b
+
+with x_t the mean token of frame t, normed as for `linear`. Frames that are missing from a clip are
+skipped: the first and last are those that are there.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from stepcli.probe.bank import Probe
+from stepcli.probe.layers import StackedLinear
+from stepcli.probe.methods.linear import PoolOptions
+from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.tokens import TokenBatch, TokenLayout
+
+Which = Callable[[TokenBatch], Tensor]
+"""Chooses a frame of each clip: indices [B]."""
+
+
+def first(batch: TokenBatch) -> Tensor:
+    """Index of each clip's first frame, [B]."""
+    if batch.frame_mask is None:
+        return torch.zeros(len(batch.stored), dtype=torch.long, device=batch.stored.device)
+    return batch.frame_mask.int().argmax(dim=1)
+
+
+def last(batch: TokenBatch) -> Tensor:
+    """Index of each clip's last frame, [B]."""
+    frames = batch.stored.shape[1]
+    if batch.frame_mask is None:
+        return torch.full((len(batch.stored),), frames - 1, device=batch.stored.device)
+    return frames - 1 - batch.frame_mask.int().flip(1).argmax(dim=1)
+
+
+class FramesLinear(Probe):
+    """K linear layers on the mean tokens of chosen frames, side by side."""
+
+    options: PoolOptions
+    which: ClassVar[tuple[Which, ...]]
+
+    def __init__(
+        self, layout: TokenLayout, classes: int, options: PoolOptions, generator: Generator
+    ) -> None:
+        super().__init__(layout, classes, options)
+        layout.positions(options.tokens)
+        self.head = StackedLinear(len(self.which) * layout.dim, classes, generator)
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Tokens [B, T, S, D] -> logits [K, B, C]."""
+        means = self.options.frame_means(self.layout, batch)
+        rows = torch.arange(len(means), device=means.device)
+        features = torch.cat([means[rows, frame(batch)] for frame in self.which], dim=1)
+        logits: Tensor = self.head(features)
+        return logits
+
+
+class FirstFrame(FramesLinear):
+    """The first frame alone."""
+
+    which = (first,)
+
+
+class LastFrame(FramesLinear):
+    """The last frame alone."""
+
+    which = (last,)
+
+
+class FirstLast(FramesLinear):
+    """First and last frame side by side."""
+
+    which = (first, last)
+
+
+INFOS = tuple(
+    ProbeInfo(name, build, PoolOptions, "trained control", order_aware=True)
+    for name, build in (
+        ("first-frame", FirstFrame),
+        ("last-frame", LastFrame),
+        ("first-last", FirstLast),
+    )
+)

@@ -1,0 +1,100 @@
+"""STEP: temporal order for frozen image backbones with one read-out.
+
+Source: "Order Matters: On Parameter-Efficient Image-to-Video Probing for Recognizing Nearly
+Symmetric Actions", arXiv 2503.24298 (v2 at ICRA 2026).
+
+    z_{t,p} = LN(x_{t,p}) + e_t          frozen tokens x, learned e [T, D]
+    y       = MultiHead(q = c; k, v = [c ; z])      one learned CLS c for the whole clip
+    logits  = W y + b
+
+Known from the paper's abstract: a learned frame-wise positional encoding, one global CLS token
+instead of one a frame, a simplified attention block, about 2.6 M parameters (a third of the
+self-attentive probe's 7.1 M), no other probe here being sensitive to frame order.
+
+Assumed (the paper's body was not read), each an option: which tokens (`tokens`), LayerNorm without
+learned parameters before the encoding is added (`norm`), 8 heads (`heads`), no residual
+(`residual`) and no FFN (`block`), no encoding of a patch's place (`patch_pe`), the encoding's
+initial scale (`pe_scale`). Also assumed: the CLS is not normed, and attends to itself.
+
+Deviation that changes no value: only the CLS row is computed, folded (see folded.py).
+At D = 768, T = 16 and 34 classes: 4D^2 + 4D attention + TD encoding + D CLS + head = 2,401,570.
+
+`pe_scale`: at the usual 0.02 the attention starts all but blind to order and stays on a saddle of
+50 % on opposite actions for a whole short schedule; see docs/pe-scale.md.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Generator, Tensor
+
+from stepcli.probe.bank import Options, Probe
+from stepcli.probe.block import ReadBlock
+from stepcli.probe.encoding import Encoding, Norm, TokenInput
+from stepcli.probe.folded import FoldedAttention
+from stepcli.probe.layers import StackedLinear, normal
+from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.tokens import Select, TokenBatch, TokenLayout
+
+
+class StepOptions(Options):
+    """STEP and its ablations."""
+
+    initial: ClassVar[frozenset[str]] = frozenset({"pe_scale"})
+
+    heads: int = Field(8, ge=1, description="attention heads; must divide the channels")
+    pe: Encoding = Field("learned", description="frame encoding")
+    pe_scale: float = Field(0.3, ge=0, description="initial deviation of the encoding")
+    patch_pe: bool = Field(False, description="learn an encoding of a patch's place too")
+    cls: Literal["global", "per-frame"] = Field("global", description="one CLS, or one a frame")
+    block: Literal["simplified", "full"] = Field("simplified", description="full adds FFN, norms")
+    residual: bool = Field(False, description="add the CLS to the attention's output")
+    norm: Norm = Field("tokens", description="LN(x) + e, LN(x + e), or none")
+    tokens: Select = Field("all", description="which stored tokens of a frame")
+
+
+class Step(Probe):
+    """K STEP probes."""
+
+    def __init__(
+        self, layout: TokenLayout, classes: int, options: StepOptions, generator: Generator
+    ) -> None:
+        super().__init__(layout, classes, options)
+        dim = layout.dim
+        self.input = TokenInput(
+            layout,
+            generator,
+            select=options.tokens,
+            norm=options.norm,
+            pe=options.pe,
+            pe_scale=options.pe_scale,
+            patch_pe=options.patch_pe,
+        )
+        self.cls = normal(0.02, (dim,), generator)
+        self.reader: FoldedAttention | ReadBlock
+        if options.block == "full":
+            self.reader = ReadBlock(dim, options.heads, generator, kind="self")
+        else:
+            self.reader = FoldedAttention(dim, options.heads, generator)
+        self.head = StackedLinear(dim, classes, generator)
+        self.per_frame = options.cls == "per-frame"
+        self.residual = options.residual and options.block == "simplified"
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Tokens [B, T, S, D] -> logits [K, B, C]."""
+        if isinstance(self.reader, ReadBlock):
+            row = self.reader(self.input, batch, self.cls, per_frame=self.per_frame)
+        else:
+            z = self.input(batch)
+            row = self.reader(z, self.cls, prepended=self.cls, per_frame=self.per_frame)
+            if self.residual:
+                row = row + self.cls.view(self.members, *(1,) * (row.ndim - 2), -1)
+        if self.per_frame:
+            row = batch.mean_over_frames(row)
+        logits: Tensor = self.head(row)
+        return logits
+
+
+INFOS = (
+    ProbeInfo("step", Step, StepOptions, "STEP, arXiv 2503.24298 (ICRA 2026)", order_aware=True),
+)

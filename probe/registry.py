@@ -1,0 +1,98 @@
+"""The methods that there are: a duplicate raises, an unknown name lists the close ones."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Generator
+
+from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.probe.bank import Options, Probe
+from stepcli.probe.tokens import TokenLayout
+
+Build = Callable[[TokenLayout, int, Any, Generator], Probe]
+
+_MODULES = ("controls", "linear", "attentive", "self_attention", "step")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeInfo:
+    """One method."""
+
+    name: str
+    build: Build
+    """(layout, classes, options, generator) -> a probe of one member."""
+    options: type[Options]
+    """Its settings and their defaults."""
+    source: str
+    """Paper, code or reason."""
+    order_aware: bool
+    """Whether, at its defaults, its logits depend on the order of the frames."""
+
+    def defaults(self) -> dict[str, Any]:
+        """Every option with its default."""
+        return self.options().model_dump()
+
+
+class Registry:
+    """Methods by name."""
+
+    def __init__(self) -> None:
+        self._infos: dict[str, ProbeInfo] = {}
+
+    def add(self, info: ProbeInfo) -> None:
+        """Make a method known.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if info.name in self._infos:
+            raise ValueError(f"a method named {info.name!r} is registered already")
+        self._infos[info.name] = info
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._infos)
+
+    def get(self, name: str) -> ProbeInfo:
+        """The method of that name.
+
+        Raises:
+            UnknownName: there is none; the message lists close names.
+        """
+        if name not in self._infos:
+            raise UnknownName("method", name, self._infos)
+        return self._infos[name]
+
+
+@cache
+def methods() -> Registry:
+    """The built-in methods."""
+    registry = Registry()
+    for module in _MODULES:
+        for info in import_module(f"stepcli.probe.methods.{module}").INFOS:
+            registry.add(info)
+    return registry
+
+
+def parse_options(info: ProbeInfo, values: Mapping[str, Any]) -> Options:
+    """Check a method's settings; values may be the text that the command line gave.
+
+    Raises:
+        UnknownName: the method has no such option.
+        UsageError: a value does not fit; the message says what would.
+    """
+    for name in values:
+        if name not in info.options.model_fields:
+            raise UnknownName(f"option of method {info.name}", name, info.options.model_fields)
+    try:
+        return info.options.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"method {info.name}: option {name}={first['input']!r}: {first['msg']}"
+        ) from None

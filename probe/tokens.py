@@ -1,0 +1,136 @@
+"""What a probe reads: the layout of a clip's tokens, and one batch of them shared by every bank."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stepcli.cache.errors import UsageError
+from stepcli.cache.spec import Segment
+
+Select = Literal["all", "patches", "cls"]
+NORM_EPS = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLayout:
+    """Shape and meaning of one clip's tokens [T, S, D]."""
+
+    frames: int
+    """T, the time steps a probe sees (fewer than stored where clips are cropped in time)."""
+    dim: int
+    """D, channels."""
+    segments: tuple[Segment, ...]
+    """The S tokens of a frame by name, in stored order."""
+
+    @classmethod
+    def of(cls, frames: int, tokens: int, dim: int) -> "TokenLayout":
+        """A layout of `tokens` patches in one row, where nothing else is known about them."""
+        row = Segment(name="patches", kind="grid", count=tokens, grid=(1, tokens))
+        return cls(frames, dim, (row,))
+
+    @property
+    def tokens(self) -> int:
+        """S, the tokens of one frame."""
+        return sum(segment.count for segment in self.segments)
+
+    def positions(self, select: Select) -> slice | list[int]:
+        """Which of the S tokens a selection names; the backbone's CLS is its first prefix token.
+
+        Raises:
+            UsageError: the store holds no such token.
+        """
+        if select == "all":
+            return slice(None)
+        start, found = 0, list[int]()
+        for segment in self.segments:
+            here = range(start, start + segment.count)
+            start += segment.count
+            if select == "patches" and segment.kind == "grid":
+                found += here
+            elif select == "cls" and segment.kind == "prefix" and not found:
+                found.append(here[0])
+        if not found:
+            names = ", ".join(segment.name for segment in self.segments)
+            want = "cls" if select == "cls" else "grid4"
+            raise UsageError(
+                f"tokens={select} needs {select} tokens, the store holds only: {names}; "
+                f"extract with --tokens {want} or full, or choose another tokens="
+            )
+        return found
+
+    def selected(self, select: Select) -> int:
+        """How many tokens a frame a selection keeps."""
+        positions = self.positions(select)
+        return self.tokens if isinstance(positions, slice) else len(positions)
+
+
+class TokenBatch:
+    """One batch of frozen tokens. Whatever several banks need of it is computed once, on first use.
+
+    The tokens are only read: no probe may write into them.
+    """
+
+    def __init__(
+        self,
+        tokens: Tensor,
+        frame_mask: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Wrap tokens [B, T, S, D] of any float dtype; `frame_mask` [B, T] is True for real frames.
+
+        Raises:
+            ValueError: the tokens are not four-dimensional, or a clip has no frame at all.
+        """
+        if tokens.ndim != 4:
+            raise ValueError(f"tokens must be [B, T, S, D], got {tuple(tokens.shape)}")
+        if frame_mask is not None and not bool(frame_mask.any(dim=1).all()):
+            raise ValueError("frame_mask leaves a clip without a single frame")
+        self.stored = tokens
+        self.frame_mask = frame_mask
+        self.dtype = dtype
+
+    @cached_property
+    def raw(self) -> Tensor:
+        """[B, T, S, D] in the arithmetic's dtype."""
+        return self.stored.to(self.dtype)
+
+    @cached_property
+    def normalized(self) -> Tensor:
+        """[B, T, S, D]: each token with its own mean removed and divided by its deviation.
+
+        LayerNorm without learned scale and shift, so one result serves every probe.
+        """
+        return functional.layer_norm(self.raw, (self.raw.shape[-1],), eps=NORM_EPS)
+
+    @cached_property
+    def renormalized(self) -> Tensor:
+        """LayerNorm of `normalized`: what a block with a LayerNorm of its own makes of it."""
+        return functional.layer_norm(self.normalized, (self.raw.shape[-1],), eps=NORM_EPS)
+
+    @cached_property
+    def centered(self) -> Tensor:
+        """[B, T, S, D]: each token with its own mean removed."""
+        return self.raw - self.raw.mean(dim=-1, keepdim=True)
+
+    @cached_property
+    def _frame_means(self) -> dict[tuple[bool, Select], Tensor]:
+        return {}
+
+    def frame_means(self, layout: TokenLayout, select: Select, normalized: bool) -> Tensor:
+        """[B, T, D]: the mean of each frame's selected tokens."""
+        key = (normalized, select)
+        if key not in self._frame_means:
+            tokens = self.normalized if normalized else self.raw
+            self._frame_means[key] = tokens[:, :, layout.positions(select)].mean(dim=2)
+        return self._frame_means[key]
+
+    def mean_over_frames(self, rows: Tensor) -> Tensor:
+        """Mean over the frames that are there: [..., B, T, D] -> [..., B, D]."""
+        if self.frame_mask is None:
+            return rows.mean(dim=-2)
+        mask = self.frame_mask[..., None].to(rows.dtype)
+        return (rows * mask).sum(dim=-2) / mask.sum(dim=-2)
