@@ -1,0 +1,112 @@
+"""`stepcli store`: look after feature stores."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        help="The store's folder, e.g. stores/ssv2-dinov2-base-16f. Default: the only store "
+        "below $STEPCLI_STORES (./stores).",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@app.command()
+def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """What a store holds: spec, clips done and left, parts, bytes, who wrote them."""
+    from stepcli.cache.locate import locate_store
+    from stepcli.cache.store import open_store
+    from stepcli.cache.summary import summarize
+
+    summary = summarize(open_store(locate_store(store)))
+    if as_json:
+        _print_json(summary)
+        return
+    for key, value in summary.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {item}" for name, item in value.items())
+        elif isinstance(value, list):
+            value = "; ".join(str(item) for item in value)
+        typer.echo(f"{key.replace('_', ' ') + ':':<16} {value}")
+
+
+@app.command("ls")
+def list_clips(
+    store: StoreOption = None,
+    state: Annotated[
+        Literal["all", "done", "quarantined", "left"], typer.Option(help="Which clips.")
+    ] = "all",
+    limit: Annotated[int, typer.Option(min=0, help="At most so many lines; 0: all.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """List clips: id, state, label, split, and why a clip is in quarantine."""
+    from itertools import islice
+
+    from stepcli.cache.locate import locate_store
+    from stepcli.cache.store import open_store
+    from stepcli.cache.summary import clip_states
+
+    found = (
+        line
+        for line in clip_states(open_store(locate_store(store)))
+        if state in ("all", line["state"])
+    )
+    lines = list(islice(found, limit or None))
+    if as_json:
+        _print_json(lines)
+        return
+    for line in lines:
+        typer.echo("\t".join(str(line[key]) for key in ("id", "state", "label", "split", "reason")))
+
+
+@app.command()
+def verify(
+    store: StoreOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="Parts checked at the same time.")] = 4,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every byte of a store; names each damaged clip and exits with 4 if there is one."""
+    from dataclasses import asdict
+
+    from tqdm import tqdm
+
+    from stepcli.cache.errors import DamagedStore
+    from stepcli.cache.locate import locate_store
+    from stepcli.cache.verify import verify_store
+
+    root = locate_store(store)
+    with tqdm(unit="part", disable=None, desc="verify") as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = verify_store(root, workers=workers, on_part=show)
+    if as_json:
+        _print_json({"store": str(root), "ok": report.ok, **asdict(report)})
+    else:
+        for problem in report.problems:
+            typer.echo(f"{problem.place}: {problem.problem}")
+        for clip in report.damaged_clips:
+            typer.echo(f"damaged clip: {clip}")
+        typer.echo(
+            f"{report.parts} parts, {report.clips} clips, {report.bytes} bytes: "
+            + ("all as written" if report.ok else f"{len(report.problems)} problems")
+        )
+    if not report.ok:
+        raise DamagedStore(
+            f"the store {root} is damaged ({len(report.problems)} problems, "
+            f"{len(report.damaged_clips)} clips); stepcli store repair drops the damaged clips"
+        )
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1))

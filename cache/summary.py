@@ -1,0 +1,49 @@
+"""A store in a few lines, and the state of each clip of its data set."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from stepcli.cache.parts import read_part_record, staging_owners
+from stepcli.cache.spec import canonical_json
+from stepcli.cache.store import Store
+
+
+def summarize(store: Store) -> dict[str, Any]:
+    """What `stepcli store info` shows; JSON-able."""
+    states = {"done": 0, "quarantined": 0, "left": 0}
+    for line in clip_states(store):
+        states[line["state"]] += 1
+    records = [read_part_record(store.path, name) for name in store.parts]
+    producers = {
+        canonical_json(record.producer.model_dump(mode="json")): record.producer
+        for record in records
+    }
+    return {
+        "path": str(store.path),
+        "dataset": store.dataset,
+        "format": store.format,
+        "clips": {**states, "in_all": sum(states.values())},
+        "parts": len(records),
+        "bytes": sum(file.size for record in records for file in record.files.values()),
+        "clip_shape": list(store.spec.clip_shape),
+        "spec": store.spec.model_dump(mode="json"),
+        "spec_digest": store.spec.digest,
+        "fingerprint": store.fingerprint,
+        "producers": list(producers.values()),
+        "writers_at_work": [owner.name for owner, _ in staging_owners(store.path)],
+    }
+
+
+def clip_states(store: Store) -> Iterator[dict[str, str]]:
+    """One line a clip of the data set: done + quarantined + left is all of them, always."""
+    rows = {row.id: row for row in store.clips()}
+    failures = store.quarantined()
+    for clip in sorted({*rows, *store.ids, *failures}):
+        failure = failures.get(clip)
+        yield {
+            "id": clip,
+            "state": "done" if clip in store else "quarantined" if failure else "left",
+            "label": rows[clip].label if clip in rows else "",
+            "split": rows[clip].split if clip in rows else "",
+            "reason": f"{failure.error}: {failure.message}" if failure else "",
+        }

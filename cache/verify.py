@@ -1,0 +1,208 @@
+"""Is every byte of a store what was written? Digests first, parsing after, checksums last.
+
+A file is hashed before any library parses it: most bit flips in a format's own metadata change
+nothing readable and raise nothing, and a parser may crash on the rest.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stepcli.cache import tables
+from stepcli.cache.clip_checks import damaged_clips
+from stepcli.cache.durable import SEALED_LIMIT, read_regular
+from stepcli.cache.errors import StoreError, StoreNotFound
+from stepcli.cache.failures import failure_files, parse_failures
+from stepcli.cache.index import INDEX_LIMIT, decode_index
+from stepcli.cache.manifest import FILE_NAME, Manifest, read_manifest
+from stepcli.cache.parts import (
+    INDEX,
+    PARTS,
+    RECORD,
+    PartRecord,
+    hash_file,
+    list_parts,
+    read_part_record,
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is not as it was written."""
+
+    place: str
+    """Path below the store."""
+    problem: str
+    part: str = ""
+    """The damaged part, "" when it is none."""
+    clips: tuple[str, ...] = ()
+    """Clips whose tokens are damaged or cannot be reached."""
+
+
+@dataclass
+class Report:
+    """What `verify_store` found."""
+
+    parts: int = 0
+    clips: int = 0
+    """Copies of clips in all parts."""
+    bytes: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is damaged."""
+        return not self.problems
+
+    @property
+    def damaged_clips(self) -> list[str]:
+        """Ids of the clips named in any problem, sorted."""
+        return sorted({clip for problem in self.problems for clip in problem.clips})
+
+
+@dataclass
+class _PartResult:
+    clips: int = 0
+    bytes: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def verify_store(
+    root: Path, *, workers: int = 4, on_part: Callable[[int, int], None] | None = None
+) -> Report:
+    """Check every file of a store.
+
+    Args:
+        root: the store's folder.
+        workers: parts checked at the same time.
+        on_part: called with (parts done, parts in all).
+
+    Raises:
+        StoreNotFound: there is no store at all.
+    """
+    names = list_parts(root)
+    report = Report(parts=len(names))
+    manifest = None
+    try:
+        manifest = read_manifest(root)
+    except StoreNotFound:
+        if not names:
+            raise
+        report.problems.append(Problem(FILE_NAME, "missing"))
+    except StoreError as error:
+        report.problems.append(Problem(FILE_NAME, str(error)))
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        results = pool.map(lambda name: _verify_part(root, name, manifest), names)
+        for done, result in enumerate(results, 1):
+            report.clips += result.clips
+            report.bytes += result.bytes
+            report.problems += result.problems
+            if on_part is not None:
+                on_part(done, len(names))
+    report.problems += _verify_tables(root)
+    return report
+
+
+def _verify_part(root: Path, name: str, manifest: Manifest | None) -> _PartResult:
+    result = _PartResult()
+    folder = root / PARTS / name
+
+    def problem(path: str, text: str, clips: tuple[str, ...] = ()) -> None:
+        result.problems.append(Problem(f"{PARTS}/{name}/{path}", text, name, clips))
+
+    try:
+        record = read_part_record(root, name)
+    except FileNotFoundError:
+        if folder.exists():  # else it was compacted away since it was listed
+            problem(RECORD, "missing")
+        return result
+    except StoreError as error:
+        problem(RECORD, str(error))
+        return result
+    result.clips = record.clips
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if _is_leaf(path)}
+    for stray in sorted(found - record.files.keys() - {RECORD}):
+        problem(stray, "not a file of this part")
+    intact = True
+    for path, expected in sorted(record.files.items()):
+        text = _wrong_file(folder, path, expected.size, expected.sha256, path in found)
+        if text:
+            problem(path, text)
+            intact = False
+        result.bytes += expected.size
+    if manifest is not None and record.spec_digest != manifest.spec_digest:
+        problem(RECORD, "written for another spec than the store's")
+    elif manifest is not None:
+        for text, clips in _wrong_clips(folder, record, manifest, intact):
+            problem("", text, clips)
+    return result
+
+
+def _is_leaf(path: Path) -> bool:
+    return path.is_symlink() or not path.is_dir()
+
+
+def _wrong_file(folder: Path, path: str, size: int, sha256: str, found: bool) -> str:
+    """What is wrong with one file of a part, "" when nothing is."""
+    if not found:  # also what keeps a hostile record from naming files outside the part
+        return "missing"
+    place = folder / path
+    if place.is_symlink() or not place.is_file():
+        return "not a plain file"
+    if place.stat().st_size != size:
+        return f"expected {size} bytes, found {place.stat().st_size}"
+    if hash_file(place).sha256 != sha256:
+        return "its bytes do not match their digest"
+    return ""
+
+
+def _wrong_clips(
+    folder: Path, record: PartRecord, manifest: Manifest, intact: bool
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Clips of a part whose bytes do not match their checksums."""
+    try:
+        data = read_regular(folder / INDEX, INDEX_LIMIT)
+        listed = record.files.get(INDEX)
+        if listed is None or hashlib.sha256(data).hexdigest() != listed.sha256:
+            return  # said already, and what an index says that is damaged counts for nothing
+        table = decode_index(data, record.clips, folder / INDEX)
+        damaged = damaged_clips(folder, manifest, table, intact)
+    except FileNotFoundError:
+        return
+    except StoreError as error:
+        yield str(error), ()
+        return
+    if damaged:
+        yield f"{len(damaged)} of {record.clips} clips are damaged", damaged
+
+
+def _verify_tables(root: Path) -> Iterator[Problem]:
+    try:
+        digests = tables.accepted_digests(root)
+    except StoreError as error:
+        yield Problem(tables.DIGESTS, str(error))
+        digests = {}
+    for name in (tables.CLIPS, tables.CLASSES):
+        try:
+            data = read_regular(root / name, INDEX_LIMIT)
+        except FileNotFoundError:
+            if digests.get(name):
+                yield Problem(name, "missing")
+            continue
+        except StoreError as error:
+            yield Problem(name, str(error))
+            continue
+        if hashlib.sha256(data).hexdigest() not in digests.get(name, []):
+            yield Problem(
+                name,
+                f"its bytes do not match the digest in {tables.DIGESTS}; if you edited it on "
+                "purpose, take it over with stepcli store labels --from",
+            )
+    for path in failure_files(root):
+        try:
+            for _ in parse_failures(read_regular(path, SEALED_LIMIT), path):
+                pass
+        except StoreError as error:
+            yield Problem(path.relative_to(root).as_posix(), str(error))
