@@ -27,6 +27,8 @@ CLASSES = "classes.csv"
 DIGESTS = "tables.json"
 LOCK = ".tables.lock"
 ROWS_LIMIT = 1 << 26
+ABSENT = "absent"
+"""Stands for the digest of a table that is not there yet."""
 
 SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(ClipRow)])
 _KINDS: dict[str, ClassKind] = {kind: kind for kind in get_args(ClassKind)}
@@ -142,7 +144,7 @@ def accepted_digests(root: Path) -> dict[str, list[str]]:
         return {}
     digests: dict[str, list[str]] = {}
     for name in (CLIPS, CLASSES):
-        listed = content.get(name, [])
+        listed = content.get(name, [ABSENT])
         if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
             raise DamagedStore(f"{path}: {name}: expected a list of digests")
         digests[name] = listed
@@ -161,7 +163,7 @@ def _write_clips(root: Path, rows: Sequence[ClipRow]) -> None:
 def _replace(root: Path, name: str, content: bytes) -> None:
     digests = accepted_digests(root)
     fresh = hashlib.sha256(content).hexdigest()
-    both = [*digests.get(name, []), fresh]
+    both = [*digests.get(name, [ABSENT]), fresh]
     replace_synced(root / DIGESTS, seal({**digests, name: both}))
     replace_synced(root / name, content)
     replace_synced(root / DIGESTS, seal({**digests, name: [fresh]}))

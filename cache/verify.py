@@ -188,7 +188,7 @@ def _verify_tables(root: Path) -> Iterator[Problem]:
         try:
             data = read_regular(root / name, INDEX_LIMIT)
         except FileNotFoundError:
-            if digests.get(name):
+            if tables.ABSENT not in digests.get(name, [tables.ABSENT]):
                 yield Problem(name, "missing")
             continue
         except StoreError as error:

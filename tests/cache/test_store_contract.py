@@ -134,7 +134,8 @@ class StoreContract:
                 writer.add(make_record("a"), make_tokens("a"))
                 raise KeyboardInterrupt
 
-        pytest.raises(KeyboardInterrupt, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
         store.refresh()
         assert store.ids == ["a"]
         assert verify_store(root).ok
