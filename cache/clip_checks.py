@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-import google_crc32c
 import h5py
 import numpy as np
 import pyarrow as pa
 import zarr
 
 from stepcli.cache.errors import DamagedStore
-from stepcli.cache.formats import token_file
+from stepcli.cache.formats import array_file
 from stepcli.cache.hdf5_tokens import FILE
+from stepcli.cache.index import offset_column
 from stepcli.cache.manifest import Manifest
+from stepcli.cache.open_part import clip_checksum
 from stepcli.cache.ranges import OpenFile
 from stepcli.cache.token_layout import TokenLayout, layout_of
 from stepcli.cache.zarr_tokens import GROUP
@@ -32,16 +33,22 @@ def damaged_clips(part: Path, manifest: Manifest, index: pa.Table, intact: bool)
         FileNotFoundError: the token file is missing.
     """
     layout = layout_of(manifest.spec)
-    file = OpenFile(part / token_file(manifest.format, layout))
-    buffer = np.empty(layout.clip_bytes, np.uint8)
+    sources = [
+        (
+            OpenFile(part / array_file(manifest.format, array)),
+            index[offset_column(array)].to_pylist(),
+            np.empty(array.clip_bytes, np.uint8),
+        )
+        for array in layout.arrays
+    ]
     damaged = []
-    columns = (index[name].to_pylist() for name in ("id", "offset", "crc32c"))
-    for clip, offset, checksum in zip(*columns, strict=True):
-        if offset + layout.clip_bytes > file.size:
-            damaged.append(clip)
-            continue
-        file.read_into(buffer.data, offset)
-        if google_crc32c.value(buffer) != checksum:
+    columns = zip(index["id"].to_pylist(), index["crc32c"].to_pylist(), strict=True)
+    for row, (clip, expected) in enumerate(columns):
+        whole = all(offsets[row] + len(buffer) <= file.size for file, offsets, buffer in sources)
+        if whole:
+            for file, offsets, buffer in sources:
+                file.read_into(buffer.data, offsets[row])
+        if not whole or clip_checksum([buffer for _, _, buffer in sources]) != expected:
             damaged.append(clip)
     if intact and not damaged:
         _require_same_array(part, manifest, layout, index.num_rows)
@@ -51,13 +58,10 @@ def damaged_clips(part: Path, manifest: Manifest, index: pa.Table, intact: bool)
 def _require_same_array(part: Path, manifest: Manifest, layout: TokenLayout, clips: int) -> None:
     if manifest.format == "hdf5":
         with h5py.File(part / FILE, "r") as file:
-            shape, dtype = file["tokens"].shape, file["tokens"].dtype
+            found = {name: (tuple(item.shape), item.dtype) for name, item in file.items()}
     else:
-        array = zarr.open_group(part / GROUP, mode="r")["tokens"]
-        shape, dtype = array.shape, array.dtype
-    expected = (clips, *layout.clip_shape)
-    if tuple(shape) != expected or np.dtype(dtype) != layout.storage_dtype:
-        raise DamagedStore(
-            f"{part}: the array is {tuple(shape)} {dtype}, expected {expected} "
-            f"{layout.storage_dtype.name}"
-        )
+        group = zarr.open_group(part / GROUP, mode="r")
+        found = {name: (array.shape, array.dtype) for name, array in group.arrays()}
+    expected = {array.name: ((clips, *array.clip_shape), array.dtype) for array in layout.arrays}
+    if found != expected:
+        raise DamagedStore(f"{part}: expected the arrays {expected}, found {found}")

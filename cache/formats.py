@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stepcli.cache import hdf5_tokens, zarr_tokens
 from stepcli.cache.manifest import Format
-from stepcli.cache.token_layout import TokenLayout
+from stepcli.cache.token_layout import ArrayLayout, TokenLayout
 from stepcli.cache.token_stream import TokenWriter
 
 
@@ -25,12 +25,12 @@ def open_token_writer(
     return hdf5_tokens.Hdf5TokenWriter(part, layout, planned_clips)
 
 
-_TOKEN_FILES: dict[Format, Callable[[TokenLayout], str]] = {
-    "zarr": zarr_tokens.token_file,
-    "hdf5": hdf5_tokens.token_file,
+_ARRAY_FILES: dict[Format, Callable[[ArrayLayout], str]] = {
+    "zarr": zarr_tokens.array_file,
+    "hdf5": hdf5_tokens.array_file,
 }
 
 
-def token_file(form: Format, layout: TokenLayout) -> str:
+def array_file(form: Format, array: ArrayLayout) -> str:
     """Path, below a part's folder, of the file that an index's offsets point into."""
-    return _TOKEN_FILES[form](layout)
+    return _ARRAY_FILES[form](array)

@@ -1,30 +1,32 @@
 """Tokens as one contiguous HDF5 dataset.
 
-`tokens.h5` holds one dataset `tokens` [n, T, S, D] (or [n, L, T, S, D]), contiguous, uncompressed,
+`tokens.h5` holds a dataset `tokens` [n, T, S, D] (or [n, L, T, S, D]), contiguous, uncompressed,
 little-endian: a clip is one range of bytes. libhdf5 writes no token: it lays out an empty file of
 the same shape (a sparse template, a few KB on disk) whose dataset lies where the clips have been
-streamed to, and the bytes around the dataset are copied from it.
+streamed to, and the bytes around the dataset are copied from it. Scales of int8 tokens are small
+datasets behind it.
 """
 
 import os
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from stepcli.cache.errors import StoreError
-from stepcli.cache.parts import FileRecord
-from stepcli.cache.token_layout import TokenLayout
-from stepcli.cache.token_stream import TokenStream
+from stepcli.cache.token_layout import ArrayLayout, TokenLayout
+from stepcli.cache.token_stream import FinishedFiles, SideArrays, TokenStream, row_offsets
 
 FILE = "tokens.h5"
 ALIGNMENT = 4096
-"""Bytes: metadata blocks and the dataset start at multiples of this, whatever its size."""
+"""Bytes: metadata blocks and datasets start at multiples of this, whatever their size."""
 
 
-def token_file(layout: TokenLayout) -> str:
-    """Path of the file below the part's folder."""
+def array_file(array: ArrayLayout) -> str:
+    """Path, below the part's folder, of the file with an array's bytes."""
     return FILE
 
 
@@ -34,61 +36,85 @@ class Hdf5TokenWriter:
     def __init__(self, part: Path, layout: TokenLayout, planned_clips: int) -> None:
         self._part = part
         self._layout = layout
+        self._side = SideArrays(layout)
         # A part that closes as full as planned has the very head guessed here, so that its
         # digest is complete without reading the file again.
-        head, _ = _lay_out(part, layout, planned_clips)
-        self._offset = len(head)
-        self._stream = TokenStream(part / FILE, head)
+        self._guess = _lay_out(part, layout, planned_clips, [])
+        self._stream = TokenStream(part / FILE, self._guess.head)
 
-    def append(self, clip: np.ndarray) -> int:
-        """Write a clip (C order, the store's dtype); returns its byte offset."""
-        return self._stream.append(clip.data)
+    def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
+        """Write a clip: its arrays as stored, C order, in the layout's order."""
+        offset = len(self._guess.head) + row * self._layout.tokens.clip_bytes
+        self._stream.append(arrays[0].data, offset)
+        self._side.write(row, arrays[1:])
 
-    def finish(self, clips: int) -> dict[str, FileRecord]:
+    def finish(self, clips: int) -> FinishedFiles:
         """Complete the file for the first `clips` clips."""
-        head, tail = _lay_out(self._part, self._layout, clips)
-        if len(head) != self._offset:
+        template = _lay_out(self._part, self._layout, clips, self._side.contents(clips))
+        if len(template.head) != len(self._guess.head):
             raise StoreError(
                 f"libhdf5 {h5py.version.hdf5_version} puts the dataset of {clips} clips at byte "
-                f"{len(head)}, expected {self._offset}; use --format zarr and report this"
+                f"{len(template.head)}, expected {len(self._guess.head)}; use --format zarr"
             )
-        end = self._offset + clips * self._layout.clip_bytes
-        return {FILE: self._stream.finish(end, tail, head)}
+        end = len(template.head) + clips * self._layout.tokens.clip_bytes
+        record = self._stream.finish(end, template.tail, template.head)
+        offsets = {
+            array.name: row_offsets(template.offsets[array.name], clips, array)
+            for array in self._layout.arrays
+        }
+        return FinishedFiles({FILE: record}, offsets)
 
     def close(self) -> None:
         """Close open files without completing them."""
         self._stream.close()
 
 
-def _lay_out(folder: Path, layout: TokenLayout, clips: int) -> tuple[bytes, bytes]:
-    """What libhdf5 writes before and behind a dataset of so many clips."""
+@dataclass(frozen=True)
+class _Template:
+    head: bytes
+    """Before the tokens."""
+    tail: bytes
+    """Behind the tokens."""
+    offsets: dict[str, int]
+    """First byte of each dataset."""
+
+
+def _lay_out(
+    folder: Path,
+    layout: TokenLayout,
+    clips: int,
+    side_contents: list[tuple[ArrayLayout, bytes]],
+) -> _Template:
+    """What libhdf5 writes around a dataset of so many clips."""
     fd, name = tempfile.mkstemp(dir=folder, suffix=".template")
     os.close(fd)
     path = Path(name)
     try:
         with h5py.File(path, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
-            create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            create.set_layout(h5py.h5d.CONTIGUOUS)
-            create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # the offset is settled at once
-            create.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # and the template stays sparse
-            create.set_obj_track_times(False)  # equal stores, equal bytes
-            dataset = h5py.Dataset(
-                h5py.h5d.create(
-                    file.id,
-                    b"tokens",
-                    h5py.h5t.py_create(layout.storage_dtype),
-                    h5py.h5s.create_simple((clips, *layout.clip_shape)),
-                    create,
-                )
-            )
-            dataset.attrs["axes"] = ",".join(layout.axes)
-            for key, text in layout.attributes.items():
-                dataset.attrs[key] = text
-            offset = dataset.id.get_offset()
-        end = offset + clips * layout.clip_bytes
+            datasets = {array.name: _create_dataset(file, array, clips) for array in layout.arrays}
+            for array, data in side_contents:
+                values = np.frombuffer(data, array.dtype)
+                datasets[array.name][...] = values.reshape(clips, *array.clip_shape)
+            offsets = {name: dataset.id.get_offset() for name, dataset in datasets.items()}
+        first = offsets[layout.tokens.name]
         with path.open("rb") as template:
-            head = template.read(offset)
-            template.seek(end)
-            return head, template.read()
+            head = template.read(first)
+            template.seek(first + clips * layout.tokens.clip_bytes)
+            return _Template(head, template.read(), offsets)
     finally:
         path.unlink()
+
+
+def _create_dataset(file: h5py.File, array: ArrayLayout, clips: int) -> h5py.Dataset:
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_layout(h5py.h5d.CONTIGUOUS)
+    create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # the offset is settled at once
+    create.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # and the template stays sparse
+    create.set_obj_track_times(False)  # equal stores, equal bytes
+    shape = h5py.h5s.create_simple((clips, *array.clip_shape))
+    dtype = h5py.h5t.py_create(array.dtype)
+    dataset = h5py.Dataset(h5py.h5d.create(file.id, array.name.encode(), dtype, shape, create))
+    dataset.attrs["axes"] = ",".join(array.axes)
+    for key, text in array.attributes.items():
+        dataset.attrs[key] = text
+    return dataset

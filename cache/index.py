@@ -1,8 +1,7 @@
 """index.parquet: one row a clip of a part, in the order of the tokens."""
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,46 +10,53 @@ import pyarrow.parquet as pq
 
 from stepcli.cache.clips import ClipRecord
 from stepcli.cache.errors import DamagedStore
+from stepcli.cache.token_layout import TOKENS, ArrayLayout, TokenLayout
 
 INDEX_LIMIT = 1 << 30
 """Bytes: no index is larger; one that is gets refused unread."""
 
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("pts_seconds", pa.list_(pa.float64())),
-        ("distinct_frames", pa.int32()),
-        ("frame_height", pa.int32()),
-        ("frame_width", pa.int32()),
-        ("offset", pa.int64()),
-        ("crc32c", pa.uint32()),
-    ]
-)
+_RECORD = [
+    ("id", pa.string()),
+    ("source", pa.string()),
+    ("pts_seconds", pa.list_(pa.float64())),
+    ("distinct_frames", pa.int32()),
+    ("frame_height", pa.int32()),
+    ("frame_width", pa.int32()),
+]
 
 
-@dataclass(frozen=True, slots=True)
-class IndexRow:
-    """Where a clip's tokens lie and what they are."""
-
-    record: ClipRecord
-    offset: int
-    """Of the clip's first byte in the part's token file."""
-    crc32c: int
-    """Of the clip's bytes as stored."""
+def offset_column(array: ArrayLayout) -> str:
+    """Name of the column with a clip's byte offset in an array's file."""
+    return "offset" if array.name == TOKENS else f"{array.name}_offset"
 
 
-def encode_index(rows: Sequence[IndexRow]) -> bytes:
-    """The Parquet file of a part's index."""
-    records = [row.record for row in rows]
-    columns: dict[str, list[object]] = {
-        name: [getattr(record, name) for record in records]
-        for name in SCHEMA.names
-        if name not in ("offset", "crc32c")
+def index_schema(layout: TokenLayout) -> pa.Schema:
+    """Columns of a part's index: the record, where each array lies, the clip's checksum."""
+    offsets = [(offset_column(array), pa.int64()) for array in layout.arrays]
+    return pa.schema([*_RECORD, *offsets, ("crc32c", pa.uint32())])
+
+
+def encode_index(
+    records: Sequence[ClipRecord],
+    offsets: Mapping[str, np.ndarray],
+    checksums: Sequence[int],
+    layout: TokenLayout,
+) -> bytes:
+    """The Parquet file of a part's index.
+
+    Args:
+        records: of its clips, in the order of the tokens.
+        offsets: [clips] by array name: where each clip's bytes begin in the array's file.
+        checksums: crc32c of each clip's bytes: tokens, then scales in the layout's order.
+        layout: of the store.
+    """
+    columns: dict[str, object] = {
+        name: [getattr(record, name) for record in records] for name, _ in _RECORD
     }
-    columns["offset"] = [row.offset for row in rows]
-    columns["crc32c"] = [row.crc32c for row in rows]
-    return encode_table(pa.table(columns, schema=SCHEMA))
+    for array in layout.arrays:
+        columns[offset_column(array)] = offsets[array.name]
+    columns["crc32c"] = list(checksums)
+    return encode_table(pa.table(columns, schema=index_schema(layout)))
 
 
 def encode_table(table: pa.Table) -> bytes:
@@ -89,18 +95,19 @@ def decode_table(data: bytes, schema: pa.Schema, place: Path | str, rows: int) -
     return table
 
 
-def decode_index(data: bytes, clips: int, place: Path | str) -> pa.Table:
+def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Path | str) -> pa.Table:
     """Parse a part's index and check that it can be one.
 
     Raises:
         DamagedStore: it has other columns, another number of rows, or repeats an id.
     """
-    table = decode_table(data, SCHEMA, place, clips)
+    table = decode_table(data, index_schema(layout), place, clips)
     if table.num_rows != clips:
         raise DamagedStore(f"{place}: expected {clips} rows, found {table.num_rows}")
-    offsets = table["offset"].to_numpy()
-    if offsets.size and (offsets[0] < 0 or np.any(np.diff(offsets) <= 0)):
-        raise DamagedStore(f"{place}: byte offsets must ascend from 0 or more")
+    for array in layout.arrays:
+        offsets = table[offset_column(array)].to_numpy()
+        if np.any(offsets < 0) or np.any(offsets > np.iinfo(np.int64).max - array.clip_bytes):
+            raise DamagedStore(f"{place}: a byte offset that no file has")
     return table
 
 

@@ -1,6 +1,7 @@
 """The part that a writer is filling: tokens streamed to staging, rows kept until the commit."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import google_crc32c
@@ -9,7 +10,7 @@ import numpy as np
 from stepcli.cache.clips import ClipRecord
 from stepcli.cache.durable import write_synced
 from stepcli.cache.formats import open_token_writer
-from stepcli.cache.index import IndexRow, encode_index
+from stepcli.cache.index import encode_index
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.parts import INDEX, FileRecord, PartRecord, Staging, commit_part
 from stepcli.cache.spec import Producer
@@ -24,42 +25,45 @@ class OpenPart:
     ) -> None:
         self._staging = staging
         self._manifest = manifest
+        self._layout = layout_of(manifest.spec)
         self._folder: Path = staging.new_part(generation)
-        self._tokens = open_token_writer(
-            manifest.format, self._folder, layout_of(manifest.spec), planned_clips
-        )
-        self._rows: list[IndexRow] = []
+        self._tokens = open_token_writer(manifest.format, self._folder, self._layout, planned_clips)
+        self._records: list[ClipRecord] = []
+        self._checksums: list[int] = []
         self._opened = time.monotonic()
 
     @property
     def clips(self) -> int:
         """Whole clips so far."""
-        return len(self._rows)
+        return len(self._checksums)
 
     @property
     def age_seconds(self) -> float:
         """Since the part was begun."""
         return time.monotonic() - self._opened
 
-    def add(self, record: ClipRecord, stored: np.ndarray) -> None:
+    def add(self, record: ClipRecord, arrays: Sequence[np.ndarray]) -> None:
         """Append a clip that is encoded as the store keeps it."""
-        checksum = google_crc32c.value(stored)
-        offset = self._tokens.append(stored)
-        self._rows.append(IndexRow(record, offset, checksum))
+        checksum = clip_checksum(arrays)
+        # The checksum comes last and makes the clip count: an interrupt before it leaves what
+        # the next clip, or the commit, writes over.
+        self._tokens.write(self.clips, arrays)
+        self._records[self.clips :] = [record]
+        self._checksums.append(checksum)
 
     def commit(self, producer: Producer) -> PartRecord:
         """Complete the files and make the part visible."""
-        files = self._tokens.finish(len(self._rows))
-        index = encode_index(self._rows)
+        finished = self._tokens.finish(self.clips)
+        records = self._records[: self.clips]
+        index = encode_index(records, finished.offsets, self._checksums, self._layout)
         write_synced(self._folder / INDEX, index)
-        files[INDEX] = FileRecord.of_bytes(index)
         return commit_part(
             self._staging.root,
             self._folder,
             form=self._manifest.format,
             spec_digest=self._manifest.spec_digest,
-            clips=len(self._rows),
-            files=files,
+            clips=self.clips,
+            files={**finished.files, INDEX: FileRecord.of_bytes(index)},
             producer=producer,
         )
 
@@ -67,3 +71,11 @@ class OpenPart:
         """Drop the part and free its space."""
         self._tokens.close()
         self._staging.discard(self._folder)
+
+
+def clip_checksum(arrays: Sequence[np.ndarray]) -> int:
+    """crc32c over a clip's arrays, one after the other."""
+    checksum = 0
+    for array in arrays:
+        checksum = google_crc32c.extend(checksum, array)
+    return int(checksum)

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from stepcli.cache.durable import read_regular
 from stepcli.cache.errors import DamagedStore
-from stepcli.cache.index import INDEX_LIMIT, decode_index
+from stepcli.cache.index import INDEX_LIMIT, decode_index, offset_column
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.parts import INDEX, PARTS, list_parts, read_part_record
+from stepcli.cache.token_layout import TokenLayout, layout_of
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Snapshot:
     ids: list[str]
     part_of: np.ndarray
     """[clips] int32: position in `parts`."""
-    offset_of: np.ndarray
-    """[clips] int64: byte offset in the part's token file."""
+    offsets: dict[str, np.ndarray]
+    """[clips] int64 by array: byte offset in the array's file of the part."""
     crc32c_of: np.ndarray
     """[clips] uint32: checksum of the clip's bytes."""
     row_of: np.ndarray
@@ -63,7 +64,7 @@ def take_snapshot(root: Path, manifest: Manifest) -> Snapshot:
                 ) from None
             continue  # compacted away since it was listed
         names.append(name)
-    return combine(names, tables)
+    return combine(names, tables, layout_of(manifest.spec))
 
 
 def read_index(root: Path, name: str, manifest: Manifest) -> pa.Table:
@@ -80,10 +81,10 @@ def read_index(root: Path, name: str, manifest: Manifest) -> pa.Table:
     data = read_regular(path, INDEX_LIMIT)
     if hashlib.sha256(data).hexdigest() != record.files[INDEX].sha256:
         raise DamagedStore(f"{path}: its bytes do not match the digest in the part's record")
-    return decode_index(data, record.clips, path)
+    return decode_index(data, record.clips, layout_of(manifest.spec), path)
 
 
-def combine(names: list[str], tables: list[pa.Table]) -> Snapshot:
+def combine(names: list[str], tables: list[pa.Table], layout: TokenLayout) -> Snapshot:
     """One snapshot of several parts, ascending by name: of copies of a clip the last wins."""
     ids: list[str] = []
     for table in tables:
@@ -102,7 +103,7 @@ def combine(names: list[str], tables: list[pa.Table]) -> Snapshot:
         parts=tuple(names),
         ids=ordered,
         part_of=np.repeat(np.arange(len(names), dtype=np.int32), lengths)[places],
-        offset_of=column("offset", np.int64),
+        offsets={array.name: column(offset_column(array), np.int64) for array in layout.arrays},
         crc32c_of=column("crc32c", np.uint32),
         row_of=rows[places],
     )

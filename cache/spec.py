@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from stepcli.cache.errors import SpecMismatch
 
 TokenScope = Literal["frame", "causal", "clip"]
-Dtype = Literal["float16", "float32"]
+Dtype = Literal["float16", "float32", "bfloat16", "int8", "int8-channel"]
 Count = Annotated[int, Field(ge=1, le=1 << 20)]
 
 
@@ -67,7 +67,8 @@ class StoreSpec(_Frozen):
     preprocessing: dict[str, bool | int | float | str | list[float] | list[int]]
     """Resize, crop and normalisation as really applied, flat and JSON-able."""
     dtype: Dtype
-    """How a token's channels are stored."""
+    """How a token's channels are stored; "int8" keeps one scale a token, "int8-channel" one more
+    a channel and clip."""
 
     @property
     def tokens_per_frame(self) -> int:

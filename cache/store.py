@@ -3,25 +3,33 @@
 Source of the layout: docs/store-format.md.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from stepcli.cache import tables
+from stepcli.cache.clip_reader import ClipReader
 from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow, Failure
 from stepcli.cache.durable import disk_errors
 from stepcli.cache.errors import ClipNotFound, DamagedStore, UsageError
 from stepcli.cache.failures import read_failures
-from stepcli.cache.formats import token_file
 from stepcli.cache.index import record_at
 from stepcli.cache.manifest import Format, Manifest, create_manifest, read_manifest
-from stepcli.cache.parts import PARTS, list_parts, sweep_staging
-from stepcli.cache.ranges import FilePool
+from stepcli.cache.parts import list_parts, sweep_staging
+from stepcli.cache.quantize import decode_clips
 from stepcli.cache.snapshot import Snapshot, read_index, take_snapshot
 from stepcli.cache.spec import Producer, StoreSpec, require_same_spec
 from stepcli.cache.token_layout import layout_of
 from stepcli.cache.writer import StoreWriter
+
+if TYPE_CHECKING:
+    from stepcli.cache.token_view import TokenView
+
+Clips = Sequence[str] | np.ndarray
+"""Ids of clips, or their positions in `Store.ids` as an integer array."""
+_Read = TypeVar("_Read")
 
 
 def open_store(path: str | Path) -> "Store":
@@ -83,8 +91,7 @@ class Store:
         self.path = path
         self._manifest = manifest
         self._layout = layout_of(manifest.spec)
-        self._token_file = token_file(manifest.format, self._layout)
-        self._files = FilePool()
+        self._reader = ClipReader(path, manifest.format, self._layout)
         self._snapshot = take_snapshot(path, manifest)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -114,7 +121,7 @@ class Store:
     @property
     def dtype(self) -> np.dtype:
         """NumPy type of what `read` returns."""
-        return self._layout.storage_dtype
+        return self._layout.tokens.dtype
 
     @property
     def ids(self) -> list[str]:
@@ -136,60 +143,82 @@ class Store:
         """Pick up what has been committed, or compacted, since."""
         if tuple(list_parts(self.path)) != self._snapshot.parts:
             self._snapshot = take_snapshot(self.path, self._manifest)
-            self._files.clear()
+            self._reader.forget()
 
-    def read(self, clips: Sequence[str] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Copy clips' tokens into memory.
+    def read(self, clips: Clips, out: np.ndarray | None = None) -> np.ndarray:
+        """Copy clips' tokens into memory as they are stored.
 
         Args:
             clips: ids, or positions in `ids` as an integer array.
-            out: where to: [n, *spec.clip_shape] of the store's dtype, C order; made when None.
+            out: where to: [n, *spec.clip_shape] of type `dtype`, C order; made when None.
 
         Returns:
-            `out`.
+            `out`. bfloat16 comes as its bits (uint16), int8 without its scales.
 
         Raises:
             ClipNotFound: an id is not committed.
             DamagedStore: a token file ends too early or is missing.
             ValueError: `out` has another shape, dtype or order; a position is out of range.
         """
+        return self._following(
+            clips, lambda snapshot, places: self._reader.read(snapshot, places, 0, out)
+        )
+
+    def read_arrays(self, clips: Clips) -> Sequence[np.ndarray]:
+        """Copy clips' tokens and what belongs to them, as stored.
+
+        Returns:
+            [tokens], for int8 [tokens, scales], for int8-channel [tokens, scales,
+            channel_scales]: shapes [n, *clip_shape], [n, (L,) T, S], [n, (L,) D].
+        """
+        return self._following(clips, self._reader.read_all)
+
+    def read_floats(self, clips: Clips, out: np.ndarray | None = None) -> np.ndarray:
+        """Copy clips' tokens into memory as float32, whatever the store's dtype.
+
+        Args:
+            clips: ids, or positions in `ids` as an integer array.
+            out: float32 [n, *spec.clip_shape]; made when None.
+        """
+        return decode_clips(self.read_arrays(clips), self._layout, out)
+
+    def view(
+        self,
+        tokens: str | None = None,
+        *,
+        layers: Sequence[int] | None = None,
+        frame_step: int = 1,
+    ) -> "TokenView":
+        """The same clips with fewer tokens, reduced while reading.
+
+        Args:
+            tokens: names as for extraction, e.g. "cls,grid4"; None: all that is stored.
+            layers: of those stored; None: all.
+            frame_step: keep every n-th frame: a sampling rule of its own, and named so.
+
+        Raises:
+            UsageError: what is asked cannot be made exactly from what is stored.
+        """
+        from stepcli.cache.token_view import TokenView
+
+        return TokenView(self, tokens, layers, frame_step)
+
+    def _following(self, clips: Clips, read: Callable[[Snapshot, np.ndarray], _Read]) -> _Read:
+        """Read; where a part was compacted away under this reader, refresh and read again."""
+        snapshot = self._snapshot
         try:
-            return self._read(self._snapshot, clips, out)
+            return read(snapshot, self._positions(snapshot, clips))
         except FileNotFoundError:
-            pass
-        # A part was compacted away under this reader: its clips are in another part now.
-        wanted = [self.ids[i] for i in clips] if isinstance(clips, np.ndarray) else clips
+            wanted = [snapshot.ids[i] for i in clips] if isinstance(clips, np.ndarray) else clips
         self.refresh()
+        snapshot = self._snapshot
         try:
-            return self._read(self._snapshot, wanted, out)
+            return read(snapshot, self._positions(snapshot, wanted))
         except FileNotFoundError as error:
             raise DamagedStore(
                 f"{error.filename}: this file of a committed part is missing; run stepcli store "
                 "verify, then repair"
             ) from None
-
-    def _read(
-        self, snapshot: Snapshot, clips: Sequence[str] | np.ndarray, out: np.ndarray | None
-    ) -> np.ndarray:
-        places = self._positions(snapshot, clips)
-        shape = (len(places), *self._layout.clip_shape)
-        if out is None:
-            out = np.empty(shape, self.dtype)
-        elif out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
-            raise ValueError(
-                f"out: expected {shape} {self.dtype.name} in C order, got {out.shape} "
-                f"{out.dtype.name}"
-            )
-        if not places.size:
-            return out
-        target = out.data.cast("B")
-        size = self._layout.clip_bytes
-        parts = snapshot.part_of[places].tolist()
-        offsets = snapshot.offset_of[places].tolist()
-        for i, (part, offset) in enumerate(zip(parts, offsets, strict=True)):
-            file = self._files.get(self.path / PARTS / snapshot.parts[part] / self._token_file)
-            file.read_into(target[i * size : (i + 1) * size], offset)
-        return out
 
     def record(self, clip_id: str) -> ClipRecord:
         """What extraction found out about a clip.
@@ -202,7 +231,7 @@ class Store:
         table = read_index(self.path, part, self._manifest)
         return record_at(table, int(self._snapshot.row_of[place]))
 
-    def _positions(self, snapshot: Snapshot, clips: Sequence[str] | np.ndarray) -> np.ndarray:
+    def _positions(self, snapshot: Snapshot, clips: Clips) -> np.ndarray:
         if isinstance(clips, np.ndarray):
             if clips.dtype.kind not in "iu" or clips.ndim != 1:
                 raise ValueError(f"positions: a list of integers expected, got {clips.dtype}")

@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from stepcli.cache.parts import FileRecord, hash_file
+from stepcli.cache.token_layout import ArrayLayout, TokenLayout
 
 
 class TokenStream:
@@ -27,15 +30,14 @@ class TokenStream:
         if guessed_head:
             self._write_at(memoryview(guessed_head), 0)
 
-    def append(self, data: memoryview) -> int:
-        """Write one clip behind the last; returns its byte offset in the file."""
-        offset = self._body_end
-        valid, self._digest_valid = self._digest_valid, False
+    def append(self, data: memoryview, offset: int) -> None:
+        """Write one clip where the last whole one ends; over one that an interrupt tore."""
+        valid = self._digest_valid and offset == self._body_end
+        self._digest_valid = False
         self._write_at(data, offset)
         self._digest.update(data)
         self._body_end = offset + data.nbytes
         self._digest_valid = valid
-        return offset
 
     def finish(self, body_end: int, tail: bytes, head: bytes | None = None) -> FileRecord:
         """Cut the body where the last whole clip ends, add what follows it, close.
@@ -69,14 +71,52 @@ class TokenStream:
             done += os.pwrite(self._file.fileno(), flat[done:], offset + done)
 
 
+@dataclass(frozen=True)
+class FinishedFiles:
+    """What a token writer leaves behind."""
+
+    files: dict[str, FileRecord]
+    """By path below the part's folder."""
+    offsets: dict[str, np.ndarray]
+    """[clips] int64 by array: byte offset of each clip in that array's file."""
+
+
 class TokenWriter(Protocol):
-    """What both formats offer for writing the tokens of one part."""
+    """What both formats offer for writing the arrays of one part."""
 
-    def append(self, clip: np.ndarray) -> int:
-        """Write a clip (C order, the store's dtype); returns its byte offset."""
+    def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
+        """Write a clip: its arrays as stored, C order, in the layout's order.
 
-    def finish(self, clips: int) -> dict[str, FileRecord]:
-        """Complete the files for the first `clips` clips; returns them by path in the part."""
+        Rows come in order; one that an interrupt tore comes again.
+        """
+
+    def finish(self, clips: int) -> FinishedFiles:
+        """Complete the files for the first `clips` clips."""
 
     def close(self) -> None:
         """Close open files without completing them."""
+
+
+class SideArrays:
+    """Scales of the clips so far: small beside the tokens, kept in memory until the part closes."""
+
+    def __init__(self, layout: TokenLayout) -> None:
+        self._layout = layout
+        self._clips: list[tuple[bytes, ...]] = []
+
+    def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
+        """Take a clip's side arrays, in the layout's order."""
+        del self._clips[row:]
+        self._clips.append(tuple(array.tobytes() for array in arrays))
+
+    def contents(self, clips: int) -> list[tuple[ArrayLayout, bytes]]:
+        """Each side array's bytes for the first `clips` clips."""
+        return [
+            (array, b"".join(clip[number] for clip in self._clips[:clips]))
+            for number, array in enumerate(self._layout.side_arrays)
+        ]
+
+
+def row_offsets(first: int, clips: int, array: ArrayLayout) -> np.ndarray:
+    """Byte offset of each clip of an array whose clips lie one behind the other."""
+    return first + np.arange(clips, dtype=np.int64) * array.clip_bytes

@@ -26,6 +26,7 @@ from stepcli.cache.parts import (
     list_parts,
     read_part_record,
 )
+from stepcli.cache.token_layout import layout_of
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _wrong_clips(
         listed = record.files.get(INDEX)
         if listed is None or hashlib.sha256(data).hexdigest() != listed.sha256:
             return  # said already, and what an index says that is damaged counts for nothing
-        table = decode_index(data, record.clips, folder / INDEX)
+        table = decode_index(data, record.clips, layout_of(manifest.spec), folder / INDEX)
         damaged = damaged_clips(folder, manifest, table, intact)
     except FileNotFoundError:
         return

@@ -8,12 +8,12 @@ import numpy as np
 
 from stepcli.cache.clips import ClipRecord, Failure
 from stepcli.cache.durable import disk_errors
-from stepcli.cache.encode import encode_clip
 from stepcli.cache.errors import StoreError, TokensError
 from stepcli.cache.failures import FailureLog
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.open_part import OpenPart
 from stepcli.cache.parts import Staging
+from stepcli.cache.quantize import encode_clip
 from stepcli.cache.spec import Producer
 from stepcli.cache.token_layout import layout_of
 
@@ -40,7 +40,7 @@ class StoreWriter:
         self._manifest = manifest
         self._producer = producer
         self._layout = layout_of(manifest.spec)
-        self._part_clips = max(1, min(part_clips, part_bytes // self._layout.clip_bytes))
+        self._part_clips = max(1, min(part_clips, part_bytes // self._layout.tokens.clip_bytes))
         self._part_seconds = part_seconds
         self._generation = generation
         self._staging = Staging(root)

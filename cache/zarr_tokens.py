@@ -1,15 +1,16 @@
 """Tokens as a Zarr v3 array in one shard, written straight in the standard's layout.
 
-`tokens.zarr/` is a group with one array `tokens` [n, T, S, D] (or [n, L, T, S, D]). The array is
+`tokens.zarr/` is a group with an array `tokens` [n, T, S, D] (or [n, L, T, S, D]). The array is
 one shard ("sharding_indexed" codec), its inner chunks are the clips, uncompressed, little-endian:
 a clip is one range of bytes. The shard is: clips in order, then for each clip (offset, size) as
-two uint64, then crc32c of that table.
+two uint64, then crc32c of that table. Scales of int8 tokens are arrays of one chunk beside it.
 
 Source: Zarr v3 sharding codec, https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/
 """
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ import google_crc32c
 import numpy as np
 
 from stepcli.cache.parts import FileRecord
-from stepcli.cache.token_layout import TokenLayout
-from stepcli.cache.token_stream import TokenStream
+from stepcli.cache.token_layout import ArrayLayout, TokenLayout
+from stepcli.cache.token_stream import FinishedFiles, SideArrays, TokenStream, row_offsets
 
 GROUP = "tokens.zarr"
 
 
-def token_file(layout: TokenLayout) -> str:
-    """Path of the shard below the part's folder."""
-    return f"{GROUP}/tokens/c." + ".".join("0" for _ in range(len(layout.clip_shape) + 1))
+def array_file(array: ArrayLayout) -> str:
+    """Path, below the part's folder, of the file with an array's bytes."""
+    return f"{GROUP}/{array.name}/c." + ".".join("0" for _ in array.axes)
 
 
 class ZarrTokenWriter:
@@ -34,60 +35,67 @@ class ZarrTokenWriter:
     def __init__(self, part: Path, layout: TokenLayout) -> None:
         self._part = part
         self._layout = layout
-        (part / GROUP / "tokens").mkdir(parents=True)
-        self._stream = TokenStream(part / token_file(layout))
+        for array in layout.arrays:
+            (part / GROUP / array.name).mkdir(parents=True)
+        self._side = SideArrays(layout)
+        self._stream = TokenStream(part / array_file(layout.tokens))
 
-    def append(self, clip: np.ndarray) -> int:
-        """Write a clip (C order, the store's dtype); returns its byte offset."""
-        return self._stream.append(clip.data)
+    def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
+        """Write a clip: its arrays as stored, C order, in the layout's order."""
+        self._stream.append(arrays[0].data, row * self._layout.tokens.clip_bytes)
+        self._side.write(row, arrays[1:])
 
-    def finish(self, clips: int) -> dict[str, FileRecord]:
-        """Complete the files for the first `clips` clips; returns them by path in the part."""
-        size = self._layout.clip_bytes
+    def finish(self, clips: int) -> FinishedFiles:
+        """Complete the files for the first `clips` clips."""
+        tokens = self._layout.tokens
         table = np.empty((clips, 2), "<u8")
-        table[:, 0] = np.arange(clips, dtype=np.uint64) * np.uint64(size)
-        table[:, 1] = size
+        table[:, 0] = row_offsets(0, clips, tokens)
+        table[:, 1] = tokens.clip_bytes
         index = table.tobytes()
         index += struct.pack("<I", google_crc32c.value(index))
-        shard = self._stream.finish(clips * size, index)
-        metadata = {
-            f"{GROUP}/zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": {}},
-            f"{GROUP}/tokens/zarr.json": _array_metadata(self._layout, clips),
-        }
-        files = {token_file(self._layout): shard}
-        for name, content in metadata.items():
-            data = (json.dumps(content, indent=1) + "\n").encode()
+        files = {array_file(tokens): self._stream.finish(clips * tokens.clip_bytes, index)}
+        contents = {f"{GROUP}/zarr.json": _json({"zarr_format": 3, "node_type": "group"})}
+        for array, data in self._side.contents(clips):
+            contents[array_file(array)] = data
+        for array in self._layout.arrays:
+            metadata = _array_metadata(array, clips, sharded=array is tokens)
+            contents[f"{GROUP}/{array.name}/zarr.json"] = _json(metadata)
+        for name, data in contents.items():
             (self._part / name).write_bytes(data)
             files[name] = FileRecord.of_bytes(data)
-        return files
+        offsets = {array.name: row_offsets(0, clips, array) for array in self._layout.arrays}
+        return FinishedFiles(files, offsets)
 
     def close(self) -> None:
         """Close open files without completing them."""
         self._stream.close()
 
 
-def _array_metadata(layout: TokenLayout, clips: int) -> dict[str, Any]:
-    shape = [clips, *layout.clip_shape]
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _array_metadata(array: ArrayLayout, clips: int, *, sharded: bool) -> dict[str, Any]:
+    shape = [clips, *array.clip_shape]
     little: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
+    shard = {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": [1, *array.clip_shape],
+            "codecs": [little],
+            "index_codecs": [little, {"name": "crc32c"}],
+            "index_location": "end",
+        },
+    }
     return {
         "zarr_format": 3,
         "node_type": "array",
         "shape": shape,
-        "data_type": layout.storage_dtype.name,
+        "data_type": array.dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
         "fill_value": 0,
-        "codecs": [
-            {
-                "name": "sharding_indexed",
-                "configuration": {
-                    "chunk_shape": [1, *layout.clip_shape],
-                    "codecs": [little],
-                    "index_codecs": [little, {"name": "crc32c"}],
-                    "index_location": "end",
-                },
-            }
-        ],
-        "dimension_names": list(layout.axes),
-        "attributes": layout.attributes,
+        "codecs": [shard if sharded else little],
+        "dimension_names": list(array.axes),
+        "attributes": array.attributes,
     }

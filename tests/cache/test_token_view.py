@@ -1,0 +1,129 @@
+"""Reductions while reading agree with having extracted so."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sample_clips import PRODUCER, SPEC, make_record, make_tokens
+
+from stepcli.cache import create_store
+from stepcli.cache.errors import UsageError
+from stepcli.cache.spec import Segment, StoreSpec
+from stepcli.cache.store import Store
+
+PREFIX = Segment(name="prefix", kind="prefix", count=2)
+
+
+def full_store(path: Path, dtype: str, rows: int = 7, columns: int = 5, **changes: object) -> Store:
+    patches = Segment(name="patches", kind="grid", count=rows * columns, grid=(rows, columns))
+    spec = StoreSpec.model_validate(
+        {**dict(SPEC), "segments": (PREFIX, patches), "dtype": dtype, "frames": 4, **changes}
+    )
+    store = create_store(path, spec, dataset="test", format="hdf5")
+    with store.writer(PRODUCER) as writer:
+        for clip in "abc":
+            writer.add(make_record(clip, 4), make_tokens(clip, spec))
+    store.refresh()
+    return store
+
+
+def extracted_grid(tokens: np.ndarray, grid: tuple[int, int], side: int) -> np.ndarray:
+    """What extraction stores for grid<side>: torch's own adaptive pooling of the patches."""
+    patches = torch.from_numpy(tokens[..., PREFIX.count :, :]).unflatten(-2, grid)
+    channels_first = patches.flatten(0, -4).permute(0, 3, 1, 2)
+    pooled = torch.nn.functional.adaptive_avg_pool2d(channels_first, side)
+    return pooled.flatten(2).transpose(1, 2).numpy().reshape(*tokens.shape[:-2], side**2, -1)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("layers", [(-1,), (-2, -1)])
+def test_a_grid_of_a_full_store_is_what_extraction_would_have_stored(
+    tmp_path: Path, side: int, layers: tuple[int, ...]
+) -> None:
+    store = full_store(tmp_path, "float16", layers=layers)
+    view = store.view(f"cls,grid{side}")
+    read = view.read(["b", "a"])
+    assert view.spec.clip_shape[-2:] == (1 + side * side, 6)
+    for row, clip in enumerate("ba"):
+        tokens = make_tokens(clip, store.spec)
+        extracted = extracted_grid(tokens, (7, 5), side).astype(np.float16)
+        step = np.spacing(np.abs(extracted))
+        # The patches were themselves rounded to float16 before the mean.
+        rounded = np.abs(tokens).max() * 2.0**-11
+        assert np.all(np.abs(read[row][..., 1:, :] - extracted) <= step + rounded)
+        np.testing.assert_array_equal(read[row][..., :1, :], tokens[..., :1, :].astype(np.float16))
+
+
+def test_means_of_equal_tokens_are_those_tokens(tmp_path: Path) -> None:
+    """Within one float16 step: constant patches leave no room for input rounding."""
+    store = full_store(tmp_path, "float16")
+    constant = np.broadcast_to(make_tokens("x", store.spec)[:, :1], store.spec.clip_shape)
+    with store.writer(PRODUCER) as writer:
+        writer.add(make_record("constant", 4), constant)
+    store.refresh()
+    expected = constant[:, :16].astype(np.float16)
+    read = store.view("grid4").read(["constant"])[0]
+    assert np.all(np.abs(read - expected) <= np.spacing(np.abs(expected)))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8", "int8-channel", "float32"])
+def test_other_dtypes_are_reduced_in_float32(tmp_path: Path, dtype: str) -> None:
+    store = full_store(tmp_path, dtype)
+    read = store.view("grid3").read(np.array([2, 0]))
+    assert read.dtype == np.float32
+    floats = store.read_floats(["c", "a"])
+    np.testing.assert_allclose(read, extracted_grid(floats, (7, 5), 3), atol=1e-5)
+
+
+def test_layers_segments_and_frames(tmp_path: Path) -> None:
+    store = full_store(tmp_path, "float32", layers=(-3, -2, -1))
+    stored = store.read(["a"])
+    view = store.view("patches,prefix", layers=[-1, -3], frame_step=2)
+    read = view.read(["a"])
+    assert view.spec.layers == (-1, -3)
+    assert view.spec.sampling == "uniform/every-2"
+    assert view.spec.frames == 2
+    swapped = np.concatenate([stored[..., 2:, :], stored[..., :2, :]], axis=-2)
+    np.testing.assert_array_equal(read, swapped[:, [2, 0], ::2])
+    one = store.view(layers=[-2])
+    assert one.spec.clip_shape == (4, 37, 6)
+    np.testing.assert_array_equal(one.read(["a"]), stored[:, 1])
+    out = np.empty((1, *one.spec.clip_shape), np.float32)
+    assert one.read(["a"], out) is out
+    with pytest.raises(ValueError, match="out: expected"):
+        one.read(["a"], out.astype(np.float16))
+    assert store.view("full").spec.segments == store.spec.segments
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"tokens": "grid6"}, "'grid6' cannot be made"),
+        ({"tokens": "nonsense"}, "'nonsense' cannot be made"),
+        ({"tokens": "cls,cls"}, "asked for twice"),
+        ({"layers": [-2]}, "the store holds"),
+        ({"frame_step": 5}, "expected 1 to 4"),
+        ({"frame_step": 0}, "expected 1 to 4"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(
+    tmp_path: Path, asked: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        full_store(tmp_path, "float16").view(**asked)  # type: ignore[arg-type]
+
+
+def test_a_mean_of_means_is_refused(tmp_path: Path) -> None:
+    grid4 = Segment(name="grid4", kind="grid", count=16, grid=(4, 4))
+    spec = StoreSpec.model_validate({**dict(SPEC), "segments": (grid4,)})
+    store = create_store(tmp_path, spec, dataset="test")
+    with pytest.raises(UsageError, match="from a full store only"):
+        store.view("grid2")
+
+
+@pytest.mark.parametrize("scope", ["causal", "clip"])
+def test_frames_of_a_model_that_mixes_them_are_not_dropped(tmp_path: Path, scope: str) -> None:
+    store = full_store(tmp_path, "float16", token_scope=scope)
+    with pytest.raises(UsageError, match="depend on other frames"):
+        store.view(frame_step=2)
