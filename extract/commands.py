@@ -1,0 +1,187 @@
+"""`stepcli extract`, `stepcli datasets`, `stepcli backbones`: light until one of them runs."""
+
+import os
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+datasets_app = typer.Typer(no_args_is_help=True)
+
+
+class StoreFormat(StrEnum):
+    """How a store keeps its tokens."""
+
+    zarr = "zarr"
+    hdf5 = "hdf5"
+
+
+class StoreDtype(StrEnum):
+    """How a token's channels are stored."""
+
+    float16 = "float16"
+    float32 = "float32"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the forward pass."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def extract(
+    dataset: Annotated[
+        str, typer.Option(help="Data set by name: ssv2, csv, folder ... (`stepcli datasets list`).")
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Its folder; for csv the file, or a folder of one. Default: STEPCLI_DATA/<name>."
+        ),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the tokens go. Default: "
+            "STEPCLI_STORES/<dataset>-<backbone>-<frames>f-<tokens>, below ./stores if unset."
+        ),
+    ] = None,
+    backbone: Annotated[
+        str,
+        typer.Option(help="Frozen model: a name (`stepcli backbones`), or hf:<repository|folder>."),
+    ] = "dinov2-base",
+    frames: Annotated[int, typer.Option(min=1, max=4096, help="Frames stored a clip.")] = 16,
+    tokens: Annotated[
+        str,
+        typer.Option(
+            help="Tokens stored a frame: cls, grid<k> (patches averaged to k x k), full; "
+            "several with commas: cls,grid4."
+        ),
+    ] = "grid4",
+    sampling: Annotated[
+        str, typer.Option(help="Which frames: uniform, midpoint, random-seed<n>, dense<stride>.")
+    ] = "uniform",
+    dtype: Annotated[StoreDtype, typer.Option(help="Type of stored values.")] = StoreDtype.float16,
+    store_format: Annotated[
+        StoreFormat | None,
+        typer.Option("--format", help="Token files: zarr or hdf5. Default: the store's own; zarr."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="Arithmetic of the backbone.")
+    ] = Precision.float32,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames of one forward pass. Default: 32 on a CPU, 256 on a GPU."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Decoder processes. Default: by the number of cores.")
+    ] = None,
+    clip_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that decoding one clip may take, twice.")
+    ] = 120.0,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only this many clips, spread evenly over the data set."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try quarantined clips again.")
+    ] = False,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="An option of the data set; repeatable."),
+    ] = None,
+) -> None:
+    """Run a frozen image model over every video once, and store its tokens frame by frame.
+
+    Resumes by itself: the same command goes on where it stopped. A video that cannot be read is
+    quarantined with its reason; the exit code is then 3.
+
+    Examples:
+
+      stepcli extract --dataset ssv2 --root /data/ssv2 --backbone dinov2-base --tokens cls,grid4
+
+      stepcli extract --dataset csv --root clips.csv --backbone hf:/models/my-vit --limit 100
+    """
+    from stepcli.extract.job import ExtractionRequest, run_job
+
+    request = ExtractionRequest(
+        dataset=dataset,
+        root=root,
+        options=_pairs(options or []),
+        store=store,
+        backbone=backbone,
+        frames=frames,
+        tokens=tokens,
+        sampling=sampling,
+        dtype=dtype.value,
+        format=store_format.value if store_format else None,
+        device=device,
+        precision=precision.value,
+        batch=batch,
+        workers=workers,
+        clip_seconds=clip_timeout,
+        limit=limit,
+        retry_failed=retry_failed,
+    )
+    # A batch system's notice before it kills is as good as Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = run_job(request)
+    except KeyboardInterrupt as interrupt:
+        typer.echo("interrupted: every finished clip is stored; the same command goes on", err=True)
+        raise typer.Exit(130) from interrupt
+    if code:
+        raise typer.Exit(code)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    from stepcli.cache.errors import UsageError
+
+    pairs = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"--set {text}: expected NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+@datasets_app.command("list")
+def list_datasets() -> None:
+    """Every data set, and whether its folder is in its default place."""
+    from stepcli.extract.datasets.registry import DATASETS
+
+    home = os.environ.get("STEPCLI_DATA")
+    for name, info in sorted(DATASETS.items()):
+        here = info.bundled_root is not None or (home and (Path(home) / name).exists())
+        typer.echo(f"{name:16} {'here' if here else '':6} {info.source}")
+
+
+@datasets_app.command("show")
+def show_dataset(name: Annotated[str, typer.Argument(help="Data set, e.g. ssv2.")]) -> None:
+    """The files that a data set expects on the disk, its options, and where to get it."""
+    from stepcli.extract.datasets.registry import find_dataset
+
+    info = find_dataset(name)
+    typer.echo(f"{info.name}: {info.source}\n\n{info.layout}")
+    if info.options:
+        typer.echo("\nOptions (--set NAME=VALUE):")
+        for option, meaning in info.options.items():
+            typer.echo(f"  {option:8} {meaning}")
+
+
+def backbones() -> None:
+    """Short names of backbones; any other goes by hf:<repository or local folder>."""
+    from stepcli.extract.backbones.names import BACKBONES
+
+    for name, entry in BACKBONES.items():
+        typer.echo(f"{name:24} {entry.repository or '(bundled)':44} {entry.source}")

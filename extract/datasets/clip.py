@@ -1,0 +1,83 @@
+"""One stretch of one video, and the data set that it belongs to."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stepcli.cache.clips import ClassRow, ClipRow
+from stepcli.cache.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A video, or the part of one between two times or two frame numbers (never both)."""
+
+    id: str
+    """Unique within the data set; what a rerun recognises the clip by."""
+    path: Path
+    label: str
+    split: str = ""
+    """"train", "val", "test", or ""."""
+    start_seconds: float | None = None
+    """Since the video's first frame; the clip holds frames with start <= time < end."""
+    end_seconds: float | None = None
+    start_frame: int | None = None
+    """In presentation order, from 0; the clip holds frames in [start_frame, end_frame)."""
+    end_frame: int | None = None
+    group: str = ""
+    """What a split must not tear apart: source video, subject, episode."""
+    view: str = ""
+
+    def row(self) -> ClipRow:
+        """The clip as a line of the store's clips table."""
+        return ClipRow(self.id, self.label, self.split, self.group, self.view)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Clips with unique ids, and the classes in the order of their index."""
+
+    name: str
+    clips: tuple[Clip, ...]
+    classes: tuple[ClassRow, ...]
+    notes: tuple[str, ...] = ()
+    """What a user should know before the run, e.g. how many listed videos are not on the disk."""
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for clip in self.clips:
+            if clip.id in seen:
+                raise UsageError(
+                    f"{self.name}: the clip id {clip.id!r} stands there twice; "
+                    "give each clip an id of its own"
+                )
+            seen.add(clip.id)
+        if not self.clips:
+            raise UsageError(f"{self.name}: no clips were found; nothing is left to extract")
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """How one data set is read, and what a user must know to lay it out."""
+
+    name: str
+    load: Callable[[Path, Mapping[str, str]], Dataset]
+    """Root and options -> data set. Raises UsageError before any video is touched."""
+    layout: str
+    """The files expected below the root, as text for people."""
+    source: str
+    """Where users get it."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Name of each option -> what it does, with its default."""
+    bundled_root: Callable[[], Path] | None = None
+    """The root to use when none is given, for clips that ship with stepcli."""
+
+    def option(self, given: Mapping[str, str], name: str, default: str, *allowed: str) -> str:
+        """The value of one option; refuses values that are not among `allowed`, if any are."""
+        value = given.get(name, default)
+        if allowed and value not in allowed:
+            raise UsageError(
+                f"{self.name}: option {name}={value!r} is not known; "
+                f"expected one of {', '.join(allowed)}"
+            )
+        return value

@@ -1,0 +1,68 @@
+"""Every data set by name."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.extract.datasets import csv_file, folder, openclose, ssv2
+from stepcli.extract.datasets.clip import Dataset, DatasetInfo
+
+
+def _by_name(infos: Sequence[DatasetInfo]) -> dict[str, DatasetInfo]:
+    found: dict[str, DatasetInfo] = {}
+    for info in infos:
+        if info.name in found:
+            raise ValueError(f"two data sets are called {info.name!r}")
+        found[info.name] = info
+    return found
+
+
+DATASETS = _by_name([csv_file.INFO, folder.INFO, openclose.INFO, ssv2.INFO])
+
+
+def find_dataset(name: str) -> DatasetInfo:
+    """The data set of that name.
+
+    Raises:
+        UnknownName: listing the close names.
+    """
+    if name not in DATASETS:
+        raise UnknownName("data set", name, DATASETS)
+    return DATASETS[name]
+
+
+def load_dataset(name: str, root: Path | None, options: Mapping[str, str]) -> Dataset:
+    """Read a data set's lists; touches no video.
+
+    Args:
+        name: as registered.
+        root: its folder (for `csv`, the file); None: STEPCLI_DATA/<name>, or what is bundled.
+        options: the data set's own, by name.
+
+    Raises:
+        UsageError: no root, unknown option, missing pieces.
+    """
+    info = find_dataset(name)
+    for option in options:
+        if option not in info.options:
+            raise UnknownName(f"option of the data set {name}", option, info.options)
+    return info.load(_root(info, root), options)
+
+
+def _root(info: DatasetInfo, given: Path | None) -> Path:
+    if given is not None:
+        if not given.exists():
+            raise UsageError(f"{info.name}: --root {given} does not exist")
+        return given
+    home = os.environ.get("STEPCLI_DATA")
+    below = Path(home) / info.name if home else None
+    if below is not None and below.exists():
+        return below
+    if info.bundled_root is not None:
+        return info.bundled_root()
+    looked = f"{below} does not exist" if below else "STEPCLI_DATA is not set"
+    raise UsageError(
+        f"{info.name}: give its folder as --root, or put it into STEPCLI_DATA/{info.name} "
+        f"({looked}); `stepcli datasets show {info.name}` prints the expected layout"
+    )

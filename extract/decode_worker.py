@@ -1,0 +1,136 @@
+"""One decoder process: takes clips from a pipe, leaves pixels in shared memory.
+
+Started by `workers.py` as `python -m stepcli.extract.decode_worker`, so that it is a fresh process
+that has never seen CUDA, and a crash in a video library ends it alone. Messages are JSON.
+"""
+
+import json
+import mmap
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from stepcli.cache.errors import ClipError, VideoError
+from stepcli.extract.preprocess import PixelPlan
+from stepcli.extract.sampling import parse_sampling
+from stepcli.extract.segments import Segment, read_segment
+from stepcli.extract.video import read_whole
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSettings:
+    """What is the same for every clip of a run."""
+
+    plan: PixelPlan
+    sampling: str
+    frames: int
+    """T, time steps of a clip."""
+
+    @property
+    def slot_bytes(self) -> int:
+        """Shared memory that one clip's pixels may need."""
+        return self.frames * self.plan.height * self.plan.width * 3
+
+    def to_json(self) -> dict[str, Any]:
+        """For the worker's first message."""
+        return {
+            "plan": self.plan.to_spec(),
+            "sampling": self.sampling,
+            "frames": self.frames,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "DecodeSettings":
+        """The reverse of `to_json`."""
+        return cls(PixelPlan.from_spec(values["plan"]), values["sampling"], values["frames"])
+
+
+def decode_into(
+    slot: np.ndarray, path: Path, segment: Segment, clip_id: str, settings: DecodeSettings
+) -> dict[str, Any]:
+    """Read one clip and leave its distinct frames in `slot`.
+
+    Args:
+        slot: [T, height, width, 3] uint8; as many rows are filled as there are distinct frames.
+        path: the video.
+        segment: the part of it.
+        clip_id: seeds random sampling rules.
+        settings: what is the same for every clip.
+
+    Returns:
+        What the main process needs to know beside the pixels, as JSON.
+
+    Raises:
+        VideoError: with the reason.
+    """
+    rule = parse_sampling(settings.sampling)
+
+    def pick(available: int) -> list[int]:
+        return rule.indices(available, settings.frames, clip_id)
+
+    shape = settings.plan.shape_pixels
+    if segment.is_whole:
+        clip = read_whole(path, pick, shape)
+    else:
+        clip = read_segment(path, segment, pick, shape)
+    for row, image in zip(slot, clip.images, strict=False):
+        row[:] = image
+    return {
+        "distinct": len(clip.images),
+        "positions": clip.positions,
+        "pts_seconds": clip.pts_seconds,
+        "height": clip.frame_height,
+        "width": clip.frame_width,
+    }
+
+
+def main() -> None:
+    """Serve until the pipe closes."""
+    pipe_number, memory_number = map(int, sys.argv[1:])
+    av.logging.set_level(None)  # its callback takes the interpreter's lock from every thread
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    memory = mmap.mmap(memory_number, 0)
+    with Connection(pipe_number) as pipe:
+        settings = DecodeSettings.from_json(json.loads(pipe.recv_bytes()))
+        pipe.send_bytes(b'{"ready": true}')
+        plan = settings.plan
+        shape = (settings.frames, plan.height, plan.width, 3)
+        while True:
+            try:
+                task = json.loads(pipe.recv_bytes())
+            except EOFError:
+                return
+            offset = task["slot"] * settings.slot_bytes
+            slot = np.frombuffer(memory, np.uint8, settings.slot_bytes, offset).reshape(shape)
+            started = time.perf_counter()
+            try:
+                reply = decode_into(
+                    slot, Path(task["path"]), Segment(*task["segment"]), task["id"], settings
+                )
+            except ClipError as error:
+                reply = {"error": type(error).__name__, "message": str(error)}
+            except MemoryError:
+                reply = {"error": VideoError.__name__, "message": "its frames do not fit in memory"}
+            # Anything else is not the clip's fault as far as we know: the process ends with a
+            # traceback, and the pool gives the clip one more chance in a fresh one.
+            reply["seconds"] = time.perf_counter() - started
+            pipe.send_bytes(json.dumps(reply).encode())
+
+
+def _end_with_parent(parent: int) -> None:
+    """Decoders must not outlive a killed run, not even one that hangs inside a video library."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Stage one: decode -> batch -> forward -> reduce -> write, each in its own thread or process.
+
+Between the stages stand bounded queues, so memory stays flat however long the run: decoders wait
+for a free slot of pixels, the forward pass for the disk.
+"""
+
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from stepcli.cache.clips import Failure
+from stepcli.cache.spec import Producer
+from stepcli.cache.store import Store
+from stepcli.extract.backbones.base import Backbone
+from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.decode_worker import DecodeSettings
+from stepcli.extract.forward import Forward, group_by_frames
+from stepcli.extract.progress import Progress
+from stepcli.extract.sink import Sink
+from stepcli.extract.tokens import TokenSelection
+from stepcli.extract.workers import AHEAD, DecodedClip, DecodePool
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """How a run uses the machine; nothing here changes a token beyond rounding."""
+
+    device: torch.device
+    dtype: torch.dtype
+    """Of the forward pass."""
+    batch: int
+    """Frames of one forward pass."""
+    workers: int
+    """Decoder processes."""
+    clip_seconds: float
+    """Time limit for decoding one clip."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSeconds:
+    """Where the time of a run went."""
+
+    total: float
+    waiting_for_decoders: float
+    forward: float
+    waiting_for_writer: float
+    decoding: float
+    """Summed over the decoder processes."""
+    writing: float
+
+    @property
+    def limit(self) -> str:
+        """The stage that the others waited for."""
+        stages = {
+            "decoding": self.waiting_for_decoders,
+            "the backbone": self.forward,
+            "writing": self.waiting_for_writer,
+        }
+        return max(stages, key=stages.__getitem__)
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """What is left of a data set: done + quarantined + left = data set, always."""
+
+    done: tuple[str, ...]
+    quarantined: tuple[Failure, ...]
+    left: tuple[Clip, ...]
+
+
+def what_is_left(store: Store, clips: Sequence[Clip]) -> Todo:
+    """Divide a data set's clips by what the store says of them."""
+    failures = store.quarantined()
+    done = tuple(clip.id for clip in clips if clip.id in store)
+    quarantined = tuple(
+        failures[clip.id] for clip in clips if clip.id in failures and clip.id not in store
+    )
+    left = tuple(clip for clip in clips if clip.id not in store and clip.id not in failures)
+    return Todo(done, quarantined, left)
+
+
+def run(
+    clips: Sequence[Clip],
+    store: Store,
+    backbone: Backbone,
+    selection: TokenSelection,
+    producer: Producer,
+    resources: Resources,
+    progress: Progress,
+) -> StageSeconds:
+    """Extract clips into a store; a broken one is quarantined and the run goes on.
+
+    Args:
+        clips: those to do, none of them committed.
+        store: of the spec that all the rest agrees with.
+        backbone: on any device; moved to the one wanted.
+        selection: tokens to store.
+        producer: recorded in each part.
+        resources: how to use the machine.
+        progress: told of each clip.
+
+    Raises:
+        StoreError: the disk refused; what was added before is committed.
+        KeyboardInterrupt: likewise.
+    """
+    set_threads(resources)
+    settings = DecodeSettings(backbone.facts.plan, store.spec.sampling, store.spec.frames)
+    attempts = {failure.id: failure.attempt for failure in store.quarantined().values()}
+    forward = Forward(
+        backbone,
+        selection,
+        device=resources.device,
+        dtype=resources.dtype,
+        batch=resources.batch,
+    )
+    clips_a_batch = max(1, resources.batch // store.spec.frames)
+    clock = _Clock()
+    with (
+        Sink(store, producer, progress, attempts) as sink,
+        DecodePool(
+            settings,
+            workers=min(resources.workers, len(clips)),
+            slots=resources.workers * AHEAD + 2 * clips_a_batch,
+            clip_seconds=resources.clip_seconds,
+        ) as pool,
+    ):
+        decoded = clock.decoding(pool.decode(clips))
+        for group in group_by_frames(decoded, resources.batch):
+            if isinstance(group, Failure):
+                sink.quarantine(group)
+                continue
+            with clock.stage("forward"):
+                results = forward(group)
+            with clock.stage("writer"):
+                for result in results:
+                    sink.add(result.record, result.tokens)
+    return clock.report(sink.busy_seconds)
+
+
+def set_threads(resources: Resources) -> None:
+    """One policy for the whole run: on a CPU torch takes every core, and decoders, one thread
+    each, compete with it as the system sees fit; beside a GPU torch needs one thread."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(cores or 1 if resources.device.type == "cpu" else 1)
+
+
+def grouped_reasons(failures: Sequence[Failure]) -> list[tuple[str, int, Failure]]:
+    """Reasons with their count and one example each, the most frequent first."""
+    counts = Counter(failure.message for failure in failures)
+    example = {failure.message: failure for failure in reversed(failures)}
+    return [(reason, count, example[reason]) for reason, count in counts.most_common()]
+
+
+class _Clock:
+    """Adds up the time that the main thread spends in each stage."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._spent: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[name] += time.perf_counter() - started
+
+    def decoding(self, results: Iterator[DecodedClip | Failure]) -> Iterator[DecodedClip | Failure]:
+        """Pass results through; time between asking for one and having it is waiting."""
+        while True:
+            with self.stage("decoders"):
+                result = next(results, None)
+            if result is None:
+                return
+            if isinstance(result, DecodedClip):
+                self._spent["decoding"] += result.seconds
+            yield result
+
+    def report(self, writing: float) -> StageSeconds:
+        return StageSeconds(
+            total=time.perf_counter() - self._started,
+            waiting_for_decoders=self._spent["decoders"],
+            forward=self._spent["forward"],
+            waiting_for_writer=self._spent["writer"],
+            decoding=self._spent["decoding"],
+            writing=writing,
+        )

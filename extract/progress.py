@@ -1,0 +1,79 @@
+"""Progress of a long run: a bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from typing import NoReturn
+
+from tqdm import tqdm
+
+LINE_SECONDS = 15.0
+
+
+class Progress:
+    """Counts clips as they are stored; use it as a context manager.
+
+    Args:
+        total: clips of this run.
+        already: clips that earlier runs had done, mentioned at the start.
+    """
+
+    def __init__(self, total: int, already: int) -> None:
+        self._total = total
+        self._count = 0
+        self._quarantined = 0
+        self._started = time.monotonic()
+        self._last_line = self._started
+        self._bar: tqdm[NoReturn] | None = None
+        if already:
+            self.say(f"{already} clips are done already, {total} to go")
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, unit=" clips", smoothing=0.05, dynamic_ncols=True)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def clip_done(self) -> None:
+        """One clip more is stored."""
+        self._count += 1
+        self._show()
+
+    def clip_quarantined(self) -> None:
+        """One clip more has been put aside."""
+        self._count += 1
+        self._quarantined += 1
+        if self._bar is not None:
+            self._bar.set_postfix(quarantined=self._quarantined, refresh=False)
+        self._show()
+
+    def say(self, text: str) -> None:
+        """A line of its own, without breaking the bar."""
+        tqdm.write(text, file=sys.stderr)
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            self._bar.update()
+            return
+        now = time.monotonic()
+        if now - self._last_line < LINE_SECONDS:
+            return
+        self._last_line = now
+        rate = self._count / (now - self._started)
+        left = (self._total - self._count) / rate
+        self.say(
+            f"{self._count}/{self._total} clips, {rate:.1f} clips/s, {duration(left)} left, "
+            f"{self._quarantined} quarantined"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say it: "42 s", "3 min 20 s", "7 h 05 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
