@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepcli.cache.store import Store, create_store, open_store
+    from stepcli.cache.streaming import TokenDataset, load_resident, stream_clips
 
-__all__ = ["Store", "create_store", "open_store"]
+_HOMES = {
+    "Store": "store",
+    "TokenDataset": "streaming",
+    "create_store": "store",
+    "load_resident": "streaming",
+    "open_store": "store",
+    "stream_clips": "streaming",
+}
+
+__all__ = ["Store", "TokenDataset", "create_store", "load_resident", "open_store", "stream_clips"]
 
 
 def __getattr__(name: str) -> Any:
     """Load the store's code on first use: importing a room must stay light."""
-    if name in __all__:
-        return getattr(import_module("stepcli.cache.store"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"stepcli.cache.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -203,6 +203,13 @@ class Store:
 
         return TokenView(self, tokens, layers, frame_step)
 
+    def storage_order(self, clips: Sequence[str]) -> list[str]:
+        """Ids in the order in which their tokens lie on disk: read so, they are read fastest."""
+        snapshot = self._snapshot
+        places = self._positions(snapshot, clips)
+        order = np.lexsort((snapshot.row_of[places], snapshot.part_of[places]))
+        return [clips[place] for place in order]
+
     def _following(self, clips: Clips, read: Callable[[Snapshot, np.ndarray], _Read]) -> _Read:
         """Read; where a part was compacted away under this reader, refresh and read again."""
         snapshot = self._snapshot

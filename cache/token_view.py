@@ -53,6 +53,10 @@ class TokenView:
     def __len__(self) -> int:
         return len(self.store)
 
+    def storage_order(self, clips: Sequence[str]) -> list[str]:
+        """Ids in the order in which their tokens lie on disk."""
+        return self.store.storage_order(clips)
+
     def read(self, clips: Clips, out: np.ndarray | None = None) -> np.ndarray:
         """Copy clips' reduced tokens into memory.
 
