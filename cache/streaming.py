@@ -157,7 +157,8 @@ class TokenDataset:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Tokens of one clip, shape `source.spec.clip_shape`."""
-        return self.source.read([self.clips[index]])[0]
+        tokens: np.ndarray = self.source.read([self.clips[index]])[0]
+        return tokens
 
     def __getitems__(self, indices: Sequence[int]) -> list[np.ndarray]:
         """Tokens of a batch, read together; DataLoader asks for this where it can."""

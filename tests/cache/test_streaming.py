@@ -1,7 +1,8 @@
 """Streams, resident arrays and DataLoaders see every clip once, in any process."""
 
 import os
-import pickle
+from itertools import chain
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_shards_share_the_clips(store: Store) -> None:
         [clip for ids, _ in stream_clips(store, shard=(rank, 3), **options) for clip in ids]
         for rank in range(3)
     ]
-    assert sorted(sum(shares, [])) == store.ids
+    assert sorted(chain(*shares)) == store.ids
     assert all(shares)
 
 
@@ -78,7 +79,7 @@ def test_resident_keeps_the_order_asked_for(store: Store, monkeypatch: pytest.Mo
     assert load_resident(store, []).shape == (0, *store.spec.clip_shape)
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_data_loader_workers(store: Store, context: str) -> None:
     store.read(store.ids[:3])  # files are open before the fork
     data = TokenDataset(store, store.ids[::2])
@@ -90,11 +91,11 @@ def test_data_loader_workers(store: Store, context: str) -> None:
 
 
 def test_a_store_travels_as_its_path(store: Store) -> None:
-    packed = pickle.dumps(TokenDataset(store))
+    packed = bytes(ForkingPickler.dumps(TokenDataset(store)))
     assert len(packed) < 2000
     with store.writer(PRODUCER) as writer:
         writer.add(make_record("added"), make_tokens("added"))
-    data = pickle.loads(packed)  # noqa: S301
+    data = ForkingPickler.loads(packed)
     assert len(data) == 23
     np.testing.assert_array_equal(data[22], stored("clip-0022"))
 
