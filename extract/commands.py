@@ -76,7 +76,7 @@ def extract(
     ] = Precision.float32,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Frames of one forward pass. Default: 32 on a CPU, 256 on a GPU."),
+        typer.Option(min=1, help="Frames of one forward pass. Default: 16 on a CPU, 256 on a GPU."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Decoder processes. Default: by the number of cores.")

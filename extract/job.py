@@ -16,7 +16,7 @@ from stepcli.cache import create_store
 from stepcli.cache.errors import UsageError
 from stepcli.cache.spec import Dtype, Producer, StoreSpec
 from stepcli.cache.store import Store
-from stepcli.extract import pipeline
+from stepcli.extract import cpu, pipeline
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.datasets.clip import Clip, Dataset
@@ -182,14 +182,15 @@ def _require_space(store: Store, clips: int) -> None:
 
 def _resources(request: ExtractionRequest, device: torch.device) -> Resources:
     on_cpu = device.type == "cpu"
-    cores = os.cpu_count() or 1
+    cores = cpu.cores()
     return Resources(
         device=device,
         dtype=getattr(torch, request.precision),
-        batch=request.batch or (32 if on_cpu else 256),
-        # Beside a backbone on the CPU two decoders are plenty: each reads hundreds of frames in
+        batch=request.batch or (16 if on_cpu else 256),
+        passes=cores if on_cpu else 2,
+        # Beside a backbone on the CPU few decoders are plenty: each reads hundreds of frames in
         # the time of one forward pass.
-        workers=request.workers or (min(2, cores) if on_cpu else max(2, min(32, cores - 2))),
+        workers=request.workers or (-(-cores // 4) if on_cpu else max(2, min(32, cores - 2))),
         clip_seconds=request.clip_seconds,
     )
 
@@ -206,8 +207,8 @@ def _announce(store: Store, todo: Todo, resources: Resources) -> None:
 def _report_stages(clips: int, seconds: StageSeconds) -> None:
     _say(
         f"{clips} clips in {duration(seconds.total)}, {clips / seconds.total:.1f} clips/s; "
-        f"backbone {seconds.forward:.1f} s, waiting for decoders "
-        f"{seconds.waiting_for_decoders:.1f} s, waiting for the disk "
+        f"waiting for the backbone {seconds.waiting_for_backbone:.1f} s, for decoders "
+        f"{seconds.waiting_for_decoders:.1f} s, for the disk "
         f"{seconds.waiting_for_writer:.1f} s; the limit was {seconds.limit}"
     )
 

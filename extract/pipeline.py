@@ -4,10 +4,10 @@ Between the stages stand bounded queues, so memory stays flat however long the r
 for a free slot of pixels, the forward pass for the disk.
 """
 
-import os
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,9 +17,10 @@ from stepcli.cache.clips import Failure
 from stepcli.cache.spec import Producer
 from stepcli.cache.store import Store
 from stepcli.extract.backbones.base import Backbone
+from stepcli.extract.cpu import keep_freed_memory, use_one_thread_a_pass
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode_worker import DecodeSettings
-from stepcli.extract.forward import Forward, group_by_frames
+from stepcli.extract.forward import ClipTokens, Forward, group_by_frames
 from stepcli.extract.progress import Progress
 from stepcli.extract.sink import Sink
 from stepcli.extract.tokens import TokenSelection
@@ -35,6 +36,8 @@ class Resources:
     """Of the forward pass."""
     batch: int
     """Frames of one forward pass."""
+    passes: int
+    """Forward passes at once, one torch thread each."""
     workers: int
     """Decoder processes."""
     clip_seconds: float
@@ -47,7 +50,7 @@ class StageSeconds:
 
     total: float
     waiting_for_decoders: float
-    forward: float
+    waiting_for_backbone: float
     waiting_for_writer: float
     decoding: float
     """Summed over the decoder processes."""
@@ -58,7 +61,7 @@ class StageSeconds:
         """The stage that the others waited for."""
         stages = {
             "decoding": self.waiting_for_decoders,
-            "the backbone": self.forward,
+            "the backbone": self.waiting_for_backbone,
             "writing": self.waiting_for_writer,
         }
         return max(stages, key=stages.__getitem__)
@@ -108,9 +111,10 @@ def run(
         StoreError: the disk refused; what was added before is committed.
         KeyboardInterrupt: likewise.
     """
-    set_threads(resources)
     settings = DecodeSettings(backbone.facts.plan, store.spec.sampling, store.spec.frames)
     attempts = {failure.id: failure.attempt for failure in store.quarantined().values()}
+    keep_freed_memory()
+    use_one_thread_a_pass()
     forward = Forward(
         backbone,
         selection,
@@ -118,35 +122,40 @@ def run(
         dtype=resources.dtype,
         batch=resources.batch,
     )
-    clips_a_batch = max(1, resources.batch // store.spec.frames)
+    in_flight = AHEAD * resources.passes
+    clips_in_flight = in_flight * max(1, resources.batch // store.spec.frames)
     clock = _Clock()
     with (
         Sink(store, producer, progress, attempts) as sink,
         DecodePool(
             settings,
             workers=min(resources.workers, len(clips)),
-            slots=resources.workers * AHEAD + 2 * clips_a_batch,
+            slots=resources.workers * AHEAD + clips_in_flight,
             clip_seconds=resources.clip_seconds,
         ) as pool,
+        ThreadPoolExecutor(
+            resources.passes, thread_name_prefix="forward", initializer=use_one_thread_a_pass
+        ) as threads,
     ):
-        decoded = clock.decoding(pool.decode(clips))
-        for group in group_by_frames(decoded, resources.batch):
-            if isinstance(group, Failure):
-                sink.quarantine(group)
-                continue
+        pending: deque[Future[list[ClipTokens]]] = deque()
+
+        def store_oldest() -> None:
             with clock.stage("forward"):
-                results = forward(group)
+                results = pending.popleft().result()
             with clock.stage("writer"):
                 for result in results:
                     sink.add(result.record, result.tokens)
+
+        for group in group_by_frames(clock.decoding(pool.decode(clips)), resources.batch):
+            if isinstance(group, Failure):
+                sink.quarantine(group)
+                continue
+            pending.append(threads.submit(forward, group))
+            if len(pending) >= in_flight:
+                store_oldest()
+        while pending:
+            store_oldest()
     return clock.report(sink.busy_seconds)
-
-
-def set_threads(resources: Resources) -> None:
-    """One policy for the whole run: on a CPU torch takes every core, and decoders, one thread
-    each, compete with it as the system sees fit; beside a GPU torch needs one thread."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(cores or 1 if resources.device.type == "cpu" else 1)
 
 
 def grouped_reasons(failures: Sequence[Failure]) -> list[tuple[str, int, Failure]]:
@@ -186,7 +195,7 @@ class _Clock:
         return StageSeconds(
             total=time.perf_counter() - self._started,
             waiting_for_decoders=self._spent["decoders"],
-            forward=self._spent["forward"],
+            waiting_for_backbone=self._spent["forward"],
             waiting_for_writer=self._spent["writer"],
             decoding=self._spent["decoding"],
             writing=writing,

@@ -102,6 +102,7 @@ class DecodePool:
             queue.SimpleQueue()
         )
         self._wake_receiver, self._wake_sender = connection.Pipe(duplex=False)
+        self._wake_lock = threading.Lock()
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._workers = [self._start() for _ in range(workers)]
@@ -125,8 +126,9 @@ class DecodePool:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stopping = True
-        self._wake_sender.send_bytes(b"stop")
+        with self._wake_lock:
+            self._stopping = True
+            self._wake_sender.send_bytes(b"stop")
         if self._thread is not None:
             self._thread.join()
         for worker in self._workers:
@@ -263,8 +265,9 @@ class DecodePool:
 
     def _release(self, slot: int) -> None:
         self._free.append(slot)
-        if not self._stopping:
-            self._wake_sender.send_bytes(b"free")
+        with self._wake_lock:
+            if not self._stopping:
+                self._wake_sender.send_bytes(b"free")
 
     def _start(self) -> _Worker:
         ours, theirs = connection.Pipe()
