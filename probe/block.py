@@ -49,4 +49,4 @@ class ReadBlock(nn.Module):
         members, *rows, dim = gathered.shape
         row: Tensor = query[:, None] + gathered.reshape(members, -1, dim)
         row = row + self.feed_forward(self.norm2(row))
-        return row.view(members, *rows, dim)
+        return row.reshape(members, *rows, dim)

@@ -236,11 +236,12 @@ class FoldedAttention(nn.Module):
         """Value and output projection of the gathered vectors [K, ..., H, D] -> [K, ..., D]."""
         members, *rows, heads, dim = total.shape
         flat = total.reshape(members, -1, heads, dim).transpose(1, 2)
-        values = self.value.weight.view(members, heads, dim // heads, dim)
-        y = torch.matmul(flat, values.transpose(2, 3)).transpose(1, 2)
-        y = y.reshape(members, -1, dim) + self.value.bias[:, None]
+        values = self.value.weight.view(members * heads, dim // heads, dim)
+        # As in StackedLinear, weights on the left: their gradient needs no copy.
+        columns = torch.bmm(values, flat.reshape(members * heads, -1, dim).transpose(1, 2))
+        y = (columns.view(members, dim, -1) + self.value.bias[..., None]).transpose(1, 2)
         y = y if self.out is None else self.out(y)
-        return y.view(members, *rows, dim)
+        return y.reshape(members, *rows, dim)
 
 
 def _like(vectors: Tensor, total: Tensor) -> Tensor:

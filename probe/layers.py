@@ -69,12 +69,17 @@ class StackedLinear(nn.Module):
             self.bias = uniform(bound, (outputs,), generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[K, B, in] (or [B, in], read by every member) -> [K, B, out]."""
+        """[K, B, in] (or [B, in], read by every member) -> [K, B, out].
+
+        Computed as (W x^T)^T: so the gradient of W is born in W's own memory layout, and autograd
+        need not copy it.
+        """
         members, outputs, inputs = self.weight.shape
         if x.ndim == 2:
-            flat = x @ self.weight.reshape(members * outputs, inputs).T
-            return flat.view(len(x), members, outputs).transpose(0, 1) + self.bias[:, None]
-        return torch.baddbmm(self.bias[:, None], x, self.weight.transpose(1, 2))
+            flat = self.weight.view(members * outputs, inputs) @ x.T
+            return (flat.view(members, outputs, len(x)) + self.bias[..., None]).transpose(1, 2)
+        columns = torch.baddbmm(self.bias[..., None], self.weight, x.transpose(1, 2))
+        return columns.transpose(1, 2)
 
 
 class StackedLayerNorm(nn.Module):

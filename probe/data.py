@@ -1,0 +1,58 @@
+"""Tokens in memory: the clips of a task, read once from the store, and batches of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stepcli.probe.tasks import Samples, Task
+from stepcli.probe.tokens import TokenBatch, TokenLayout
+
+if TYPE_CHECKING:
+    from stepcli.cache.store import Store
+
+READ_CLIPS = 256
+"""Clips read from the store at once."""
+
+RESIDENT = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+"""Type in memory of tokens that are stored so; all others are float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The tokens of a task's clips, as stored, resident on one device."""
+
+    tokens: Tensor
+    """[clips, T, S, D], of half precision where the store is."""
+    layout: TokenLayout
+    """Of what a probe sees: T is the task's length."""
+
+    @classmethod
+    def load(cls, store: "Store", task: Task, device: torch.device) -> "Features":
+        """Read the tokens of every clip of a task: float types as stored, int8 as float32."""
+        spec = store.spec
+        dtype = RESIDENT.get(spec.dtype, torch.float32)
+        tokens = torch.empty((len(task.clips), *spec.clip_shape), dtype=dtype, device=device)
+        for start in range(0, len(task.clips), READ_CLIPS):
+            ids = task.clips[start : start + READ_CLIPS]
+            # Copying rounds nothing away: the resident type holds every stored value.
+            tokens[start : start + len(ids)] = torch.from_numpy(store.read_floats(ids))
+        return cls(tokens, TokenLayout(task.length, spec.dim, spec.segments))
+
+    def batch(self, samples: Samples) -> TokenBatch:
+        """The samples' frames as they are shown, [B, T, S, D]."""
+        clips, frames, tokens, dim = self.tokens.shape
+        rows = samples.clip[:, None] * frames + samples.frames(self.layout.frames)
+        index = torch.from_numpy(rows.ravel()).to(self.tokens.device)
+        chosen = self.tokens.view(clips * frames, tokens, dim).index_select(0, index)
+        return TokenBatch(chosen.view(len(samples), self.layout.frames, tokens, dim))
+
+    def batches(self, samples: Samples, size: int) -> Iterator[tuple[TokenBatch, Tensor]]:
+        """Samples in order, `size` at a time, with their labels [B]; the last may be smaller."""
+        for start in range(0, len(samples), size):
+            part = samples[start : start + size]
+            labels = torch.from_numpy(part.label.astype(np.int64))
+            yield self.batch(part), labels.to(self.tokens.device)

@@ -1,0 +1,170 @@
+"""One folder a run, written whole or not at all; every table is made anew from these.
+
+<runs>/<run id>/run.json              config, metrics, versions, hardware, fingerprint, warnings
+<runs>/<run id>/predictions.parquet   one row a test sample: clip, group, crop, direction, logits
+<runs>/<run id>/probe.safetensors     weights of the trained probe
+"""
+
+import json
+import os
+import platform
+import shutil
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save
+
+from stepcli.cache.durable import disk_errors, fsync_folder, write_synced
+from stepcli.cache.errors import UsageError
+from stepcli.probe.config import CODE_SCHEMA
+from stepcli.probe.metrics import summary
+from stepcli.probe.tasks import Task
+from stepcli.probe.train import Trained
+
+LIBRARIES = ("stepcli", "torch", "numpy", "pyarrow", "safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a run's tokens came from."""
+
+    store: Path
+    dataset: str
+    backbone: str
+    fingerprint: str
+
+
+def is_done(runs: Path, run: str) -> bool:
+    """Whether a run's folder is there; it appears only once it is whole."""
+    return (runs / run / "run.json").is_file()
+
+
+def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[str, Any]:
+    """Write one run's folder; where another process finished the same run first, keep that one.
+
+    Returns:
+        What run.json says.
+    """
+    run = trained.config.run_id(source.fingerprint)
+    logits = trained.logits.numpy()
+    record = {
+        "run": run,
+        "method": trained.config.method,
+        "task": trained.config.task.name,
+        "config": trained.config.model_dump(mode="json"),
+        "seed": trained.config.seed,
+        "split": trained.config.task.test_split,
+        **summary(logits, task.test.label, task.pairs),
+        "params": trained.probe.parameters_each,
+        "seconds": round(trained.seconds, 3),
+        "fingerprint": source.fingerprint,
+        "dataset": source.dataset,
+        "backbone": source.backbone,
+        "store": str(source.store.resolve()),
+        "classes": list(task.classes),
+        "pairs": [[task.classes[a], task.classes[b]] for a, b in task.pairs],
+        "train_clips": task.train_clips,
+        "test_samples": len(task.test),
+        "losses": [round(loss, 6) for loss in trained.losses],
+        "warnings": list(task.warnings),
+        "code_schema": CODE_SCHEMA,
+        "versions": {name: version(name) for name in LIBRARIES},
+        "hardware": _hardware(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    target = runs / run
+    staging = runs / f".{run}-{uuid.uuid4().hex}"
+    with disk_errors(target):
+        staging.mkdir(parents=True)
+        try:
+            write_synced(staging / "predictions.parquet", _predictions(logits, task))
+            write_synced(staging / "probe.safetensors", save(trained.probe.state_dict()))
+            text = json.dumps(record, indent=1, allow_nan=False)
+            write_synced(staging / "run.json", text.encode())
+            fsync_folder(staging)
+            _rename(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        fsync_folder(runs)
+    return record
+
+
+def _rename(staging: Path, target: Path) -> None:
+    try:
+        staging.rename(target)
+    except OSError:
+        # A folder cannot replace one that is not empty: another process finished this run first.
+        if not (target / "run.json").is_file():
+            raise
+
+
+def _predictions(logits: np.ndarray, task: Task) -> bytes:
+    samples = task.test
+    clips = [task.clips[i] for i in samples.clip]
+    table = pa.table(
+        {
+            "clip": clips,
+            "group": [task.groups[i] for i in samples.clip],
+            "start_frame": samples.start,
+            "backward": samples.backward,
+            "label": samples.label,
+            "predicted": logits.argmax(axis=1),
+            "logits": pa.FixedSizeListArray.from_arrays(
+                pa.array(logits.astype(np.float32).ravel()), logits.shape[1]
+            ),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _hardware() -> dict[str, Any]:
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def read_runs(runs: Path) -> list[dict[str, Any]]:
+    """Every finished run below a folder, by method, task and seed.
+
+    Raises:
+        UsageError: the folder is not there, holds no run, or a run.json cannot be read.
+    """
+    if not runs.is_dir():
+        raise UsageError(f"no runs folder {runs}; train with stepcli probe, or give --runs")
+    found = [_read_run(path) for path in sorted(runs.glob("[!.]*/run.json"))]
+    if not found:
+        raise UsageError(f"{runs} holds no finished run; train with stepcli probe, or give --runs")
+    return sorted(found, key=lambda r: (r["task"], r["method"], r["seed"], r["run"]))
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(f"{path} is not a run's JSON ({error}); delete its folder") from None
+    if record.get("run") != path.parent.name:
+        raise UsageError(
+            f"{path} says run {record.get('run')!r}; its folder must have the same name"
+        )
+    return record
+
+
+def finished(runs: Path, names: Iterable[str]) -> list[str]:
+    """Those of the named runs that need not be trained again."""
+    return [name for name in names if is_done(runs, name)]

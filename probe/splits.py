@@ -1,0 +1,78 @@
+"""Which clips of a store are for training and which for testing, and what their classes are."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stepcli.cache.clips import ClassRow, ClipRow
+from stepcli.cache.errors import UsageError
+
+if TYPE_CHECKING:
+    from stepcli.cache.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledClips:
+    """The committed clips of two splits, with what the store's tables say of them."""
+
+    train: tuple[ClipRow, ...]
+    test: tuple[ClipRow, ...]
+    classes: tuple[str, ...]
+    """In the order of their index."""
+    pairs: tuple[tuple[str, str], ...]
+    """Nearly symmetric classes of the store's own table."""
+    invariant: frozenset[str]
+    """Classes that keep their label when played backward."""
+    warnings: tuple[str, ...]
+
+
+def labelled_clips(store: "Store", train_split: str, test_split: str) -> LabelledClips:
+    """Choose a store's clips by split.
+
+    Raises:
+        UsageError: a split has no committed clip; the message lists the splits that have some.
+    """
+    rows = store.clips()
+    here = [row for row in rows if row.id in store]
+    chosen = {name: [r for r in here if r.split == name] for name in (train_split, test_split)}
+    for name, clips in chosen.items():
+        if not clips:
+            counts = Counter(row.split or "(none)" for row in here)
+            found = ", ".join(f"{split} {n}" for split, n in sorted(counts.items())) or "no clip"
+            raise UsageError(
+                f"split {name!r} of {store.path} has no extracted clip; the store holds: {found}; "
+                "extract more, choose --train-split and --test-split, or set splits in its table"
+            )
+    table = store.classes()
+    warnings = []
+    for name, clips in chosen.items():
+        absent = sum(row.split == name for row in rows) - len(clips)
+        if absent:
+            warnings.append(
+                f"{absent} of {absent + len(clips)} clips of split {name!r} are not in the store"
+            )
+    return LabelledClips(
+        tuple(chosen[train_split]),
+        tuple(chosen[test_split]),
+        _class_names(here, table),
+        tuple((row.name, row.partner) for row in table if row.partner and row.name < row.partner),
+        frozenset(row.name for row in table if row.kind == "invariant"),
+        tuple(warnings),
+    )
+
+
+def _class_names(clips: Sequence[ClipRow], table: Sequence[ClassRow]) -> tuple[str, ...]:
+    """The table's classes by index, then labels that it does not list, sorted."""
+    listed = [row.name for row in sorted(table, key=lambda row: row.index)]
+    return (*listed, *sorted({clip.label for clip in clips}.difference(listed)))
+
+
+def unseen_classes(seen: set[int], test: Sequence[int], names: Sequence[str]) -> str | None:
+    """A warning that counts the classes that only test has, or None."""
+    unseen = sorted(set(test) - seen)
+    if not unseen:
+        return None
+    shown = ", ".join(names[i] for i in unseen[:5]) + (", ..." if len(unseen) > 5 else "")
+    clips = sum(label in unseen for label in test)
+    return f"{len(unseen)} classes ({clips} test samples) are in test but not in train: {shown}"

@@ -1,0 +1,163 @@
+"""One loop, many probes, one pass: each batch is loaded once and feeds every bank."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from stepcli.probe.bank import Probe, stack
+from stepcli.probe.config import RunConfig
+from stepcli.probe.data import Features
+from stepcli.probe.optim import BankAdamW
+from stepcli.probe.registry import methods, parse_options
+from stepcli.probe.tasks import Task
+from stepcli.probe.tokens import TokenBatch, TokenLayout
+
+EVALUATION_BATCH = 256
+"""Samples at once when nothing is kept for a backward pass."""
+
+Progress = Callable[[int, float], None]
+"""Called after each epoch with the epochs done and the mean training loss over all members."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One probe at the end of its training."""
+
+    config: RunConfig
+    probe: Probe
+    """K = 1."""
+    logits: Tensor
+    """[test samples, C], float32."""
+    losses: tuple[float, ...]
+    """Mean training loss of each epoch."""
+    seconds: float
+    """Its share of the pass: of its bank's time and of the loading, by members."""
+
+
+def build_probe(config: RunConfig, layout: TokenLayout, classes: int) -> Probe:
+    """A probe of one member, initialised from its own seed."""
+    info = methods().get(config.method)
+    options = parse_options(info, config.options)
+    return info.build(layout, classes, options, Generator().manual_seed(config.seed))
+
+
+def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor) -> Tensor:
+    """Cross-entropy of each member, [K], against (1 - s) one-hot + s uniform (arXiv 1512.00567).
+
+    Args:
+        logits: [K, B, C].
+        labels: [B].
+        smoothing: s of each member, [K].
+    """
+    log_p = functional.log_softmax(logits, dim=-1)
+    right = log_p.gather(2, labels.expand(len(logits), -1)[..., None])[..., 0].mean(dim=1)
+    return -((1 - smoothing) * right + smoothing * log_p.mean(dim=(1, 2)))
+
+
+class Bank:
+    """K probes in training, with their optimiser and their share of the clock."""
+
+    def __init__(self, configs: Sequence[RunConfig], probe: Probe, steps: int) -> None:
+        recipes = [config.recipe for config in configs]
+        self.configs = list(configs)
+        self.probe = probe
+        self.seconds = 0.0
+        self.losses: list[Tensor] = []
+        self._optimizer = BankAdamW(probe, recipes, steps)
+        device = next(probe.parameters()).device
+        self._smoothing = torch.tensor([r.label_smoothing for r in recipes], device=device)
+
+    def step(self, batch: TokenBatch, labels: Tensor) -> Tensor:
+        """One training step; returns each member's loss, [K]."""
+        started = time.perf_counter()
+        losses = smoothed_cross_entropy(self.probe(batch), labels, self._smoothing)
+        # Members share no parameter, so the gradient of the sum is each member's own.
+        torch.autograd.backward(losses.sum())
+        self._optimizer.step()
+        self.seconds += time.perf_counter() - started
+        return losses.detach()
+
+    @torch.no_grad()
+    def logits(self, batch: TokenBatch) -> Tensor:
+        """[K, B, C] on the host."""
+        logits: Tensor = self.probe(batch)
+        return logits.float().cpu()
+
+
+def make_banks(
+    configs: Sequence[RunConfig],
+    layout: TokenLayout,
+    classes: int,
+    steps: int,
+    device: torch.device,
+) -> list[Bank]:
+    """Stack configs whose probes stack; neighbours of one recipe stay neighbours."""
+    built = [(config, build_probe(config, layout, classes)) for config in configs]
+    alike: dict[tuple[object, ...], list[tuple[RunConfig, Probe]]] = {}
+    for config, probe in built:
+        alike.setdefault(probe.signature(), []).append((config, probe))
+    banks = []
+    for members in alike.values():
+        members.sort(key=lambda member: member[0].recipe.model_dump_json())
+        probe = stack([probe for _, probe in members]).to(device)
+        banks.append(Bank([config for config, _ in members], probe, steps))
+    return banks
+
+
+def train(
+    features: Features, task: Task, configs: Sequence[RunConfig], progress: Progress
+) -> list[Trained]:
+    """Train probes side by side and test each once, in the order of `configs`.
+
+    Raises:
+        ValueError: the configs do not share one pass over the data.
+    """
+    passes = {config.shared for config in configs}
+    if len(passes) != 1:
+        raise ValueError(f"one pass trains configs that share it, got {len(passes)} different ones")
+    shared = passes.pop()
+    per_epoch = -(-task.train_clips // shared.batch_size)
+    device = features.tokens.device
+    banks = make_banks(
+        configs, features.layout, len(task.classes), shared.epochs * per_epoch, device
+    )
+    started = time.perf_counter()
+    for epoch in range(shared.epochs):
+        totals = [torch.zeros(len(bank.configs), device=device) for bank in banks]
+        samples = task.epoch(shared.data_seed, epoch)
+        for batch, labels in features.batches(samples, shared.batch_size):
+            for bank, total in zip(banks, totals, strict=True):
+                total += bank.step(batch, labels) * len(labels)
+        for bank, total in zip(banks, totals, strict=True):
+            bank.losses.append(total.cpu() / task.train_clips)
+        progress(epoch + 1, float(torch.cat([bank.losses[-1] for bank in banks]).mean()))
+    idle = time.perf_counter() - started - sum(bank.seconds for bank in banks)
+    trained = _finish(features, task, banks, idle / len(configs))
+    return [trained[id(config)] for config in configs]
+
+
+def _finish(
+    features: Features, task: Task, banks: Sequence[Bank], idle_seconds: float
+) -> dict[int, Trained]:
+    """Test every bank in one pass over the test samples."""
+    parts: list[list[Tensor]] = [[] for _ in banks]
+    for batch, _ in features.batches(task.test, EVALUATION_BATCH):
+        for bank, pieces in zip(banks, parts, strict=True):
+            pieces.append(bank.logits(batch))
+    trained = {}
+    for bank, pieces in zip(banks, parts, strict=True):
+        logits = torch.cat(pieces, dim=1)
+        losses = torch.stack(bank.losses, dim=1).tolist()
+        for index, config in enumerate(bank.configs):
+            trained[id(config)] = Trained(
+                config,
+                bank.probe.member(index).cpu(),
+                logits[index],
+                tuple(losses[index]),
+                bank.seconds / len(bank.configs) + idle_seconds,
+            )
+    return trained
