@@ -9,6 +9,7 @@ import json
 import mmap
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import Any, Self
@@ -204,10 +206,8 @@ class DecodePool:
         worker.tasks.append(task)
         if worker.ready and len(worker.tasks) == 1:
             self._start_clock(worker)
-        try:
+        with suppress(OSError):  # it has just died: noticed when we listen
             worker.pipe.send_bytes(json.dumps(message).encode())
-        except OSError:
-            return  # it has just died: its pipe's end is noticed when we listen
 
     def _take(self, worker: _Worker, reply: dict[str, Any]) -> None:
         task = worker.tasks.popleft()
@@ -240,10 +240,10 @@ class DecodePool:
 
     def _replace(self, worker: _Worker, reason: str) -> None:
         """Put a fresh process in a dead or hanging one's place; its first clip is to blame."""
-        _end(worker)
-        if detail := _last_line(worker):
+        if detail := _end(worker):
             reason = f"{reason} ({detail})"
         if not worker.ready:
+            self._workers.remove(worker)
             raise DecodersFailed(f"a decoder process did not come up: {reason}")
         blamed = worker.tasks.popleft() if worker.tasks else None
         for task in reversed(worker.tasks):
@@ -287,7 +287,8 @@ class DecodePool:
             process_group=0,  # Ctrl-C is for the main process, which ends them in good order
         )
         theirs.close()
-        ours.send_bytes(json.dumps(self._settings.to_json()).encode())
+        with suppress(OSError):  # it has died already: noticed when we listen
+            ours.send_bytes(json.dumps(self._settings.to_json()).encode())
         return _Worker(process, ours, stderr, deadline=time.monotonic() + START_SECONDS)
 
 
@@ -302,19 +303,15 @@ def _shared_memory(size: int) -> int:
     return descriptor
 
 
-def _end(worker: _Worker) -> None:
+def _end(worker: _Worker) -> str:
+    """End a process if it still runs; how it ended: its signal, or the last line it wrote."""
     worker.pipe.close()
     worker.process.kill()
-    worker.process.wait()
-
-
-def _last_line(worker: _Worker) -> str:
-    """How a process ended: its signal, or the last line that it wrote."""
     code = worker.process.wait()
-    worker.stderr.seek(0)
-    lines = worker.stderr.read().decode(errors="replace").strip().splitlines()
-    worker.stderr.close()
+    with worker.stderr as stderr:
+        stderr.seek(0)
+        lines = stderr.read().decode(errors="replace").strip().splitlines()
     if lines:
         return str(lines[-1])
-    # We kill those that hang with SIGKILL ourselves: that says nothing about the clip.
-    return f"signal {-code}" if code < 0 and code != -9 else ""
+    # We end those that hang with SIGKILL ourselves: that says nothing about the clip.
+    return f"signal {-code}" if code < 0 and code != -signal.SIGKILL else ""
