@@ -21,6 +21,11 @@ RESIDENT = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 """Type in memory of tokens that are stored so; all others are float32."""
 
 
+def layout_of(store: "Store", task: Task) -> TokenLayout:
+    """Shape and meaning of what a probe of this task sees."""
+    return TokenLayout(task.length, store.spec.dim, store.spec.segments)
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
     """The tokens of a task's clips, as stored, resident on one device."""
@@ -40,7 +45,7 @@ class Features:
             ids = task.clips[start : start + READ_CLIPS]
             # Copying rounds nothing away: the resident type holds every stored value.
             tokens[start : start + len(ids)] = torch.from_numpy(store.read_floats(ids))
-        return cls(tokens, TokenLayout(task.length, spec.dim, spec.segments))
+        return cls(tokens, layout_of(store, task))
 
     def batch(self, samples: Samples) -> TokenBatch:
         """The samples' frames as they are shown, [B, T, S, D]."""

@@ -13,13 +13,13 @@ from tqdm import tqdm
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.store import open_store
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
-from stepcli.probe.data import Features
+from stepcli.probe.data import Features, layout_of
 from stepcli.probe.memory import keep_large_blocks
 from stepcli.probe.registry import methods, parse_options
 from stepcli.probe.results import Source, finished, write_run
 from stepcli.probe.splits import labelled_clips
 from stepcli.probe.tasks import make_task
-from stepcli.probe.train import train
+from stepcli.probe.train import build_probe, train
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -124,6 +124,9 @@ def train_and_record(
     task = make_task(first.task, store.spec, table)
     for warning in task.warnings:
         typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+    # What cannot be built must be known before minutes of reading.
+    for config in {(c.method, repr(c.options)): c for c in left}.values():
+        build_probe(config, layout_of(store, task), len(task.classes))
     features = Features.load(store, task, device)
     source = Source(store.path, store.dataset, store.spec.backbone, store.fingerprint)
     with tqdm(

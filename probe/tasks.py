@@ -69,15 +69,20 @@ class Task:
     test: Samples
     warnings: tuple[str, ...]
 
+    @property
+    def samples_per_epoch(self) -> int:
+        """Training samples of one epoch."""
+        return self.train_clips * (2 if self.reverses else 1)
+
     def epoch(self, data_seed: int, epoch: int) -> Samples:
-        """Every training clip once, in a fresh order, crop and direction.
+        """Every training clip once (in the arrow task once a direction), each on a fresh crop.
 
         The same for the same arguments: a run that resumes sees what it would have seen.
         """
         random = np.random.default_rng((data_seed, epoch))
-        clip = random.permutation(self.train_clips)
-        start = random.integers(0, self.stored_frames - self.length + 1, self.train_clips)
-        backward = random.random(self.train_clips) < (0.5 if self.reverses else 0.0)
+        order = random.permutation(self.samples_per_epoch)
+        clip, backward = order % self.train_clips, order >= self.train_clips
+        start = random.integers(0, self.stored_frames - self.length + 1, len(order))
         label = np.where(backward, self.backward_labels[clip], self.labels[clip])
         return Samples(clip, start, backward, label)
 

@@ -120,7 +120,7 @@ def train(
     if len(passes) != 1:
         raise ValueError(f"one pass trains configs that share it, got {len(passes)} different ones")
     shared = passes.pop()
-    per_epoch = -(-task.train_clips // shared.batch_size)
+    per_epoch = -(-task.samples_per_epoch // shared.batch_size)
     device = features.tokens.device
     banks = make_banks(
         configs, features.layout, len(task.classes), shared.epochs * per_epoch, device
@@ -133,7 +133,7 @@ def train(
             for bank, total in zip(banks, totals, strict=True):
                 total += bank.step(batch, labels) * len(labels)
         for bank, total in zip(banks, totals, strict=True):
-            bank.losses.append(total.cpu() / task.train_clips)
+            bank.losses.append(total.cpu() / task.samples_per_epoch)
         progress(epoch + 1, float(torch.cat([bank.losses[-1] for bank in banks]).mean()))
     idle = time.perf_counter() - started - sum(bank.seconds for bank in banks)
     trained = _finish(features, task, banks, idle / len(configs))

@@ -1,0 +1,186 @@
+"""`stepcli probe` and `results`, through the door as a user comes."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from stepcli.cache.clips import ClassRow
+from stepcli.cache.store import Store
+from stepcli.cli import app
+from stepcli.probe.metrics import summary
+
+CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "2")
+
+
+def call(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def runs(store: Store, tmp_path: Path) -> Path:
+    """Two methods, two seeds."""
+    runs = tmp_path / "runs"
+    done = call(
+        *("probe", "--method", "step,linear", "--seeds", 2, "--store", store.path),
+        *("--runs", runs, "--set", "heads=4", *CROPS),
+    )
+    assert done.exit_code == 0, done.output
+    return runs
+
+
+def table(runs: Path) -> list[dict[str, Any]]:
+    done = call("results", "--runs", runs, "--format", "json")
+    assert done.exit_code == 0, done.output
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
+
+
+def test_json_has_one_object_a_run(runs: Path, store: Store) -> None:
+    rows = table(runs)
+    assert [(row["method"], row["seed"]) for row in rows] == [
+        *(("linear", 0), ("linear", 1), ("step", 0), ("step", 1))
+    ]
+    for row in rows:
+        assert row["fingerprint"] == store.fingerprint
+        assert (row["task"], row["split"]) == ("arrow", "test")
+        assert 0 <= row["top1"] <= 1
+    assert rows[0]["top1"] == rows[0]["forced_choice"] == 0.5
+    assert rows[2]["config"]["options"]["heads"] == 4
+
+
+def test_a_run_folder_suffices_to_make_its_numbers_again(runs: Path) -> None:
+    for row in table(runs):
+        folder = runs / row["run"]
+        assert sorted(path.name for path in folder.iterdir()) == [
+            *("predictions.parquet", "probe.safetensors", "run.json")
+        ]
+        record = json.loads((folder / "run.json").read_text())
+        predictions = pq.read_table(folder / "predictions.parquet")
+        logits = np.stack(predictions["logits"].to_numpy())
+        labels = predictions["label"].to_numpy()
+        pairs = [tuple(record["classes"].index(c) for c in pair) for pair in record["pairs"]]
+        again = summary(logits, labels, pairs)
+        assert again == {name: record[name] for name in again}
+        assert np.array_equal(predictions["predicted"].to_numpy(), logits.argmax(axis=1))
+        weights = load_file(folder / "probe.safetensors")
+        assert sum(w[0].size for w in weights.values()) == record["params"]
+        assert {"torch", "stepcli"} <= record["versions"].keys()
+
+
+def test_finished_runs_are_not_done_again(runs: Path, store: Store) -> None:
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("run.json")}
+    again = call(
+        *("probe", "--method", "step,linear", "--seeds", 3, "--store", store.path),
+        *("--runs", runs, "--set", "heads=4", *CROPS),
+    )
+    assert again.exit_code == 0, again.output
+    assert "4 of 6 runs are done already" in again.output
+    assert len(table(runs)) == 6
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_another_setting_is_another_run(runs: Path, store: Store) -> None:
+    done = call(
+        *("probe", "--method", "linear", "--lr", 0.01, "--store", store.path),
+        *("--runs", runs, *CROPS),
+    )
+    assert done.exit_code == 0, done.output
+    text = call("results", "--runs", runs).stdout
+    assert "linear lr=0.01" in text
+    assert "linear lr=0.001" in text
+
+
+def test_the_table_aggregates_seeds(runs: Path) -> None:
+    lines = call("results", "--runs", runs).stdout.splitlines()
+    assert lines[0].split()[:4] == ["method", "task", "split", "seeds"]
+    assert len(lines) == 3
+    assert "50.0 ± 0.0" in next(line for line in lines if line.startswith("linear"))
+    markdown = call("results", "--runs", runs, "--format", "markdown").stdout.splitlines()
+    assert len(markdown) == 4
+    assert all(line.startswith("| ") for line in markdown)
+
+
+def test_csv_says_what_json_says(runs: Path) -> None:
+    text = call("results", "--runs", runs, "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    for from_csv, from_json in zip(rows, table(runs), strict=True):
+        assert from_csv.keys() == from_json.keys()
+        assert float(from_csv["top1"]) == from_json["top1"]
+        assert json.loads(from_csv["config"]) == from_json["config"]
+
+
+def test_one_seed_has_no_deviation(store: Store, tmp_path: Path) -> None:
+    call("probe", "--method", "linear", "--store", store.path, "--runs", tmp_path / "r", *CROPS)
+    assert "±" not in call("results", "--runs", tmp_path / "r").stdout
+
+
+def test_without_pairs_there_is_no_forced_choice(store: Store, tmp_path: Path) -> None:
+    store.replace_classes([ClassRow("close", 0), ClassRow("open", 1)])
+    words = ("--store", store.path, "--runs", tmp_path / "r", "--epochs", 1)
+    assert call("probe", "--method", "linear", *words).exit_code == 0
+    (row,) = table(tmp_path / "r")
+    assert row["forced_choice"] is None
+    assert row["task"] == "classify"
+    assert " - " in call("results", "--runs", tmp_path / "r").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--method stepp", "did you mean step"),
+        ("--method step --set head=4", "did you mean heads"),
+        ("--method step --set heads", "expected option=value"),
+        ("--method step --set heads=5", "heads=5 does not divide"),
+        ("--method step --set heads=x", "option heads='x'"),
+        ("--method step --lr -1", "--lr -1.0: Input should be greater than 0"),
+        ("--method step --label-smoothing 1", "--label-smoothing 1.0"),
+        ("--method step --clip-frames 4", "belong together"),
+        ("--method step --device cuda:7", "this machine has cpu"),
+        ("--method step --test-split val", "split 'val'"),
+        ("--method step --pairs nowhere.csv", "nowhere.csv"),
+        ("--method step --set tokens=cls", "extract with --tokens cls"),
+    ],
+)
+def test_bad_input_is_one_line(words: str, message: str, store: Store, tmp_path: Path) -> None:
+    done = call("probe", *words.split(), "--store", store.path, "--runs", tmp_path / "r")
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line]) == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_damaged_run_is_named(runs: Path) -> None:
+    damaged = runs / table(runs)[0]["run"] / "run.json"
+    damaged.write_text("{")
+    done = call("results", "--runs", runs)
+    assert done.exit_code == 2
+    assert str(damaged) in done.stderr
+
+
+def test_an_unfinished_run_is_not_seen(runs: Path) -> None:
+    (runs / ".step-0-left-behind").mkdir()
+    (runs / ".step-0-left-behind" / "run.json").write_text("{")
+    assert len(table(runs)) == 4
+
+
+def test_no_runs_says_how_to_make_some(tmp_path: Path) -> None:
+    done = call("results", "--runs", tmp_path / "nowhere")
+    assert done.exit_code == 2
+    assert "train with stepcli probe" in done.stderr
+    (tmp_path / "empty").mkdir()
+    assert "no finished run" in call("results", "--runs", tmp_path / "empty").stderr
+
+
+def test_methods_are_listed_with_their_options() -> None:
+    done = call("methods")
+    assert done.exit_code == 0
+    assert "step  (sees order; STEP, arXiv 2503.24298" in done.stdout
+    assert "    pe_scale=" in done.stdout

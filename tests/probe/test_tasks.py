@@ -1,0 +1,172 @@
+"""Samples: what is shown, in which direction, under which label, and what is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stepcli.cache.clips import ClipRow
+from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.cache.store import Store
+from stepcli.probe.config import TaskConfig
+from stepcli.probe.data import Features
+from stepcli.probe.pairs import read_pairs
+from stepcli.probe.splits import labelled_clips
+from stepcli.probe.tasks import Task, make_task
+
+CROPS = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
+
+
+def task_of(store: Store, config: TaskConfig) -> Task:
+    return make_task(
+        config, store.spec, labelled_clips(store, config.train_split, config.test_split)
+    )
+
+
+def test_an_epoch_shows_every_training_clip_in_both_directions(store: Store) -> None:
+    task = task_of(store, CROPS)
+    samples = task.epoch(data_seed=0, epoch=0)
+    shown = sorted(zip(samples.clip.tolist(), samples.backward.tolist(), strict=True))
+    assert shown == [(clip, way) for clip in range(task.train_clips) for way in (False, True)]
+    forward = task.labels[samples.clip]
+    assert np.array_equal(samples.label, np.where(samples.backward, 1 - forward, forward))
+    assert samples.start.min() >= 0
+    assert samples.start.max() <= 2
+
+
+def test_epochs_differ_and_repeat(store: Store) -> None:
+    task = task_of(store, CROPS)
+    first, again, second = (task.epoch(0, epoch) for epoch in (0, 0, 1))
+    for field in ("clip", "start", "backward", "label"):
+        assert np.array_equal(getattr(first, field), getattr(again, field))
+    assert not np.array_equal(first.clip, second.clip)
+    assert not np.array_equal(first.clip, task.epoch(1, 0).clip)
+
+
+def test_tested_on_first_middle_and_last_crop_in_both_directions(store: Store) -> None:
+    task = task_of(store, CROPS)
+    clips = len(task.clips) - task.train_clips
+    assert len(task.test) == clips * 3 * 2
+    assert task.test.start[:6].tolist() == [0, 0, 1, 1, 2, 2]
+    assert task.test.backward[:6].tolist() == [False, True] * 3
+    frames = task.test.frames(4)
+    assert frames[0].tolist() == [0, 1, 2, 3]
+    assert frames[1].tolist() == [3, 2, 1, 0]
+    assert set(task.test.clip.tolist()) == set(range(task.train_clips, len(task.clips)))
+
+
+def test_a_batch_holds_the_stored_frames_in_the_order_shown(store: Store) -> None:
+    task = task_of(store, CROPS)
+    features = Features.load(store, task, torch.device("cpu"))
+    batch = features.batch(task.test)
+    for row in (0, 1, 5):
+        clip = store.read([task.clips[task.test.clip[row]]])[0]
+        want = torch.from_numpy(clip[task.test.frames(4)[row]])
+        assert torch.equal(batch.stored[row], want)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16", "int8"])
+def test_tokens_in_memory_are_those_stored(
+    dtype: str, store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = store_of(tmp_path / dtype, dtype=dtype)
+    task = task_of(store, TaskConfig())
+    features = Features.load(store, task, torch.device("cpu"))
+    want = torch.from_numpy(store.read_floats(task.clips))
+    assert torch.equal(features.tokens.float(), want)
+
+
+def test_classify_shows_whole_clips_forward(store: Store) -> None:
+    task = task_of(store, TaskConfig())
+    samples = task.epoch(0, 0)
+    assert sorted(samples.clip.tolist()) == list(range(task.train_clips))
+    assert not samples.backward.any()
+    assert set(samples.start.tolist()) == {0}
+    assert len(task.test) == len(task.clips) - task.train_clips
+    assert task.pairs == ((0, 1),)
+
+
+def test_classes_without_partner_are_left_out_of_the_arrow(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = store_of(tmp_path / "s", labels=("close", "open", "wave"))
+    task = task_of(store, TaskConfig(name="arrow"))
+    assert task.classes == ("close", "open")
+    assert task.warnings == ("6 clips whose label has no partner are left out of the task",)
+
+
+def test_the_users_pairs_replace_the_stores(store_of: Callable[..., Store], tmp_path: Path) -> None:
+    store = store_of(tmp_path / "s", labels=("close", "open", "push", "pull"))
+    task = task_of(store, TaskConfig(name="arrow", pairs=(("pull", "push"),)))
+    assert task.classes == ("push", "pull")
+    assert task.pairs == ((1, 0),)
+    with pytest.raises(UnknownName, match="label in pairs 'pul'; did you mean pull"):
+        task_of(store, TaskConfig(name="arrow", pairs=(("pul", "push"),)))
+
+
+def test_classes_that_only_test_has_are_counted(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = store_of(
+        tmp_path / "s", labels=("close", "open", "wave"), partners={}, test_only=("wave",)
+    )
+    (warning,) = task_of(store, TaskConfig()).warnings
+    assert warning == "1 classes (6 test samples) are in test but not in train: wave"
+
+
+def test_an_empty_split_lists_those_that_are_there(store: Store) -> None:
+    with pytest.raises(UsageError, match=r"split 'val' .* holds: test 4, train 8"):
+        labelled_clips(store, "train", "val")
+
+
+def test_clips_that_are_not_extracted_are_counted(store: Store) -> None:
+    store.add_clips([ClipRow("later", "open", "test")])
+    assert labelled_clips(store, "train", "test").warnings == (
+        "1 of 5 clips of split 'test' are not in the store",
+    )
+
+
+def test_reversing_needs_tokens_of_single_frames(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="token_scope: clip"):
+        task_of(store_of(tmp_path / "s", scope="clip"), TaskConfig(name="arrow"))
+
+
+def test_the_arrow_needs_pairs(store_of: Callable[..., Store], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give --pairs FILE"):
+        task_of(store_of(tmp_path / "s", partners={}), TaskConfig(name="arrow"))
+
+
+def test_more_frames_than_stored_are_refused(store: Store) -> None:
+    with pytest.raises(UsageError, match="store has 6 frames"):
+        task_of(store, TaskConfig(clip_frames=7, temporal_crop=True))
+    with pytest.raises(UsageError, match="belong together"):
+        TaskConfig(clip_frames=4)
+
+
+def test_pairs_are_read_from_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("label,partner\nopen,close\nclose,open\npush,pull\n")
+    assert read_pairs(path) == (("close", "open"), ("pull", "push"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\nopen,close\n", "expected the columns label,partner, found a,b"),
+        ("", "found nothing"),
+        ("label,partner\nopen,close\nopen,shut\n", "'open' is paired with 'shut' and with 'close'"),
+        ("label,partner\nopen,open\n", "'open' is paired with 'open'"),
+        ("label,partner\nopen\n", "each class has one partner"),
+    ],
+)
+def test_bad_pairs_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_pairs(path)
+    with pytest.raises(UsageError, match="expected a CSV file"):
+        read_pairs(tmp_path / "nowhere.csv")
