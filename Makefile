@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench kill-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -27,6 +27,11 @@ lint: $(VENV)/installed  ## ruff and mypy --strict
 
 bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios
 	$(BIN)/python benchmarks/probes.py
+
+kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, both formats
+	@for action in write merge compact convert; do for format in zarr hdf5; do \
+		$(BIN)/python tests/cache/kill_rounds.py --action $$action --format $$format --rounds 200 || exit 1; \
+	done; done
 
 clean:  ## remove the venv and build products
 	rm -rf $(VENV) build dist *.egg-info

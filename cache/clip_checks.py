@@ -3,17 +3,13 @@
 from pathlib import Path
 
 import h5py
-import numpy as np
 import pyarrow as pa
 import zarr
 
 from stepcli.cache.errors import DamagedStore
-from stepcli.cache.formats import array_file
 from stepcli.cache.hdf5_tokens import FILE
-from stepcli.cache.index import offset_column
 from stepcli.cache.manifest import Manifest
-from stepcli.cache.open_part import clip_checksum
-from stepcli.cache.ranges import OpenFile
+from stepcli.cache.stored_clips import part_clips
 from stepcli.cache.token_layout import TokenLayout, layout_of
 from stepcli.cache.zarr_tokens import GROUP
 
@@ -33,23 +29,8 @@ def damaged_clips(part: Path, manifest: Manifest, index: pa.Table, intact: bool)
         FileNotFoundError: the token file is missing.
     """
     layout = layout_of(manifest.spec)
-    sources = [
-        (
-            OpenFile(part / array_file(manifest.format, array)),
-            index[offset_column(array)].to_pylist(),
-            np.empty(array.clip_bytes, np.uint8),
-        )
-        for array in layout.arrays
-    ]
-    damaged = []
-    columns = zip(index["id"].to_pylist(), index["crc32c"].to_pylist(), strict=True)
-    for row, (clip, expected) in enumerate(columns):
-        whole = all(offsets[row] + len(buffer) <= file.size for file, offsets, buffer in sources)
-        if whole:
-            for file, offsets, buffer in sources:
-                file.read_into(buffer.data, offsets[row])
-        if not whole or clip_checksum([buffer for _, _, buffer in sources]) != expected:
-            damaged.append(clip)
+    clips = part_clips(part, manifest, index)
+    damaged = [clip.record.id for clip in clips if not clip.intact]
     if intact and not damaged:
         _require_same_array(part, manifest, layout, index.num_rows)
     return tuple(damaged)

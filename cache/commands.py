@@ -1,22 +1,13 @@
 """`stepcli store`: look after feature stores."""
 
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from stepcli.cache import maintenance_commands
+from stepcli.cache.options import JsonOption, StoreOption, print_json
 
-StoreOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--store",
-        help="The store's folder, e.g. stores/ssv2-dinov2-base-16f. Default: the only store "
-        "below $STEPCLI_STORES (./stores).",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()
@@ -28,7 +19,7 @@ def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
 
     summary = summarize(open_store(locate_store(store)))
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
     for key, value in summary.items():
         if isinstance(value, dict):
@@ -61,7 +52,7 @@ def list_clips(
     )
     lines = list(islice(found, limit or None))
     if as_json:
-        _print_json(lines)
+        print_json(lines)
         return
     for line in lines:
         typer.echo("\t".join(str(line[key]) for key in ("id", "state", "label", "split", "reason")))
@@ -91,7 +82,7 @@ def verify(
 
         report = verify_store(root, workers=workers, on_part=show)
     if as_json:
-        _print_json({"store": str(root), "ok": report.ok, **asdict(report)})
+        print_json({"store": str(root), "ok": report.ok, **asdict(report)})
     else:
         for problem in report.problems:
             typer.echo(f"{problem.place}: {problem.problem}")
@@ -108,5 +99,4 @@ def verify(
         )
 
 
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1))
+app.add_typer(maintenance_commands.app)

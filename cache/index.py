@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -111,9 +112,8 @@ def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Path | str
     return table
 
 
-def record_at(table: pa.Table, row: int) -> ClipRecord:
-    """What extraction found out about the clip in one row."""
-    cells = table.slice(row, 1).to_pylist()[0]
+def record_of(cells: Mapping[str, Any]) -> ClipRecord:
+    """What extraction found out about the clip in one row of an index."""
     return ClipRecord(
         id=cells["id"],
         source=cells["source"],

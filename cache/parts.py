@@ -31,6 +31,7 @@ from stepcli.cache.spec import Producer
 
 PARTS = "parts"
 STAGING = ".staging"
+TOMBSTONES = "tombstones"
 RECORD = "part.json"
 INDEX = "index.parquet"
 CLIPS_LIMIT = 1 << 24
@@ -82,17 +83,31 @@ def generation_of(name: str) -> int:
 
 
 def list_parts(root: Path) -> list[str]:
-    """Names of the committed parts, oldest generation first. Anything else there is ignored."""
+    """Names of the committed parts in use, ascending by generation.
+
+    Anything else in the folder is ignored, and so is a part that has a tombstone.
+    """
     try:
         entries = os.scandir(root / PARTS)
     except FileNotFoundError:
         return []
+    try:
+        buried = set(os.listdir(root / TOMBSTONES))  # noqa: PTH208 (names, not paths)
+    except FileNotFoundError:
+        buried = set()
     with entries:
         return sorted(
             entry.name
             for entry in entries
-            if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+            if _NAME.fullmatch(entry.name)
+            and f"{entry.name}.json" not in buried
+            and entry.is_dir(follow_symlinks=False)
         )
+
+
+def is_part_name(name: str) -> bool:
+    """Whether a folder of this name may be a part."""
+    return _NAME.fullmatch(name) is not None
 
 
 def read_part_record(root: Path, name: str) -> PartRecord:
@@ -143,8 +158,8 @@ class Staging:
             self._touched = now
 
     def discard(self, part: Path) -> None:
-        """Drop an unfinished part."""
-        shutil.rmtree(part)
+        """Drop an unfinished part; one that has been committed after all stays."""
+        shutil.rmtree(part, ignore_errors=True)
 
     def close(self) -> None:
         """Remove the writer's folder and whatever is left in it."""
@@ -208,6 +223,18 @@ def move_part(part: Path, root: Path) -> None:
             raise
     fsync_folder(parts)
     fsync_folder(root)
+
+
+def remove_part(root: Path, name: str, staging: Staging) -> None:
+    """Take a part away whole, by one rename, then free its space. No part is ever half there."""
+    staging.folder.mkdir(parents=True, exist_ok=True)
+    trash = staging.folder / f"removed-{name}"
+    try:
+        (root / PARTS / name).rename(trash)
+    except FileNotFoundError:  # another process took it away first
+        return
+    fsync_folder(root / PARTS)
+    shutil.rmtree(trash)
 
 
 def sweep_staging(root: Path) -> list[str]:

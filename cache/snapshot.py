@@ -52,19 +52,21 @@ def take_snapshot(root: Path, manifest: Manifest) -> Snapshot:
     Raises:
         DamagedStore: an index or a part's record is not what was written.
     """
-    names, tables = [], []
-    for name in list_parts(root):
+    read: dict[str, pa.Table] = {}
+    while True:
+        names = list_parts(root)
         try:
-            tables.append(read_index(root, name, manifest))
-        except FileNotFoundError:
+            for name in names:
+                if name not in read:
+                    read[name] = read_index(root, name, manifest)
+        except FileNotFoundError as error:
             if name in list_parts(root):
                 raise DamagedStore(
-                    f"{root / PARTS / name}: files of this part are missing; run stepcli store "
-                    "verify, then repair"
+                    f"{error.filename}: this file of a committed part is missing; run stepcli "
+                    "store verify, then repair"
                 ) from None
-            continue  # compacted away since it was listed
-        names.append(name)
-    return combine(names, tables, layout_of(manifest.spec))
+            continue  # compacted since it was listed: its clips are in a part not listed yet
+        return combine(names, [read[name] for name in names], layout_of(manifest.spec))
 
 
 def read_index(root: Path, name: str, manifest: Manifest) -> pa.Table:

@@ -15,7 +15,7 @@ from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow, Failure
 from stepcli.cache.durable import disk_errors
 from stepcli.cache.errors import ClipNotFound, DamagedStore, UsageError
 from stepcli.cache.failures import read_failures
-from stepcli.cache.index import record_at
+from stepcli.cache.index import record_of
 from stepcli.cache.manifest import Format, Manifest, create_manifest, read_manifest
 from stepcli.cache.parts import list_parts, sweep_staging
 from stepcli.cache.quantize import decode_clips
@@ -89,7 +89,7 @@ class Store:
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
-        self._manifest = manifest
+        self.manifest = manifest
         self._layout = layout_of(manifest.spec)
         self._reader = ClipReader(path, manifest.format, self._layout)
         self._snapshot = take_snapshot(path, manifest)
@@ -101,27 +101,32 @@ class Store:
     @property
     def spec(self) -> StoreSpec:
         """What determines the tokens."""
-        return self._manifest.spec
+        return self.manifest.spec
 
     @property
     def dataset(self) -> str:
         """Name of the data set."""
-        return self._manifest.dataset
+        return self.manifest.dataset
 
     @property
     def format(self) -> Format:
         """Format of the parts' tokens: "zarr" or "hdf5"."""
-        return self._manifest.format
+        return self.manifest.format
 
     @property
     def fingerprint(self) -> str:
         """sha256 of spec, clip ids and checksums: identifies the tokens, not the file layout."""
-        return self._snapshot.fingerprint(self._manifest.spec_digest)
+        return self._snapshot.fingerprint(self.manifest.spec_digest)
 
     @property
     def dtype(self) -> np.dtype:
         """NumPy type of what `read` returns."""
         return self._layout.tokens.dtype
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What this store has seen: immutable, replaced by `refresh`."""
+        return self._snapshot
 
     @property
     def ids(self) -> list[str]:
@@ -142,7 +147,7 @@ class Store:
     def refresh(self) -> None:
         """Pick up what has been committed, or compacted, since."""
         if tuple(list_parts(self.path)) != self._snapshot.parts:
-            self._snapshot = take_snapshot(self.path, self._manifest)
+            self._snapshot = take_snapshot(self.path, self.manifest)
             self._reader.forget()
 
     def read(self, clips: Clips, out: np.ndarray | None = None) -> np.ndarray:
@@ -235,8 +240,9 @@ class Store:
         """
         place = int(self._positions(self._snapshot, [clip_id])[0])
         part = self._snapshot.parts[self._snapshot.part_of[place]]
-        table = read_index(self.path, part, self._manifest)
-        return record_at(table, int(self._snapshot.row_of[place]))
+        table = read_index(self.path, part, self.manifest)
+        row = int(self._snapshot.row_of[place])
+        return record_of(table.slice(row, 1).to_pylist()[0])
 
     def _positions(self, snapshot: Snapshot, clips: Clips) -> np.ndarray:
         if isinstance(clips, np.ndarray):
@@ -301,7 +307,7 @@ class Store:
             sweep_staging(self.path)
         return StoreWriter(
             self.path,
-            self._manifest,
+            self.manifest,
             producer,
             part_bytes=part_bytes,
             part_clips=part_clips,

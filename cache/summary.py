@@ -15,8 +15,8 @@ def summarize(store: Store) -> dict[str, Any]:
         states[line["state"]] += 1
     records = [read_part_record(store.path, name) for name in store.parts]
     producers = {
-        canonical_json(record.producer.model_dump(mode="json")): record.producer
-        for record in records
+        canonical_json(producer): producer
+        for producer in (record.producer.model_dump(mode="json") for record in records)
     }
     return {
         "path": str(store.path),

@@ -27,6 +27,7 @@ from stepcli.cache.parts import (
     read_part_record,
 )
 from stepcli.cache.token_layout import layout_of
+from stepcli.cache.tombstones import check_tombstone, tombstone_files
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,11 @@ def _verify_tables(root: Path) -> Iterator[Problem]:
                 f"its bytes do not match the digest in {tables.DIGESTS}; if you edited it on "
                 "purpose, take it over with stepcli store labels --from",
             )
+    for path in tombstone_files(root):
+        try:
+            check_tombstone(path)
+        except StoreError as error:
+            yield Problem(path.relative_to(root).as_posix(), str(error))
     for path in failure_files(root):
         try:
             for _ in parse_failures(read_regular(path, SEALED_LIMIT), path):

@@ -1,5 +1,8 @@
 """Writing clips into a store: one writer, one part at a time, committed when it is full."""
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -63,13 +66,20 @@ class StoreWriter:
                 f"clip {record.id!r}: {self._manifest.spec.frames} frame times expected, "
                 f"got {len(record.pts_seconds)}"
             )
-        stored = encode_clip(tokens, self._layout, record.id)
+        self.add_stored(record, encode_clip(tokens, self._layout, record.id))
+
+    def add_stored(self, record: ClipRecord, arrays: Sequence[np.ndarray]) -> None:
+        """Add one clip that is encoded already, as `Store.read_arrays` hands it out.
+
+        Raises:
+            StoreError: the disk refused (full, read-only, gone).
+        """
         with disk_errors(self._root):
             if self._part is None:
                 self._part = OpenPart(
                     self._staging, self._manifest, self._part_clips, self._generation
                 )
-            self._part.add(record, stored)
+            self._part.add(record, arrays)
             self._staging.heartbeat()
         if self._part.clips >= self._part_clips or self._part.age_seconds >= self._part_seconds:
             self.commit()
@@ -87,7 +97,7 @@ class StoreWriter:
         try:
             with disk_errors(self._root):
                 if part.clips:
-                    part.commit(self._producer)
+                    _uninterrupted(partial(part.commit, self._producer))
                 else:
                     part.discard()
         except StoreError:
@@ -108,3 +118,14 @@ class StoreWriter:
         finally:
             self._failures.close()
             self._staging.close()
+
+
+def _uninterrupted(work: Callable[[], object]) -> None:
+    """Run to the end, even if Ctrl-C comes meanwhile: a part is minutes of work. Twice breaks."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work)
+        try:
+            running.result()
+        except KeyboardInterrupt:
+            running.result()
+            raise

@@ -23,16 +23,18 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
+from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.clips import ClipRow
+from stepcli.cache.compact import compact_store
+from stepcli.cache.convert import convert_store
 from stepcli.cache.manifest import Format
+from stepcli.cache.merge import merge_stores
 from stepcli.cache.parts import sweep_staging
 from stepcli.cache.verify import verify_store
 
 CLIPS = 24
-LONGEST_SECONDS = 0.12
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,49 @@ def write(root: Path, form: Format) -> None:
                 writer.add(make_record(clip), make_tokens(clip))
 
 
+def scattered(root: Path, form: Format) -> None:
+    """A store of many small parts, some clips twice."""
+    store = fill_store(root / "store", form, CLIPS, part_clips=2)
+    with store.writer(PRODUCER, part_clips=2) as writer:
+        for clip in clip_ids(6):
+            writer.add(make_record(clip), make_tokens(clip))
+
+
+def three_stores(root: Path, form: Format) -> None:
+    for number in range(3):
+        store = create_store(root / str(number), SPEC, dataset="test", format=form)
+        with store.writer(PRODUCER, part_clips=2) as writer:
+            for clip in clip_ids(CLIPS)[number::3]:
+                writer.add(make_record(clip), make_tokens(clip))
+
+
+def convert(root: Path, form: Format) -> None:
+    other: Format = "zarr" if form == "hdf5" else "hdf5"
+    convert_store(root / "store", root / "converted", form=other, part_clips=3)
+
+
+def in_store(root: Path) -> Path:
+    return root / "store"
+
+
 ACTIONS = {
-    "write": Action(
-        prepare=lambda root, form: None, work=write, result=lambda root: root / "store"
+    "write": Action(prepare=lambda root, form: None, work=write, result=in_store),
+    "merge": Action(
+        prepare=three_stores,
+        work=lambda root, form: _ignore(merge_stores(root / "0", [root / "1", root / "2"])),
+        result=lambda root: root / "0",
     ),
+    "compact": Action(
+        prepare=scattered,
+        work=lambda root, form: _ignore(compact_store(root / "store", part_clips=8)),
+        result=in_store,
+    ),
+    "convert": Action(prepare=scattered, work=convert, result=lambda root: root / "converted"),
 }
+
+
+def _ignore(plan: object) -> None:
+    """What was done is looked up in the store itself."""
 
 
 def check(path: Path) -> int:
@@ -108,12 +148,13 @@ def run(action: Action, form: Format, rounds: int, seed: int) -> dict[str, int]:
     root = folder / "0"
     done_before = 0
     try:
+        longest = 1.1 * seconds_of(action, folder / "undisturbed", form)
         while counts["killed"] < rounds:
             if not root.exists():
                 root.mkdir()
                 in_child(partial(action.prepare, root, form))
-                done_before = 0
-            delay = generator.uniform(0, LONGEST_SECONDS)
+                done_before = checked(action.result(root), folder / "count")
+            delay = generator.uniform(0, longest)
             finished = in_child(partial(action.work, root, form), delay)
             done = checked(action.result(root), folder / "count")
             if done < done_before:
@@ -139,6 +180,15 @@ def run(action: Action, form: Format, rounds: int, seed: int) -> dict[str, int]:
     finally:
         shutil.rmtree(folder)
     return counts
+
+
+def seconds_of(action: Action, root: Path, form: Format) -> float:
+    """How long the work takes when nobody disturbs it."""
+    root.mkdir()
+    in_child(partial(action.prepare, root, form))
+    start = time.monotonic()
+    in_child(partial(action.work, root, form))
+    return time.monotonic() - start
 
 
 def checked(path: Path, answer: Path) -> int:

@@ -20,7 +20,7 @@ from stepcli.cache.verify import verify_store
 
 
 @pytest.mark.parametrize("form", ["zarr", "hdf5"])
-@pytest.mark.parametrize("action", ["write"])
+@pytest.mark.parametrize("action", ["write", "merge", "compact", "convert"])
 def test_killed_at_random_moments(form: str, action: str) -> None:
     """The short form of `make kill-test`."""
     script = Path(__file__).parent / "kill_rounds.py"

@@ -1,0 +1,97 @@
+"""Change labels, splits, groups and views from a table that the user keeps."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from stepcli.cache.clips import ClipRow
+from stepcli.cache.errors import UsageError
+from stepcli.cache.store import open_store
+
+_COLUMNS = [column.name for column in fields(ClipRow)]
+
+
+@dataclass
+class RelabelPlan:
+    """What a new table changes, or changed."""
+
+    lines: int
+    """Of the new table."""
+    columns: list[str] = field(default_factory=list)
+    """Those that it may change."""
+    changed: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By clip: column to its new text."""
+
+
+def relabel(root: Path, table: Path, *, dry_run: bool = False) -> RelabelPlan:
+    """Take labels, splits, groups or views from a CSV or Parquet file into the clips table.
+
+    Args:
+        root: the store's folder.
+        table: file with the column id and any of label, split, group, view; clips that it does
+            not name stay as they are.
+        dry_run: only say what would change.
+
+    Raises:
+        UsageError: no such columns, an unknown clip, or one named twice.
+    """
+    store = open_store(root)
+    rows = {row.id: row for row in store.clips()}
+    plan = RelabelPlan(lines=0)
+    seen: set[str] = set()
+    for line in read_lines(table):
+        plan.lines += 1
+        clip = line.pop("id")
+        if clip not in rows:
+            raise UsageError(
+                f"{table}: clip {clip!r} is not in the store's clips table; its ids are listed by "
+                "stepcli store ls"
+            )
+        if clip in seen:
+            raise UsageError(f"{table}: clip {clip!r} occurs twice; it must name one line")
+        seen.add(clip)
+        plan.columns = list(line)
+        changed = {key: text for key, text in line.items() if getattr(rows[clip], key) != text}
+        if changed:
+            plan.changed[clip] = changed
+            rows[clip] = replace(rows[clip], **changed)
+    if plan.changed and not dry_run:
+        store.replace_clips(list(rows.values()))
+    return plan
+
+
+def read_lines(table: Path) -> Iterator[dict[str, str]]:
+    """The lines of a user's table: id and what it has of the clips table's columns."""
+    if not table.is_file():
+        raise UsageError(f"{table}: no such file; give a CSV or Parquet file with a column id")
+    if table.suffix == ".parquet":
+        lines: Iterator[dict[str, object]] = iter(pq.read_table(table).to_pylist())
+        names = pq.read_schema(table).names
+    else:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            names = list(reader.fieldnames or [])
+            lines = iter(list(reader))
+    known = [name for name in names if name in _COLUMNS]
+    if "id" not in known or len(known) < 2:
+        raise UsageError(
+            f"{table}: expected a column id and at least one of {', '.join(_COLUMNS[1:])}; found "
+            f"{', '.join(names) or 'none'}"
+        )
+    for number, line in enumerate(lines, 2):
+        if any(line[name] is None for name in known):
+            raise UsageError(f"{table}: line {number} has fewer cells than the header")
+        yield {name: str(line[name]) for name in known}
+
+
+def write_lines(root: Path, table: Path) -> int:
+    """Write the clips table as CSV, for a user to edit; returns the number of lines."""
+    rows = open_store(root).clips()
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        writer.writerows([getattr(row, name) for name in _COLUMNS] for row in rows)
+    return len(rows)
