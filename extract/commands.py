@@ -91,6 +91,13 @@ def extract(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try quarantined clips again.")
     ] = False,
+    part_clips: Annotated[
+        int, typer.Option(min=1, help="Clips after which a part of the store is closed; or after")
+    ] = 4096,
+    part_seconds: Annotated[float, typer.Option(min=0.1, help="this many seconds; or after")] = 300,
+    part_megabytes: Annotated[
+        int, typer.Option(min=1, help="this much. A killed run loses at most the open part.")
+    ] = 1024,
     options: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="An option of the data set; repeatable."),
@@ -108,6 +115,7 @@ def extract(
       stepcli extract --dataset csv --root clips.csv --backbone hf:/models/my-vit --limit 100
     """
     from stepcli.extract.job import ExtractionRequest, run_job
+    from stepcli.extract.sink import PartLimits
 
     request = ExtractionRequest(
         dataset=dataset,
@@ -127,6 +135,7 @@ def extract(
         clip_seconds=clip_timeout,
         limit=limit,
         retry_failed=retry_failed,
+        limits=PartLimits(part_clips, part_seconds, part_megabytes),
     )
     # A batch system's notice before it kills is as good as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from stepcli.extract.forward import resolve_device
 from stepcli.extract.pipeline import Resources, StageSeconds, Todo, grouped_reasons
 from stepcli.extract.progress import Progress, duration
 from stepcli.extract.sampling import parse_sampling
+from stepcli.extract.sink import PartLimits
 from stepcli.extract.tokens import TokenSelection, parse_tokens
 
 QUARANTINED = 3
@@ -54,6 +55,7 @@ class ExtractionRequest:
     clip_seconds: float
     limit: int | None
     retry_failed: bool
+    limits: PartLimits = field(default_factory=PartLimits)
 
 
 def run_job(request: ExtractionRequest) -> int:
@@ -97,6 +99,7 @@ def run_job(request: ExtractionRequest) -> int:
                 selection,
                 make_producer(backbone, resources),
                 resources,
+                request.limits,
                 progress,
             )
         _report_stages(len(todo.left), seconds)

@@ -22,7 +22,7 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode_worker import DecodeSettings
 from stepcli.extract.forward import ClipTokens, Forward, group_by_frames
 from stepcli.extract.progress import Progress
-from stepcli.extract.sink import Sink
+from stepcli.extract.sink import PartLimits, Sink
 from stepcli.extract.tokens import TokenSelection
 from stepcli.extract.workers import AHEAD, DecodedClip, DecodePool
 
@@ -94,6 +94,7 @@ def run(
     selection: TokenSelection,
     producer: Producer,
     resources: Resources,
+    limits: PartLimits,
     progress: Progress,
 ) -> StageSeconds:
     """Extract clips into a store; a broken one is quarantined and the run goes on.
@@ -105,6 +106,7 @@ def run(
         selection: tokens to store.
         producer: recorded in each part.
         resources: how to use the machine.
+        limits: when a part of the store is closed.
         progress: told of each clip.
 
     Raises:
@@ -126,7 +128,7 @@ def run(
     clips_in_flight = in_flight * max(1, resources.batch // store.spec.frames)
     clock = _Clock()
     with (
-        Sink(store, producer, progress, attempts) as sink,
+        Sink(store, producer, progress, attempts, limits) as sink,
         DecodePool(
             settings,
             workers=min(resources.workers, len(clips)),

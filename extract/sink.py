@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +19,15 @@ WAITING_CLIPS = 64
 """Clips that may wait for the disk before the stages ahead of it have to."""
 
 
+@dataclass(frozen=True, slots=True)
+class PartLimits:
+    """A part of the store is closed, and safe from a crash, at the first of these."""
+
+    clips: int = 4096
+    seconds: float = 300.0
+    megabytes: int = 1024
+
+
 class Sink:
     """Writes what it is given, in order; commits when its context ends, however it ends.
 
@@ -27,11 +36,18 @@ class Sink:
         producer: recorded in each part.
         progress: told of each clip.
         attempts: clip id -> how often it has been tried in earlier runs.
+        limits: when a part is closed.
     """
 
     def __init__(
-        self, store: Store, producer: Producer, progress: Progress, attempts: dict[str, int]
+        self,
+        store: Store,
+        producer: Producer,
+        progress: Progress,
+        attempts: dict[str, int],
+        limits: PartLimits,
     ) -> None:
+        self._limits = limits
         self._store = store
         self._producer = producer
         self._progress = progress
@@ -78,7 +94,12 @@ class Sink:
 
     def _run(self) -> None:
         try:
-            with self._store.writer(self._producer) as writer:
+            with self._store.writer(
+                self._producer,
+                part_bytes=self._limits.megabytes << 20,
+                part_clips=self._limits.clips,
+                part_seconds=self._limits.seconds,
+            ) as writer:
                 while (item := self._waiting.get()) is not None:
                     started = time.perf_counter()
                     failure = item if isinstance(item, Failure) else None

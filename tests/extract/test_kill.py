@@ -1,0 +1,101 @@
+"""SIGKILL at any moment loses at most the part being written; the same command then goes on.
+
+STEPCLI_KILLS sets the number of moments (default 2 a format).
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stepcli.cache import open_store
+from stepcli.cache.errors import StoreNotFound
+
+KILLS = int(os.environ.get("STEPCLI_KILLS", "2"))
+CLIPS = 64
+PART_CLIPS = 5
+
+
+def start(store: Path, model: Path, store_format: str) -> "subprocess.Popen[bytes]":
+    words = f"--dataset openclose --limit {CLIPS} --frames 8 --tokens grid2 --dtype float32"
+    parts = f"--part-clips {PART_CLIPS} --workers 1 --device cpu --format {store_format}"
+    command = [sys.executable, "-m", "stepcli.cli", "extract", *words.split(), *parts.split()]
+    return subprocess.Popen(
+        [*command, "--store", str(store), "--backbone", f"hf:{model}"], stderr=subprocess.PIPE
+    )
+
+
+def finish(process: "subprocess.Popen[bytes]") -> str:
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err.decode()
+    return err.decode()
+
+
+def staged(store: Path) -> set[str]:
+    """What writers have begun; also what dead ones have left."""
+    return {path.name for path in store.glob(".staging/*")}
+
+
+@pytest.fixture(scope="module")
+def model(model_folder: Callable[[str], Path]) -> Path:
+    return model_folder("dinov2")
+
+
+@pytest.mark.parametrize("store_format", ["zarr", "hdf5"])
+def test_a_killed_run_resumes_to_the_same_store(
+    store_format: str, model: Path, tmp_path: Path
+) -> None:
+    finish(start(tmp_path / "whole", model, store_format))
+    whole = open_store(tmp_path / "whole")
+    moments = random.Random(0)
+    path = tmp_path / "killed"
+    for _ in range(KILLS):
+        before = staged(path)
+        process = start(path, model, store_format)
+        while staged(path) <= before and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.6))
+        process.kill()
+        process.communicate()
+        try:
+            survivor = open_store(path)
+        except StoreNotFound:
+            continue  # killed before the store's manifest was there
+        if survivor.ids:
+            tokens = survivor.read(survivor.ids)
+            np.testing.assert_allclose(tokens, whole.read(survivor.ids), atol=1e-5)
+            assert len(survivor) % PART_CLIPS == 0 or len(survivor) == CLIPS
+        if len(survivor) == CLIPS:
+            break
+    err = finish(start(path, model, store_format))
+    assert f"{CLIPS} clips in all: {CLIPS} done, 0 quarantined, 0 left" in err
+    resumed = open_store(path)
+    assert resumed.ids == whole.ids
+    np.testing.assert_allclose(resumed.read(resumed.ids), whole.read(whole.ids), atol=1e-5)
+    assert [resumed.record(i) for i in resumed.ids] == [whole.record(i) for i in whole.ids]
+    assert [row.label for row in resumed.clips()] == [row.label for row in whole.clips()]
+
+
+def test_ctrl_c_commits_and_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    process = start(path, model, "zarr")
+    parts = path / "parts"
+    while not (parts.exists() and any(parts.iterdir())):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err.decode()
+    assert "interrupted" in err.decode()
+    assert "Traceback" not in err.decode()
+    assert not staged(path)
+    assert 0 < len(open_store(path)) < CLIPS
+    finish(start(path, model, "zarr"))
+    assert len(open_store(path)) == CLIPS
