@@ -50,7 +50,9 @@ def probe(
     seeds: Annotated[int, typer.Option(min=1, help="Probes of each method: seeds 0, 1, ...")] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training clips.")] = 60,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips a step.")] = 32,
-    lr: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 1e-3,
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate of AdamW. Default: the method's own.")
+    ] = None,
     weight_decay: Annotated[float, typer.Option(help="Decoupled, on matrices only.")] = 0.05,
     warmup: Annotated[float, typer.Option(help="Share of steps with a rising rate.")] = 0.1,
     label_smoothing: Annotated[float, typer.Option(help="In [0, 1).")] = 0.0,
@@ -64,19 +66,20 @@ def probe(
 ) -> None:
     """Train probes on a store's tokens and write one run a probe and seed."""
     from stepcli.cache.locate import locate_store
-    from stepcli.probe.config import Pass, Recipe, TaskConfig
+    from stepcli.probe.config import Pass, TaskConfig
+    from stepcli.probe.expand import checked, parse_settings, run_configs
     from stepcli.probe.pairs import read_pairs
-    from stepcli.probe.session import checked, expand, train_and_record
+    from stepcli.probe.session import Session
 
     shared = checked(Pass, epochs=epochs, batch_size=batch_size, data_seed=data_seed)
-    recipe = checked(
-        Recipe,
-        lr=lr,
-        weight_decay=weight_decay,
-        warmup=warmup,
-        label_smoothing=label_smoothing,
-        clip_norm=clip_norm,
-    )
+    recipe = {
+        "weight_decay": weight_decay,
+        "warmup": warmup,
+        "label_smoothing": label_smoothing,
+        "clip_norm": clip_norm,
+    }
+    if lr is not None:
+        recipe["lr"] = lr
     task_config = checked(
         TaskConfig,
         name=task,
@@ -86,8 +89,12 @@ def probe(
         train_split=train_split,
         test_split=test_split,
     )
-    configs = expand(method.split(","), set_ or [], task_config, recipe, shared, range(seeds))
-    train_and_record(locate_store(store), _runs_folder(runs), configs, device)
+    names = method.split(",")
+    configs = []
+    for name, options in parse_settings(set_ or [], names).items():
+        single = {option: ",".join(values) for option, values in options.items()}
+        configs += run_configs(name, [single], recipe, task_config, shared, range(seeds))
+    Session(locate_store(store), _runs_folder(runs), device).run(configs)
 
 
 def results(

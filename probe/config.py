@@ -32,6 +32,16 @@ class TaskConfig(_Frozen):
     """Nearly symmetric pairs of labels, in place of the store's own."""
     train_split: str = "train"
     test_split: str = "test"
+    slice_seed: int | None = Field(default=None, ge=0)
+    """Where given, the probe never sees the test split: a slice of the training clips, drawn by
+    group with this seed, is held out and reported on, to choose hyper-parameters by."""
+    slice_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of each class's training clips that the slice takes."""
+
+    @property
+    def reported_split(self) -> str:
+        """What the numbers of a run are about."""
+        return self.test_split if self.slice_seed is None else f"{self.train_split}-slice"
 
     @model_validator(mode="after")
     def _crop_has_a_length(self) -> "TaskConfig":
@@ -46,7 +56,7 @@ class TaskConfig(_Frozen):
 class Recipe(_Frozen):
     """How a probe is trained. All but the shared settings are a member's own in a bank."""
 
-    lr: float = Field(default=1e-3, gt=0)
+    lr: float = Field(default=5e-4, gt=0)
     """Peak learning rate of AdamW."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Decoupled; on matrices only."""

@@ -1,6 +1,6 @@
 """Tokens in memory: the clips of a task, read once from the store, and batches of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,36 +28,44 @@ def layout_of(store: "Store", task: Task) -> TokenLayout:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """The tokens of a task's clips, as stored, resident on one device."""
+    """The tokens of clips, as stored, resident on one device."""
 
     tokens: Tensor
     """[clips, T, S, D], of half precision where the store is."""
-    layout: TokenLayout
-    """Of what a probe sees: T is the task's length."""
+    row_of: dict[str, int]
+    """Row of a clip in `tokens` by its id."""
 
     @classmethod
-    def load(cls, store: "Store", task: Task, device: torch.device) -> "Features":
-        """Read the tokens of every clip of a task: float types as stored, int8 as float32."""
+    def load(cls, store: "Store", clips: Sequence[str], device: torch.device) -> "Features":
+        """Read the tokens of clips: float types as stored, int8 as float32."""
         spec = store.spec
         dtype = RESIDENT.get(spec.dtype, torch.float32)
-        tokens = torch.empty((len(task.clips), *spec.clip_shape), dtype=dtype, device=device)
-        for start in range(0, len(task.clips), READ_CLIPS):
-            ids = task.clips[start : start + READ_CLIPS]
+        tokens = torch.empty((len(clips), *spec.clip_shape), dtype=dtype, device=device)
+        for start in range(0, len(clips), READ_CLIPS):
+            ids = clips[start : start + READ_CLIPS]
             # Copying rounds nothing away: the resident type holds every stored value.
             tokens[start : start + len(ids)] = torch.from_numpy(store.read_floats(ids))
-        return cls(tokens, layout_of(store, task))
+        return cls(tokens, {clip: row for row, clip in enumerate(clips)})
 
-    def batch(self, samples: Samples) -> TokenBatch:
+    @property
+    def device(self) -> torch.device:
+        """Where the tokens are, and where probes on them are trained."""
+        return self.tokens.device
+
+    def batch(self, task: Task, samples: Samples) -> TokenBatch:
         """The samples' frames as they are shown, [B, T, S, D]."""
         clips, frames, tokens, dim = self.tokens.shape
-        rows = samples.clip[:, None] * frames + samples.frames(self.layout.frames)
-        index = torch.from_numpy(rows.ravel()).to(self.tokens.device)
+        row_of_clip = np.array([self.row_of[task.clips[clip]] for clip in samples.clip])
+        rows = row_of_clip[:, None] * frames + samples.frames(task.length)
+        index = torch.from_numpy(rows.ravel()).to(self.device)
         chosen = self.tokens.view(clips * frames, tokens, dim).index_select(0, index)
-        return TokenBatch(chosen.view(len(samples), self.layout.frames, tokens, dim))
+        return TokenBatch(chosen.view(len(samples), task.length, tokens, dim))
 
-    def batches(self, samples: Samples, size: int) -> Iterator[tuple[TokenBatch, Tensor]]:
+    def batches(
+        self, task: Task, samples: Samples, size: int
+    ) -> Iterator[tuple[TokenBatch, Tensor]]:
         """Samples in order, `size` at a time, with their labels [B]; the last may be smaller."""
         for start in range(0, len(samples), size):
             part = samples[start : start + size]
             labels = torch.from_numpy(part.label.astype(np.int64))
-            yield self.batch(part), labels.to(self.tokens.device)
+            yield self.batch(task, part), labels.to(self.device)

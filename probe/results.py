@@ -10,7 +10,6 @@ import os
 import platform
 import shutil
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -62,7 +61,7 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
         "task": trained.config.task.name,
         "config": trained.config.model_dump(mode="json"),
         "seed": trained.config.seed,
-        "split": trained.config.task.test_split,
+        "split": trained.config.task.reported_split,
         **summary(logits, task.test.label, task.pairs),
         "params": trained.probe.parameters_each,
         "seconds": round(trained.seconds, 3),
@@ -147,13 +146,18 @@ def read_runs(runs: Path) -> list[dict[str, Any]]:
     """
     if not runs.is_dir():
         raise UsageError(f"no runs folder {runs}; train with stepcli probe, or give --runs")
-    found = [_read_run(path) for path in sorted(runs.glob("[!.]*/run.json"))]
+    found = [read_run(path) for path in sorted(runs.glob("[!.]*/run.json"))]
     if not found:
         raise UsageError(f"{runs} holds no finished run; train with stepcli probe, or give --runs")
     return sorted(found, key=lambda r: (r["task"], r["method"], r["seed"], r["run"]))
 
 
-def _read_run(path: Path) -> dict[str, Any]:
+def read_run(path: Path) -> dict[str, Any]:
+    """One finished run's JSON.
+
+    Raises:
+        UsageError: the file is not what a run writes.
+    """
     try:
         record: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
@@ -163,8 +167,3 @@ def _read_run(path: Path) -> dict[str, Any]:
             f"{path} says run {record.get('run')!r}; its folder must have the same name"
         )
     return record
-
-
-def finished(runs: Path, names: Iterable[str]) -> list[str]:
-    """Those of the named runs that need not be trained again."""
-    return [name for name in names if is_done(runs, name)]

@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from stepcli.cache.clips import ClassRow, ClipRow
 from stepcli.cache.errors import UsageError
@@ -59,6 +61,51 @@ def labelled_clips(store: "Store", train_split: str, test_split: str) -> Labelle
         tuple((row.name, row.partner) for row in table if row.partner and row.name < row.partner),
         frozenset(row.name for row in table if row.kind == "invariant"),
         tuple(warnings),
+    )
+
+
+def hold_out(table: LabelledClips, share: float, seed: int) -> LabelledClips:
+    """Hold out a slice of the training clips in place of the test split.
+
+    Groups stay whole, and no class loses its last training clip; within that every class gives
+    about the same share. Where groups and classes conflict, the share gives way, then it is said.
+
+    Raises:
+        UsageError: no group can be held out.
+    """
+    groups: dict[str, list[ClipRow]] = {}
+    for row in table.train:
+        groups.setdefault(row.group or row.id, []).append(row)
+    left = Counter(row.label for row in table.train)
+    wanted = {label: max(1, round(share * n)) for label, n in left.items()}
+    held: list[ClipRow] = []
+    names = sorted(groups)
+    for place in np.random.default_rng(seed).permutation(len(names)):
+        members = groups[names[place]]
+        labels = Counter(row.label for row in members)
+        fits = all(wanted[label] >= n for label, n in labels.items())
+        if fits and all(left[label] > n for label, n in labels.items()):
+            wanted = {label: n - labels[label] for label, n in wanted.items()}
+            left -= labels
+            held += members
+    if not held:
+        raise UsageError(
+            f"no slice of {share:.0%} can be held out of {len(table.train)} training clips in "
+            f"{len(names)} groups without splitting a group or emptying a class; take a larger "
+            "--slice-share, or give the clips finer groups"
+        )
+    ids = {row.id for row in held}
+    short = sum(n > 0 for n in wanted.values())
+    warnings = list(table.warnings)
+    if short:
+        warnings.append(
+            f"the held-out slice is short of clips of {short} classes: groups stay whole"
+        )
+    return replace(
+        table,
+        train=tuple(row for row in table.train if row.id not in ids),
+        test=tuple(row for row in table.train if row.id in ids),
+        warnings=tuple(warnings),
     )
 
 

@@ -19,8 +19,8 @@ from stepcli.probe.tokens import TokenBatch, TokenLayout
 EVALUATION_BATCH = 256
 """Samples at once when nothing is kept for a backward pass."""
 
-Progress = Callable[[int, float], None]
-"""Called after each epoch with the epochs done and the mean training loss over all members."""
+Progress = Callable[[float], None]
+"""Called after each epoch with the mean training loss over all members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,11 @@ def make_banks(
 
 
 def train(
-    features: Features, task: Task, configs: Sequence[RunConfig], progress: Progress
+    features: Features,
+    layout: TokenLayout,
+    task: Task,
+    configs: Sequence[RunConfig],
+    progress: Progress,
 ) -> list[Trained]:
     """Train probes side by side and test each once, in the order of `configs`.
 
@@ -121,20 +125,18 @@ def train(
         raise ValueError(f"one pass trains configs that share it, got {len(passes)} different ones")
     shared = passes.pop()
     per_epoch = -(-task.samples_per_epoch // shared.batch_size)
-    device = features.tokens.device
-    banks = make_banks(
-        configs, features.layout, len(task.classes), shared.epochs * per_epoch, device
-    )
+    device = features.device
+    banks = make_banks(configs, layout, len(task.classes), shared.epochs * per_epoch, device)
     started = time.perf_counter()
     for epoch in range(shared.epochs):
         totals = [torch.zeros(len(bank.configs), device=device) for bank in banks]
         samples = task.epoch(shared.data_seed, epoch)
-        for batch, labels in features.batches(samples, shared.batch_size):
+        for batch, labels in features.batches(task, samples, shared.batch_size):
             for bank, total in zip(banks, totals, strict=True):
                 total += bank.step(batch, labels) * len(labels)
         for bank, total in zip(banks, totals, strict=True):
             bank.losses.append(total.cpu() / task.samples_per_epoch)
-        progress(epoch + 1, float(torch.cat([bank.losses[-1] for bank in banks]).mean()))
+        progress(float(torch.cat([bank.losses[-1] for bank in banks]).mean()))
     idle = time.perf_counter() - started - sum(bank.seconds for bank in banks)
     trained = _finish(features, task, banks, idle / len(configs))
     return [trained[id(config)] for config in configs]
@@ -145,7 +147,7 @@ def _finish(
 ) -> dict[int, Trained]:
     """Test every bank in one pass over the test samples."""
     parts: list[list[Tensor]] = [[] for _ in banks]
-    for batch, _ in features.batches(task.test, EVALUATION_BATCH):
+    for batch, _ in features.batches(task, task.test, EVALUATION_BATCH):
         for bank, pieces in zip(banks, parts, strict=True):
             pieces.append(bank.logits(batch))
     trained = {}

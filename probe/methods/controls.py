@@ -81,7 +81,7 @@ class FirstLast(FramesLinear):
 
 
 INFOS = tuple(
-    ProbeInfo(name, build, PoolOptions, "trained control", order_aware=True)
+    ProbeInfo(name, build, PoolOptions, "trained control", order_aware=True, lr=1e-2)
     for name, build in (
         ("first-frame", FirstFrame),
         ("last-frame", LastFrame),

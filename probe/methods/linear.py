@@ -49,4 +49,8 @@ class Linear(Probe):
         return logits
 
 
-INFOS = (ProbeInfo("linear", Linear, PoolOptions, "mean pooling, linear layer", order_aware=False),)
+INFOS = (
+    ProbeInfo(
+        "linear", Linear, PoolOptions, "mean pooling, linear layer", order_aware=False, lr=1e-2
+    ),
+)

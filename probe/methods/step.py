@@ -40,11 +40,12 @@ from stepcli.probe.tokens import Select, TokenBatch, TokenLayout
 class StepOptions(Options):
     """STEP and its ablations."""
 
-    initial: ClassVar[frozenset[str]] = frozenset({"pe_scale"})
+    initial: ClassVar[frozenset[str]] = frozenset({"pe_scale", "cls_scale"})
 
     heads: int = Field(8, ge=1, description="attention heads; must divide the channels")
     pe: Encoding = Field("learned", description="frame encoding")
     pe_scale: float = Field(0.3, ge=0, description="initial deviation of the encoding")
+    cls_scale: float = Field(0.02, ge=0, description="initial deviation of the CLS")
     patch_pe: bool = Field(False, description="learn an encoding of a patch's place too")
     cls: Literal["global", "per-frame"] = Field("global", description="one CLS, or one a frame")
     block: Literal["simplified", "full"] = Field("simplified", description="full adds FFN, norms")
@@ -70,7 +71,7 @@ class Step(Probe):
             pe_scale=options.pe_scale,
             patch_pe=options.patch_pe,
         )
-        self.cls = normal(0.02, (dim,), generator)
+        self.cls = normal(options.cls_scale, (dim,), generator)
         self.reader: FoldedAttention | ReadBlock
         if options.block == "full":
             self.reader = ReadBlock(dim, options.heads, generator, kind="self")

@@ -89,13 +89,13 @@ def test_finished_runs_are_not_done_again(runs: Path, store: Store) -> None:
 
 def test_another_setting_is_another_run(runs: Path, store: Store) -> None:
     done = call(
-        *("probe", "--method", "linear", "--lr", 0.01, "--store", store.path),
+        *("probe", "--method", "linear", "--lr", 0.02, "--store", store.path),
         *("--runs", runs, *CROPS),
     )
     assert done.exit_code == 0, done.output
     text = call("results", "--runs", runs).stdout
+    assert "linear lr=0.02" in text
     assert "linear lr=0.01" in text
-    assert "linear lr=0.001" in text
 
 
 def test_the_table_aggregates_seeds(runs: Path) -> None:

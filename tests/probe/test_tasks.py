@@ -59,8 +59,8 @@ def test_tested_on_first_middle_and_last_crop_in_both_directions(store: Store) -
 
 def test_a_batch_holds_the_stored_frames_in_the_order_shown(store: Store) -> None:
     task = task_of(store, CROPS)
-    features = Features.load(store, task, torch.device("cpu"))
-    batch = features.batch(task.test)
+    features = Features.load(store, task.clips, torch.device("cpu"))
+    batch = features.batch(task, task.test)
     for row in (0, 1, 5):
         clip = store.read([task.clips[task.test.clip[row]]])[0]
         want = torch.from_numpy(clip[task.test.frames(4)[row]])
@@ -73,7 +73,7 @@ def test_tokens_in_memory_are_those_stored(
 ) -> None:
     store = store_of(tmp_path / dtype, dtype=dtype)
     task = task_of(store, TaskConfig())
-    features = Features.load(store, task, torch.device("cpu"))
+    features = Features.load(store, task.clips, torch.device("cpu"))
     want = torch.from_numpy(store.read_floats(task.clips))
     assert torch.equal(features.tokens.float(), want)
 

@@ -7,7 +7,7 @@ from torch import Generator
 from stepcli.cache.store import Store
 from stepcli.probe.bank import stack
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
-from stepcli.probe.data import Features
+from stepcli.probe.data import Features, layout_of
 from stepcli.probe.optim import BankAdamW, rate_factor
 from stepcli.probe.registry import methods
 from stepcli.probe.splits import labelled_clips
@@ -26,8 +26,9 @@ RECIPES = (
 
 def run(store: Store, configs: list[RunConfig]) -> tuple[Task, list[Trained]]:
     task = make_task(configs[0].task, store.spec, labelled_clips(store, "train", "test"))
-    features = Features.load(store, task, torch.device("cpu"))
-    return task, train(features, task, configs, lambda epochs, loss: None)
+    features = Features.load(store, task.clips, torch.device("cpu"))
+    layout = layout_of(store, task)
+    return task, train(features, layout, task, configs, lambda loss: None)
 
 
 def config(method: str, recipe: Recipe, seed: int, epochs: int = 25) -> RunConfig:

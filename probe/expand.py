@@ -1,0 +1,137 @@
+"""Settings as a user writes them, to the configs of single runs."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
+from stepcli.probe.registry import ProbeInfo, methods, parse_options
+
+Model = TypeVar("Model", bound=BaseModel)
+Search = Literal["grid", "random", "zip"]
+Values = Mapping[str, Sequence[Any]]
+"""Name of a recipe field or method option to the values that are tried."""
+
+
+def checked(model: type[Model], **values: Any) -> Model:
+    """Build a config, with a one-line error where a value does not fit.
+
+    Raises:
+        UsageError: naming the option, what was expected and what came.
+    """
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        raise UsageError(f"--{name} {first['input']!r}: {first['msg']}") from None
+
+
+def parse_settings(
+    settings: Sequence[str], names: Sequence[str]
+) -> dict[str, dict[str, list[str]]]:
+    """Texts "option=value[,value...]", each for those of the methods that have the option.
+
+    Returns:
+        Method -> option -> values.
+
+    Raises:
+        UsageError: a setting is not "option=value".
+        UnknownName: no such method, or no method of the list has the option.
+    """
+    infos = [methods().get(name) for name in names]
+    chosen: dict[str, dict[str, list[str]]] = {name: {} for name in names}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting!r}: expected option=value, e.g. --set heads=12")
+        known = {option for info in infos for option in info.options.model_fields}
+        if name not in known:
+            raise UnknownName(f"option of {', '.join(names)}", name, known)
+        for info in infos:
+            if name in info.options.model_fields:
+                chosen[info.name][name] = value.split(",")
+    return chosen
+
+
+def points(values: Values, search: Search, trials: int, seed: int) -> list[dict[str, Any]]:
+    """The combinations to try.
+
+    Args:
+        values: What each setting may be.
+        search: "grid": all combinations; "random": `trials` different ones of them; "zip": the
+            first values together, the second values together, ...
+        trials: How many, for "random".
+        seed: Of the random choice.
+
+    Raises:
+        UsageError: lists to zip have different lengths.
+    """
+    if search == "zip":
+        longest = max((len(v) for v in values.values()), default=1)
+        for name, tried in values.items():
+            if len(tried) not in (1, longest):
+                raise UsageError(
+                    f"zip: {name} has {len(tried)} values where another list has {longest}; "
+                    "give lists of one length, or search=grid"
+                )
+        return [
+            {name: tried[i if len(tried) > 1 else 0] for name, tried in values.items()}
+            for i in range(longest)
+        ]
+    grid = [
+        dict(zip(values, combination, strict=True))
+        for combination in itertools.product(*values.values())
+    ]
+    if search == "random" and trials < len(grid):
+        chosen = np.random.default_rng(seed).choice(len(grid), trials, replace=False)
+        return [grid[i] for i in sorted(chosen)]
+    return grid
+
+
+def run_configs(
+    name: str,
+    tried: Iterable[Mapping[str, Any]],
+    recipe: Mapping[str, Any],
+    task: TaskConfig,
+    shared: Pass,
+    seeds: Iterable[int],
+) -> list[RunConfig]:
+    """One config for each combination of settings and seed of one method.
+
+    Args:
+        name: The method.
+        tried: Recipe fields and method options together, by name.
+        recipe: Recipe fields that all share; what is absent has the method's own default.
+        task: The task of all.
+        shared: Epochs, batch size, data order.
+        seeds: Seeds of each combination.
+
+    Raises:
+        UnknownName: a setting is neither of the recipe nor of the method.
+        UsageError: a value does not fit.
+    """
+    info = methods().get(name)
+    configs = []
+    seeds = list(seeds)
+    for settings in tried:
+        own = {k: v for k, v in settings.items() if k not in Recipe.model_fields}
+        mine = {k: v for k, v in settings.items() if k in Recipe.model_fields}
+        options = parse_options(info, own).model_dump(mode="json")
+        whole = checked(Recipe, **{"lr": info.lr, **recipe, **mine})
+        configs += [
+            RunConfig(
+                method=name, options=options, task=task, recipe=whole, shared=shared, seed=seed
+            )
+            for seed in seeds
+        ]
+    return configs
+
+
+def sweepable(info: ProbeInfo) -> list[str]:
+    """Names that a sweep over a method may list."""
+    return [*Recipe.model_fields, *info.options.model_fields]
