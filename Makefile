@@ -32,6 +32,7 @@ kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, bo
 	@for action in write merge compact convert; do for format in zarr hdf5; do \
 		$(BIN)/python tests/cache/kill_rounds.py --action $$action --format $$format --rounds 200 || exit 1; \
 	done; done
+	unshare --map-root-user --mount $(BIN)/python tests/cache/disk_full.py
 
 clean:  ## remove the venv and build products
 	rm -rf $(VENV) build dist *.egg-info

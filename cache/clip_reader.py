@@ -1,6 +1,6 @@
 """Copies clips from part files into memory by byte range, around the format libraries."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,27 +46,27 @@ class ClipReader:
         """
         source = self._sources[array]
         shape = (len(places), *source.array.clip_shape)
-        if out is None:
-            out = np.empty(shape, source.array.dtype)
-        elif out.shape != shape or out.dtype != source.array.dtype or not out.flags.c_contiguous:
+        if out is not None and (
+            out.shape != shape or out.dtype != source.array.dtype or not out.flags.c_contiguous
+        ):
             raise ValueError(
                 f"out: expected {shape} {source.array.dtype.name} in C order, got {out.shape} "
                 f"{out.dtype.name}"
             )
+        if not len(places):
+            return np.empty(shape, source.array.dtype) if out is None else out
         size = source.array.clip_bytes
-        if not out.nbytes:
-            return out
+        runs = []
+        for part, offset, start, end in _runs(snapshot, places, source.array):
+            file = self._files.get(self._parts / snapshot.parts[part], source.file)
+            # Before anything is allocated: what a hostile spec claims must be there in bytes.
+            file.require(offset + (end - start) * size)
+            runs.append((file, offset, start * size, end * size))
+        if out is None:
+            out = np.empty(shape, source.array.dtype)
         target = out.data.cast("B")
-        parts = snapshot.part_of[places]
-        offsets = snapshot.offsets[source.array.name][places]
-        # Clips that lie one behind the other are one read.
-        breaks = np.flatnonzero((np.diff(parts) != 0) | (np.diff(offsets) != size)) + 1
-        starts = [0, *breaks.tolist()]
-        ends = [*starts[1:], len(places)]
-        firsts = zip(parts[starts].tolist(), offsets[starts].tolist(), strict=True)
-        for (part, offset), start, end in zip(firsts, starts, ends, strict=True):
-            file = self._files.get(self._parts / snapshot.parts[part] / source.file)
-            file.read_into(target[start * size : end * size], offset)
+        for file, offset, first, last in runs:
+            file.read_into(target[first:last], offset)
         return out
 
     def read_all(self, snapshot: Snapshot, places: np.ndarray) -> Sequence[np.ndarray]:
@@ -76,3 +76,15 @@ class ClipReader:
     def forget(self) -> None:
         """Close the files kept open."""
         self._files.clear()
+
+
+def _runs(
+    snapshot: Snapshot, places: np.ndarray, array: ArrayLayout
+) -> Iterator[tuple[int, int, int, int]]:
+    """Clips that lie one behind the other are one read: (part, offset, first, past the last)."""
+    parts = snapshot.part_of[places]
+    offsets = snapshot.offsets[array.name][places]
+    breaks = np.flatnonzero((np.diff(parts) != 0) | (np.diff(offsets) != array.clip_bytes)) + 1
+    starts = [0, *breaks.tolist()]
+    ends = [*starts[1:], len(places)]
+    return zip(parts[starts].tolist(), offsets[starts].tolist(), starts, ends, strict=True)

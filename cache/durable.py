@@ -10,7 +10,7 @@ import os
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,39 @@ def create_synced(path: Path, content: bytes) -> bool:
         temporary.unlink(missing_ok=True)
     fsync_folder(path.parent)
     return True
+
+
+def own_folder(root: Path, name: str, *, create: bool = False) -> Path:
+    """A folder of a store, which must not be a link to elsewhere.
+
+    Raises:
+        DamagedStore: it is a link: nothing outside of the store is ever read or written.
+    """
+    folder = root / name
+    if folder.is_symlink():
+        raise DamagedStore(f"{folder}: a link; a store's folders must lie in the store")
+    if folder.is_file():
+        raise DamagedStore(f"{folder}: a file where a folder of the store belongs; move it away")
+    if create:
+        with suppress(FileExistsError):
+            folder.mkdir()
+            fsync_folder(root)
+    return folder
+
+
+def open_beneath(folder: Path, relative: str) -> int:
+    """Open a file below a folder for reading, following no link on the way; its descriptor."""
+    *folders, name = relative.split("/")
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for step in folders:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            inner = os.open(step, flags, dir_fd=here)
+            os.close(here)
+            here = inner
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+    finally:
+        os.close(here)
 
 
 def read_regular(path: Path, limit: int) -> bytes:

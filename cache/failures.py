@@ -13,7 +13,7 @@ from pathlib import Path
 import google_crc32c
 
 from stepcli.cache.clips import Failure
-from stepcli.cache.durable import fsync_folder, read_regular
+from stepcli.cache.durable import fsync_folder, own_folder, read_regular
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.index import INDEX_LIMIT
 from stepcli.cache.spec import canonical_json
@@ -31,10 +31,9 @@ class FailureLog:
     def append(self, failure: Failure) -> None:
         """Write one failure so that it survives a crash."""
         if self._fd is None:
-            self._path.parent.mkdir(exist_ok=True)
+            folder = own_folder(self._path.parent.parent, FOLDER, create=True)
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            fsync_folder(self._path.parent)
-            fsync_folder(self._path.parent.parent)
+            fsync_folder(folder)
         os.write(self._fd, _line(failure))
         os.fsync(self._fd)
 
@@ -59,7 +58,7 @@ def read_failures(root: Path) -> dict[str, Failure]:
 def failure_files(root: Path) -> list[Path]:
     """Every writer's file."""
     try:
-        entries = sorted((root / FOLDER).iterdir())
+        entries = sorted(own_folder(root, FOLDER).iterdir())
     except FileNotFoundError:
         return []
     return [path for path in entries if path.suffix == ".jsonl"]

@@ -58,11 +58,22 @@ class Hdf5TokenWriter:
             )
         end = len(template.head) + clips * self._layout.tokens.clip_bytes
         record = self._stream.finish(end, template.tail, template.head)
+        self._require_readable(clips, template.offsets)
         offsets = {
             array.name: row_offsets(template.offsets[array.name], clips, array)
             for array in self._layout.arrays
         }
         return FinishedFiles({FILE: record}, offsets)
+
+    def _require_readable(self, clips: int, offsets: dict[str, int]) -> None:
+        """libhdf5 must see in the file what was meant: it wrote the template, not the file."""
+        with h5py.File(self._part / FILE, "r") as file:
+            for array in self._layout.arrays:
+                dataset = file[array.name]
+                found = (dataset.shape, dataset.dtype, dataset.id.get_offset())
+                meant = ((clips, *array.clip_shape), array.dtype, offsets[array.name])
+                if found != meant:
+                    raise StoreError(f"{self._part / FILE}: holds {found}, meant was {meant}")
 
     def close(self) -> None:
         """Close open files without completing them."""

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stepcli.cache.clips import ClipRecord
-from stepcli.cache.errors import DamagedStore
+from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.token_layout import TOKENS, ArrayLayout, TokenLayout
 
+TEXT_LIMIT = 1 << 15
+"""Bytes of an id, a path, a label: no longer ones are read."""
 INDEX_LIMIT = 1 << 30
 """Bytes: no index is larger; one that is gets refused unread."""
 
@@ -61,13 +64,23 @@ def encode_index(
 
 
 def encode_table(table: pa.Table) -> bytes:
-    """A Parquet file as bytes, any Parquet reader's defaults."""
+    """A Parquet file as bytes; uncompressed, so that a hostile one cannot unpack to terabytes.
+
+    Raises:
+        UsageError: a text is too long to be read back.
+    """
+    for column in table.columns:
+        longest = pc.max(pc.binary_length(column)).as_py() if column.type == pa.string() else 0
+        if (longest or 0) > TEXT_LIMIT:
+            raise UsageError(f"a text of {longest} bytes; ids, paths and labels have {TEXT_LIMIT}")
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    pq.write_table(table, sink, compression="none", write_page_checksum=True)
     return sink.getvalue()
 
 
-def decode_table(data: bytes, schema: pa.Schema, place: Path | str, rows: int) -> pa.Table:
+def decode_table(
+    data: bytes, schema: pa.Schema, place: Path | str, rows: int, list_values: int = 0
+) -> pa.Table:
     """Parse a Parquet file from bytes that need not be trusted.
 
     Args:
@@ -75,25 +88,59 @@ def decode_table(data: bytes, schema: pa.Schema, place: Path | str, rows: int) -
         schema: names and types that the columns must have.
         place: for the error's text.
         rows: at most so many rows are read.
+        list_values: at most so many values in a column of lists.
 
     Raises:
         DamagedStore: it is no such table.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        found = file.metadata.num_rows
-        if not 0 <= found <= rows:
-            raise DamagedStore(f"{place}: expected at most {rows} rows, found {found}")
-        if not file.schema_arrow.equals(schema):
-            raise DamagedStore(f"{place}: expected columns {schema.names}, found others")
+        texts = [column.name for column in schema if column.type == pa.string()]
+        file = pq.ParquetFile(
+            pa.BufferReader(data),
+            page_checksum_verification=True,
+            read_dictionary=texts,  # a text repeated in every row takes its memory once
+            arrow_extensions_enabled=False,
+        )
+        _require_bounds(file.metadata, place, rows, max(rows, list_values))
         table = file.read(use_threads=False)
+        if table.schema.names != schema.names:
+            raise DamagedStore(f"{place}: expected columns {schema.names}, found others")
         table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        for name in texts:
+            _require_short(table[name], place)
+        table = table.cast(schema.with_metadata(table.schema.metadata))
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedStore(f"{place}: not a Parquet file that can be read ({reason})") from error
     if any(column.null_count for column in table.columns):
         raise DamagedStore(f"{place}: empty cells where every cell has a value")
     return table
+
+
+def _require_bounds(metadata: Any, place: Path | str, rows: int, values: int) -> None:
+    if not 0 <= metadata.num_rows <= rows:
+        raise DamagedStore(f"{place}: expected at most {rows} rows, found {metadata.num_rows}")
+    counts = [0] * metadata.num_columns
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            counts[number] += column.num_values
+            if column.compression != "UNCOMPRESSED":
+                raise DamagedStore(f"{place}: compressed; write it as stepcli does")
+    if max(counts, default=0) > values:
+        raise DamagedStore(f"{place}: expected at most {values} values, found {max(counts)}")
+
+
+def _require_short(column: Any, place: Path | str) -> None:
+    for chunk in column.chunks:
+        if not pa.types.is_dictionary(chunk.type):
+            raise DamagedStore(f"{place}: expected text, found {chunk.type}")
+        lengths = pc.binary_length(chunk.dictionary).to_numpy(zero_copy_only=False)
+        if lengths.max(initial=0) > TEXT_LIMIT:
+            raise DamagedStore(f"{place}: a text longer than {TEXT_LIMIT} bytes")
+        counts = np.bincount(chunk.indices.drop_null().to_numpy(), minlength=len(lengths))
+        if int(counts @ lengths) > INDEX_LIMIT:
+            raise DamagedStore(f"{place}: more than {INDEX_LIMIT} bytes of text")
 
 
 def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Path | str) -> pa.Table:
@@ -102,7 +149,8 @@ def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Path | str
     Raises:
         DamagedStore: it has other columns, another number of rows, or repeats an id.
     """
-    table = decode_table(data, index_schema(layout), place, clips)
+    frames = layout.tokens.clip_shape[-3]
+    table = decode_table(data, index_schema(layout), place, clips, clips * frames)
     if table.num_rows != clips:
         raise DamagedStore(f"{place}: expected {clips} rows, found {table.num_rows}")
     for array in layout.arrays:

@@ -14,11 +14,12 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stepcli.cache.durable import (
     SEALED_LIMIT,
     fsync_folder,
+    own_folder,
     read_regular,
     seal,
     unseal,
@@ -37,7 +38,9 @@ INDEX = "index.parquet"
 CLIPS_LIMIT = 1 << 24
 """No part holds more clips; a record that claims more is damaged."""
 
-_NAME = re.compile(r"(\d{6})-([0-9a-f]{32})")
+_NAME = re.compile(r"[0-9]{6}-[0-9a-f]{32}")
+_FILE = re.compile(r"(?:[a-z][a-z_.]{0,40}/){0,2}[a-z][a-z0-9_.]{0,40}")
+"""No ".." and nothing absolute: a path cannot leave its part."""
 
 
 class FileRecord(BaseModel):
@@ -67,6 +70,15 @@ class PartRecord(BaseModel):
     clips: int = Field(ge=1, le=CLIPS_LIMIT)
     files: dict[str, FileRecord]
     """By path below the part's folder, "/" between folders."""
+
+    @field_validator("files")
+    @classmethod
+    def _stay_in_the_part(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        for path in files:
+            if not _FILE.fullmatch(path):
+                raise ValueError(f"{path!r} is no file of a part")
+        return files
+
     producer: Producer
     created: str
     """When, in UTC, as ISO 8601."""
@@ -88,11 +100,11 @@ def list_parts(root: Path) -> list[str]:
     Anything else in the folder is ignored, and so is a part that has a tombstone.
     """
     try:
-        entries = os.scandir(root / PARTS)
+        entries = os.scandir(own_folder(root, PARTS))
     except FileNotFoundError:
         return []
     try:
-        buried = set(os.listdir(root / TOMBSTONES))  # noqa: PTH208 (names, not paths)
+        buried = set(os.listdir(own_folder(root, TOMBSTONES)))  # noqa: PTH208 (names, not paths)
     except FileNotFoundError:
         buried = set()
     with entries:
@@ -146,8 +158,10 @@ class Staging:
 
     def new_part(self, generation: int = 0) -> Path:
         """An empty folder for the next part, named as the part will be."""
+        own_folder(self.root, STAGING, create=True)
+        self.folder.mkdir(exist_ok=True)
         folder = self.folder / new_part_name(generation)
-        folder.mkdir(parents=True)
+        folder.mkdir()
         return folder
 
     def heartbeat(self) -> None:
@@ -213,8 +227,7 @@ def commit_part(
 
 def move_part(part: Path, root: Path) -> None:
     """Rename a whole part into a store's `parts/` and make the rename durable."""
-    parts = root / PARTS
-    parts.mkdir(exist_ok=True)
+    parts = own_folder(root, PARTS, create=True)
     try:
         part.rename(parts / part.name)
     except FileNotFoundError:
@@ -222,12 +235,12 @@ def move_part(part: Path, root: Path) -> None:
         if not (parts / part.name / RECORD).exists():
             raise
     fsync_folder(parts)
-    fsync_folder(root)
 
 
 def remove_part(root: Path, name: str, staging: Staging) -> None:
     """Take a part away whole, by one rename, then free its space. No part is ever half there."""
-    staging.folder.mkdir(parents=True, exist_ok=True)
+    own_folder(root, STAGING, create=True)
+    staging.folder.mkdir(exist_ok=True)
     trash = staging.folder / f"removed-{name}"
     try:
         (root / PARTS / name).rename(trash)
@@ -254,7 +267,7 @@ def sweep_staging(root: Path) -> list[str]:
 def staging_owners(root: Path) -> Iterator[tuple[Owner, Path]]:
     """Every staging folder whose name tells an owner."""
     try:
-        entries = sorted((root / STAGING).iterdir())
+        entries = sorted(own_folder(root, STAGING).iterdir())
     except FileNotFoundError:
         return
     for folder in entries:

@@ -5,6 +5,7 @@ short read, which is an error message, where a map gives SIGBUS, which is a dead
 beside np.memmap it costs nothing (docs/decisions/001-reads-use-pread.md).
 """
 
+import errno
 import os
 import resource
 import threading
@@ -12,16 +13,36 @@ import weakref
 from collections import OrderedDict
 from pathlib import Path
 
+from stepcli.cache.durable import open_beneath
 from stepcli.cache.errors import DamagedStore
 
 
 class OpenFile:
     """A file descriptor that closes when the last user lets go of it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def __init__(self, folder: Path, relative: str) -> None:
+        self.path = folder / relative
+        try:
+            self._fd = open_beneath(folder, relative)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(error.errno, error.strerror, str(self.path)) from None
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise DamagedStore(f"{self.path}: a link; expected a plain file") from None
+            raise
         self.size = os.fstat(self._fd).st_size
+
+    def require(self, size: int) -> None:
+        """Raise DamagedStore unless the file had at least `size` bytes when it was opened."""
+        if self.size < size:
+            raise self._too_short(size)
+
+    def _too_short(self, wanted: int) -> DamagedStore:
+        size = os.fstat(self._fd).st_size
+        return DamagedStore(
+            f"{self.path}: ends at byte {size}, expected at least {wanted}; run stepcli store "
+            "verify"
+        )
 
     def read_into(self, target: memoryview, offset: int) -> None:
         """Fill `target` (bytes, contiguous) from byte `offset` on.
@@ -34,10 +55,7 @@ class OpenFile:
         while done < wanted:  # signals and network file systems may cut a read short
             count = os.preadv(self._fd, [target[done:]], offset + done)
             if count == 0:
-                raise DamagedStore(
-                    f"{self.path}: ends at byte {os.fstat(self._fd).st_size}, expected at least "
-                    f"{offset + wanted}; run stepcli store verify"
-                )
+                raise self._too_short(offset + wanted)
             done += count
 
     def __del__(self) -> None:
@@ -56,20 +74,21 @@ class FilePool:
     def __init__(self) -> None:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = 64 if soft == resource.RLIM_INFINITY else max(8, min(1024, soft // 4))
-        self._files: OrderedDict[Path, OpenFile] = OrderedDict()
+        self._files: OrderedDict[tuple[Path, str], OpenFile] = OrderedDict()
         self._lock = threading.Lock()
         _POOLS.add(self)
 
-    def get(self, path: Path) -> OpenFile:
-        """The open file at a path; FileNotFoundError when it is not there (any more)."""
+    def get(self, folder: Path, relative: str) -> OpenFile:
+        """The open file below a folder; FileNotFoundError when it is not there (any more)."""
+        key = (folder, relative)
         with self._lock:
-            file = self._files.get(path)
+            file = self._files.get(key)
             if file is not None:
-                self._files.move_to_end(path)
+                self._files.move_to_end(key)
                 return file
-        file = OpenFile(path)
+        file = OpenFile(folder, relative)
         with self._lock:
-            self._files[path] = file
+            self._files[key] = file
             if len(self._files) > self._most:
                 self._files.popitem(last=False)
         return file

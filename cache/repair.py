@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stepcli.cache.consolidated import FOLDER as CACHE
 from stepcli.cache.durable import disk_errors
 from stepcli.cache.errors import StoreError
 from stepcli.cache.formats import array_file
@@ -34,6 +35,8 @@ class RepairPlan:
     """Whole clips of those parts, copied to new ones."""
     dropped_clips: list[str] = field(default_factory=list)
     """Clips without a whole copy left in the store: extract makes them again."""
+    removed_caches: list[str] = field(default_factory=list)
+    """Damaged consolidated indexes: whoever opens the store next makes them anew."""
     swept: list[str] = field(default_factory=list)
     """Staging folders of dead writers."""
     left: list[Problem] = field(default_factory=list)
@@ -57,9 +60,15 @@ def repair_store(root: Path, *, workers: int = 4, dry_run: bool = False) -> Repa
     manifest = read_manifest(root)
     report = verify_store(root, workers=workers)
     plan = RepairPlan(parts=_reasons(report))
-    plan.left = [problem for problem in report.problems if not problem.part]
+    for problem in report.problems:
+        if problem.place.startswith(f"{CACHE}/"):
+            plan.removed_caches.append(problem.place)
+        elif not problem.part:
+            plan.left.append(problem)
     whole_elsewhere = _clips_in(root, manifest, set(list_parts(root)) - plan.parts.keys())
     with disk_errors(root):
+        for place in [] if dry_run else plan.removed_caches:
+            (root / place).unlink(missing_ok=True)
         plan.swept = [] if dry_run else sweep_staging(root)
         staging = Staging(root)
         try:

@@ -12,7 +12,7 @@ from stepcli.cache.durable import read_regular
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.index import INDEX_LIMIT, decode_index, offset_column
 from stepcli.cache.manifest import Manifest
-from stepcli.cache.parts import INDEX, PARTS, list_parts, read_part_record
+from stepcli.cache.parts import INDEX, PARTS, read_part_record
 from stepcli.cache.token_layout import TokenLayout, layout_of
 
 
@@ -46,29 +46,6 @@ class Snapshot:
         return digest.hexdigest()
 
 
-def take_snapshot(root: Path, manifest: Manifest) -> Snapshot:
-    """Read the indexes of all committed parts.
-
-    Raises:
-        DamagedStore: an index or a part's record is not what was written.
-    """
-    read: dict[str, pa.Table] = {}
-    while True:
-        names = list_parts(root)
-        try:
-            for name in names:
-                if name not in read:
-                    read[name] = read_index(root, name, manifest)
-        except FileNotFoundError as error:
-            if name in list_parts(root):
-                raise DamagedStore(
-                    f"{error.filename}: this file of a committed part is missing; run stepcli "
-                    "store verify, then repair"
-                ) from None
-            continue  # compacted since it was listed: its clips are in a part not listed yet
-        return combine(names, [read[name] for name in names], layout_of(manifest.spec))
-
-
 def read_index(root: Path, name: str, manifest: Manifest) -> pa.Table:
     """The index of one part, its bytes checked against the part's record first."""
     record = read_part_record(root, name)
@@ -86,26 +63,53 @@ def read_index(root: Path, name: str, manifest: Manifest) -> pa.Table:
     return decode_index(data, record.clips, layout_of(manifest.spec), path)
 
 
-def combine(names: list[str], tables: list[pa.Table], layout: TokenLayout) -> Snapshot:
-    """One snapshot of several parts, ascending by name: of copies of a clip the last wins."""
+def combine(
+    names: list[str],
+    tables: dict[str, pa.Table],
+    layout: TokenLayout,
+    known: Snapshot | None = None,
+) -> Snapshot:
+    """One snapshot of several parts: of copies of a clip the one in the highest part wins.
+
+    Args:
+        names: of all the parts.
+        tables: indexes of the parts that are not in `known`.
+        layout: of the store.
+        known: a snapshot of some of the parts.
+    """
+    names = sorted(names)
+    rank = {name: place for place, name in enumerate(names)}
     ids: list[str] = []
-    for table in tables:
+    parts, rows, checksums = (
+        [np.empty(0, np.int32)],
+        [np.empty(0, np.int32)],
+        [np.empty(0, np.uint32)],
+    )
+    offsets = {array.name: [np.empty(0, np.int64)] for array in layout.arrays}
+    if known is not None:
+        ids += known.ids
+        ranks = np.array([rank[name] for name in known.parts], np.int32)
+        parts.append(ranks[known.part_of])
+        rows.append(known.row_of)
+        checksums.append(known.crc32c_of)
+        for array in layout.arrays:
+            offsets[array.name].append(known.offsets[array.name])
+    for name, table in tables.items():
         ids += table["id"].to_pylist()
-    latest = {clip: place for place, clip in enumerate(ids)}
+        parts.append(np.full(table.num_rows, rank[name], np.int32))
+        rows.append(np.arange(table.num_rows, dtype=np.int32))
+        checksums.append(table["crc32c"].to_numpy())
+        for array in layout.arrays:
+            offsets[array.name].append(table[offset_column(array)].to_numpy())
+    part_of = np.concatenate(parts)
+    latest = {ids[place]: place for place in np.argsort(part_of, kind="stable").tolist()}
     ordered = sorted(latest)
     places = np.fromiter((latest[clip] for clip in ordered), np.int64, len(ordered))
-    lengths = [table.num_rows for table in tables]
-
-    def column(name: str, dtype: type) -> np.ndarray:
-        pieces = [table[name].to_numpy() for table in tables]
-        return np.concatenate([np.empty(0, dtype), *pieces])[places]
-
-    rows = np.concatenate([np.empty(0, np.int32), *(np.arange(n, dtype=np.int32) for n in lengths)])
     return Snapshot(
         parts=tuple(names),
         ids=ordered,
-        part_of=np.repeat(np.arange(len(names), dtype=np.int32), lengths)[places],
-        offsets={array.name: column(offset_column(array), np.int64) for array in layout.arrays},
-        crc32c_of=column("crc32c", np.uint32),
-        row_of=rows[places],
+        part_of=part_of[places],
+        offsets={name: np.concatenate(pieces)[places] for name, pieces in offsets.items()},
+        crc32c_of=np.concatenate(checksums)[places],
+        row_of=np.concatenate(rows)[places],
     )

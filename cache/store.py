@@ -19,8 +19,9 @@ from stepcli.cache.index import record_of
 from stepcli.cache.manifest import Format, Manifest, create_manifest, read_manifest
 from stepcli.cache.parts import list_parts, sweep_staging
 from stepcli.cache.quantize import decode_clips
-from stepcli.cache.snapshot import Snapshot, read_index, take_snapshot
+from stepcli.cache.snapshot import Snapshot, read_index
 from stepcli.cache.spec import Producer, StoreSpec, require_same_spec
+from stepcli.cache.take_snapshot import take_snapshot
 from stepcli.cache.token_layout import layout_of
 from stepcli.cache.writer import StoreWriter
 

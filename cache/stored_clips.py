@@ -46,7 +46,7 @@ def part_clips(
     """
     layout = layout_of(manifest.spec)
     sources = [
-        (array, OpenFile(folder / array_file(manifest.format, array)), offset_column(array))
+        (array, OpenFile(folder, array_file(manifest.format, array)), offset_column(array))
         for array in layout.arrays
     ]
     for row in range(index.num_rows) if rows is None else rows:

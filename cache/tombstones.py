@@ -10,7 +10,7 @@ from pathlib import Path
 from stepcli.cache.durable import (
     SEALED_LIMIT,
     create_synced,
-    fsync_folder,
+    own_folder,
     read_regular,
     seal,
     unseal,
@@ -31,9 +31,7 @@ def bury(root: Path, part: str, reason: str, dropped_clips: list[str]) -> None:
         reason: what was wrong with it.
         dropped_clips: those that must be extracted again.
     """
-    folder = root / TOMBSTONES
-    folder.mkdir(exist_ok=True)
-    fsync_folder(root)
+    folder = own_folder(root, TOMBSTONES, create=True)
     content = {
         "schema_number": SCHEMA,
         "part": part,
@@ -46,7 +44,7 @@ def bury(root: Path, part: str, reason: str, dropped_clips: list[str]) -> None:
 
 def tombstone_files(root: Path) -> list[Path]:
     """Every tombstone of a store."""
-    return sorted((root / TOMBSTONES).glob("*.json"))
+    return sorted(own_folder(root, TOMBSTONES).glob("*.json"))
 
 
 def check_tombstone(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Is every byte of a store what was written? Digests first, parsing after, checksums last.
 
-A file is hashed before any library parses it: most bit flips in a format's own metadata change
-nothing readable and raise nothing, and a parser may crash on the rest.
+Token files are never given to a format's library here: most bit flips in a format's own metadata
+change nothing readable and raise nothing, and on the rest a parser may crash. Their digests tell.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stepcli.cache import tables
-from stepcli.cache.clip_checks import damaged_clips
+from stepcli.cache.consolidated import check_consolidated, consolidated_files
 from stepcli.cache.durable import SEALED_LIMIT, read_regular
 from stepcli.cache.errors import StoreError, StoreNotFound
 from stepcli.cache.failures import failure_files, parse_failures
@@ -26,6 +26,7 @@ from stepcli.cache.parts import (
     list_parts,
     read_part_record,
 )
+from stepcli.cache.stored_clips import part_clips
 from stepcli.cache.token_layout import layout_of
 from stepcli.cache.tombstones import check_tombstone, tombstone_files
 
@@ -127,17 +128,15 @@ def _verify_part(root: Path, name: str, manifest: Manifest | None) -> _PartResul
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if _is_leaf(path)}
     for stray in sorted(found - record.files.keys() - {RECORD}):
         problem(stray, "not a file of this part")
-    intact = True
     for path, expected in sorted(record.files.items()):
         text = _wrong_file(folder, path, expected.size, expected.sha256, path in found)
         if text:
             problem(path, text)
-            intact = False
         result.bytes += expected.size
     if manifest is not None and record.spec_digest != manifest.spec_digest:
         problem(RECORD, "written for another spec than the store's")
     elif manifest is not None:
-        for text, clips in _wrong_clips(folder, record, manifest, intact):
+        for text, clips in _wrong_clips(folder, record, manifest):
             problem("", text, clips)
     return result
 
@@ -161,7 +160,7 @@ def _wrong_file(folder: Path, path: str, size: int, sha256: str, found: bool) ->
 
 
 def _wrong_clips(
-    folder: Path, record: PartRecord, manifest: Manifest, intact: bool
+    folder: Path, record: PartRecord, manifest: Manifest
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Clips of a part whose bytes do not match their checksums."""
     try:
@@ -170,7 +169,8 @@ def _wrong_clips(
         if listed is None or hashlib.sha256(data).hexdigest() != listed.sha256:
             return  # said already, and what an index says that is damaged counts for nothing
         table = decode_index(data, record.clips, layout_of(manifest.spec), folder / INDEX)
-        damaged = damaged_clips(folder, manifest, table, intact)
+        clips = part_clips(folder, manifest, table)
+        damaged = tuple(clip.record.id for clip in clips if not clip.intact)
     except FileNotFoundError:
         return
     except StoreError as error:
@@ -205,6 +205,13 @@ def _verify_tables(root: Path) -> Iterator[Problem]:
     for path in tombstone_files(root):
         try:
             check_tombstone(path)
+        except StoreError as error:
+            yield Problem(path.relative_to(root).as_posix(), str(error))
+    for path in consolidated_files(root):
+        try:
+            check_consolidated(path)
+        except FileNotFoundError:
+            continue  # replaced meanwhile by a newer one
         except StoreError as error:
             yield Problem(path.relative_to(root).as_posix(), str(error))
     for path in failure_files(root):
