@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from stepcli.cache import maintenance_commands
-from stepcli.cache.options import JsonOption, StoreOption, print_json
+from stepcli.cache.options import JsonOption, StoreOption, print_json, say
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
             value = ", ".join(f"{name} {item}" for name, item in value.items())
         elif isinstance(value, list):
             value = "; ".join(str(item) for item in value)
-        typer.echo(f"{key.replace('_', ' ') + ':':<16} {value}")
+        say(f"{key.replace('_', ' ') + ':':<16} {value}")
 
 
 @app.command("ls")
@@ -55,7 +55,7 @@ def list_clips(
         print_json(lines)
         return
     for line in lines:
-        typer.echo("\t".join(str(line[key]) for key in ("id", "state", "label", "split", "reason")))
+        say("\t".join(str(line[key]) for key in ("id", "state", "label", "split", "reason")))
 
 
 @app.command()
@@ -85,10 +85,10 @@ def verify(
         print_json({"store": str(root), "ok": report.ok, **asdict(report)})
     else:
         for problem in report.problems:
-            typer.echo(f"{problem.place}: {problem.problem}")
+            say(f"{problem.place}: {problem.problem}")
         for clip in report.damaged_clips:
-            typer.echo(f"damaged clip: {clip}")
-        typer.echo(
+            say(f"damaged clip: {clip}")
+        say(
             f"{report.parts} parts, {report.clips} clips, {report.bytes} bytes: "
             + ("all as written" if report.ok else f"{len(report.problems)} problems")
         )

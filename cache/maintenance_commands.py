@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from stepcli.cache.options import JsonOption, StoreOption, print_json
+from stepcli.cache.options import JsonOption, StoreOption, print_json, say
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -46,12 +46,12 @@ def repair(
         print_json({"store": str(root), "dry_run": dry_run, **asdict(plan)})
     else:
         for part, reason in plan.parts.items():
-            typer.echo(f"{_would('drop', dry_run)} part {part}: {reason}")
+            say(f"{_would('drop', dry_run)} part {part}: {reason}")
         for clip in plan.dropped_clips:
-            typer.echo(f"{_would('drop', dry_run)} clip {clip}: extract makes it again")
+            say(f"{_would('drop', dry_run)} clip {clip}: extract makes it again")
         for problem in plan.left:
-            typer.echo(f"cannot mend {problem.place}: {problem.problem}")
-        typer.echo(
+            say(f"cannot mend {problem.place}: {problem.problem}")
+        say(
             f"{len(plan.parts)} damaged parts, {plan.kept_clips} whole clips kept, "
             f"{len(plan.dropped_clips)} clips dropped, {len(plan.swept)} dead writers swept"
         )
@@ -77,10 +77,10 @@ def merge(
         print_json({"store": str(target), "dry_run": dry_run, **asdict(plan)})
         return
     for part, source in plan.parts.items():
-        typer.echo(f"{_would('add', dry_run)} part {part} of {source}")
+        say(f"{_would('add', dry_run)} part {part} of {source}")
     for clip in plan.rows_differing:
-        typer.echo(f"clip {clip}: its line in the clips table differs; the target's stays")
-    typer.echo(
+        say(f"clip {clip}: its line in the clips table differs; the target's stays")
+    say(
         f"{len(plan.parts)} parts, {plan.clips} clips, {plan.bytes} bytes "
         f"({plan.copied_bytes} copied), {plan.rows_added} new lines in the clips table"
     )
@@ -121,12 +121,12 @@ def convert(
     if as_json:
         print_json({"dry_run": dry_run, **asdict(plan)})
     else:
-        typer.echo(
+        say(
             f"{_would('write', dry_run)} {plan.clips} clips, {plan.bytes} bytes, to {target} as "
             f"{plan.format} {plan.dtype}; {plan.quarantined} quarantined"
         )
     if plan.quarantined:
-        typer.echo(f"see why: stepcli store ls --store {target} --state quarantined", err=True)
+        say(f"see why: stepcli store ls --store {target} --state quarantined", err=True)
         raise typer.Exit(3)
 
 
@@ -148,10 +148,10 @@ def compact(
         print_json({"store": str(root), "dry_run": dry_run, **asdict(plan)})
         return
     for part in plan.rewritten:
-        typer.echo(f"{_would('rewrite', dry_run)} part {part}")
+        say(f"{_would('rewrite', dry_run)} part {part}")
     for part in plan.removed:
-        typer.echo(f"{_would('remove', dry_run)} part {part}: no clip in it is in use")
-    typer.echo(
+        say(f"{_would('remove', dry_run)} part {part}: no clip in it is in use")
+    say(
         f"{len(plan.rewritten)} parts rewritten, {len(plan.removed)} removed: {plan.clips} clips "
         f"copied, {plan.superseded} superseded copies dropped, {plan.bytes_before} bytes before"
     )
@@ -172,20 +172,20 @@ def compare(
         print_json({"a": str(a), "b": str(b), **asdict(found)})
         return
     for line in found.spec_differences:
-        typer.echo(f"spec: {line}".replace("store", str(a)).replace("asked", str(b)))
-    typer.echo(
+        say(f"spec: {line}".replace("store", str(a)).replace("asked", str(b)))
+    say(
         f"clips: {found.clips} compared, {found.identical_clips} identical; "
         f"{len(found.only_in_a)} only in A, {len(found.only_in_b)} only in B"
     )
     for name in ("cosine", "token_error", "channel_error"):
         spread = getattr(found, name)
         if spread is not None:
-            typer.echo(
+            say(
                 f"{name.replace('_', ' ') + ':':<15} mean {spread.mean:.6f}, "
                 f"worst {spread.worst:.6f} ({spread.where})"
             )
     if found.zero_tokens:
-        typer.echo(f"{found.zero_tokens} tokens of norm zero left out")
+        say(f"{found.zero_tokens} tokens of norm zero left out")
 
 
 @app.command()
@@ -212,7 +212,7 @@ def labels(
         if as_json:
             print_json({"store": str(root), "written": count, "to": str(to)})
         else:
-            typer.echo(f"{count} lines written to {to}")
+            say(f"{count} lines written to {to}")
         return
     assert table is not None
     plan = relabel(root, table, dry_run=dry_run)
@@ -221,8 +221,8 @@ def labels(
         return
     for clip, changes in plan.changed.items():
         texts = ", ".join(f"{column} {text!r}" for column, text in changes.items())
-        typer.echo(f"{_would('set', dry_run)} {clip}: {texts}")
-    typer.echo(f"{plan.lines} lines, {len(plan.changed)} clips changed")
+        say(f"{_would('set', dry_run)} {clip}: {texts}")
+    say(f"{plan.lines} lines, {len(plan.changed)} clips changed")
 
 
 def _advance(bar: "tqdm[NoReturn]") -> None:

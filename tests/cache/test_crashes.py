@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
+import numpy as np
 import pytest
-from sample_clips import PRODUCER, SPEC, fill_store, make_record, make_tokens
+from kill_rounds import CLIPS
+from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.errors import SpecMismatch
@@ -112,3 +114,28 @@ def test_what_is_no_part_is_ignored_by_readers(tmp_path: Path) -> None:
     (tmp_path / "parts" / "half").mkdir()
     store.refresh()
     assert open_store(tmp_path).ids == store.ids
+
+
+@pytest.mark.parametrize("form", ["zarr", "hdf5"])
+def test_four_processes_write_one_list_into_one_store(tmp_path: Path, form: str) -> None:
+    script = "import sys; from pathlib import Path; from kill_rounds import write;"
+    script += "write(Path(sys.argv[1]), sys.argv[2])"
+    command = [sys.executable, "-c", script, tmp_path, form]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    writers = [subprocess.Popen(command, env=environment) for _ in range(4)]
+    root = tmp_path / "store"
+    seen = 0
+    while any(writer.poll() is None for writer in writers):
+        if (root / "manifest.json").exists():
+            store = open_store(root)  # a reader during the writes
+            tokens = store.read(store.ids)
+            expected = [make_tokens(clip).astype(np.float16) for clip in store.ids]
+            assert len(store) >= seen
+            assert all(np.array_equal(a, b) for a, b in zip(tokens, expected, strict=True))
+            seen = len(store)
+    assert [writer.returncode for writer in writers] == [0] * 4
+    store = open_store(root)
+    assert store.ids == clip_ids(CLIPS)
+    assert [row.id for row in store.clips()] == clip_ids(CLIPS)
+    assert verify_store(root).ok
+    assert not list((root / ".staging").iterdir())

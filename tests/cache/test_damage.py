@@ -92,3 +92,12 @@ def test_a_file_cut_short_under_an_open_reader_is_no_signal(tmp_path: Path, form
     assert done.returncode == 1
     assert "DamagedStore" in done.stderr
     assert "ends at byte 100" in done.stderr
+
+
+def test_hostile_stores_do_no_harm() -> None:
+    """Resealed manifests and records, indexes that lie, links to elsewhere; a share of them."""
+    script = Path(__file__).parent / "hostile.py"
+    command = [sys.executable, script, "--share", "0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "none did harm" in done.stdout
