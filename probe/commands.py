@@ -48,8 +48,8 @@ def probe(
     train_split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
     test_split: Annotated[str, typer.Option(help="Split to report on.")] = "test",
     seeds: Annotated[int, typer.Option(min=1, help="Probes of each method: seeds 0, 1, ...")] = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training clips.")] = 60,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips a step.")] = 32,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training clips.")] = 30,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples a step.")] = 64,
     lr: Annotated[
         float | None, typer.Option(help="Peak learning rate of AdamW. Default: the method's own.")
     ] = None,
@@ -97,18 +97,109 @@ def probe(
     Session(locate_store(store), _runs_folder(runs), device).run(configs)
 
 
+def sweep(
+    file: Annotated[Path | None, typer.Argument(help="YAML file; see docs/sweep.md.")] = None,
+    method: Annotated[str | None, typer.Option(help="Methods in place of a file: a,b.")] = None,
+    lr: Annotated[str | None, typer.Option(help="Rates to try: 1e-4,3e-4,1e-3.")] = None,
+    weight_decay: Annotated[str | None, typer.Option(help="Decays to try: 0,0.05.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Values of an option to try: heads=6,12.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Of each point. Default: 5.")] = None,
+    task: Annotated[Literal["classify", "arrow"] | None, typer.Option(help="As for probe.")] = None,
+    clip_frames: Annotated[int | None, typer.Option(min=1, help="As for probe.")] = None,
+    temporal_crop: Annotated[bool, typer.Option("--temporal-crop", help="As for probe.")] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="As for probe.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="As for probe.")] = None,
+    select: Annotated[
+        bool,
+        typer.Option(
+            "--select",
+            help="Choose on held-out slices of train, refit the chosen on all, test once.",
+        ),
+    ] = False,
+    store: Annotated[
+        list[Path] | None, typer.Option(help="Store; several: --store a --store b.")
+    ] = None,
+    runs: RunsOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print runs, banks, passes and memory; train nothing.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+) -> None:
+    """Train a grid of settings of many methods in as few passes over the store as possible.
+
+    Flags go over what the file says. What is done already is not done again.
+    """
+    from stepcli.cache.locate import locate_store
+    from stepcli.probe.run_sweep import flags_over, run_sweep
+    from stepcli.probe.session import Session
+
+    config = flags_over(
+        file,
+        methods=None if method is None else method.split(","),
+        settings=set_ or [],
+        recipe={"lr": lr, "weight_decay": weight_decay},
+        task={"name": task, "clip_frames": clip_frames, "temporal_crop": temporal_crop or None},
+        shared={"epochs": epochs, "batch_size": batch_size},
+        top={"seeds": seeds, "select": select or None},
+    )
+    for place in store or [locate_store(None)]:
+        run_sweep(Session(place, _runs_folder(runs), device), config, dry_run=dry_run)
+
+
+results_app = typer.Typer(help="Show the finished runs, compare them, add other people's.")
+
+
+@results_app.callback(invoke_without_command=True)
 def results(
+    context: typer.Context,
     runs: RunsOption = None,
     format_: Annotated[
-        Literal["table", "json", "csv", "markdown"],
+        Literal["table", "json", "csv", "markdown", "latex"],
         typer.Option("--format", help="json, csv: one entry a run, fractions of 1."),
     ] = "table",
+    compare: Annotated[
+        str | None,
+        typer.Option(help="Methods a,b,c: each against the first, paired over groups of clips."),
+    ] = None,
+    slices: Annotated[
+        bool, typer.Option("--slices", help="Show also the runs on held-out slices of train.")
+    ] = False,
 ) -> None:
     """Show the finished runs: per cent, mean ± deviation over seeds."""
+    if context.invoked_subcommand is not None:
+        return
+    from stepcli.probe.compare import compare_methods, describe
     from stepcli.probe.results import read_runs
     from stepcli.probe.table import render
 
-    typer.echo(render(read_runs(_runs_folder(runs)), format_))
+    folder = _runs_folder(runs)
+    found = read_runs(folder, slices=slices)
+    if compare is None:
+        typer.echo(render(found, format_))
+        return
+    names = compare.split(",")
+    for line in describe(names[0], compare_methods(folder, found, names)):
+        typer.echo(line)
+
+
+@results_app.command("import")
+def import_results(
+    file: Annotated[Path, typer.Argument(help="CSV: clip, then one column of logits a class.")],
+    like: Annotated[
+        str, typer.Option(help="A run here that was tested on the same clips, by its folder name.")
+    ],
+    name: Annotated[str, typer.Option(help="How the tables call the model, e.g. videomae-lora.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the imported model.")] = 0,
+    params: Annotated[int, typer.Option(min=0, help="Its trainable parameters.")] = 0,
+    runs: RunsOption = None,
+) -> None:
+    """Put another model's per-clip logits into the same tables and comparisons."""
+    from stepcli.probe.import_logits import import_logits
+
+    record = import_logits(file, _runs_folder(runs), like, name=name, seed=seed, params=params)
+    typer.echo(f"{name} seed {seed}  top-1 {100 * record['top1']:5.1f} %  {record['run']}")
 
 
 def methods() -> None:

@@ -72,8 +72,8 @@ class Recipe(_Frozen):
 class Pass(_Frozen):
     """What all probes of one pass over the data share."""
 
-    epochs: int = Field(default=60, ge=1)
-    batch_size: int = Field(default=32, ge=1)
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     """Clips a step."""
     data_seed: int = Field(default=0, ge=0)
     """Order of the clips, crops and directions."""

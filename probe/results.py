@@ -80,13 +80,23 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
         "hardware": _hardware(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    target = runs / run
-    staging = runs / f".{run}-{uuid.uuid4().hex}"
+    contents = {
+        "predictions.parquet": prediction_table(_samples(task), logits),
+        "probe.safetensors": save(trained.probe.state_dict()),
+    }
+    write_folder(runs, record, contents)
+    return record
+
+
+def write_folder(runs: Path, record: dict[str, Any], contents: dict[str, bytes]) -> None:
+    """Put a run's folder in place, whole; one that another process finished first is kept."""
+    target = runs / str(record["run"])
+    staging = runs / f".{target.name}-{uuid.uuid4().hex}"
     with disk_errors(target):
         staging.mkdir(parents=True)
         try:
-            write_synced(staging / "predictions.parquet", _predictions(logits, task))
-            write_synced(staging / "probe.safetensors", save(trained.probe.state_dict()))
+            for name, content in contents.items():
+                write_synced(staging / name, content)
             text = json.dumps(record, indent=1, allow_nan=False)
             write_synced(staging / "run.json", text.encode())
             fsync_folder(staging)
@@ -94,7 +104,6 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         fsync_folder(runs)
-    return record
 
 
 def _rename(staging: Path, target: Path) -> None:
@@ -106,22 +115,25 @@ def _rename(staging: Path, target: Path) -> None:
             raise
 
 
-def _predictions(logits: np.ndarray, task: Task) -> bytes:
+def _samples(task: Task) -> pa.Table:
+    """What was tested, one row a sample."""
     samples = task.test
-    clips = [task.clips[i] for i in samples.clip]
-    table = pa.table(
+    return pa.table(
         {
-            "clip": clips,
+            "clip": [task.clips[i] for i in samples.clip],
             "group": [task.groups[i] for i in samples.clip],
             "start_frame": samples.start,
             "backward": samples.backward,
             "label": samples.label,
-            "predicted": logits.argmax(axis=1),
-            "logits": pa.FixedSizeListArray.from_arrays(
-                pa.array(logits.astype(np.float32).ravel()), logits.shape[1]
-            ),
         }
     )
+
+
+def prediction_table(samples: pa.Table, logits: np.ndarray) -> bytes:
+    """Samples with their logits [n, C] beside them, as a Parquet file."""
+    flat = pa.array(logits.astype(np.float32).ravel())
+    table = samples.append_column("predicted", pa.array(logits.argmax(axis=1)))
+    table = table.append_column("logits", pa.FixedSizeListArray.from_arrays(flat, logits.shape[1]))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     content: bytes = sink.getvalue().to_pybytes()
@@ -138,8 +150,12 @@ def _hardware() -> dict[str, Any]:
     }
 
 
-def read_runs(runs: Path) -> list[dict[str, Any]]:
+def read_runs(runs: Path, *, slices: bool = False) -> list[dict[str, Any]]:
     """Every finished run below a folder, by method, task and seed.
+
+    Args:
+        runs: The folder.
+        slices: Whether to include runs that were tested on a held-out slice of train.
 
     Raises:
         UsageError: the folder is not there, holds no run, or a run.json cannot be read.
@@ -147,6 +163,8 @@ def read_runs(runs: Path) -> list[dict[str, Any]]:
     if not runs.is_dir():
         raise UsageError(f"no runs folder {runs}; train with stepcli probe, or give --runs")
     found = [read_run(path) for path in sorted(runs.glob("[!.]*/run.json"))]
+    if not slices:
+        found = [r for r in found if r["config"].get("task", {}).get("slice_seed") is None]
     if not found:
         raise UsageError(f"{runs} holds no finished run; train with stepcli probe, or give --runs")
     return sorted(found, key=lambda r: (r["task"], r["method"], r["seed"], r["run"]))

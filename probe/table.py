@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-Format = Literal["table", "json", "csv", "markdown"]
+Format = Literal["table", "json", "csv", "markdown", "latex"]
 
 FIELDS = (
     *("run", "method", "task", "config", "seed", "split", "top1", "top5", "mean_class"),
@@ -29,6 +29,8 @@ def render(runs: Sequence[dict[str, Any]], form: Format) -> str:
     if form == "csv":
         return _csv(runs)
     header, rows = summary_rows(runs)
+    if form == "latex":
+        return _latex(header, rows)
     if form == "markdown":
         lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -39,6 +41,24 @@ def render(runs: Sequence[dict[str, Any]], form: Format) -> str:
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in (header, *rows)
+    )
+
+
+def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A tabular with booktabs rules, ready to paste."""
+    escaped = str.maketrans({"_": r"\_", "%": r"\%", "±": r"$\pm$", "&": r"\&", "#": r"\#"})
+    lines = [" & ".join(cell.translate(escaped) for cell in line) for line in (header, *rows)]
+    columns = "l" + "r" * (len(header) - 1)
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            rf"{lines[0]} \\",
+            r"\midrule",
+            *(rf"{line} \\" for line in lines[1:]),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
     )
 
 

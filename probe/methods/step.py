@@ -45,7 +45,7 @@ class StepOptions(Options):
     heads: int = Field(8, ge=1, description="attention heads; must divide the channels")
     pe: Encoding = Field("learned", description="frame encoding")
     pe_scale: float = Field(0.3, ge=0, description="initial deviation of the encoding")
-    cls_scale: float = Field(0.02, ge=0, description="initial deviation of the CLS")
+    cls_scale: float = Field(1.0, ge=0, description="initial deviation of the CLS")
     patch_pe: bool = Field(False, description="learn an encoding of a patch's place too")
     cls: Literal["global", "per-frame"] = Field("global", description="one CLS, or one a frame")
     block: Literal["simplified", "full"] = Field("simplified", description="full adds FFN, norms")
@@ -97,5 +97,7 @@ class Step(Probe):
 
 
 INFOS = (
-    ProbeInfo("step", Step, StepOptions, "STEP, arXiv 2503.24298 (ICRA 2026)", order_aware=True),
+    ProbeInfo(
+        "step", Step, StepOptions, "STEP, arXiv 2503.24298 (ICRA 2026)", order_aware=True, lr=4e-4
+    ),
 )

@@ -1,0 +1,127 @@
+"""Comparing methods on the same clips, and other people's logits among them."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from stepcli.cache.store import Store
+from stepcli.cli import app
+
+CROPS = [
+    "--task",
+    "arrow",
+    "--clip-frames",
+    "4",
+    "--temporal-crop",
+    "--epochs",
+    "60",
+    "--seeds",
+    "2",
+]
+
+
+def call(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def runs(store_of: Callable[..., Store], tmp_path: Path) -> Path:
+    store = store_of(tmp_path / "store", clips_each=36)
+    runs = tmp_path / "runs"
+    done = call(
+        "probe", "--method", "first-last,linear", "--store", store.path, "--runs", runs, *CROPS
+    )
+    assert done.exit_code == 0, done.output
+    return runs
+
+
+def rows(runs: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(
+        call("results", "--runs", runs, "--format", "json").stdout
+    )
+    return found
+
+
+def logits_file(runs: Path, run: str, path: Path, **change: object) -> Path:
+    """The logits of a run as another project would hand them over."""
+    record = json.loads((runs / run / "run.json").read_text())
+    table = pq.read_table(runs / run / "predictions.parquet").to_pylist()
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "start_frame", "backward", *record["classes"]])
+        for row in table:
+            writer.writerow([row["clip"], row["start_frame"], int(row["backward"]), *row["logits"]])
+    return path
+
+
+def test_a_sure_gain_is_called_one(runs: Path) -> None:
+    done = call("results", "--runs", runs, "--compare", "linear,first-last")
+    assert done.exit_code == 0, done.output
+    (line,) = done.stdout.splitlines()
+    gain = np.mean([r["top1"] for r in rows(runs) if r["method"] == "first-last"]) - 0.5
+    assert line.startswith(f"first-last - linear: {100 * gain:+.1f} points, 95 % interval [+")
+    assert "over 12 groups" in line
+    assert line.endswith("after Holm: differs")
+
+
+def test_few_groups_are_shown_one_by_one(store: Store, tmp_path: Path) -> None:
+    words = ("--store", store.path, "--runs", tmp_path / "r", *CROPS[:-4], "--epochs", 1)
+    assert call("probe", "--method", "first-last,linear", *words).exit_code == 0
+    done = call("results", "--runs", tmp_path / "r", "--compare", "linear,first-last")
+    assert "fewer than 10 groups, no interval: g2 " in done.stdout
+
+
+def test_imported_logits_stand_beside_the_probes(runs: Path, tmp_path: Path) -> None:
+    run = next(r["run"] for r in rows(runs) if r["method"] == "first-last")
+    file = logits_file(runs, run, tmp_path / "logits.csv")
+    words = ("results", "import", file, "--like", run, "--name", "other-model", "--params", 86)
+    done = call(*words, "--runs", runs)
+    assert done.exit_code == 0, done.output
+    by_method = {r["method"]: r for r in rows(runs) if r["seed"] == 0}
+    mine, theirs = by_method["first-last"], by_method["other-model"]
+    for metric in ("top1", "top5", "mean_class", "forced_choice", "fingerprint", "split"):
+        assert mine[metric] == theirs[metric]
+    assert theirs["params"] == 86
+    assert "other-model" in call("results", "--runs", runs).stdout
+    compared = call("results", "--runs", runs, "--compare", "linear,other-model")
+    assert "other-model - linear: +" in compared.stdout
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda lines: lines[:-1], "it lacks clip"),
+        (lambda lines: [*lines, "no/clip,0,0,1.0,2.0"], "it has in excess clip no/clip"),
+        (lambda lines: [*lines, lines[-1]], "twice"),
+        (lambda lines: [lines[0].replace("open", "opn"), *lines[1:]], "missing: open"),
+        (lambda lines: [*lines[:-1], lines[-1][:-3] + "x"], "expected numbers"),
+        (lambda lines: [*lines[:-1], lines[-1].rpartition(",")[0] + ",nan"], "not finite"),
+    ],
+)
+def test_logits_that_do_not_fit_are_refused(
+    spoil: Callable[[list[str]], list[str]], message: str, runs: Path, tmp_path: Path
+) -> None:
+    run = rows(runs)[0]["run"]
+    file = logits_file(runs, run, tmp_path / "logits.csv")
+    file.write_text("\n".join(spoil(file.read_text().splitlines())))
+    done = call("results", "import", file, "--like", run, "--name", "x", "--runs", runs)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(rows(runs)) == 4
+
+
+def test_what_cannot_be_compared_is_refused(runs: Path, store: Store, tmp_path: Path) -> None:
+    unknown = call("results", "--runs", runs, "--compare", "linear,first-lst")
+    assert "did you mean first-last" in unknown.stderr
+    words = ("--store", tmp_path / "store", "--runs", runs, *CROPS, "--lr", 0.5)
+    call("probe", "--method", "linear", *words)
+    several = call("results", "--runs", runs, "--compare", "first-last,linear")
+    assert several.exit_code == 2
+    assert "linear has several configurations" in several.stderr

@@ -1,0 +1,198 @@
+"""Sweeps: what a file or flags mean, how the best is chosen, and that nothing is done twice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from stepcli.cache.clips import ClipRow
+from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.cache.store import Store
+from stepcli.cli import app
+from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.expand import points, run_configs
+from stepcli.probe.splits import LabelledClips, hold_out
+from stepcli.probe.sweep import budget_warnings, choose, on_slice, read_sweep, sweep_configs
+
+YAML = """
+methods:
+  step: {lr: [1e-3, 3e-3], heads: 4}
+  linear: {lr: [1e-3, 1e-2], norm: [tokens, none]}
+task: {name: arrow, clip_frames: 4, temporal_crop: true}
+shared: {epochs: 2, batch_size: 8}
+recipe: {weight_decay: 0.01}
+seeds: 2
+"""
+
+
+def call(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(YAML)
+    return path
+
+
+def test_a_file_expands_to_every_point_and_seed(file: Path) -> None:
+    configs = sweep_configs(read_sweep(file))
+    assert {method: len(each) for method, each in configs.items()} == {"step": 4, "linear": 8}
+    assert {c.recipe.weight_decay for c in configs["step"]} == {0.01}
+    assert {(c.recipe.lr, c.seed) for c in configs["step"]} == {
+        *((1e-3, 0), (1e-3, 1), (3e-3, 0), (3e-3, 1))
+    }
+    assert {c.options["heads"] for c in configs["step"]} == {4}
+    (warning,) = budget_warnings(configs)
+    assert "step 2, linear 4" in warning
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("methods:", "method:", "field of .*'method'; did you mean methods"),
+        ("step:", "stepp:", "unknown method 'stepp'; did you mean step"),
+        ("heads:", "head:", "setting of method step 'head'; did you mean heads"),
+        ("weight_decay", "weight_decai", "field of recipe 'weight_decai'; did you mean weight_dec"),
+        ("seeds: 2", "seeds: two", "seeds: Input should be a valid integer.*got 'two'"),
+        ("epochs: 2", "epochs: 0", "shared.epochs: Input should be greater"),
+        ("name: arrow", "name: arow", "task.name: Input should be 'classify' or 'arrow'"),
+        ("{lr: [1e-3, 3e-3], heads: 4}", "7", "methods.step: Input should be a valid dict"),
+        ("seeds: 2", "seeds: [", "expected a YAML file"),
+    ],
+)
+def test_mistakes_in_a_file_are_named(old: str, new: str, message: str, file: Path) -> None:
+    file.write_text(YAML.replace(old, new, 1))
+    with pytest.raises((UsageError, UnknownName), match=message):
+        read_sweep(file)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected a YAML file"):
+        read_sweep(tmp_path / "nowhere.yaml")
+
+
+def test_points_of_a_grid_a_zip_and_a_random_choice() -> None:
+    values = {"lr": [1, 2, 3], "heads": [4, 5]}
+    assert len(points(values, "grid", 0, 0)) == 6
+    zipped = points({"lr": [1, 2], "heads": [4, 5], "pe": ["none"]}, "zip", 0, 0)
+    assert zipped == [{"lr": 1, "heads": 4, "pe": "none"}, {"lr": 2, "heads": 5, "pe": "none"}]
+    with pytest.raises(UsageError, match="heads has 2 values where another list has 3"):
+        points(values, "zip", 0, 0)
+    drawn = points(values, "random", 4, seed=1)
+    assert len({json.dumps(point) for point in drawn}) == 4
+    assert drawn == points(values, "random", 4, seed=1)
+    assert points(values, "random", 99, seed=1) == points(values, "grid", 0, 0)
+
+
+def configs_of(rates: list[float], seeds: int) -> list[RunConfig]:
+    return run_configs(
+        "linear", [{"lr": rate} for rate in rates], {}, TaskConfig(), Pass(), range(seeds)
+    )
+
+
+def test_each_seed_chooses_on_its_own_slice() -> None:
+    configs = configs_of([1e-3, 1e-2, 1e-1], seeds=2)
+    score = {(1e-3, 0): 0.5, (1e-2, 0): 0.9, (1e-1, 0): 0.9}
+    score |= {(1e-3, 1): 0.7, (1e-2, 1): 0.6, (1e-1, 1): 0.2}
+    choice = choose(configs, [score[c.recipe.lr, c.seed] for c in configs])
+    assert [(c.recipe.lr, c.seed) for c in choice.configs] == [(1e-2, 0), (1e-3, 1)]
+    assert choice.warnings == ()
+    assert choice.expected_best[0] == pytest.approx(sum(score.values()) / 6)
+    assert choice.expected_best[-1] < 0.8
+
+
+def test_a_best_value_on_the_edge_is_warned_of() -> None:
+    configs = configs_of([1e-3, 1e-2], seeds=3)
+    choice = choose(configs, [c.recipe.lr for c in configs])
+    assert choice.warnings == (
+        "linear: the best lr is the largest tried (0.01) for 3 of 3 seeds; widen the range",
+    )
+
+
+def test_a_slice_keeps_groups_whole_and_classes_alive() -> None:
+    train = [
+        ClipRow(f"{label}{i}", label, "train", group=f"{label}{i // 2}")
+        for label in "abc"
+        for i in range(20)
+    ]
+    table = LabelledClips(
+        tuple(train), (ClipRow("t", "a", "test"),), ("a", "b", "c"), (), frozenset(), ()
+    )
+    held = hold_out(table, 0.2, seed=0)
+    assert {row.group for row in held.train}.isdisjoint(row.group for row in held.test)
+    assert sorted((*held.train, *held.test), key=train.index) == train
+    for label in "abc":
+        assert sum(row.label == label for row in held.test) == 4
+    other = hold_out(table, 0.2, seed=1)
+    assert held.test != other.test
+    assert hold_out(table, 0.2, seed=0) == held
+
+
+def test_a_slice_that_would_tear_a_group_is_refused() -> None:
+    train = tuple(ClipRow(str(i), "a", "train", group="one") for i in range(20))
+    table = LabelledClips(train, (), ("a",), (), frozenset(), ())
+    with pytest.raises(UsageError, match="without splitting a group"):
+        hold_out(table, 0.1, seed=0)
+
+
+def test_a_config_on_a_slice_is_another_run() -> None:
+    (config,) = configs_of([1e-3], seeds=1)
+    assert on_slice(config).run_id("f") != config.run_id("f")
+    assert on_slice(config).task.reported_split == "train-slice"
+
+
+def test_a_sweep_trains_its_grid_and_only_once(file: Path, store: Store, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    place = ("--store", store.path, "--runs", runs)
+    plan = call("sweep", file, "--dry-run", *place)
+    assert plan.exit_code == 0, plan.output
+    assert "12 runs, 0 done already, 12 to train in 1 passes" in plan.stdout
+    assert "4 x Step, " in plan.stdout
+    assert not runs.exists()
+    done = call("sweep", file, *place)
+    assert done.exit_code == 0, done.output
+    assert len(list(runs.glob("*/run.json"))) == 12
+    again = call("sweep", file, "--dry-run", *place)
+    assert "12 runs, 12 done already, 0 to train in 0 passes" in again.stdout
+    assert "12 of 12 runs are done already" in call("sweep", file, *place).output
+
+
+def test_flags_say_what_a_file_says(file: Path, store: Store, tmp_path: Path) -> None:
+    place = ("--store", store.path, "--runs", tmp_path / "runs")
+    flags = "--method step,linear --lr 1e-3,1e-2 --set heads=2,4 --seeds 2 --epochs 1"
+    crops = "--task arrow --clip-frames 4 --temporal-crop"
+    plan = call("sweep", *flags.split(), *crops.split(), "--dry-run", *place)
+    assert plan.exit_code == 0, plan.output
+    assert "12 runs" in plan.stdout  # step 2 rates x 2 heads x 2 seeds, linear 2 rates x 2 seeds
+    over = call("sweep", file, "--method", "step", "--seeds", 1, "--dry-run", *place)
+    assert "2 runs" in over.stdout
+    nothing = call("sweep", "--dry-run", *place)
+    assert nothing.exit_code == 2
+    assert "give a YAML file, or --method" in nothing.stderr
+
+
+def test_selection_touches_the_test_split_once_a_seed(
+    file: Path, store: Store, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    done = call("sweep", file, "--select", "--store", store.path, "--runs", runs)
+    assert done.exit_code == 0, done.output
+    records = [json.loads(path.read_text()) for path in runs.glob("*/run.json")]
+    splits = [record["split"] for record in records]
+    assert splits.count("train-slice") == 12
+    assert splits.count("test") == 4
+    shown = json.loads(call("results", "--runs", runs, "--format", "json").stdout)
+    assert {row["split"] for row in shown} == {"test"}
+    all_rows = call("results", "--runs", runs, "--format", "json", "--slices").stdout
+    assert len(json.loads(all_rows)) == 16
+    (selection,) = runs.glob("selection-*.json")
+    chosen = json.loads(selection.read_text())["methods"]
+    assert sorted(chosen) == ["linear", "step"]
+    assert sorted(name for each in chosen.values() for name in each["chosen_runs"]) == sorted(
+        row["run"] for row in shown
+    )
+    assert len(chosen["linear"]["expected_best_top1"]) == 4
