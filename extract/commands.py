@@ -91,6 +91,14 @@ def extract(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try quarantined clips again.")
     ] = False,
+    rank: Annotated[
+        int | None,
+        typer.Option(min=0, help="Which share of the data set to do, from 0. Default: SLURM's."),
+    ] = None,
+    world_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of shares, all into one store. Default: SLURM's, else 1."),
+    ] = None,
     part_clips: Annotated[
         int, typer.Option(min=1, help="Clips after which a part of the store is closed; or after")
     ] = 4096,
@@ -117,6 +125,7 @@ def extract(
     from stepcli.extract.job import ExtractionRequest, run_job
     from stepcli.extract.sink import PartLimits
 
+    share, shares = _share(rank, world_size)
     request = ExtractionRequest(
         dataset=dataset,
         root=root,
@@ -135,6 +144,8 @@ def extract(
         clip_seconds=clip_timeout,
         limit=limit,
         retry_failed=retry_failed,
+        rank=share,
+        world_size=shares,
         limits=PartLimits(part_clips, part_seconds, part_megabytes),
     )
     # A batch system's notice before it kills is as good as Ctrl-C.
@@ -146,6 +157,22 @@ def extract(
         raise typer.Exit(130) from interrupt
     if code:
         raise typer.Exit(code)
+
+
+def _share(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Rank and number of ranks: as given, else those of the SLURM step that we run in."""
+    from stepcli.cache.errors import UsageError
+
+    if rank is None and world_size is None:
+        rank = int(os.environ.get("SLURM_PROCID", "0"))
+        world_size = int(os.environ.get("SLURM_NTASKS", "1")) if "SLURM_PROCID" in os.environ else 1
+    if rank is None or world_size is None:
+        raise UsageError("--rank and --world-size go together; give both or neither")
+    if rank >= world_size:
+        raise UsageError(
+            f"--rank {rank}: ranks of --world-size {world_size} end at {world_size - 1}"
+        )
+    return rank, world_size
 
 
 def _interrupt(*_: Any) -> None:

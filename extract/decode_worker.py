@@ -19,6 +19,7 @@ import av
 import numpy as np
 
 from stepcli.cache.errors import ClipError, VideoError
+from stepcli.extract.image_folder import read_image_folder
 from stepcli.extract.preprocess import PixelPlan
 from stepcli.extract.sampling import parse_sampling
 from stepcli.extract.segments import Segment, read_segment
@@ -53,16 +54,12 @@ class DecodeSettings:
         return cls(PixelPlan.from_spec(values["plan"]), values["sampling"], values["frames"])
 
 
-def decode_into(
-    slot: np.ndarray, path: Path, segment: Segment, clip_id: str, settings: DecodeSettings
-) -> dict[str, Any]:
+def decode_into(slot: np.ndarray, task: dict[str, Any], settings: DecodeSettings) -> dict[str, Any]:
     """Read one clip and leave its distinct frames in `slot`.
 
     Args:
         slot: [T, height, width, 3] uint8; as many rows are filled as there are distinct frames.
-        path: the video.
-        segment: the part of it.
-        clip_id: seeds random sampling rules.
+        task: path, segment and id of the clip; frames_per_second for a folder of images.
         settings: what is the same for every clip.
 
     Returns:
@@ -71,13 +68,16 @@ def decode_into(
     Raises:
         VideoError: with the reason.
     """
+    path, segment = Path(task["path"]), Segment(*task["segment"])
     rule = parse_sampling(settings.sampling)
 
     def pick(available: int) -> list[int]:
-        return rule.indices(available, settings.frames, clip_id)
+        return rule.indices(available, settings.frames, task["id"])
 
     shape = settings.plan.shape_pixels
-    if segment.is_whole:
+    if task["frames_per_second"] is not None and path.is_dir():
+        clip = read_image_folder(path, task["frames_per_second"], segment, pick, shape)
+    elif segment.is_whole:
         clip = read_whole(path, pick, shape)
     else:
         clip = read_segment(path, segment, pick, shape)
@@ -112,9 +112,7 @@ def main() -> None:
             slot = np.frombuffer(memory, np.uint8, settings.slot_bytes, offset).reshape(shape)
             started = time.perf_counter()
             try:
-                reply = decode_into(
-                    slot, Path(task["path"]), Segment(*task["segment"]), task["id"], settings
-                )
+                reply = decode_into(slot, task, settings)
             except ClipError as error:
                 reply = {"error": type(error).__name__, "message": str(error)}
             except MemoryError:

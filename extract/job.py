@@ -55,6 +55,10 @@ class ExtractionRequest:
     clip_seconds: float
     limit: int | None
     retry_failed: bool
+    rank: int = 0
+    """Which share of the data set this process takes, from 0."""
+    world_size: int = 1
+    """In how many shares the data set is divided; all write into one store."""
     limits: PartLimits = field(default_factory=PartLimits)
 
 
@@ -81,6 +85,8 @@ def run_job(request: ExtractionRequest) -> int:
         request.store or default_store(request), spec, dataset=dataset.name, format=request.format
     )
     _note_clips(store, dataset, clips)
+    # By place in the list, not by what is left: shares stay the same when a rank starts anew.
+    clips = clips[request.rank :: request.world_size]
     todo = pipeline.what_is_left(store, clips)
     if request.retry_failed:
         again = {failure.id for failure in todo.quarantined}
@@ -104,7 +110,8 @@ def run_job(request: ExtractionRequest) -> int:
             )
         _report_stages(len(todo.left), seconds)
         store.refresh()
-    return _summarise(store, pipeline.what_is_left(store, clips), len(clips))
+    share = f" (share {request.rank} of {request.world_size})" if request.world_size > 1 else ""
+    return _summarise(store, pipeline.what_is_left(store, clips), len(clips), share)
 
 
 def make_spec(
@@ -216,9 +223,9 @@ def _report_stages(clips: int, seconds: StageSeconds) -> None:
     )
 
 
-def _summarise(store: Store, todo: Todo, clips: int) -> int:
+def _summarise(store: Store, todo: Todo, clips: int, share: str) -> int:
     _say(
-        f"{clips} clips in all: {len(todo.done)} done, {len(todo.quarantined)} quarantined, "
+        f"{clips} clips in all{share}: {len(todo.done)} done, {len(todo.quarantined)} quarantined, "
         f"{len(todo.left)} left; store {store.path}"
     )
     reasons = grouped_reasons(todo.quarantined)

@@ -201,6 +201,7 @@ class DecodePool:
             "slot": task.slot,
             "path": str(task.clip.path),
             "segment": segment,
+            "frames_per_second": task.clip.frames_per_second,
             "id": task.clip.id,
         }
         worker.tasks.append(task)

@@ -27,6 +27,8 @@ class Clip:
     group: str = ""
     """What a split must not tear apart: source video, subject, episode."""
     view: str = ""
+    frames_per_second: float | None = None
+    """Of a folder of numbered images; None for a video, which knows its own times."""
 
     def row(self) -> ClipRow:
         """The clip as a line of the store's clips table."""

@@ -1,6 +1,5 @@
 """`openclose`: the demo's 384 clips of eight opposite pairs of robot actions (Meta-World, MIT)."""
 
-import csv
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -9,6 +8,7 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Dataset, DatasetInfo
 from stepcli.extract.datasets.csv_file import read_clips
+from stepcli.extract.datasets.files import read_table
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
@@ -20,8 +20,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     checklist.folder("clips", purpose="the videos")
     checklist.require()
     clips, notes = read_clips(table)
-    with pairs_file.open(newline="", encoding="utf-8") as lines:
-        pairs = [(line["label"], line["partner"]) for line in csv.DictReader(lines)]
+    pairs = [(row["label"], row["partner"]) for row in read_table(pairs_file, "label", "partner")]
     names = sorted({clip.label for clip in clips})
     return Dataset("openclose", clips, class_rows(names, partners=pairs), notes)
 

@@ -5,7 +5,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.extract.datasets import csv_file, folder, openclose, ssv2
+from stepcli.extract.datasets import (
+    charades,
+    csv_file,
+    diving48,
+    driveact,
+    epic_kitchens,
+    folder,
+    hmdb51,
+    hri30,
+    ikea_asm,
+    jester,
+    kinetics,
+    ntu,
+    openclose,
+    ssv2,
+    ucf101,
+)
 from stepcli.extract.datasets.clip import Dataset, DatasetInfo
 
 
@@ -18,7 +34,13 @@ def _by_name(infos: Sequence[DatasetInfo]) -> dict[str, DatasetInfo]:
     return found
 
 
-DATASETS = _by_name([csv_file.INFO, folder.INFO, openclose.INFO, ssv2.INFO])
+_SINGLE = (
+    *(charades, csv_file, diving48, driveact, epic_kitchens, folder, hmdb51, hri30, ikea_asm),
+    *(jester, openclose, ssv2, ucf101),
+)
+DATASETS = _by_name(
+    [*(module.INFO for module in _SINGLE), *kinetics.INFOS.values(), *ntu.INFOS.values()]
+)
 
 
 def find_dataset(name: str) -> DatasetInfo:

@@ -4,16 +4,14 @@ Layout and facts: the data set's own readme; Goyal et al., "The something someth
 database", ICCV 2017 (arXiv 1706.04261).
 """
 
-import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from stepcli.cache.errors import UsageError
 from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
+from stepcli.extract.datasets.files import read_json, read_rows
 
 STRICT_PAIRS = (
     ("Closing something", "Opening something"),
@@ -99,13 +97,13 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         "20bn-something-something-v2", "videos", purpose="the videos, <id>.webm"
     )
     checklist.require()
-    index = {name: int(number) for name, number in _read(labels_file, dict).items()}
+    index = {name: int(number) for name, number in read_json(labels_file, dict).items()}
     names = sorted(index, key=index.__getitem__)
     clips = []
     for split, file in list_files.items():
         clips += [
             _clip(file, videos, split, str(entry["id"]), entry["template"], index)
-            for entry in _read(file, list)
+            for entry in read_json(file, list)
         ]
     notes = []
     answers = _find(root, "test-answers.csv", "labels/test-answers.csv")
@@ -115,12 +113,11 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
             "labels/test-answers.csv below the root to have it)"
         )
     else:
-        with answers.open(newline="", encoding="utf-8") as lines:
-            clips += [
-                _clip(answers, videos, "test", row[0].strip(), row[1], index)
-                for row in csv.reader(lines, delimiter=";")
-                if row and row[0].strip().isdigit()
-            ]
+        clips += [
+            _clip(answers, videos, "test", row[0].strip(), row[1], index)
+            for row in read_rows(answers, 2, ";")
+            if row[0].strip().isdigit()
+        ]
     pairs = (*STRICT_PAIRS, *LOOSE_PAIRS) if with_loose else STRICT_PAIRS
     classes = class_rows(names, partners=pairs, mirrors=MIRROR_PAIRS)
     return Dataset("ssv2", tuple(clips), classes, tuple(notes))
@@ -137,16 +134,6 @@ def _json(checklist: Checklist, stem: str, purpose: str) -> Path:
 
 def _find(root: Path, *places: str) -> Path | None:
     return next((root / place for place in places if (root / place).is_file()), None)
-
-
-def _read(file: Path, kind: type) -> Any:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{file}: expected JSON, but {error}") from error
-    if not isinstance(value, kind):
-        raise UsageError(f"{file}: expected a JSON {kind.__name__}, found a {type(value).__name__}")
-    return value
 
 
 def _clip(

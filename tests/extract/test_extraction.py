@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from stepcli.cache import open_store
+from stepcli.cache.errors import SpecMismatch, UsageError
+from stepcli.extract.commands import _share
 from stepcli.extract.job import ExtractionRequest, run_job, spread
 
 Extract = Callable[..., int]
@@ -97,8 +99,6 @@ def test_a_finished_store_is_left_alone_and_another_spec_refused(
     assert extract() == 0
     assert sorted(tmp_path.joinpath("store", "parts").iterdir()) == before
     assert "10 clips in all: 10 done, 0 quarantined, 0 left" in capsys.readouterr().err
-    from stepcli.cache.errors import SpecMismatch
-
     with pytest.raises(SpecMismatch, match="frames: store 4, asked 6"):
         extract(frames=6)
     with pytest.raises(SpecMismatch, match="weights_digest"):
@@ -222,6 +222,37 @@ def test_the_arrow_of_time_from_the_cache_is_that_of_backward_videos(
         np.testing.assert_allclose(np.diff(times), np.diff(length)[::-1], atol=1e-3)
 
 
+def test_shares_meet_in_one_store(extract: Extract, tmp_path: Path) -> None:
+    assert extract(rank=0, world_size=3) == 0
+    assert open_store(tmp_path / "store").ids == ["c0", "c3", "c6", "c9"]
+    for rank in (1, 2):
+        assert extract(rank=rank, world_size=3) == 0
+    assert len(open_store(tmp_path / "store")) == 10
+    assert extract() == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "slurm", "expected"),
+    [
+        ((None, None), {}, (0, 1)),
+        ((None, None), {"SLURM_PROCID": "2", "SLURM_NTASKS": "8"}, (2, 8)),
+        ((1, 4), {"SLURM_PROCID": "2", "SLURM_NTASKS": "8"}, (1, 4)),
+    ],
+)
+def test_the_share_is_given_or_slurms(
+    given: Any, slurm: dict[str, str], expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    assert _share(*given) == expected
+    with pytest.raises(UsageError, match="go together"):
+        _share(1, None)
+    with pytest.raises(UsageError, match="end at 3"):
+        _share(4, 4)
+
+
 def test_spread_keeps_every_part_of_the_list() -> None:
     clips: Any = list(range(10))
     assert spread(clips, 4) == (0, 2, 5, 7)
@@ -229,8 +260,6 @@ def test_spread_keeps_every_part_of_the_list() -> None:
 
 
 def test_a_gpu_that_is_not_there_is_not_replaced(extract: Extract) -> None:
-    from stepcli.cache.errors import UsageError
-
     missing = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(UsageError, match=missing):
         extract(device=missing)

@@ -1,0 +1,74 @@
+"""`charades`: 9,848 videos of people at home, 157 actions (arXiv 1604.01753), as segments.
+
+Each annotated action segment becomes a clip with one label, as the chirality protocol uses them;
+Charades' own multi-label score over whole videos is another task.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from stepcli.cache.errors import UsageError
+from stepcli.extract.datasets.checklist import Checklist
+from stepcli.extract.datasets.class_table import class_rows
+from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
+from stepcli.extract.datasets.files import read_lines, read_table
+
+PAIRS = (
+    ("Opening a door", "Closing a door"),
+    ("Opening a book", "Closing a book"),
+    ("Opening a box", "Closing a box"),
+    ("Opening a laptop", "Closing a laptop"),
+    ("Opening a closet/cabinet", "Closing a closet/cabinet"),
+    ("Opening a refrigerator", "Closing a refrigerator"),
+    ("Opening a window", "Closing a window"),
+    ("Turning on a light", "Turning off a light"),
+)
+
+
+def load(root: Path, options: Mapping[str, str]) -> Dataset:
+    """Read Charades_v1_{train,test}.csv and the class list."""
+    del options
+    checklist = Checklist("charades", root)
+
+    def find(name: str, purpose: str) -> Path:
+        return checklist.file(name, f"Charades/{name}", f"annotations/{name}", purpose=purpose)
+
+    index = find("Charades_v1_classes.txt", "class names")
+    lists = {
+        split: find(f"Charades_v1_{split}.csv", f"{split} videos") for split in ("train", "test")
+    }
+    videos = checklist.folder("Charades_v1_480", "Charades_v1", "videos", purpose="<id>.mp4")
+    checklist.require()
+    names = dict(line.split(" ", 1) for line in read_lines(index))
+    clips = []
+    for split, table in lists.items():
+        for row in read_table(table, "id", "subject", "actions"):
+            for number, action in enumerate(filter(None, row["actions"].split(";"))):
+                try:
+                    code, start, end = action.split()
+                    label, times = names[code], (float(start), float(end))
+                except (ValueError, KeyError):
+                    raise UsageError(
+                        f"{table}: video {row['id']}: expected '<class> <start> <end>', "
+                        f"found {action!r}"
+                    ) from None
+                if times[0] < times[1]:
+                    path = videos / f"{row['id']}.mp4"
+                    clips.append(
+                        Clip(f"{row['id']}/{number}", path, label, split, *times, group=row["id"])
+                    )
+    classes = class_rows(list(names.values()), partners=PAIRS)
+    return Dataset("charades", tuple(clips), classes)
+
+
+INFO = DatasetInfo(
+    name="charades",
+    load=load,
+    layout="""\
+<root>/Charades_v1_classes.txt            "c000 <class>" a line, 157 classes
+<root>/Charades_v1_{train,test}.csv       id,subject,...,actions: "c092 11.90 21.20;c147 ..."
+    (or in <root>/Charades/ or <root>/annotations/)
+<root>/Charades_v1_480/<id>.mp4           (or Charades_v1, or videos)
+Each annotated action becomes a clip of its own.""",
+    source="https://prior.allenai.org/projects/charades",
+)

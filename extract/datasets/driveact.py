@@ -1,0 +1,86 @@
+"""`driveact`: Drive&Act (Martin et al., ICCV 2019), 34 activities of drivers, long recordings.
+
+Fine-grained activities in chunks of at most three seconds; segments go by frame number.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from stepcli.extract.datasets.checklist import Checklist
+from stepcli.extract.datasets.class_table import class_rows
+from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
+from stepcli.extract.datasets.files import read_table, whole_number
+
+PAIRS = (
+    ("opening_bottle", "closing_bottle"),
+    ("opening_door_inside", "closing_door_inside"),
+    ("opening_door_outside", "closing_door_outside"),
+    ("opening_laptop", "closing_laptop"),
+    ("fastening_seat_belt", "unfastening_seat_belt"),
+    ("entering_car", "exiting_car"),
+    ("putting_on_jacket", "taking_off_jacket"),
+    ("putting_on_sunglasses", "taking_off_sunglasses"),
+    ("putting_laptop_into_backpack", "taking_laptop_from_backpack"),
+    ("fetching_an_object", "placing_an_object"),
+)
+VIEWS = (
+    *("kinect_color", "kinect_ir", "kinect_depth", "inner_mirror", "steering_wheel"),
+    *("ceiling", "a_column_driver", "a_column_co_driver"),
+)
+COLUMNS = (
+    *("participant_id", "file_id", "annotation_id", "frame_start", "frame_end"),
+    *("activity", "chunk_id"),
+)
+
+
+def load(root: Path, options: Mapping[str, str]) -> Dataset:
+    """Read the three CSVs of one view and one split."""
+    view = INFO.option(options, "view", "kinect_color", *VIEWS)
+    number = INFO.option(options, "split", "0", "0", "1", "2")
+    checklist = Checklist("driveact", root)
+    tables = {}
+    for split in ("train", "val", "test"):
+        name = f"{view}/midlevel.chunks_90.split_{number}.{split}.csv"
+        tables[split] = checklist.file(
+            f"activities_3s/{name}", f"iccv_activities_3s/{name}", purpose=f"{split} chunks"
+        )
+    videos = checklist.folder(view, f"data/{view}", purpose="<participant>/<run>.mp4")
+    checklist.require()
+    clips = []
+    for split, table in tables.items():
+        for row in read_table(table, *COLUMNS):
+            start, end = (
+                whole_number(row[name], table, name) for name in ("frame_start", "frame_end")
+            )
+            clips.append(
+                Clip(
+                    id=f"{row['file_id']}/{row['annotation_id']}/{row['chunk_id']}",
+                    path=videos / f"{row['file_id']}.mp4",
+                    label=row["activity"],
+                    split=split,
+                    start_frame=start,
+                    end_frame=max(end, start + 1),
+                    group=f"vp{row['participant_id']}",
+                    view=view,
+                )
+            )
+    names = sorted({clip.label for clip in clips})
+    return Dataset("driveact", tuple(clips), class_rows(names, partners=PAIRS))
+
+
+INFO = DatasetInfo(
+    name="driveact",
+    load=load,
+    layout="""\
+<root>/activities_3s/<view>/midlevel.chunks_90.split_{0,1,2}.{train,val,test}.csv
+    participant_id,file_id,annotation_id,frame_start,frame_end,activity,chunk_id
+    (older releases call the folder iccv_activities_3s); frame_end is not included
+<root>/<view>/<file_id>.mp4     e.g. kinect_color/vp1/run1b_2018-05-29-14-02-47.kinect_color.mp4
+    (or below <root>/data/)
+Report mean class accuracy, averaged over the three splits.""",
+    source="https://driveandact.com",
+    options={
+        "view": f"kinect_color (default), {', '.join(VIEWS[1:])}",
+        "split": "0 (default), 1 or 2",
+    },
+)

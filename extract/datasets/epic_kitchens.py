@@ -1,0 +1,84 @@
+"""`epic-kitchens`: EPIC-KITCHENS-100 (arXiv 2006.13256), verbs of segments in long videos."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from stepcli.cache.errors import UsageError
+from stepcli.extract.datasets.checklist import Checklist
+from stepcli.extract.datasets.class_table import class_rows
+from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
+from stepcli.extract.datasets.files import note_missing, read_table
+
+PAIRS = (
+    *(("open", "close"), ("turn-on", "turn-off"), ("take", "put"), ("insert", "remove")),
+    *(("put-on", "take-off"), ("fold", "unfold"), ("increase", "decrease"), ("lift", "lower")),
+    *(("lock", "unlock"), ("wrap", "unwrap"), ("attach", "unattach"), ("screw", "unscrew")),
+)
+
+
+def load(root: Path, options: Mapping[str, str]) -> Dataset:
+    """Read the annotations; a label is a verb (or a noun), a segment goes by its times."""
+    target = INFO.option(options, "target", "verb", "verb", "noun")
+    checklist = Checklist("epic-kitchens", root)
+
+    def find(stem: str, purpose: str) -> Path:
+        name = f"{stem}.csv"
+        places = (name, f"annotations/{name}", f"epic-kitchens-100-annotations/{name}")
+        return checklist.file(*places, purpose=purpose)
+
+    classes = find(f"EPIC_100_{target}_classes", "class names")
+    lists = {
+        "train": find("EPIC_100_train", "training segments"),
+        "val": find("EPIC_100_validation", "validation segments"),
+    }
+    checklist.require()
+    names = {row["id"]: row["key"] for row in read_table(classes, "id", "key")}
+    on_disk = {path.stem: path for path in root.rglob("*") if path.suffix.lower() == ".mp4"}
+    clips, listed = [], 0
+    columns = ("narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp")
+    for split, table in lists.items():
+        for row in read_table(table, *columns, f"{target}_class"):
+            listed += 1
+            number = row[f"{target}_class"]
+            if number not in names:
+                raise UsageError(f"{table}: {row['narration_id']} has the unknown class {number}")
+            if row["video_id"] in on_disk:
+                clips.append(
+                    Clip(
+                        id=row["narration_id"],
+                        path=on_disk[row["video_id"]],
+                        label=names[number],
+                        split=split,
+                        start_seconds=seconds_of(row["start_timestamp"], table),
+                        end_seconds=seconds_of(row["stop_timestamp"], table),
+                        group=row["video_id"],
+                    )
+                )
+    rows = class_rows(list(names.values()), partners=PAIRS)
+    notes = note_missing(listed, len(clips), "segments")
+    return Dataset("epic-kitchens", tuple(clips), rows, notes)
+
+
+def seconds_of(text: str, table: Path) -> float:
+    """ "00:01:02.50" -> 62.5."""
+    parts = text.split(":")
+    try:
+        hours, minutes, seconds = map(float, parts)
+    except ValueError:
+        raise UsageError(f"{table}: expected a time HH:MM:SS.ss, found {text!r}") from None
+    return 3600 * hours + 60 * minutes + seconds
+
+
+INFO = DatasetInfo(
+    name="epic-kitchens",
+    load=load,
+    layout="""\
+<root>/EPIC_100_{train,validation}.csv        narration_id, participant_id, video_id,
+                                              start_timestamp, stop_timestamp, verb_class, ...
+<root>/EPIC_100_{verb,noun}_classes.csv       id,key,...
+    (or in <root>/annotations/ or <root>/epic-kitchens-100-annotations/)
+<root>/**/<video_id>.MP4                      segments of missing videos are left out and counted
+The test split's labels are not public.""",
+    source="https://epic-kitchens.github.io",
+    options={"target": "verb (default) or noun"},
+)

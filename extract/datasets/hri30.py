@@ -1,0 +1,80 @@
+"""`hri30`: HRI30 (Iodice et al., ICPR 2022), 30 actions beside an industrial robot, 2,940 clips.
+
+The layout was read off public code that uses the data set (a list of video and class without a
+header, all videos in one folder); the authors' archive itself was not at hand.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from stepcli.extract.datasets.checklist import Checklist
+from stepcli.extract.datasets.class_table import class_rows
+from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
+from stepcli.extract.datasets.files import read_rows
+
+_TOOLS = ("Drill", "Polisher")
+_DOING = ("Drilling", "Polishing")
+PAIRS = (
+    *((f"PickUp{tool}", f"PutDown{tool}") for tool in _TOOLS),
+    *((f"MoveForwardWhile{doing}", f"MoveBackwardsWhile{doing}") for doing in _DOING),
+    *((f"MoveLeftWhile{doing}", f"MoveRightWhile{doing}") for doing in _DOING),
+    *(
+        (f"MoveDiagonallyForward{side}With{tool}", f"MoveDiagonallyBackward{other}With{tool}")
+        for tool in _TOOLS
+        for side, other in (("Left", "Right"), ("Right", "Left"))
+    ),
+)
+MIRRORS = (
+    *((f"MoveLeftWhile{doing}", f"MoveRightWhile{doing}") for doing in _DOING),
+    *(
+        (f"MoveDiagonally{way}LeftWith{tool}", f"MoveDiagonally{way}RightWith{tool}")
+        for tool in _TOOLS
+        for way in ("Forward", "Backward")
+    ),
+)
+
+
+def load(root: Path, options: Mapping[str, str]) -> Dataset:
+    """Read the training labels, and the test labels where a user has them."""
+    del options
+    checklist = Checklist("hri30", root)
+    table = checklist.file(
+        "annotations/train_set_labels.csv", "train_set_labels.csv", purpose="video,class a line"
+    )
+    videos = checklist.folder("train_set", purpose="the training videos, .avi")
+    checklist.require()
+    clips = _clips(table, videos, "train")
+    answers = root / "annotations" / "test_set_labels.csv"
+    notes: tuple[str, ...] = ()
+    if answers.is_file() and (root / "test_set").is_dir():
+        clips += _clips(answers, root / "test_set", "test")
+    else:
+        notes = (
+            "no annotations/test_set_labels.csv with test_set/: only the training videos are taken",
+        )
+    names = sorted({clip.label for clip in clips})
+    classes = class_rows(names, partners=PAIRS, mirrors=MIRRORS)
+    return Dataset("hri30", tuple(clips), classes, notes)
+
+
+def _clips(table: Path, videos: Path, split: str) -> list[Clip]:
+    made = []
+    for video, label, *_ in read_rows(table, 2):
+        stem = video.strip().removesuffix(".avi")
+        made.append(
+            Clip(f"{split}/{stem}", videos / f"{stem}.avi", label.strip(), split, group=stem)
+        )
+    return made
+
+
+INFO = DatasetInfo(
+    name="hri30",
+    load=load,
+    layout="""\
+<root>/annotations/train_set_labels.csv    "<video>,<class>" a line, no header
+<root>/train_set/<video>.avi
+<root>/annotations/test_set_labels.csv     the same for the test videos (optional)
+<root>/test_set/<video>.avi
+(read off public code that uses the data set; not checked against the authors' archive)""",
+    source="https://zenodo.org/records/5833411",
+)
