@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from stepcli.cache.durable import Place
+from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats import array_file
 from stepcli.cache.manifest import Format
+from stepcli.cache.objects import ObjectPath
 from stepcli.cache.parts import PARTS
 from stepcli.cache.ranges import FilePool
 from stepcli.cache.snapshot import Snapshot
@@ -23,7 +26,7 @@ class _Source:
 class ClipReader:
     """Reads the arrays of a store's clips. Safe from several threads and after a fork."""
 
-    def __init__(self, root: Path, form: Format, layout: TokenLayout) -> None:
+    def __init__(self, root: Place, form: Format, layout: TokenLayout) -> None:
         self._parts = root / PARTS
         self._sources = [_Source(array, array_file(form, array)) for array in layout.arrays]
         self._files = FilePool()
@@ -56,6 +59,8 @@ class ClipReader:
         if not len(places):
             return np.empty(shape, source.array.dtype) if out is None else out
         size = source.array.clip_bytes
+        if isinstance(self._parts, ObjectPath):
+            return self._read_objects(self._parts, snapshot, places, source, out)
         runs = []
         for part, offset, start, end in _runs(snapshot, places, source.array):
             file = self._files.get(self._parts / snapshot.parts[part], source.file)
@@ -67,6 +72,35 @@ class ClipReader:
         target = out.data.cast("B")
         for file, offset, first, last in runs:
             file.read_into(target[first:last], offset)
+        return out
+
+    def _read_objects(
+        self,
+        parts: ObjectPath,
+        snapshot: Snapshot,
+        places: np.ndarray,
+        source: _Source,
+        out: np.ndarray | None,
+    ) -> np.ndarray:
+        """The same from object storage: one request for the clips of each part."""
+        size = source.array.clip_bytes
+        found: list[Any] = [None] * len(places)
+        part_of = snapshot.part_of[places]
+        for part in np.unique(part_of).tolist():
+            rows = np.flatnonzero(part_of == part).tolist()
+            item = parts / snapshot.parts[part] / source.file
+            starts = snapshot.offsets[source.array.name][places[rows]].tolist()
+            if max(starts) + size > item.client.size(item.key):
+                raise DamagedStore(f"{item}: ends before byte {max(starts) + size}")
+            for row, data in zip(rows, item.client.get_ranges(item.key, starts, size), strict=True):
+                found[row] = data
+        if out is None:
+            out = np.empty((len(places), *source.array.clip_shape), source.array.dtype)
+        for row, data in enumerate(found):
+            values = np.frombuffer(data, source.array.dtype)
+            if values.nbytes != size:
+                raise DamagedStore(f"{parts}: {values.nbytes} bytes of a clip, expected {size}")
+            out[row] = values.reshape(source.array.clip_shape)
         return out
 
     def read_all(self, snapshot: Snapshot, places: np.ndarray) -> Sequence[np.ndarray]:

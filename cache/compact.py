@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from stepcli.cache.durable import disk_errors
+from stepcli.cache.objects import place_of, require_folder
 from stepcli.cache.parts import (
     PARTS,
     TOMBSTONES,
@@ -58,6 +59,7 @@ def compact_store(
     Raises:
         DamagedStore: a clip to be copied is damaged; repair first. Nothing was removed.
     """
+    root = require_folder(place_of(root), "compact")
     store = open_store(root)
     records = {name: read_part_record(root, name) for name in store.parts}
     live = _live_rows(store)

@@ -8,16 +8,24 @@ gone, is ignored, and whoever opens the store next makes it anew.
 import errno
 import hashlib
 import json
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from stepcli.cache.durable import own_folder, read_regular, replace_synced
+from stepcli.cache.durable import (
+    Place,
+    delete_file,
+    list_names,
+    own_folder,
+    read_regular,
+    replace_synced,
+)
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.index import INDEX_LIMIT, decode_table, encode_table, offset_column
 from stepcli.cache.manifest import Manifest
+from stepcli.cache.objects import ObjectPath
 from stepcli.cache.snapshot import Snapshot
 from stepcli.cache.token_layout import TokenLayout, layout_of
 
@@ -25,10 +33,11 @@ FOLDER = ".cache"
 FEWEST_PARTS = 16
 """A store of fewer parts opens fast enough without."""
 MOST_CLIPS = 1 << 26
+_NAME = re.compile(r"index-[0-9a-f]{64}\.parquet")
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
-def load_consolidated(root: Path, manifest: Manifest, parts: list[str]) -> Snapshot | None:
+def load_consolidated(root: Place, manifest: Manifest, parts: list[str]) -> Snapshot | None:
     """The consolidated index that covers most of `parts`; None when there is none.
 
     One that covers only some of them is a beginning: a copy of a clip that was superseded among
@@ -46,7 +55,7 @@ def load_consolidated(root: Path, manifest: Manifest, parts: list[str]) -> Snaps
     return best
 
 
-def save_consolidated(root: Path, manifest: Manifest, snapshot: Snapshot) -> None:
+def save_consolidated(root: Place, manifest: Manifest, snapshot: Snapshot) -> None:
     """Keep a snapshot for the next to open the store; on a read-only store, do nothing."""
     table = pa.table(
         {
@@ -62,28 +71,30 @@ def save_consolidated(root: Path, manifest: Manifest, snapshot: Snapshot) -> Non
     data = encode_table(table.replace_schema_metadata({"stepcli": json.dumps(about)}))
     older = list(consolidated_files(root))
     try:
-        folder = own_folder(root, FOLDER, create=True)
-        path = folder / f"index-{hashlib.sha256(data).hexdigest()}.parquet"
+        if not isinstance(root, ObjectPath):
+            own_folder(root, FOLDER, create=True)
+        path = root / FOLDER / f"index-{hashlib.sha256(data).hexdigest()}.parquet"
         replace_synced(path, data)
         for other in older:
             if other != path:
-                other.unlink(missing_ok=True)
+                delete_file(other)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
 
 
-def consolidated_files(root: Path) -> Iterator[Path]:
+def consolidated_files(root: Place) -> Sequence[Place]:
     """Every consolidated index, also a damaged one."""
-    return own_folder(root, FOLDER).glob("index-*.parquet")
+    names = list_names(root, FOLDER)
+    return [root / FOLDER / name for name in names if _NAME.fullmatch(name)]
 
 
-def check_consolidated(path: Path) -> None:
+def check_consolidated(path: Place) -> None:
     """Raise DamagedStore when a consolidated index is not what was written."""
     _trusted_bytes(path)
 
 
-def _trusted_bytes(path: Path) -> bytes:
+def _trusted_bytes(path: Place) -> bytes:
     data = read_regular(path, INDEX_LIMIT)
     if path.name != f"index-{hashlib.sha256(data).hexdigest()}.parquet":
         raise DamagedStore(f"{path}: its bytes do not match its name; delete it")
@@ -96,7 +107,7 @@ def _schema(layout: TokenLayout) -> pa.Schema:
     return pa.schema([("id", pa.string()), *places, *offsets])
 
 
-def _read(path: Path, manifest: Manifest) -> Snapshot:
+def _read(path: Place, manifest: Manifest) -> Snapshot:
     layout = layout_of(manifest.spec)
     table = decode_table(_trusted_bytes(path), _schema(layout), path, MOST_CLIPS)
     try:

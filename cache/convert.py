@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepcli.cache.clips import Failure
-from stepcli.cache.errors import TokensError, UsageError
-from stepcli.cache.manifest import Format
+from stepcli.cache.durable import Place
+from stepcli.cache.errors import StoreNotFound, TokensError, UsageError
+from stepcli.cache.manifest import Format, read_manifest
+from stepcli.cache.objects import place_of
 from stepcli.cache.parts import PARTS, read_part_record
 from stepcli.cache.quantize import decode_clips
 from stepcli.cache.snapshot import read_index
@@ -66,12 +68,11 @@ def convert_store(
     reading = open_store(source)
     spec = StoreSpec.model_validate({**dict(reading.spec), "dtype": dtype or reading.spec.dtype})
     form = form or reading.format
-    if source.resolve() == target.resolve():
+    if _same(reading.path, place_of(target)):
         raise UsageError(f"{target}: a store cannot be converted in place; give another folder")
     done: set[str] = set()
-    if dry_run and not (target / "manifest.json").exists():
-        writing = None
-    else:
+    writing = None
+    if not dry_run or _is_store(target):
         writing = create_store(target, spec, dataset=reading.dataset, format=form)
         done = {*writing.ids, *writing.quarantined()}
     left = [clip for clip in reading.ids if clip not in done]
@@ -85,6 +86,20 @@ def convert_store(
             writing.replace_classes(reading.classes())
         plan.quarantined = _copy(reading, writing, set(left), part_bytes, part_clips, on_clip)
     return plan
+
+
+def _same(one: Place, other: Place) -> bool:
+    if isinstance(one, Path) and isinstance(other, Path):
+        return one.resolve() == other.resolve()
+    return one == other
+
+
+def _is_store(place: Path) -> bool:
+    try:
+        read_manifest(place_of(place))
+    except StoreNotFound:
+        return False
+    return True
 
 
 def _copy(

@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache.errors import DamagedStore, StoreError
+from stepcli.cache.objects import ObjectPath
 from stepcli.cache.spec import canonical_json
+
+Place = Path | ObjectPath
+"""A file or folder on a disk, or an object or prefix in object storage."""
 
 SEALED_LIMIT = 16 << 20
 """Bytes: no manifest or part.json is ever larger; a larger one is refused unread."""
 
 
 @contextmanager
-def disk_errors(place: Path) -> Iterator[None]:
+def disk_errors(place: Place) -> Iterator[None]:
     """Turn what the operating system says about a write into a one-line StoreError."""
     try:
         yield
@@ -55,8 +59,11 @@ def _temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
-def replace_synced(path: Path, content: bytes) -> None:
+def replace_synced(path: Place, content: bytes) -> None:
     """Put a file in place of an older one: a reader sees all of the old or all of the new."""
+    if isinstance(path, ObjectPath):
+        path.client.put(path.key, content)
+        return
     temporary = _temporary_name(path)
     try:
         write_synced(temporary, content)
@@ -66,8 +73,10 @@ def replace_synced(path: Path, content: bytes) -> None:
     fsync_folder(path.parent)
 
 
-def create_synced(path: Path, content: bytes) -> bool:
+def create_synced(path: Place, content: bytes) -> bool:
     """Create a file whole, unless it is there already: of two racing callers one gets True."""
+    if isinstance(path, ObjectPath):
+        return path.client.put(path.key, content, create=True)
     temporary = _temporary_name(path)
     try:
         write_synced(temporary, content)
@@ -119,13 +128,33 @@ def open_beneath(folder: Path, relative: str) -> int:
         os.close(here)
 
 
-def read_regular(path: Path, limit: int) -> bytes:
+def delete_file(path: Place) -> None:
+    """Remove a file, if it is there."""
+    if isinstance(path, ObjectPath):
+        path.client.delete(path.key)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def list_names(root: Place, folder: str) -> list[str]:
+    """Sorted names in a folder of a store, on a disk or in object storage; [] without one."""
+    if isinstance(root, ObjectPath):
+        return [name for name in (root / folder).names() if "/" not in name]
+    try:
+        return sorted(path.name for path in own_folder(root, folder).iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def read_regular(path: Place, limit: int) -> bytes:
     """Read a small file that is no link and no larger than `limit` bytes.
 
     Raises:
         FileNotFoundError: there is none.
         DamagedStore: it is a link, a device, or larger than any such file can be.
     """
+    if isinstance(path, ObjectPath):
+        return path.read(limit)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -148,7 +177,7 @@ def seal(content: dict[str, Any]) -> bytes:
     return (json.dumps(sealed, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 
-def unseal(data: bytes, place: Path | str) -> dict[str, Any]:
+def unseal(data: bytes, place: Place | str) -> dict[str, Any]:
     """The content of a sealed file.
 
     Raises:

@@ -6,33 +6,51 @@ any other line that does not read back is damage.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 
 import google_crc32c
 
 from stepcli.cache.clips import Failure
-from stepcli.cache.durable import fsync_folder, own_folder, read_regular
+from stepcli.cache.durable import (
+    Place,
+    fsync_folder,
+    list_names,
+    own_folder,
+    read_regular,
+    replace_synced,
+)
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.index import INDEX_LIMIT
+from stepcli.cache.objects import ObjectPath
 from stepcli.cache.spec import canonical_json
 
 FOLDER = "failures"
 
 
 class FailureLog:
-    """The failures of one writer; the file appears with the first."""
+    """The failures of one writer; the file appears with the first.
 
-    def __init__(self, root: Path, writer: str) -> None:
-        self._path = root / FOLDER / f"{writer}.jsonl"
+    In object storage, where nothing can be appended, every failure is an object of its own.
+    """
+
+    def __init__(self, root: Place, writer: str) -> None:
+        self._root = root
+        self._writer = writer
+        self._written = 0
         self._fd: int | None = None
 
     def append(self, failure: Failure) -> None:
         """Write one failure so that it survives a crash."""
+        if isinstance(self._root, ObjectPath):
+            name = f"{self._writer}-{self._written:06d}.jsonl"
+            replace_synced(self._root / FOLDER / name, _line(failure))
+            self._written += 1
+            return
         if self._fd is None:
-            folder = own_folder(self._path.parent.parent, FOLDER, create=True)
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            folder = own_folder(self._root, FOLDER, create=True)
+            path = folder / f"{self._writer}.jsonl"
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
             fsync_folder(folder)
         os.write(self._fd, _line(failure))
         os.fsync(self._fd)
@@ -44,7 +62,7 @@ class FailureLog:
             self._fd = None
 
 
-def read_failures(root: Path) -> dict[str, Failure]:
+def read_failures(root: Place) -> dict[str, Failure]:
     """The latest failure of each clip, by id: the highest attempt, then the last line."""
     latest: dict[str, Failure] = {}
     for path in failure_files(root):
@@ -55,16 +73,13 @@ def read_failures(root: Path) -> dict[str, Failure]:
     return latest
 
 
-def failure_files(root: Path) -> list[Path]:
+def failure_files(root: Place) -> Sequence[Place]:
     """Every writer's file."""
-    try:
-        entries = sorted(own_folder(root, FOLDER).iterdir())
-    except FileNotFoundError:
-        return []
-    return [path for path in entries if path.suffix == ".jsonl"]
+    names = list_names(root, FOLDER)
+    return [root / FOLDER / name for name in names if name.endswith(".jsonl")]
 
 
-def parse_failures(data: bytes, place: Path | str) -> Iterator[Failure]:
+def parse_failures(data: bytes, place: Place | str) -> Iterator[Failure]:
     """The failures in a file, oldest first.
 
     Raises:

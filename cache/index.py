@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stepcli.cache.clips import ClipRecord
+from stepcli.cache.durable import Place
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.token_layout import TOKENS, ArrayLayout, TokenLayout
 
@@ -79,7 +79,7 @@ def encode_table(table: pa.Table) -> bytes:
 
 
 def decode_table(
-    data: bytes, schema: pa.Schema, place: Path | str, rows: int, list_values: int = 0
+    data: bytes, schema: pa.Schema, place: Place | str, rows: int, list_values: int = 0
 ) -> pa.Table:
     """Parse a Parquet file from bytes that need not be trusted.
 
@@ -117,7 +117,7 @@ def decode_table(
     return table
 
 
-def _require_bounds(metadata: Any, place: Path | str, rows: int, values: int) -> None:
+def _require_bounds(metadata: Any, place: Place | str, rows: int, values: int) -> None:
     if not 0 <= metadata.num_rows <= rows:
         raise DamagedStore(f"{place}: expected at most {rows} rows, found {metadata.num_rows}")
     counts = [0] * metadata.num_columns
@@ -131,7 +131,7 @@ def _require_bounds(metadata: Any, place: Path | str, rows: int, values: int) ->
         raise DamagedStore(f"{place}: expected at most {values} values, found {max(counts)}")
 
 
-def _require_short(column: Any, place: Path | str) -> None:
+def _require_short(column: Any, place: Place | str) -> None:
     for chunk in column.chunks:
         if not pa.types.is_dictionary(chunk.type):
             raise DamagedStore(f"{place}: expected text, found {chunk.type}")
@@ -143,7 +143,7 @@ def _require_short(column: Any, place: Path | str) -> None:
             raise DamagedStore(f"{place}: more than {INDEX_LIMIT} bytes of text")
 
 
-def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Path | str) -> pa.Table:
+def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Place | str) -> pa.Table:
     """Parse a part's index and check that it can be one.
 
     Raises:

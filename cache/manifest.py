@@ -1,12 +1,11 @@
 """manifest.json: what a store is. Created once, exclusively, and never changed."""
 
 import json
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stepcli.cache.durable import SEALED_LIMIT, create_synced, read_regular, seal, unseal
+from stepcli.cache.durable import SEALED_LIMIT, Place, create_synced, read_regular, seal, unseal
 from stepcli.cache.errors import DamagedStore, StoreError, StoreNotFound
 from stepcli.cache.spec import StoreSpec
 
@@ -30,13 +29,13 @@ class Manifest(BaseModel):
     spec_digest: str
 
 
-def create_manifest(root: Path, spec: StoreSpec, dataset: str, form: Format) -> bool:
+def create_manifest(root: Place, spec: StoreSpec, dataset: str, form: Format) -> bool:
     """Create the store's manifest; False when another writer was first."""
     manifest = Manifest(dataset=dataset, format=form, spec=spec, spec_digest=spec.digest)
     return create_synced(root / FILE_NAME, seal(manifest.model_dump(mode="json")))
 
 
-def read_manifest(root: Path) -> Manifest:
+def read_manifest(root: Place) -> Manifest:
     """Read and check a store's manifest.
 
     Raises:
@@ -55,7 +54,7 @@ def read_manifest(root: Path) -> Manifest:
     return parse_manifest(data, path)
 
 
-def parse_manifest(data: bytes, place: Path | str) -> Manifest:
+def parse_manifest(data: bytes, place: Place | str) -> Manifest:
     """Check the bytes of a manifest and return what they say."""
     content = unseal(data, place)
     number = content.get("schema_number")

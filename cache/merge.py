@@ -11,6 +11,7 @@ from stepcli.cache.clips import ClipRow
 from stepcli.cache.durable import disk_errors, fsync_folder
 from stepcli.cache.errors import UsageError
 from stepcli.cache.failures import FailureLog, read_failures
+from stepcli.cache.objects import place_of, require_folder
 from stepcli.cache.parts import (
     PARTS,
     RECORD,
@@ -23,7 +24,7 @@ from stepcli.cache.parts import (
 from stepcli.cache.snapshot import read_index
 from stepcli.cache.spec import require_same_spec
 from stepcli.cache.store import Store, open_store
-from stepcli.cache.tombstones import tombstone_files
+from stepcli.cache.tombstones import buried_parts
 
 
 @dataclass
@@ -57,13 +58,14 @@ def merge_stores(target: Path, sources: Sequence[Path], *, dry_run: bool = False
         SpecMismatch: a source was written with another spec; nothing was merged.
         UsageError: another data set or format; nothing was merged.
     """
+    target = require_folder(place_of(target), "merge")
     into = open_store(target)
     others = [_compatible(into, path) for path in sources]
     plan = MergePlan()
-    buried = {path.stem for path in tombstone_files(target)}
+    buried = buried_parts(target)
     present = {*list_parts(target), *buried}
     for other in others:
-        buried_there = {path.stem for path in tombstone_files(other.path)}
+        buried_there = buried_parts(other.path)
         for name in other.parts:
             if name in present or name in buried_there:
                 continue
@@ -81,13 +83,13 @@ def merge_stores(target: Path, sources: Sequence[Path], *, dry_run: bool = False
                 plan.rows_differing.append(row.id)
     if not dry_run:
         with disk_errors(target):
-            _merge(into, others, plan)
+            _merge(target, into, others, plan)
     return plan
 
 
 def _compatible(into: Store, path: Path) -> Store:
     other = open_store(path)
-    if other.path.resolve() == into.path.resolve():
+    if require_folder(other.path, "merge").resolve() == Path(str(into.path)).resolve():
         raise UsageError(f"{path} is the store to merge into; name other stores")
     require_same_spec(into.spec, other.spec, str(into.path))
     for what in ("dataset", "format"):
@@ -100,9 +102,9 @@ def _compatible(into: Store, path: Path) -> Store:
     return other
 
 
-def _merge(into: Store, others: list[Store], plan: MergePlan) -> None:
-    sweep_staging(into.path)
-    staging = Staging(into.path)
+def _merge(target: Path, into: Store, others: list[Store], plan: MergePlan) -> None:
+    sweep_staging(target)
+    staging = Staging(target)
     try:
         for name, source in plan.parts.items():
             record = read_part_record(Path(source), name)
@@ -112,7 +114,7 @@ def _merge(into: Store, others: list[Store], plan: MergePlan) -> None:
             for folder in sorted({(staged / path).parent for path in record.files}, reverse=True):
                 fsync_folder(folder)
                 fsync_folder(folder.parent)
-            move_part(staged, into.path)
+            move_part(staged, target)
     finally:
         staging.close()
     rows: dict[str, ClipRow] = {}

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,7 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from stepcli.cache.durable import (
     SEALED_LIMIT,
+    Place,
+    create_synced,
     fsync_folder,
+    list_names,
     own_folder,
     read_regular,
     seal,
@@ -27,6 +31,7 @@ from stepcli.cache.durable import (
 )
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.manifest import SCHEMA, Format
+from stepcli.cache.objects import ObjectPath
 from stepcli.cache.owner import HEARTBEAT_SECONDS, Owner, is_dead, new_owner, parse_owner
 from stepcli.cache.spec import Producer
 
@@ -94,27 +99,22 @@ def generation_of(name: str) -> int:
     return int(name[:6])
 
 
-def list_parts(root: Path) -> list[str]:
+def list_parts(root: Place) -> list[str]:
     """Names of the committed parts in use, ascending by generation.
 
     Anything else in the folder is ignored, and so is a part that has a tombstone.
     """
-    try:
-        entries = os.scandir(own_folder(root, PARTS))
-    except FileNotFoundError:
-        return []
-    try:
-        buried = set(os.listdir(own_folder(root, TOMBSTONES)))  # noqa: PTH208 (names, not paths)
-    except FileNotFoundError:
-        buried = set()
-    with entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if _NAME.fullmatch(entry.name)
-            and f"{entry.name}.json" not in buried
-            and entry.is_dir(follow_symlinks=False)
-        )
+    buried = set(list_names(root, TOMBSTONES))
+    if isinstance(root, ObjectPath):
+        whole = [path for path in (root / PARTS).names() if path.endswith(f"/{RECORD}")]
+        names = [path.removesuffix(f"/{RECORD}") for path in whole]
+    else:
+        try:
+            with os.scandir(own_folder(root, PARTS)) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+    return sorted(name for name in names if _NAME.fullmatch(name) and f"{name}.json" not in buried)
 
 
 def is_part_name(name: str) -> bool:
@@ -122,7 +122,7 @@ def is_part_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def read_part_record(root: Path, name: str) -> PartRecord:
+def read_part_record(root: Place, name: str) -> PartRecord:
     """Read and check a part's record.
 
     Raises:
@@ -136,7 +136,7 @@ def read_part_record(root: Path, name: str) -> PartRecord:
     return record
 
 
-def parse_part_record(data: bytes, place: Path | str) -> PartRecord:
+def parse_part_record(data: bytes, place: Place | str) -> PartRecord:
     """Check the bytes of a part.json and return what they say."""
     content = unseal(data, place)
     try:
@@ -148,21 +148,32 @@ def parse_part_record(data: bytes, place: Path | str) -> PartRecord:
 
 
 class Staging:
-    """One writer's folder of unfinished parts; nobody reads it, its owner alone writes it."""
+    """One writer's folder of unfinished parts; nobody reads it, its owner alone writes it.
 
-    def __init__(self, root: Path) -> None:
+    It lies in the store, or for a store in object storage in the system's temporary folder.
+    """
+
+    def __init__(self, root: Place) -> None:
         self.root = root
         self.owner: Owner = new_owner()
-        self.folder = root / STAGING / self.owner.name
+        if isinstance(root, ObjectPath):
+            self.folder = Path(tempfile.gettempdir()) / f"stepcli-{self.owner.unique}"
+        else:
+            self.folder = root / STAGING / self.owner.name
         self._touched = time.monotonic()
 
     def new_part(self, generation: int = 0) -> Path:
         """An empty folder for the next part, named as the part will be."""
-        own_folder(self.root, STAGING, create=True)
-        self.folder.mkdir(exist_ok=True)
+        self.make_folder()
         folder = self.folder / new_part_name(generation)
         folder.mkdir()
         return folder
+
+    def make_folder(self) -> None:
+        """Make the writer's folder, if it is not there yet."""
+        if not isinstance(self.root, ObjectPath):
+            own_folder(self.root, STAGING, create=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
 
     def heartbeat(self) -> None:
         """Show other machines that this writer lives; cheap to call often."""
@@ -181,7 +192,7 @@ class Staging:
 
 
 def commit_part(
-    root: Path,
+    root: Place,
     part: Path,
     *,
     form: Format,
@@ -210,6 +221,9 @@ def commit_part(
         producer=producer,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
+    if isinstance(root, ObjectPath):
+        _upload(root / PARTS / part.name, part, record)
+        return record
     for path in files:
         fd = os.open(part / path, os.O_RDONLY)
         try:
@@ -223,6 +237,14 @@ def commit_part(
             fsync_folder(folder.parent)
     move_part(part, root)
     return record
+
+
+def _upload(prefix: ObjectPath, part: Path, record: PartRecord) -> None:
+    """Put a staged part into object storage; it is a part once its record is there."""
+    for path in record.files:
+        prefix.client.put(f"{prefix.key}/{path}", part / path)
+    create_synced(prefix / RECORD, seal(record.model_dump(mode="json")))
+    shutil.rmtree(part)
 
 
 def move_part(part: Path, root: Path) -> None:
@@ -239,8 +261,7 @@ def move_part(part: Path, root: Path) -> None:
 
 def remove_part(root: Path, name: str, staging: Staging) -> None:
     """Take a part away whole, by one rename, then free its space. No part is ever half there."""
-    own_folder(root, STAGING, create=True)
-    staging.folder.mkdir(exist_ok=True)
+    staging.make_folder()
     trash = staging.folder / f"removed-{name}"
     try:
         (root / PARTS / name).rename(trash)
@@ -264,9 +285,11 @@ def sweep_staging(root: Path) -> list[str]:
     return swept
 
 
-def staging_owners(root: Path) -> Iterator[tuple[Owner, Path]]:
+def staging_owners(root: Place) -> Iterator[tuple[Owner, Path]]:
     """Every staging folder whose name tells an owner."""
     try:
+        if isinstance(root, ObjectPath):
+            return  # its writers stage on their own disks
         entries = sorted(own_folder(root, STAGING).iterdir())
     except FileNotFoundError:
         return

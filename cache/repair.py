@@ -8,6 +8,7 @@ from stepcli.cache.durable import disk_errors
 from stepcli.cache.errors import StoreError
 from stepcli.cache.formats import array_file
 from stepcli.cache.manifest import Manifest, read_manifest
+from stepcli.cache.objects import place_of, require_folder
 from stepcli.cache.open_part import OpenPart
 from stepcli.cache.parts import (
     PARTS,
@@ -57,6 +58,7 @@ def repair_store(root: Path, *, workers: int = 4, dry_run: bool = False) -> Repa
     Raises:
         DamagedStore: the manifest itself is damaged, so that nothing can be told about the parts.
     """
+    root = require_folder(place_of(root), "repair")
     manifest = read_manifest(root)
     report = verify_store(root, workers=workers)
     plan = RepairPlan(parts=_reasons(report))

@@ -3,12 +3,11 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from stepcli.cache.durable import read_regular
+from stepcli.cache.durable import Place, read_regular
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.index import INDEX_LIMIT, decode_index, offset_column
 from stepcli.cache.manifest import Manifest
@@ -46,7 +45,7 @@ class Snapshot:
         return digest.hexdigest()
 
 
-def read_index(root: Path, name: str, manifest: Manifest) -> pa.Table:
+def read_index(root: Place, name: str, manifest: Manifest) -> pa.Table:
     """The index of one part, its bytes checked against the part's record first."""
     record = read_part_record(root, name)
     if record.spec_digest != manifest.spec_digest or record.format != manifest.format:

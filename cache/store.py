@@ -12,11 +12,12 @@ import numpy as np
 from stepcli.cache import tables
 from stepcli.cache.clip_reader import ClipReader
 from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow, Failure
-from stepcli.cache.durable import disk_errors
+from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.errors import ClipNotFound, DamagedStore, UsageError
 from stepcli.cache.failures import read_failures
 from stepcli.cache.index import record_of
 from stepcli.cache.manifest import Format, Manifest, create_manifest, read_manifest
+from stepcli.cache.objects import place_of
 from stepcli.cache.parts import list_parts, sweep_staging
 from stepcli.cache.quantize import decode_clips
 from stepcli.cache.snapshot import Snapshot, read_index
@@ -40,7 +41,7 @@ def open_store(path: str | Path) -> "Store":
         StoreNotFound: there is no manifest at `path`.
         DamagedStore: its manifest or an index is not what was written.
     """
-    root = Path(path)
+    root = place_of(path)
     return Store(root, read_manifest(root))
 
 
@@ -63,9 +64,10 @@ def create_store(
         SpecMismatch: the store there has another spec; the message names each field.
         UsageError: it holds another data set, or has another format than asked for.
     """
-    root = Path(path)
+    root = place_of(path)
     with disk_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
+        if isinstance(root, Path):
+            root.mkdir(parents=True, exist_ok=True)
         create_manifest(root, spec, dataset, format or "zarr")
     manifest = read_manifest(root)
     require_same_spec(manifest.spec, spec, str(root))
@@ -88,7 +90,7 @@ class Store:
     A store sees the clips that were committed when it was opened or last refreshed.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Place, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
         self._layout = layout_of(manifest.spec)
@@ -304,8 +306,9 @@ class Store:
 
         Staging of writers that died on this machine is swept first.
         """
-        with disk_errors(self.path):
-            sweep_staging(self.path)
+        if isinstance(self.path, Path):
+            with disk_errors(self.path):
+                sweep_staging(self.path)
         return StoreWriter(
             self.path,
             self.manifest,

@@ -5,16 +5,17 @@ What copies or checks clips reads them here; what serves probes reads in `clip_r
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from stepcli.cache.clips import ClipRecord
+from stepcli.cache.durable import Place
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats import array_file
 from stepcli.cache.index import offset_column, record_of
 from stepcli.cache.manifest import Manifest
+from stepcli.cache.objects import ObjectPath
 from stepcli.cache.open_part import clip_checksum
 from stepcli.cache.ranges import OpenFile
 from stepcli.cache.token_layout import layout_of
@@ -31,7 +32,7 @@ class StoredClip:
 
 
 def part_clips(
-    folder: Path, manifest: Manifest, index: pa.Table, rows: Iterable[int] | None = None
+    folder: Place, manifest: Manifest, index: pa.Table, rows: Iterable[int] | None = None
 ) -> Iterator[StoredClip]:
     """Read clips of a part, in the order of `rows`.
 
@@ -46,7 +47,7 @@ def part_clips(
     """
     layout = layout_of(manifest.spec)
     sources = [
-        (array, OpenFile(folder, array_file(manifest.format, array)), offset_column(array))
+        (array, _open(folder, array_file(manifest.format, array)), offset_column(array))
         for array in layout.arrays
     ]
     for row in range(index.num_rows) if rows is None else rows:
@@ -64,8 +65,26 @@ def part_clips(
         yield StoredClip(record_of(cells), arrays, intact)
 
 
+class _OpenObject:
+    """An object, read as `OpenFile` reads a file."""
+
+    def __init__(self, path: ObjectPath) -> None:
+        self._path = path
+        self.size = path.client.size(path.key)
+
+    def read_into(self, target: memoryview, offset: int) -> None:
+        (data,) = self._path.client.get_ranges(self._path.key, [offset], len(target))
+        target[:] = memoryview(data).cast("B")
+
+
+def _open(folder: Place, file: str) -> OpenFile | _OpenObject:
+    if isinstance(folder, ObjectPath):
+        return _OpenObject(folder / file)
+    return OpenFile(folder, file)
+
+
 def intact_clips(
-    folder: Path, manifest: Manifest, index: pa.Table, rows: Iterable[int]
+    folder: Place, manifest: Manifest, index: pa.Table, rows: Iterable[int]
 ) -> Iterator[StoredClip]:
     """The same, for copying: a damaged clip is an error, never a copy.
 

@@ -9,23 +9,35 @@ import fcntl
 import hashlib
 import io
 import os
+import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import get_args
 
 import pyarrow as pa
 
 from stepcli.cache.clips import ClassKind, ClassRow, ClipRow
-from stepcli.cache.durable import SEALED_LIMIT, read_regular, replace_synced, seal, unseal
+from stepcli.cache.durable import (
+    SEALED_LIMIT,
+    Place,
+    create_synced,
+    delete_file,
+    read_regular,
+    replace_synced,
+    seal,
+    unseal,
+)
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.index import INDEX_LIMIT, decode_table, encode_table
+from stepcli.cache.objects import ObjectPath
 
 CLIPS = "clips.parquet"
 CLASSES = "classes.csv"
 DIGESTS = "tables.json"
 LOCK = ".tables.lock"
+LOCK_SECONDS = 120.0
 ROWS_LIMIT = 1 << 26
 ABSENT = "absent"
 """Stands for the digest of a table that is not there yet."""
@@ -34,7 +46,7 @@ SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(ClipRow)])
 _KINDS: dict[str, ClassKind] = {kind: kind for kind in get_args(ClassKind)}
 
 
-def read_clips(root: Path) -> list[ClipRow]:
+def read_clips(root: Place) -> list[ClipRow]:
     """All clips of the data set, in the table's order; none when there is no table yet."""
     path = root / CLIPS
     try:
@@ -45,7 +57,7 @@ def read_clips(root: Path) -> list[ClipRow]:
     return [ClipRow(*cells) for cells in zip(*(c.to_pylist() for c in table.columns), strict=True)]
 
 
-def replace_clips(root: Path, rows: Sequence[ClipRow]) -> None:
+def replace_clips(root: Place, rows: Sequence[ClipRow]) -> None:
     """Replace the clips table.
 
     Raises:
@@ -55,7 +67,7 @@ def replace_clips(root: Path, rows: Sequence[ClipRow]) -> None:
         _write_clips(root, rows)
 
 
-def add_clips(root: Path, rows: Iterable[ClipRow]) -> list[ClipRow]:
+def add_clips(root: Place, rows: Iterable[ClipRow]) -> list[ClipRow]:
     """Add the clips that the table lacks; lines that are there belong to the user and stay.
 
     Returns:
@@ -71,7 +83,7 @@ def add_clips(root: Path, rows: Iterable[ClipRow]) -> list[ClipRow]:
     return differing
 
 
-def read_classes(root: Path) -> list[ClassRow]:
+def read_classes(root: Place) -> list[ClassRow]:
     """The classes, by index; none when there is no table yet.
 
     Raises:
@@ -87,7 +99,7 @@ def read_classes(root: Path) -> list[ClassRow]:
     return sorted(parse_classes(text, path), key=lambda row: row.index)
 
 
-def parse_classes(text: str, place: Path | str) -> list[ClassRow]:
+def parse_classes(text: str, place: Place | str) -> list[ClassRow]:
     """Read the lines of a classes.csv."""
     reader = csv.DictReader(io.StringIO(text), strict=True)
     names = [field.name for field in fields(ClassRow)]
@@ -119,7 +131,7 @@ def parse_classes(text: str, place: Path | str) -> list[ClassRow]:
     return rows
 
 
-def replace_classes(root: Path, rows: Sequence[ClassRow]) -> None:
+def replace_classes(root: Place, rows: Sequence[ClassRow]) -> None:
     """Replace the classes table.
 
     Raises:
@@ -135,7 +147,7 @@ def replace_classes(root: Path, rows: Sequence[ClassRow]) -> None:
         _replace(root, CLASSES, text.getvalue().encode())
 
 
-def accepted_digests(root: Path) -> dict[str, list[str]]:
+def accepted_digests(root: Place) -> dict[str, list[str]]:
     """sha256 by table: what `verify` accepts, more than one only after a crash."""
     path = root / DIGESTS
     try:
@@ -151,7 +163,7 @@ def accepted_digests(root: Path) -> dict[str, list[str]]:
     return digests
 
 
-def _write_clips(root: Path, rows: Sequence[ClipRow]) -> None:
+def _write_clips(root: Place, rows: Sequence[ClipRow]) -> None:
     ids = [row.id for row in rows]
     if "" in ids:
         raise UsageError("a clip without an id; give every line of the clips table one")
@@ -160,7 +172,7 @@ def _write_clips(root: Path, rows: Sequence[ClipRow]) -> None:
     _replace(root, CLIPS, encode_table(pa.table(columns, schema=SCHEMA)))
 
 
-def _replace(root: Path, name: str, content: bytes) -> None:
+def _replace(root: Place, name: str, content: bytes) -> None:
     digests = accepted_digests(root)
     fresh = hashlib.sha256(content).hexdigest()
     both = [*digests.get(name, [ABSENT]), fresh]
@@ -178,11 +190,38 @@ def _require_distinct(values: Sequence[object], what: str) -> None:
 
 
 @contextmanager
-def _exclusive(root: Path) -> Iterator[None]:
+def _exclusive(root: Place) -> Iterator[None]:
     """One at a time on this table: read, change, replace. Parts need no such lock."""
-    fd = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    if isinstance(root, ObjectPath):
+        with _exclusive_object(root / LOCK):
+            yield
+        return
+    fd = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)
+
+
+@contextmanager
+def _exclusive_object(lock: ObjectPath) -> Iterator[None]:
+    """Object storage has no locks, but creates an object only once: whoever did holds it.
+
+    A lock of `LOCK_SECONDS` is taken for that of a process that died.
+    """
+    mine = f"{time.time()} {uuid.uuid4().hex}".encode()
+    while not create_synced(lock, mine):
+        try:
+            since = float(lock.read(SEALED_LIMIT).split()[0])
+        except FileNotFoundError:
+            continue
+        except (ValueError, IndexError):
+            since = 0.0
+        if time.time() - since > LOCK_SECONDS:
+            delete_file(lock)
+        time.sleep(0.1)
+    try:
+        yield
+    finally:
+        delete_file(lock)

@@ -1,10 +1,9 @@
 """Look at a store: which parts are there, and where each clip lies."""
 
-from pathlib import Path
-
 import pyarrow as pa
 
 from stepcli.cache.consolidated import FEWEST_PARTS, load_consolidated, save_consolidated
+from stepcli.cache.durable import Place
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.parts import list_parts
@@ -12,7 +11,7 @@ from stepcli.cache.snapshot import Snapshot, combine, read_index
 from stepcli.cache.token_layout import layout_of
 
 
-def take_snapshot(root: Path, manifest: Manifest) -> Snapshot:
+def take_snapshot(root: Place, manifest: Manifest) -> Snapshot:
     """Read the indexes of all committed parts that the consolidated index does not cover.
 
     Raises:

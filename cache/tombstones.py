@@ -5,11 +5,14 @@ why, and which clips had no whole copy left to save.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from stepcli.cache.durable import (
     SEALED_LIMIT,
+    Place,
     create_synced,
+    list_names,
     own_folder,
     read_regular,
     seal,
@@ -42,12 +45,18 @@ def bury(root: Path, part: str, reason: str, dropped_clips: list[str]) -> None:
     create_synced(folder / f"{part}.json", seal(content))
 
 
-def tombstone_files(root: Path) -> list[Path]:
+def tombstone_files(root: Place) -> Sequence[Place]:
     """Every tombstone of a store."""
-    return sorted(own_folder(root, TOMBSTONES).glob("*.json"))
+    names = list_names(root, TOMBSTONES)
+    return [root / TOMBSTONES / name for name in names if name.endswith(".json")]
 
 
-def check_tombstone(path: Path) -> None:
+def buried_parts(root: Place) -> set[str]:
+    """Names of the parts that are out of use."""
+    return {path.name.removesuffix(".json") for path in tombstone_files(root)}
+
+
+def check_tombstone(path: Place) -> None:
     """Raise DamagedStore when a tombstone is not what was written."""
     content = unseal(read_regular(path, SEALED_LIMIT), path)
     if content.keys() != _FIELDS or f"{content['part']}.json" != path.name:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from stepcli.cache import tables
 from stepcli.cache.consolidated import check_consolidated, consolidated_files
-from stepcli.cache.durable import SEALED_LIMIT, read_regular
+from stepcli.cache.durable import SEALED_LIMIT, Place, read_regular
 from stepcli.cache.errors import StoreError, StoreNotFound
 from stepcli.cache.failures import failure_files, parse_failures
 from stepcli.cache.index import INDEX_LIMIT, decode_index
 from stepcli.cache.manifest import FILE_NAME, Manifest, read_manifest
+from stepcli.cache.objects import place_of, require_folder
 from stepcli.cache.parts import (
     INDEX,
     PARTS,
@@ -85,6 +86,7 @@ def verify_store(
     Raises:
         StoreNotFound: there is no store at all.
     """
+    root = require_folder(place_of(root), "verify")
     names = list_parts(root)
     report = Report(parts=len(names))
     manifest = None
@@ -180,6 +182,10 @@ def _wrong_clips(
         yield f"{len(damaged)} of {record.clips} clips are damaged", damaged
 
 
+def _below(root: Path, path: Place) -> str:
+    return str(path).removeprefix(f"{root}/")
+
+
 def _verify_tables(root: Path) -> Iterator[Problem]:
     try:
         digests = tables.accepted_digests(root)
@@ -206,17 +212,17 @@ def _verify_tables(root: Path) -> Iterator[Problem]:
         try:
             check_tombstone(path)
         except StoreError as error:
-            yield Problem(path.relative_to(root).as_posix(), str(error))
+            yield Problem(_below(root, path), str(error))
     for path in consolidated_files(root):
         try:
             check_consolidated(path)
         except FileNotFoundError:
             continue  # replaced meanwhile by a newer one
         except StoreError as error:
-            yield Problem(path.relative_to(root).as_posix(), str(error))
+            yield Problem(_below(root, path), str(error))
     for path in failure_files(root):
         try:
             for _ in parse_failures(read_regular(path, SEALED_LIMIT), path):
                 pass
         except StoreError as error:
-            yield Problem(path.relative_to(root).as_posix(), str(error))
+            yield Problem(_below(root, path), str(error))

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
 from stepcli.cache.clips import ClipRecord, Failure
-from stepcli.cache.durable import disk_errors
+from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.errors import StoreError, TokensError
 from stepcli.cache.failures import FailureLog
 from stepcli.cache.manifest import Manifest
@@ -30,7 +29,7 @@ class StoreWriter:
 
     def __init__(
         self,
-        root: Path,
+        root: Place,
         manifest: Manifest,
         producer: Producer,
         *,

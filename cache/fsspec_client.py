@@ -1,0 +1,62 @@
+"""Object storage through fsspec, for URLs that obstore does not know."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec  # type: ignore[import-untyped]
+
+from stepcli.cache.errors import UsageError
+
+
+class FsspecClient:
+    """See `ObjectClient`."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._files, self._prefix = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise UsageError(f"{url}: {' '.join(str(error).split())}") from error
+        self._prefix = self._prefix.rstrip("/")
+
+    def _path(self, key: str) -> str:
+        return f"{self._prefix}/{key}"
+
+    def get(self, key: str) -> bytes:
+        """A whole object; FileNotFoundError when there is none."""
+        return bytes(self._files.cat_file(self._path(key)))
+
+    def get_ranges(self, key: str, starts: Sequence[int], length: int) -> Sequence[Any]:
+        """Ranges of one length."""
+        paths = [self._path(key)] * len(starts)
+        ends = [start + length for start in starts]
+        return list(self._files.cat_ranges(paths, list(starts), ends, on_error="raise"))
+
+    def size(self, key: str) -> int:
+        """Bytes of an object; FileNotFoundError when there is none."""
+        return int(self._files.info(self._path(key))["size"])
+
+    def put(self, key: str, source: bytes | Path, *, create: bool = False) -> bool:
+        """Write an object; with `create` only if there is none: False when there is."""
+        path = self._path(key)
+        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        if isinstance(source, Path):
+            self._files.put_file(str(source), path)
+            return True
+        try:
+            self._files.pipe_file(path, source, mode="create" if create else "overwrite")
+        except FileExistsError:
+            return False
+        return True
+
+    def list(self, prefix: str) -> list[str]:
+        """Keys of all objects below a prefix."""
+        folder = self._path(prefix).rstrip("/")
+        self._files.invalidate_cache(folder)
+        skip = len(self._prefix) + 1
+        return [path[skip:] for path in self._files.find(folder)]
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if it is there."""
+        if self._files.exists(self._path(key)):
+            self._files.rm_file(self._path(key))

