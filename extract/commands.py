@@ -44,9 +44,9 @@ def extract(
         ),
     ] = None,
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Where the tokens go. Default: "
+            help="Where the tokens go: a folder, or an object store's URL. Default: "
             "STEPCLI_STORES/<dataset>-<backbone>-<frames>f-<tokens>, below ./stores if unset."
         ),
     ] = None,

@@ -33,7 +33,7 @@ class DecodeSettings:
     plan: PixelPlan
     sampling: str
     frames: int
-    """T, time steps of a clip."""
+    """Frames of a clip: T time steps, times the frames that a token spans."""
 
     @property
     def slot_bytes(self) -> int:

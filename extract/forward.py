@@ -82,32 +82,26 @@ class Forward:
         self._batch = batch
 
     def __call__(self, clips: Sequence[DecodedClip]) -> list[ClipTokens]:
-        """Run the clips' distinct frames in one batch, and give their memory back."""
-        frames = torch.from_numpy(np.concatenate([clip.images for clip in clips]))
-        counts = [len(clip.images) for clip in clips]
+        """Run the clips in one batch, and give their memory back."""
+        whole = self._backbone.facts.token_scope != "frame"
+        images = [clip.images[clip.positions] if whole else clip.images for clip in clips]
+        frames = torch.from_numpy(np.concatenate(images))
         for clip in clips:
             clip.release()
-        tokens = self.frames(frames)
+        if whole:
+            tokens = self.clips(frames.unflatten(0, (len(clips), -1)))  # type: ignore[no-untyped-call]
+        else:
+            ends = np.cumsum([len(clip.images) for clip in clips])
+            parts = np.split(self.frames(frames), ends[:-1])
+            tokens = [own[clip.positions] for own, clip in zip(parts, clips, strict=True)]
         return [
-            ClipTokens(
-                ClipRecord(
-                    id=clip.clip.id,
-                    source=str(clip.clip.path),
-                    pts_seconds=clip.pts_seconds,
-                    distinct_frames=count,
-                    frame_height=clip.frame_height,
-                    frame_width=clip.frame_width,
-                ),
-                own[clip.positions],
-            )
-            for clip, count, own in zip(
-                clips, counts, np.split(tokens, np.cumsum(counts)[:-1]), strict=True
-            )
+            ClipTokens(_record(clip, self._backbone.facts.frames_per_token), own)
+            for clip, own in zip(clips, tokens, strict=True)
         ]
 
     @torch.inference_mode()
     def frames(self, frames: Tensor) -> np.ndarray:
-        """Tokens of single frames.
+        """Tokens of single frames, for a backbone of frame scope.
 
         Args:
             frames: [n, height, width, 3] uint8.
@@ -121,6 +115,34 @@ class Forward:
         ]
         tokens: np.ndarray = torch.cat(done).numpy()
         return tokens
+
+    @torch.inference_mode()
+    def clips(self, clips: Tensor) -> list[np.ndarray]:
+        """Tokens of whole clips, for a backbone of clip scope.
+
+        Args:
+            clips: [n, frames, height, width, 3] uint8, repeated frames included.
+
+        Returns:
+            n arrays [T, S, D] float32.
+        """
+        pixels = self._to_pixels(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])  # type: ignore[no-untyped-call]
+        tokens = self._selection.reduce(self._backbone.tokens(pixels)).float().cpu().numpy()
+        return np.split(tokens, len(clips))
+
+
+def _record(clip: DecodedClip, span: int) -> ClipRecord:
+    """What the store keeps about a clip; a step of several frames has their mean time."""
+    steps = [clip.positions[i : i + span] for i in range(0, len(clip.positions), span)]
+    times = np.array(clip.pts_seconds).reshape(-1, span).mean(axis=1)
+    return ClipRecord(
+        id=clip.clip.id,
+        source=str(clip.clip.path),
+        pts_seconds=tuple(times.tolist()),
+        distinct_frames=len({tuple(step) for step in steps}),
+        frame_height=clip.frame_height,
+        frame_width=clip.frame_width,
+    )
 
 
 def group_by_frames(

@@ -19,6 +19,7 @@ from stepcli.cache.store import Store
 from stepcli.extract import cpu, pipeline
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.backbones.video_models import ClipBackbone
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.forward import resolve_device
@@ -41,7 +42,8 @@ class ExtractionRequest:
     dataset: str
     root: Path | None
     options: Mapping[str, str]
-    store: Path | None
+    store: Path | str | None
+    """A folder, or the URL of an object store's prefix."""
     backbone: str
     frames: int
     tokens: str
@@ -78,6 +80,8 @@ def run_job(request: ExtractionRequest) -> int:
     sampling = parse_sampling(request.sampling)
     device = resolve_device(request.device)
     backbone = load_backbone(request.backbone)
+    if isinstance(backbone, ClipBackbone):
+        backbone.require_frames(request.frames)
     selection = parse_tokens(request.tokens, backbone.facts)
     spec = make_spec(backbone, selection, request.frames, sampling.name, request.dtype)
     clips = spread(dataset.clips, request.limit)
@@ -124,7 +128,7 @@ def make_spec(
         weights_digest=backbone.weights_digest,
         segments=selection.segments,
         dim=facts.dim,
-        frames=frames,
+        frames=frames // facts.frames_per_token,
         sampling=sampling,
         token_scope=facts.token_scope,
         frames_per_token=facts.frames_per_token,
@@ -178,6 +182,8 @@ def _note_clips(store: Store, dataset: Dataset, clips: Sequence[Clip]) -> None:
 
 
 def _require_space(store: Store, clips: int) -> None:
+    if not isinstance(store.path, Path):
+        return  # an object store has no free space to ask for
     item = 2 if store.spec.dtype == "float16" else 4
     values = 1
     for side in store.spec.clip_shape:

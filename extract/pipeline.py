@@ -113,7 +113,8 @@ def run(
         StoreError: the disk refused; what was added before is committed.
         KeyboardInterrupt: likewise.
     """
-    settings = DecodeSettings(backbone.facts.plan, store.spec.sampling, store.spec.frames)
+    frames = store.spec.frames * store.spec.frames_per_token
+    settings = DecodeSettings(backbone.facts.plan, store.spec.sampling, frames)
     attempts = {failure.id: failure.attempt for failure in store.quarantined().values()}
     keep_freed_memory()
     use_one_thread_a_pass()
@@ -125,7 +126,7 @@ def run(
         batch=resources.batch,
     )
     in_flight = AHEAD * resources.passes
-    clips_in_flight = in_flight * max(1, resources.batch // store.spec.frames)
+    clips_in_flight = in_flight * max(1, resources.batch // frames)
     clock = _Clock()
     with (
         Sink(store, producer, progress, attempts, limits) as sink,

@@ -63,7 +63,8 @@ class Backbone(ABC):
         """Run the model.
 
         Args:
-            pixels: [n, 3, height, width], normalised, on the model's device and in its dtype.
+            pixels: [n, 3, height, width], normalised, on the model's device and in its dtype;
+                for a backbone of clip scope [clips, frames, 3, height, width].
 
         Returns:
             Tokens of the n frames, as the plain model call gives them (the last layer's).
@@ -110,17 +111,17 @@ def digest_weights(model: nn.Module) -> str:
 
 
 @torch.inference_mode()
-def check_facts(backbone: Backbone) -> None:
-    """Run one black frame: what comes out must have the announced shape.
+def check_facts(backbone: Backbone, clip_frames: int = 0) -> None:
+    """Run one black frame, or clip of so many: what comes out must have the announced shape.
 
     Raises:
         BackboneError: with both shapes.
     """
     facts = backbone.facts
     first = next(backbone.model.parameters())
-    pixels = torch.zeros(facts.frames_per_token, 3, facts.plan.height, facts.plan.width).to(
-        first.device, first.dtype
-    )
+    side = (facts.plan.height, facts.plan.width)
+    outer = (1, clip_frames) if clip_frames else (1,)
+    pixels = torch.zeros(*outer, 3, *side, device=first.device, dtype=first.dtype)
     prefix, patches = backbone.tokens(pixels)
     found = (tuple(prefix.shape[1:]), tuple(patches.shape[1:]))
     announced = ((len(facts.prefix), facts.dim), (*facts.grid, facts.dim))

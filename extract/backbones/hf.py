@@ -1,14 +1,18 @@
 """Any vision model that transformers knows, from the hub or from a folder; never remote code."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import transformers
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from torch import Tensor
+from transformers.utils import is_torchvision_available
 
 from stepcli.cache.errors import StepcliError
+from stepcli.extract.backbones import video_models
 from stepcli.extract.backbones.base import (
     Backbone,
     BackboneError,
@@ -20,6 +24,19 @@ from stepcli.extract.backbones.base import (
 )
 from stepcli.extract.backbones.families import FAMILIES
 from stepcli.extract.backbones.processor import plan_of, require_same_pixels
+from stepcli.extract.preprocess import PixelPlan
+
+_DINOV3_DEFAULTS: dict[str, Any] = {
+    "do_resize": True,
+    "size": {"height": 224, "width": 224},
+    "resample": 2,
+    "do_center_crop": False,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": (0.485, 0.456, 0.406),
+    "image_std": (0.229, 0.224, 0.225),
+}
 
 
 class SequenceBackbone(Backbone):
@@ -65,22 +82,10 @@ def load_hf(name: str, source: str) -> Backbone:
     place, revision = _split(source)
     try:
         config = transformers.AutoConfig.from_pretrained(place, revision=revision)
-        family = FAMILIES.get(config.model_type)
-        if family is None:
-            raise BackboneError(
-                f"backbone {name}: models of type {config.model_type!r} are not known here; "
-                f"known: {', '.join(FAMILIES)}"
-            )
-        processor = transformers.AutoImageProcessor.from_pretrained(
-            place, revision=revision, backend="pil", config=config
-        )
-        model, report = getattr(transformers, family.model).from_pretrained(
-            place,
-            revision=revision,
-            dtype=torch.float32,
-            output_loading_info=True,
-            **family.options,
-        )
+        commit = getattr(config, "_commit_hash", None)
+        origin = f"{place}@{commit}" if commit else place
+        builder = video_models.build if config.model_type in video_models.KINDS else _build
+        finish, report = builder(name, origin, config, place, revision)
     except StepcliError:
         raise
     except (OSError, ValueError) as error:
@@ -91,30 +96,70 @@ def load_hf(name: str, source: str) -> Backbone:
             f"backbone {name}: {place} lacks {len(missing)} of the model's weights "
             f"(e.g. {missing[0]}); give a complete checkpoint"
         )
+    backbone: Backbone = finish()
+    return backbone
+
+
+def _build(
+    name: str, origin: str, config: Any, place: str, revision: str | None
+) -> tuple[Callable[[], Backbone], Any]:
+    """Load an image model; returns what makes the backbone of it, and the report on its weights."""
+    family = FAMILIES.get(config.model_type)
+    if family is None:
+        known = ", ".join((*FAMILIES, *video_models.KINDS))
+        raise BackboneError(
+            f"backbone {name}: models of type {config.model_type!r} are not known here; "
+            f"known: {known}"
+        )
+    plan = _plan(config, place, revision)
+    model, report = getattr(transformers, family.model).from_pretrained(
+        place,
+        revision=revision,
+        dtype=torch.float32,
+        output_loading_info=True,
+        **family.options,
+    )
+
+    def finish() -> Backbone:
+        vision = getattr(model.config, "vision_config", model.config)
+        stride = family.stride(vision)
+        facts = BackboneFacts(
+            name=name,
+            source=origin,
+            plan=plan,
+            dim=_channels(vision),
+            # Convolutions round up, patch embeddings drop the remainder.
+            grid=(
+                (-(-plan.height // stride), -(-plan.width // stride))
+                if family.prefix is None
+                else (plan.height // stride, plan.width // stride)
+            ),
+            prefix=family.prefix(vision) if family.prefix else (),
+        )
+        kind = FeatureMapBackbone if family.prefix is None else SequenceBackbone
+        if config.model_type == "vit_mae":
+            kind = MaskedAutoencoder
+        backbone = kind(facts, model, digest_weights(model))
+        check_facts(backbone)
+        return backbone
+
+    return finish, report
+
+
+def _plan(config: Any, place: str, revision: str | None) -> PixelPlan:
+    if config.model_type.startswith("dinov3") and not is_torchvision_available():
+        # Its processor exists for torchvision alone. What it does can be read off its file; it
+        # resizes floats where PIL rounds to whole levels, a difference of half a level of 255.
+        values, _ = transformers.ImageProcessingMixin.get_image_processor_dict(
+            place, revision=revision
+        )
+        return plan_of(SimpleNamespace(**{**_DINOV3_DEFAULTS, **values}))
+    processor = transformers.AutoImageProcessor.from_pretrained(
+        place, revision=revision, backend="pil", config=config
+    )
     plan = plan_of(processor)
     require_same_pixels(plan, processor)
-    vision = getattr(model.config, "vision_config", model.config)
-    stride = family.stride(vision)
-    commit = getattr(config, "_commit_hash", None)
-    facts = BackboneFacts(
-        name=name,
-        source=f"{place}@{commit}" if commit else place,
-        plan=plan,
-        dim=_channels(vision),
-        # Convolutions round up, patch embeddings drop the remainder.
-        grid=(
-            (-(-plan.height // stride), -(-plan.width // stride))
-            if family.prefix is None
-            else (plan.height // stride, plan.width // stride)
-        ),
-        prefix=family.prefix(vision) if family.prefix else (),
-    )
-    kind = FeatureMapBackbone if family.prefix is None else SequenceBackbone
-    if config.model_type == "vit_mae":
-        kind = MaskedAutoencoder
-    backbone = kind(facts, model, digest_weights(model))
-    check_facts(backbone)
-    return backbone
+    return plan
 
 
 def _split(source: str) -> tuple[str, str | None]:

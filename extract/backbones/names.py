@@ -27,6 +27,9 @@ _VIT = "ViT (arXiv 2010.11929), ImageNet-21k"
 _DEIT = "DeiT, distilled (arXiv 2012.12877)"
 _RESNET = "ResNet (arXiv 1512.03385); the feature map is the tokens"
 _CONVNEXT = "ConvNeXt (arXiv 2201.03545); the feature map is the tokens"
+_XCLIP = "X-CLIP's encoder (arXiv 2208.02816); tokens depend on the whole clip"
+_VIDEOMAE = "VideoMAE (arXiv 2203.12602); tokens depend on the whole clip, 2 frames each"
+_VJEPA2 = "V-JEPA 2 (arXiv 2506.09985); tokens depend on the whole clip, 2 frames each"
 _MOBILENET = "MobileNetV2 (arXiv 1801.04381); the feature map is the tokens"
 
 BUNDLED = "mobilenet_v2-bundled"
@@ -69,6 +72,13 @@ _ENTRIES = (
     NamedBackbone("convnext-tiny", "facebook/convnext-tiny-224", _CONVNEXT),
     NamedBackbone("convnext-base", "facebook/convnext-base-224", _CONVNEXT),
     NamedBackbone("mobilenet_v2", "google/mobilenet_v2_1.0_224", _MOBILENET),
+    NamedBackbone("xclip-b32", "microsoft/xclip-base-patch32", _XCLIP),
+    NamedBackbone("xclip-b16", "microsoft/xclip-base-patch16", _XCLIP),
+    NamedBackbone("xclip-l14", "microsoft/xclip-large-patch14", _XCLIP),
+    NamedBackbone("videomae-base", "MCG-NJU/videomae-base", _VIDEOMAE),
+    NamedBackbone("videomae-large", "MCG-NJU/videomae-large", _VIDEOMAE),
+    NamedBackbone("vjepa2-large", "facebook/vjepa2-vitl-fpc64-256", _VJEPA2),
+    NamedBackbone("vjepa2-huge", "facebook/vjepa2-vith-fpc64-256", _VJEPA2),
 )
 
 BACKBONES = {entry.name: entry for entry in _ENTRIES}

@@ -1,5 +1,6 @@
 """Real small inputs: videos whose frames carry their number, and models with random weights."""
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from fractions import Fraction
@@ -90,12 +91,6 @@ def read_number() -> Callable[[np.ndarray], int]:
     return number_of
 
 
-def _save(folder: Path, model: Any, processor: Any) -> Path:
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
 def _wake(model: torch.nn.Module) -> None:
     """Weights under which a deep convolutional net neither dies out nor ignores its input."""
     for module in model.modules():
@@ -127,6 +122,29 @@ def _siglip(t: Any) -> Any:
     return t.SiglipModel(t.SiglipConfig(vision_config=vision, text_config=text))
 
 
+def _xclip(t: Any) -> Any:
+    tower = {**_SMALL, "intermediate_size": 64}
+    vision = {
+        **tower,
+        "image_size": 64,
+        "patch_size": 16,
+        "num_frames": 4,
+        "mit_hidden_size": 32,
+        "mit_intermediate_size": 64,
+        "mit_num_hidden_layers": 1,
+        "mit_num_attention_heads": 2,
+    }
+    text = {**tower, "vocab_size": 99, "max_position_embeddings": 16}
+    return t.XCLIPModel(t.XCLIPConfig(vision_config=vision, text_config=text, projection_dim=32))
+
+
+def _vjepa2(t: Any) -> Any:
+    encoder = {"crop_size": 64, "patch_size": 16, "frames_per_clip": 4, "tubelet_size": 2}
+    sizes = {"hidden_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2}
+    predictor = {"pred_hidden_size": 48, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+    return t.VJEPA2Model(t.VJEPA2Config(**encoder, **sizes, **predictor))
+
+
 _SHORT = {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}}
 _EXACT = {"size": {"height": 64, "width": 64}}
 _VIT = {**_SMALL, "intermediate_size": 64, "image_size": 64, "patch_size": 16}
@@ -150,6 +168,31 @@ SMALL_MODELS: dict[str, tuple[Callable[[Any], Any], str, dict[str, Any]]] = {
         lambda t: t.DeiTModel(t.DeiTConfig(**_VIT)),
         "DeiT",
         {"size": {"height": 72, "width": 72}, "crop_size": {"height": 64, "width": 64}},
+    ),
+    "dinov3": (
+        lambda t: t.DINOv3ViTModel(
+            t.DINOv3ViTConfig(**{**_VIT, "num_register_tokens": 4, "intermediate_size": 64})
+        ),
+        "",
+        {
+            "image_processor_type": "DINOv3ViTImageProcessorFast",
+            "do_resize": True,
+            "size": {"height": 64, "width": 64},
+            "resample": 2,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "do_center_crop": None,
+            "image_mean": [0.485, 0.456, 0.406],
+            "image_std": [0.229, 0.224, 0.225],
+        },
+    ),
+    "xclip": (_xclip, "VideoMAE", _SHORT),
+    "vjepa2": (_vjepa2, "", {}),
+    "videomae": (
+        lambda t: t.VideoMAEModel(t.VideoMAEConfig(**_VIT, num_frames=4, tubelet_size=2)),
+        "VideoMAE",
+        _SHORT,
     ),
     "resnet": (
         lambda t: t.ResNetModel(t.ResNetConfig(**_STAGES, layer_type="basic")),
@@ -181,10 +224,14 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
         if not folder.exists():
             make, processor, settings = SMALL_MODELS[family]
             torch.manual_seed(0)
-            kind = getattr(transformers, f"{processor}ImageProcessorPil")
             model = make(transformers)
             _wake(model)
-            _save(folder, model, kind(**settings))
+            model.save_pretrained(folder)
+            if processor:
+                kind = getattr(transformers, f"{processor}ImageProcessorPil")
+                kind(**settings).save_pretrained(folder)
+            elif settings:  # a processor that exists for torchvision alone
+                (folder / "preprocessor_config.json").write_text(json.dumps(settings))
         return folder
 
     return build

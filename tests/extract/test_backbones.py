@@ -11,12 +11,14 @@ import torch
 import transformers
 from PIL import Image
 
-from stepcli.cache.errors import UnknownName
+from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.extract.backbones.base import BackboneError, digest_weights
 from stepcli.extract.backbones.bundled import weights_path
 from stepcli.extract.backbones.families import FAMILIES
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.names import BACKBONES, source_of
+from stepcli.extract.backbones.processor import normalise
+from stepcli.extract.backbones.video_models import ClipBackbone
 from stepcli.extract.forward import Forward
 from stepcli.extract.tokens import parse_tokens
 
@@ -29,6 +31,7 @@ EXPECTED: dict[str, tuple[tuple[str, ...], tuple[int, int]]] = {
     "vit": (("cls",), (4, 4)),
     "mae": (("cls",), (4, 4)),
     "deit": (("cls", "distillation"), (4, 4)),
+    "dinov3": (("cls", "register1", "register2", "register3", "register4"), (4, 4)),
     "resnet": ((), (2, 2)),
     "convnext": ((), (2, 2)),
     "mobilenet_v2": ((), (2, 2)),
@@ -47,7 +50,14 @@ def frames(openclose_clips: list[Path]) -> np.ndarray:
 
 def plain_tokens(family: str, folder: Path, frames: np.ndarray) -> torch.Tensor:
     """What transformers gives by itself: AutoImageProcessor on PIL images, then the model."""
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    if family == "dinov3":  # its own processor needs torchvision: the same steps by hand
+        processor = transformers.ViTImageProcessorPil(
+            size={"height": 64, "width": 64},
+            image_mean=[0.485, 0.456, 0.406],
+            image_std=[0.229, 0.224, 0.225],
+        )
+    else:
+        processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
     pixels = processor([Image.fromarray(frame) for frame in frames], return_tensors="pt")
     kinds = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel"}
     kind = getattr(transformers, kinds.get(family, "AutoModel"))
@@ -79,6 +89,64 @@ def test_tokens_are_those_of_the_plain_call(
     assert ours.shape == theirs.shape
     # Rounding of the normalisation, and of the folded batch norm: 1e-4 of the tokens' RMS.
     assert (ours - theirs).abs().max() <= 1e-4 * theirs.square().mean().sqrt()
+
+
+def clips_of(family: str, pixels: torch.Tensor, folder: Path) -> torch.Tensor:
+    """The plain call of a video model on [clips, 4, 3, 64, 64]."""
+    if family == "xclip":
+        model = transformers.XCLIPModel.from_pretrained(folder).vision_model.eval()
+        output: torch.Tensor = model(pixels.flatten(0, 1)).last_hidden_state
+        return output
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    options = {"skip_predictor": True} if family == "vjepa2" else {}
+    output = model(pixels, **options).last_hidden_state
+    return output.reshape(2 * len(pixels), -1, output.shape[-1])
+
+
+@pytest.mark.parametrize(
+    ("family", "steps", "prefix"),
+    [("xclip", 4, ("cls",)), ("videomae", 2, ()), ("vjepa2", 2, ())],
+)
+def test_video_backbones_take_whole_clips(
+    family: str,
+    steps: int,
+    prefix: tuple[str, ...],
+    model_folder: Callable[[str], Path],
+    frames: np.ndarray,
+) -> None:
+    folder = model_folder(family)
+    backbone = load_backbone(f"hf:{folder}")
+    facts = backbone.facts
+    assert (facts.token_scope, facts.frames_per_token) == ("clip", 4 // steps)
+    assert (facts.prefix, facts.grid) == (prefix, (4, 4))
+    shaped = np.stack([facts.plan.shape_pixels(frame) for frame in frames])
+    clips = torch.from_numpy(np.stack([shaped[:4], shaped[2:]]))
+    forward = Forward(
+        backbone,
+        parse_tokens("full", facts),
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        batch=8,
+    )
+    ours = torch.from_numpy(np.concatenate(forward.clips(clips)))
+    pixels = torch.from_numpy(
+        np.stack([[normalise(frame.numpy(), facts.plan) for frame in clip] for clip in clips])
+    )
+    with torch.inference_mode():
+        theirs = clips_of(family, pixels, folder)
+    assert ours.shape == (2 * steps, len(prefix) + 16, facts.dim)
+    assert (ours - theirs).abs().max() <= 1e-4 * theirs.square().mean().sqrt()
+
+
+def test_video_backbones_refuse_frames_that_they_cannot_take(
+    model_folder: Callable[[str], Path],
+) -> None:
+    for family, wrong in (("xclip", 6), ("videomae", 8), ("vjepa2", 5)):
+        backbone = load_backbone(f"hf:{model_folder(family)}")
+        assert isinstance(backbone, ClipBackbone)
+        backbone.require_frames(4)
+        with pytest.raises(UsageError, match=f"asked was --frames {wrong}"):
+            backbone.require_frames(wrong)
 
 
 def test_the_bundled_weights_compute_what_the_wheels_own_network_does() -> None:

@@ -83,6 +83,19 @@ def test_a_store_holds_every_clip_with_labels_and_times(
     assert tokens.std(axis=(0, 1, 2)).min() > 0
 
 
+def test_a_video_backbone_stores_its_own_time_steps(extract: Extract, tmp_path: Path) -> None:
+    assert extract("videomae", tokens="grid2", batch=8) == 0
+    store = open_store(tmp_path / "store")
+    assert store.spec.token_scope == "clip"
+    assert (store.spec.frames, store.spec.frames_per_token) == (2, 2)
+    assert store.spec.clip_shape == (2, 4, 32)
+    record = store.record("c0")
+    assert len(record.pts_seconds) == record.distinct_frames == 2
+    assert extract("videomae", tokens="grid2", batch=1, store=tmp_path / "single") == 0
+    single = open_store(tmp_path / "single")
+    np.testing.assert_allclose(store.read(store.ids), single.read(store.ids), atol=1e-5)
+
+
 def test_tokens_do_not_depend_on_batches_or_workers(extract: Extract, tmp_path: Path) -> None:
     assert extract(store=tmp_path / "a", batch=4, workers=1) == 0
     assert extract(store=tmp_path / "b", batch=37, workers=2) == 0
