@@ -24,7 +24,7 @@ from torch import Generator, Tensor, nn
 
 from stepcli.probe.bank import stack
 from stepcli.probe.config import RunConfig
-from stepcli.probe.memory import keep_large_blocks
+from stepcli.probe.process import tune_process
 from stepcli.probe.registry import methods, parse_options
 from stepcli.probe.tokens import TokenBatch, TokenLayout
 from stepcli.probe.train import Bank, build_probe
@@ -122,7 +122,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = [int(n) for n in args.threads.split(",") if n] or sorted({1, cores or 1})
     banks = [int(n) for n in args.banks.split(",") if n]
-    keep_large_blocks()
+    tune_process()
     generator = Generator().manual_seed(0)
     tokens = torch.randn(args.batch, args.frames, args.patches, args.dim, generator=generator)
     labels = torch.randint(0, CLASSES, (args.batch,), generator=generator)

@@ -13,8 +13,8 @@ from stepcli.cache.errors import UsageError
 from stepcli.cache.store import open_store
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data import Features, layout_of
-from stepcli.probe.memory import keep_large_blocks
 from stepcli.probe.plan import PassPlan, make_plan
+from stepcli.probe.process import tune_process
 from stepcli.probe.results import Source, is_done, read_run, write_run
 from stepcli.probe.splits import LabelledClips, hold_out, labelled_clips
 from stepcli.probe.tasks import Task, make_task
@@ -86,7 +86,7 @@ class Session:
 
     def run(self, configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
         """Train what is left; returns the records of all configs, in their order."""
-        keep_large_blocks()
+        tune_process()
         plans = self.plan(configs)
         left = sum(len(plan.configs) for plan in plans)
         unique = len({self.name(config) for config in configs})
