@@ -12,7 +12,7 @@ from stepcli.cache.formats import array_file
 from stepcli.cache.manifest import Format
 from stepcli.cache.objects import ObjectPath
 from stepcli.cache.parts import PARTS
-from stepcli.cache.ranges import FilePool
+from stepcli.cache.ranges import FilePool, OpenFile
 from stepcli.cache.snapshot import Snapshot
 from stepcli.cache.token_layout import ArrayLayout, TokenLayout
 
@@ -61,9 +61,13 @@ class ClipReader:
         size = source.array.clip_bytes
         if isinstance(self._parts, ObjectPath):
             return self._read_objects(self._parts, snapshot, places, source, out)
+        files: dict[int, OpenFile] = {}
         runs = []
         for part, offset, start, end in _runs(snapshot, places, source.array):
-            file = self._files.get(self._parts / snapshot.parts[part], source.file)
+            file = files.get(part)
+            if file is None:
+                folder = self._parts / snapshot.parts[part]
+                file = files[part] = self._files.get(folder, source.file)
             # Before anything is allocated: what a hostile spec claims must be there in bytes.
             file.require(offset + (end - start) * size)
             runs.append((file, offset, start * size, end * size))

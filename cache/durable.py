@@ -9,7 +9,8 @@ import json
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,18 @@ def disk_errors(place: Place) -> Iterator[None]:
 
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _fsync(folder)
+
+
+def sync_all(paths: Sequence[Path]) -> None:
+    """fsync files or folders together, so that the file system may write its journal once."""
+    with ThreadPoolExecutor(min(8, len(paths))) as pool:
+        for _ in pool.map(_fsync, paths):
+            pass
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:

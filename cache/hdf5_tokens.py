@@ -33,31 +33,29 @@ def array_file(array: ArrayLayout) -> str:
 class Hdf5TokenWriter:
     """Streams the clips of one part; libhdf5's metadata is added around them at the end."""
 
-    def __init__(self, part: Path, layout: TokenLayout, planned_clips: int) -> None:
+    def __init__(self, part: Path, layout: TokenLayout) -> None:
         self._part = part
         self._layout = layout
         self._side = SideArrays(layout)
-        # A part that closes as full as planned has the very head guessed here, so that its
-        # digest is complete without reading the file again.
-        self._guess = _lay_out(part, layout, planned_clips, [])
-        self._stream = TokenStream(part / FILE, self._guess.head)
+        # Where libhdf5 puts the dataset does not depend on the number of clips.
+        self._head = len(_lay_out(part, layout, 1, []).head)
+        self._stream = TokenStream(part / FILE, self._head)
 
     def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
         """Write a clip: its arrays as stored, C order, in the layout's order."""
-        offset = len(self._guess.head) + row * self._layout.tokens.clip_bytes
-        self._stream.append(arrays[0].data, offset)
+        self._stream.write(arrays[0].data, row * self._layout.tokens.clip_bytes)
         self._side.write(row, arrays[1:])
 
     def finish(self, clips: int) -> FinishedFiles:
         """Complete the file for the first `clips` clips."""
         template = _lay_out(self._part, self._layout, clips, self._side.contents(clips))
-        if len(template.head) != len(self._guess.head):
+        if len(template.head) != self._head:
             raise StoreError(
                 f"libhdf5 {h5py.version.hdf5_version} puts the dataset of {clips} clips at byte "
-                f"{len(template.head)}, expected {len(self._guess.head)}; use --format zarr"
+                f"{len(template.head)}, expected {self._head}; use --format zarr"
             )
-        end = len(template.head) + clips * self._layout.tokens.clip_bytes
-        record = self._stream.finish(end, template.tail, template.head)
+        body = clips * self._layout.tokens.clip_bytes
+        record = self._stream.finish(body, template.tail, template.head)
         self._require_readable(clips, template.offsets)
         offsets = {
             array.name: row_offsets(template.offsets[array.name], clips, array)

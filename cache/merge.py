@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stepcli.cache.clips import ClipRow
-from stepcli.cache.durable import disk_errors, fsync_folder
+from stepcli.cache.durable import disk_errors, sync_all
 from stepcli.cache.errors import UsageError
 from stepcli.cache.failures import FailureLog, read_failures
 from stepcli.cache.objects import place_of, require_folder
@@ -111,9 +111,7 @@ def _merge(target: Path, into: Store, others: list[Store], plan: MergePlan) -> N
             staged = staging.folder / name
             for path in [*record.files, RECORD]:
                 plan.copied_bytes += _link(Path(source) / PARTS / name / path, staged / path)
-            for folder in sorted({(staged / path).parent for path in record.files}, reverse=True):
-                fsync_folder(folder)
-                fsync_folder(folder.parent)
+            sync_all([path for path in [staged, *staged.rglob("*")] if path.is_dir()])
             move_part(staged, target)
     finally:
         staging.close()

@@ -26,6 +26,7 @@ from stepcli.cache.durable import (
     own_folder,
     read_regular,
     seal,
+    sync_all,
     unseal,
     write_synced,
 )
@@ -224,17 +225,12 @@ def commit_part(
     if isinstance(root, ObjectPath):
         _upload(root / PARTS / part.name, part, record)
         return record
-    for path in files:
-        fd = os.open(part / path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
     write_synced(part / RECORD, seal(record.model_dump(mode="json")))
-    for folder in sorted({part, *((part / path).parent for path in files)}, reverse=True):
-        fsync_folder(folder)
-        if folder.parent != part.parent:
-            fsync_folder(folder.parent)
+    sync_all([part / path for path in files])
+    folders = {part}
+    for path in files:
+        folders.update(parent for parent in (part / path).parents if parent.is_relative_to(part))
+    sync_all(sorted(folders))
     move_part(part, root)
     return record
 

@@ -18,6 +18,7 @@ from stepcli.cache.token_layout import TokenLayout
 
 STEPS = 127
 """Largest int8 magnitude in use: symmetric, -128 is never written."""
+CHECK_WORDS = 1 << 16
 INT8_LIMIT = 3.4e38
 """Above it 127 steps of a rounded scale may leave float32."""
 
@@ -56,11 +57,22 @@ def encode_clip(tokens: np.ndarray, layout: TokenLayout, clip_id: str) -> list[n
         else:
             stored = np.ascontiguousarray(tokens, layout.tokens.dtype)
     words = stored.view(f"<u{stored.itemsize}")
-    exponent = words.dtype.type(_EXPONENT_BITS[dtype])
-    if np.any((words & exponent) == exponent):
+    if _any_has_all_bits(words, words.dtype.type(_EXPONENT_BITS[dtype])):
         _require_finite(tokens, clip_id)
         raise _too_large(tokens, dtype, clip_id)
     return [stored]
+
+
+def _any_has_all_bits(words: np.ndarray, bits: np.integer) -> bool:
+    """Whether all of `bits` are set in any word; block by block, so that it stays in the cache."""
+    flat = words.reshape(-1)
+    scratch = np.empty(min(flat.size, CHECK_WORDS), flat.dtype)
+    for start in range(0, flat.size, CHECK_WORDS):
+        block = flat[start : start + CHECK_WORDS]
+        masked = np.bitwise_and(block, bits, out=scratch[: block.size])
+        if masked.max() == bits:
+            return True
+    return False
 
 
 def _too_large(tokens: np.ndarray, dtype: str, clip_id: str) -> TokensError:

@@ -1,8 +1,8 @@
-"""Tokens on their way into a file: one sequential pass, digest kept, never a part in memory."""
+"""Tokens on their way into a file: one sequential pass, never a part in memory."""
 
-import hashlib
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,51 +14,37 @@ from stepcli.cache.token_layout import ArrayLayout, TokenLayout
 
 
 class TokenStream:
-    """A file whose body is raw clips, appended in order after `head` reserved bytes.
+    """A file whose body is raw clips, written in order behind `head` reserved bytes.
 
-    The digest is kept while writing. Should the head turn out otherwise than guessed, or should
-    an interrupt tear an append, the file is read once more to make the digest anew.
+    Its digest is taken at the end, from the page cache, while the disk is busy with the fsync.
     """
 
-    def __init__(self, path: Path, guessed_head: bytes = b"") -> None:
+    def __init__(self, path: Path, head: int = 0) -> None:
         self.path = path
         self._file = path.open("xb", buffering=0)
-        self._digest = hashlib.sha256(guessed_head)
-        self._head = guessed_head
-        self._body_end = len(guessed_head)
-        self._digest_valid = True
-        if guessed_head:
-            self._write_at(memoryview(guessed_head), 0)
+        self._head = head
 
-    def append(self, data: memoryview, offset: int) -> None:
-        """Write one clip where the last whole one ends; over one that an interrupt tore."""
-        valid = self._digest_valid and offset == self._body_end
-        self._digest_valid = False
-        self._write_at(data, offset)
-        self._digest.update(data)
-        self._body_end = offset + data.nbytes
-        self._digest_valid = valid
+    def write(self, data: memoryview, offset: int) -> None:
+        """Write a clip at a byte offset of the body."""
+        self._write_at(data, self._head + offset)
 
-    def finish(self, body_end: int, tail: bytes, head: bytes | None = None) -> FileRecord:
-        """Cut the body where the last whole clip ends, add what follows it, close.
+    def finish(self, body_bytes: int, tail: bytes, head: bytes = b"") -> FileRecord:
+        """Cut the body where the last whole clip ends, add what surrounds it, make it durable.
 
         Args:
-            body_end: byte offset just behind the last clip to keep.
-            tail: bytes to put there.
-            head: the head as it must be, when it may differ from the guess.
+            body_bytes: of the clips to keep.
+            tail: bytes to put behind them.
+            head: bytes to put before them.
         """
-        if head is not None and head != self._head:
-            self._write_at(memoryview(head), 0)
-            self._digest_valid = False
-        if body_end != self._body_end:
-            self._digest_valid = False
-        self._file.truncate(body_end)
-        self._write_at(memoryview(tail), body_end)
+        end = self._head + body_bytes
+        self._file.truncate(end)
+        self._write_at(memoryview(tail), end)
+        self._write_at(memoryview(head), 0)
+        with ThreadPoolExecutor(1) as pool:
+            record = pool.submit(hash_file, self.path)
+            os.fsync(self._file.fileno())
         self._file.close()
-        if not self._digest_valid:
-            return hash_file(self.path)
-        self._digest.update(tail)
-        return FileRecord(size=body_end + len(tail), sha256=self._digest.hexdigest())
+        return record.result()
 
     def close(self) -> None:
         """Close the file as it is."""

@@ -42,7 +42,7 @@ class ZarrTokenWriter:
 
     def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
         """Write a clip: its arrays as stored, C order, in the layout's order."""
-        self._stream.append(arrays[0].data, row * self._layout.tokens.clip_bytes)
+        self._stream.write(arrays[0].data, row * self._layout.tokens.clip_bytes)
         self._side.write(row, arrays[1:])
 
     def finish(self, clips: int) -> FinishedFiles:
