@@ -1,0 +1,246 @@
+"""Stage one on real clips: what each stage could do alone, the pipeline, and the usual way.
+
+    python benchmarks/extract.py [--clips 96] [--repeats 3] [--backbone bundled|dinov2-small]
+    python benchmarks/extract.py --memory        # peak memory at 100 and 2,000 clips
+
+Prints rates and ratios:
+- decode only: the decoder pool with nothing behind it;
+- backbone only: the same forward passes on frames that are in memory already;
+- bound: where both share the cores, each clip costs the CPU seconds of its decoding plus those of
+  its forward pass; cores divided by that sum is the most that any pipeline can reach;
+- pipeline: `stepcli.extract.pipeline.run` into a fresh store;
+- the usual way: one video at a time, PyAV to RGB, image processor, model, np.save, at whichever
+  of its thread counts is fastest.
+Runs are interleaved and the medians compared, so that a busy moment does not favour one side.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+from stepcli.cache import create_store
+from stepcli.cache.clips import Failure
+from stepcli.extract.backbones.base import Backbone
+from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.cpu import cores, keep_freed_memory, use_one_thread_a_pass
+from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.datasets.registry import load_dataset
+from stepcli.extract.decode_worker import DecodeSettings
+from stepcli.extract.forward import Forward
+from stepcli.extract.job import make_producer, make_spec, spread
+from stepcli.extract.pipeline import Resources, run
+from stepcli.extract.progress import Progress
+from stepcli.extract.sampling import uniform
+from stepcli.extract.sink import PartLimits
+from stepcli.extract.tokens import parse_tokens
+from stepcli.extract.workers import DecodePool
+
+FRAMES = 16
+TOKENS = "grid2"
+
+
+def random_dinov2_small(folder: Path) -> str:
+    """A model of DINOv2-small's size with random weights, and its usual processor."""
+    torch.manual_seed(0)
+    config = transformers.Dinov2Config(
+        hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518, patch_size=14
+    )
+    transformers.Dinov2Model(config).save_pretrained(folder)
+    transformers.BitImageProcessorPil(
+        size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}
+    ).save_pretrained(folder)
+    return f"hf:{folder}"
+
+
+def resources(backbone: Backbone) -> Resources:
+    workers = -(-cores() // 4)
+    return Resources(torch.device("cpu"), torch.float32, FRAMES, cores(), workers, 60.0)
+
+
+def cpu_seconds(*, children: bool) -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def decode_only(clips: list[Clip], backbone: Backbone) -> tuple[float, float]:
+    """Clips a second, and CPU seconds a clip (the decoders are child processes)."""
+    settings = DecodeSettings(backbone.facts.plan, "uniform", FRAMES)
+    before = cpu_seconds(children=True)
+    with DecodePool(settings, workers=cores(), slots=8 * cores(), clip_seconds=60) as pool:
+        results = pool.decode(clips)
+        first: Any = next(results)  # the processes' start is not decoding
+        first.release()
+        started = time.perf_counter()
+        for result in results:
+            if isinstance(result, Failure):
+                raise SystemExit(f"{result.path}: {result.message}")
+            result.release()
+        seconds = time.perf_counter() - started
+    start_up = 0.35 * cores()  # seconds that the interpreters take to import PyAV and PIL
+    spent = max(0.0, cpu_seconds(children=True) - before - start_up)
+    return (len(clips) - 1) / seconds, spent / len(clips)
+
+
+def backbone_only(count: int, backbone: Backbone) -> tuple[float, float]:
+    """Clips a second, and CPU seconds a clip, of the forward passes alone."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    selection = parse_tokens(TOKENS, backbone.facts)
+    device = torch.device("cpu")
+    forward = Forward(backbone, selection, device=device, dtype=torch.float32, batch=FRAMES)
+    plan = backbone.facts.plan
+    frames = torch.randint(0, 256, (FRAMES, plan.height, plan.width, 3), dtype=torch.uint8)
+    with ThreadPoolExecutor(cores(), initializer=use_one_thread_a_pass) as threads:
+        list(threads.map(forward.frames, [frames] * cores()))
+        before, started = cpu_seconds(children=False), time.perf_counter()
+        list(threads.map(forward.frames, [frames] * count))
+        seconds = time.perf_counter() - started
+    return count / seconds, (cpu_seconds(children=False) - before) / count
+
+
+def pipeline(clips: list[Clip], backbone: Backbone, folder: Path) -> float:
+    """Clips a second of the whole stage, from the first clip asked for to the last committed."""
+    selection = parse_tokens(TOKENS, backbone.facts)
+    spec = make_spec(backbone, selection, FRAMES, "uniform", "float16")
+    store = create_store(folder, spec, dataset="benchmark")
+    setting = resources(backbone)
+    started = time.perf_counter()
+    with Progress(len(clips), 0) as progress:
+        producer = make_producer(backbone, setting)
+        run(clips, store, backbone, selection, producer, setting, PartLimits(), progress)
+    return len(clips) / (time.perf_counter() - started)
+
+
+def usual_way(clips: list[Clip], source: Path | None, folder: Path, threads: int) -> float:
+    """One video at a time, as most scripts do it."""
+    torch.set_num_threads(threads)
+    if source is None:
+        plain = load_plain_bundled()
+        processor: Any = transformers.CLIPImageProcessorPil(
+            size={"shortest_edge": 224},
+            resample=2,
+            image_mean=[0.485, 0.456, 0.406],
+            image_std=[0.229, 0.224, 0.225],
+        )
+    else:
+        plain = transformers.AutoModel.from_pretrained(source).eval()
+        processor = transformers.AutoImageProcessor.from_pretrained(source, backend="pil")
+    started = time.perf_counter()
+    for number, clip in enumerate(clips):
+        with av.open(str(clip.path)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        images = [Image.fromarray(frames[index]) for index in uniform(len(frames), FRAMES)]
+        pixels = processor(images=images, return_tensors="pt")
+        with torch.inference_mode():
+            output = plain(**pixels).last_hidden_state
+            if output.ndim == 3:
+                side = int((output.shape[1] - 1) ** 0.5)
+                output = output[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+            tokens = torch.nn.functional.adaptive_avg_pool2d(output, 2)
+        np.save(folder / f"{number}.npy", tokens.half().numpy())
+    rate = len(clips) / (time.perf_counter() - started)
+    use_one_thread_a_pass()
+    return rate
+
+
+def load_plain_bundled() -> torch.nn.Module:
+    """The bundled weights in transformers' own class, as it comes."""
+    from stepcli.extract.backbones.bundled import weights_path
+
+    state = torch.load(weights_path(), weights_only=True)
+    config = transformers.MobileNetV2Config(
+        tf_padding=False, hidden_act="relu6", layer_norm_eps=1e-5, finegrained_output=True
+    )
+    model = transformers.MobileNetV2Model(config, add_pooling_layer=False)
+    values = [value for name, value in state.items() if not name.startswith("classifier.")]
+    model.load_state_dict(dict(zip(model.state_dict(), values, strict=True)))
+    return model.eval()
+
+
+def median_of(repeats: int, *sides: Callable[[], float]) -> list[float]:
+    """Each side's median rate over interleaved runs."""
+    rates: list[list[float]] = [[] for _ in sides]
+    for _ in range(repeats):
+        for side, measured in zip(sides, rates, strict=True):
+            measured.append(side())
+    return [statistics.median(measured) for measured in rates]
+
+
+def measure_memory(backbone: Backbone) -> None:
+    """Peak resident memory of this process after 100 and after 2,000 clips."""
+    clips = load_dataset("openclose", None, {}).clips
+    with tempfile.TemporaryDirectory() as place:
+        peaks = []
+        for count in (100, 2000):
+            many = [replace(clips[i % len(clips)], id=str(i)) for i in range(count)]
+            pipeline(many, backbone, Path(place) / str(count))
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(
+        f"peak memory: {peaks[0]:.0f} MiB after 100 clips, {peaks[1]:.0f} MiB after 2,000 more: "
+        f"ratio {peaks[1] / peaks[0]:.2f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=96)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--backbone", choices=["bundled", "dinov2-small"], default="bundled")
+    parser.add_argument("--memory", action="store_true")
+    given = parser.parse_args()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    transformers.utils.logging.set_verbosity_error()
+    keep_freed_memory()
+    use_one_thread_a_pass()
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        source = None if given.backbone == "bundled" else place / "model"
+        backbone = load_backbone(
+            "mobilenet_v2-bundled" if source is None else random_dinov2_small(source)
+        )
+        if given.memory:
+            measure_memory(backbone)
+            return
+        clips = list(spread(load_dataset("openclose", None, {}).clips, given.clips))
+        decode_rate, decode_cost = decode_only(clips, backbone)
+        forward_rate, forward_cost = backbone_only(max(8, given.clips // 4), backbone)
+        bound = cores() / (decode_cost + forward_cost)
+        numbers = iter(range(10_000))
+
+        def ours() -> float:
+            return pipeline(clips, backbone, place / f"store{next(numbers)}")
+
+        def theirs(threads: int) -> Callable[[], float]:
+            return lambda: usual_way(clips, source, place, threads)
+
+        counts = sorted({1, cores()})
+        rate, *usual = median_of(given.repeats, ours, *(theirs(count) for count in counts))
+    print(f"{given.backbone}, {len(clips)} clips of {FRAMES} frames, {cores()} cores")
+    print(f"decode only      {decode_rate:8.1f} clips/s   {1000 * decode_cost:7.1f} ms CPU a clip")
+    print(
+        f"backbone only    {forward_rate:8.1f} clips/s   {1000 * forward_cost:7.1f} ms CPU a clip"
+    )
+    print(f"bound            {bound:8.1f} clips/s   (cores / CPU seconds a clip)")
+    print(f"pipeline         {rate:8.1f} clips/s")
+    for count, value in zip(counts, usual, strict=True):
+        print(f"the usual way    {value:8.1f} clips/s   at {count} threads")
+    print(f"pipeline / slower stage alone  {rate / min(decode_rate, forward_rate):.2f}")
+    print(f"pipeline / bound               {rate / bound:.2f}")
+    print(f"pipeline / usual way           {rate / max(usual):.2f}")
+
+
+if __name__ == "__main__":
+    main()
