@@ -55,6 +55,8 @@ app = typer.Typer(
     epilog="First look: stepcli demo. Any command: --help; --debug shows an error's traceback.",
 )
 app.command("extract")(extract_commands.extract)
+app.command("plan")(extract_commands.plan)
+app.command("doctor")(extract_commands.doctor)
 app.command("probe")(probe_commands.probe)
 app.command("sweep")(probe_commands.sweep)
 app.add_typer(probe_commands.results_app, name="results")
