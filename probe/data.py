@@ -1,7 +1,8 @@
 """Tokens in memory: the clips of a task, read once from the store, and batches of them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,40 +27,14 @@ def layout_of(store: "Store", task: Task) -> TokenLayout:
     return TokenLayout(task.length, store.spec.dim, store.spec.segments)
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
-    """The tokens of clips, as stored, resident on one device."""
+class Features(ABC):
+    """Tokens of clips, wherever they are kept; probes are trained on `device`."""
 
-    tokens: Tensor
-    """[clips, T, S, D], of half precision where the store is."""
-    row_of: dict[str, int]
-    """Row of a clip in `tokens` by its id."""
+    device: torch.device
 
-    @classmethod
-    def load(cls, store: "Store", clips: Sequence[str], device: torch.device) -> "Features":
-        """Read the tokens of clips: float types as stored, int8 as float32."""
-        spec = store.spec
-        dtype = RESIDENT.get(spec.dtype, torch.float32)
-        tokens = torch.empty((len(clips), *spec.clip_shape), dtype=dtype, device=device)
-        for start in range(0, len(clips), READ_CLIPS):
-            ids = clips[start : start + READ_CLIPS]
-            # Copying rounds nothing away: the resident type holds every stored value.
-            tokens[start : start + len(ids)] = torch.from_numpy(store.read_floats(ids))
-        return cls(tokens, {clip: row for row, clip in enumerate(clips)})
-
-    @property
-    def device(self) -> torch.device:
-        """Where the tokens are, and where probes on them are trained."""
-        return self.tokens.device
-
-    def batch(self, task: Task, samples: Samples) -> TokenBatch:
-        """The samples' frames as they are shown, [B, T, S, D]."""
-        clips, frames, tokens, dim = self.tokens.shape
-        row_of_clip = np.array([self.row_of[task.clips[clip]] for clip in samples.clip])
-        rows = row_of_clip[:, None] * frames + samples.frames(task.length)
-        index = torch.from_numpy(rows.ravel()).to(self.device)
-        chosen = self.tokens.view(clips * frames, tokens, dim).index_select(0, index)
-        return TokenBatch(chosen.view(len(samples), task.length, tokens, dim))
+    @abstractmethod
+    def gather(self, task: Task, samples: Samples) -> Tensor:
+        """The samples' frames as they are shown, [B, T, S, D], on `device`."""
 
     def batches(
         self, task: Task, samples: Samples, size: int
@@ -67,5 +42,62 @@ class Features:
         """Samples in order, `size` at a time, with their labels [B]; the last may be smaller."""
         for start in range(0, len(samples), size):
             part = samples[start : start + size]
-            labels = torch.from_numpy(part.label.astype(np.int64))
-            yield self.batch(task, part), labels.to(self.device)
+            yield TokenBatch(self.gather(task, part)), self._labels(part)
+
+    def _labels(self, samples: Samples) -> Tensor:
+        return torch.from_numpy(samples.label.astype(np.int64)).to(self.device)
+
+
+class Resident(Features):
+    """All tokens in memory: on the device itself, or on the host beside a GPU."""
+
+    def __init__(
+        self, store: "Store", clips: Sequence[str], device: torch.device, kept_on: torch.device
+    ) -> None:
+        """Read the tokens of clips: float types as stored, int8 as float32."""
+        self.device = device
+        dtype = RESIDENT.get(store.spec.dtype, torch.float32)
+        shape = (len(clips), *store.spec.clip_shape)
+        self.tokens = torch.empty(shape, dtype=dtype, device=kept_on)
+        for start in range(0, len(clips), READ_CLIPS):
+            ids = clips[start : start + READ_CLIPS]
+            # Copying rounds nothing away: the resident type holds every stored value.
+            self.tokens[start : start + len(ids)] = torch.from_numpy(store.read_floats(ids))
+        self._row_of = {clip: row for row, clip in enumerate(clips)}
+
+    def gather(self, task: Task, samples: Samples) -> Tensor:
+        """The samples' frames as they are shown, [B, T, S, D], on `device`."""
+        clips, frames, tokens, dim = self.tokens.shape
+        row_of_clip = np.array([self._row_of[task.clips[clip]] for clip in samples.clip])
+        rows = row_of_clip[:, None] * frames + samples.frames(task.length)
+        index = torch.from_numpy(rows.ravel()).to(self.tokens.device)
+        chosen = self.tokens.view(clips * frames, tokens, dim).index_select(0, index)
+        return chosen.view(len(samples), task.length, tokens, dim).to(self.device)
+
+
+class Streamed(Features):
+    """Tokens read from the store batch by batch, the next one while this one is used."""
+
+    def __init__(self, store: "Store", device: torch.device) -> None:
+        self.device = device
+        self._store = store
+
+    def gather(self, task: Task, samples: Samples) -> Tensor:
+        """The samples' frames as they are shown, [B, T, S, D], on `device`."""
+        clips, row_of = np.unique(samples.clip, return_inverse=True)
+        read = torch.from_numpy(self._store.read_floats([task.clips[clip] for clip in clips]))
+        frames = torch.from_numpy(samples.frames(task.length))
+        return read[torch.from_numpy(row_of)[:, None], frames].to(self.device)
+
+    def batches(
+        self, task: Task, samples: Samples, size: int
+    ) -> Iterator[tuple[TokenBatch, Tensor]]:
+        """As every features' batches, with one batch read ahead."""
+        parts = [samples[start : start + size] for start in range(0, len(samples), size)]
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self.gather, task, parts[0])
+            for part, following in zip(parts, [*parts[1:], None], strict=True):
+                tokens = ahead.result()
+                if following is not None:
+                    ahead = reader.submit(self.gather, task, following)
+                yield TokenBatch(tokens), self._labels(part)

@@ -72,6 +72,27 @@ class BankAdamW:
         for view, parameter, _ in self._views:
             view.grad = parameter.grad = None
 
+    def state(self) -> dict[str, Tensor]:
+        """Moments of every view that has had a gradient, and the steps done."""
+        tensors = {"steps": torch.tensor(self._done)}
+        for index, (view, _, _) in enumerate(self._views):
+            if view in self._adamw.state:
+                moments = self._adamw.state[view]
+                tensors[f"{index}.first"] = moments["exp_avg"]
+                tensors[f"{index}.second"] = moments["exp_avg_sq"]
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take up what `state` gave."""
+        self._done = int(tensors["steps"])
+        for index, (view, _, _) in enumerate(self._views):
+            if f"{index}.first" in tensors:
+                self._adamw.state[view] = {
+                    "step": torch.tensor(float(self._done), device=view.device),
+                    "exp_avg": tensors[f"{index}.first"].to(view),
+                    "exp_avg_sq": tensors[f"{index}.second"].to(view),
+                }
+
     def _clip(self) -> None:
         """Shorten the gradient of each member that is longer than its recipe allows."""
         if not any(recipe.clip_norm for recipe in self._recipes):

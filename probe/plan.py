@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from stepcli.probe.bank import Probe
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data import layout_of
+from stepcli.probe.placement import token_bytes
 from stepcli.probe.tasks import Task
+from stepcli.probe.tokens import TokenLayout
 from stepcli.probe.train import build_probe
 
 if TYPE_CHECKING:
@@ -45,9 +47,18 @@ class PassPlan:
 
 
 def make_plan(
-    configs: Sequence[RunConfig], store: "Store", task_of: Callable[[TaskConfig], Task]
+    configs: Sequence[RunConfig],
+    store: "Store",
+    task_of: Callable[[TaskConfig], Task],
+    bank_bytes: int,
 ) -> list[PassPlan]:
     """Group configs into passes and banks, and build one probe of each kind to try it.
+
+    Args:
+        configs: What is to be trained.
+        store: Whose tokens.
+        task_of: The samples of a task.
+        bank_bytes: What the probes of one pass may take; more are split into several passes.
 
     Raises:
         UsageError: an option does not fit the store's tokens: known before minutes of reading.
@@ -56,30 +67,59 @@ def make_plan(
     for config in configs:
         passes.setdefault((config.task, config.shared), []).append(config)
     plans = []
-    clip_bytes = len(store) and store.read(store.ids[:1]).nbytes
     for members in passes.values():
-        shared = members[0].shared
         task = task_of(members[0].task)
-        banks: dict[tuple[object, ...], list[Probe]] = {}
-        tried: dict[str, Probe] = {}
-        for config in members:
-            kind = f"{config.method} {config.options}"
-            if kind not in tried:
-                tried[kind] = build_probe(config, layout_of(store, task), len(task.classes))
-            probe = tried[kind]
-            banks.setdefault(probe.signature(), []).append(probe)
-        per_epoch = -(-task.samples_per_epoch // shared.batch_size)
-        plans.append(
-            PassPlan(
-                tuple(members),
-                tuple(
-                    BankPlan(type(probes[0]).__name__, len(probes), probes[0].parameters_each)
-                    for probes in banks.values()
-                ),
-                shared.epochs,
-                shared.epochs * per_epoch,
-                len(task.clips),
-                len(task.clips) * clip_bytes,
-            )
-        )
+        kinds = _kinds(members, layout_of(store, task), len(task.classes))
+        plans += [
+            _pass_plan(part, kinds, task, store) for part in _split(members, kinds, bank_bytes)
+        ]
     return plans
+
+
+def _kind(config: RunConfig) -> str:
+    return f"{config.method} {config.options}"
+
+
+def _kinds(configs: Sequence[RunConfig], layout: TokenLayout, classes: int) -> dict[str, Probe]:
+    """One probe of each method with each options."""
+    kinds: dict[str, Probe] = {}
+    for config in configs:
+        if _kind(config) not in kinds:
+            kinds[_kind(config)] = build_probe(config, layout, classes)
+    return kinds
+
+
+def _split(
+    configs: Sequence[RunConfig], kinds: dict[str, Probe], bank_bytes: int
+) -> list[list[RunConfig]]:
+    """Parts in order, each within the memory; a probe that alone is too large gets a part."""
+    parts: list[list[RunConfig]] = []
+    room = 0
+    for config in configs:
+        size = kinds[_kind(config)].parameters_each * BYTES_A_PARAMETER
+        if not parts or size > room:
+            parts.append([])
+            room = bank_bytes
+        parts[-1].append(config)
+        room -= size
+    return parts
+
+
+def _pass_plan(
+    configs: Sequence[RunConfig], kinds: dict[str, Probe], task: Task, store: "Store"
+) -> PassPlan:
+    shared = configs[0].shared
+    banks: dict[tuple[object, ...], list[RunConfig]] = {}
+    for config in configs:
+        banks.setdefault(kinds[_kind(config)].signature(), []).append(config)
+    return PassPlan(
+        tuple(configs),
+        tuple(
+            BankPlan(each[0].method, len(each), kinds[_kind(each[0])].parameters_each)
+            for each in banks.values()
+        ),
+        shared.epochs,
+        shared.epochs * -(-task.samples_per_epoch // shared.batch_size),
+        len(task.clips),
+        token_bytes(store, len(task.clips)),
+    )

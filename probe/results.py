@@ -36,7 +36,7 @@ LIBRARIES = ("stepcli", "torch", "numpy", "pyarrow", "safetensors")
 class Source:
     """Where a run's tokens came from."""
 
-    store: Path
+    store: str
     dataset: str
     backbone: str
     fingerprint: str
@@ -68,7 +68,7 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
         "fingerprint": source.fingerprint,
         "dataset": source.dataset,
         "backbone": source.backbone,
-        "store": str(source.store.resolve()),
+        "store": source.store,
         "classes": list(task.classes),
         "pairs": [[task.classes[a], task.classes[b]] for a, b in task.pairs],
         "train_clips": task.train_clips,

@@ -1,7 +1,7 @@
 """From configs and a store to finished runs: plan passes, train what is left, write each run."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from tqdm import tqdm
 
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import open_store
+from stepcli.probe.checkpoint import Checkpoint
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data import Features, layout_of
+from stepcli.probe.placement import BANK_SHARE, free_bytes, place_features
 from stepcli.probe.plan import PassPlan, make_plan
 from stepcli.probe.process import tune_process
 from stepcli.probe.results import Source, is_done, read_run, write_run
@@ -49,9 +51,10 @@ class Session:
         self.store = open_store(store)
         self.runs = runs
         spec = self.store.spec
-        self._source = Source(
-            self.store.path, self.store.dataset, spec.backbone, self.store.fingerprint
-        )
+        path = self.store.path
+        place = str(path.resolve() if isinstance(path, Path) else path)
+        fingerprint = self.store.fingerprint
+        self._source = Source(place, self.store.dataset, spec.backbone, fingerprint)
         self._tables: dict[tuple[str, str], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
 
@@ -82,7 +85,8 @@ class Session:
         Raises:
             UsageError: a probe cannot be built on this store's tokens.
         """
-        return make_plan(self.left(configs), self.store, self.task)
+        room = int(BANK_SHARE * free_bytes(self.device))
+        return make_plan(self.left(configs), self.store, self.task, room)
 
     def run(self, configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
         """Train what is left; returns the records of all configs, in their order."""
@@ -101,7 +105,9 @@ class Session:
         for warning in dict.fromkeys(w for task in tasks for w in task.warnings):
             typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
         clips = dict.fromkeys(clip for task in tasks for clip in task.clips)
-        features = Features.load(self.store, tuple(clips), self.device)
+        free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), self.device)}
+        features, where = place_features(self.store, tuple(clips), self.device, free)
+        typer.echo(where)
         with tqdm(
             total=sum(plan.epochs for plan in plans),
             desc=f"{sum(len(plan.configs) for plan in plans)} probes",
@@ -116,11 +122,23 @@ class Session:
                 bar.update()
 
             for plan, task in zip(plans, tasks, strict=True):
-                layout = layout_of(self.store, task)
-                for trained in train(features, layout, task, plan.configs, progress):
-                    record = write_run(self.runs, trained, task, self._source)
-                    bar.write(
-                        f"{record['method']:<16} seed {record['seed']}  top-1 "
-                        f"{100 * record['top1']:5.1f} %  {self.runs / record['run']}",
-                        file=sys.stdout,
-                    )
+                for line in self._train_pass(features, task, plan.configs, progress):
+                    bar.write(line, file=sys.stdout)
+
+    def _train_pass(
+        self,
+        features: Features,
+        task: Task,
+        configs: Sequence[RunConfig],
+        progress: Callable[[float], None],
+    ) -> Iterator[str]:
+        """Train one pass and write its runs; yields a line about each."""
+        checkpoint = Checkpoint(self.runs, [self.name(config) for config in configs])
+        layout = layout_of(self.store, task)
+        for trained in train(features, layout, task, configs, progress, checkpoint):
+            record = write_run(self.runs, trained, task, self._source)
+            yield (
+                f"{record['method']:<16} seed {record['seed']}  top-1 "
+                f"{100 * record['top1']:5.1f} %  {self.runs / record['run']}"
+            )
+        checkpoint.discard()

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from stepcli.probe.bank import Probe, stack
+from stepcli.probe.checkpoint import Checkpoint
 from stepcli.probe.config import RunConfig
 from stepcli.probe.data import Features
 from stepcli.probe.optim import BankAdamW
@@ -81,6 +82,23 @@ class Bank:
         self.seconds += time.perf_counter() - started
         return losses.detach()
 
+    def state(self) -> dict[str, Tensor]:
+        """Everything that training goes on from."""
+        tensors = {f"probe.{name}": t for name, t in self.probe.state_dict().items()}
+        tensors |= {f"optimizer.{name}": t for name, t in self._optimizer.state().items()}
+        return tensors | {"losses": torch.stack(self.losses)}
+
+    def load_state(self, tensors: dict[str, Tensor], seconds: float) -> None:
+        """Take up what `state` gave."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+        self.probe.load_state_dict(part("probe."))
+        self._optimizer.load_state(part("optimizer."))
+        self.losses = list(tensors["losses"])
+        self.seconds = seconds
+
     @torch.no_grad()
     def logits(self, batch: TokenBatch) -> Tensor:
         """[K, B, C] on the host."""
@@ -114,8 +132,11 @@ def train(
     task: Task,
     configs: Sequence[RunConfig],
     progress: Progress,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Trained]:
     """Train probes side by side and test each once, in the order of `configs`.
+
+    With a checkpoint, training goes on from the last epoch that was kept, if any was.
 
     Raises:
         ValueError: the configs do not share one pass over the data.
@@ -127,8 +148,12 @@ def train(
     per_epoch = -(-task.samples_per_epoch // shared.batch_size)
     device = features.device
     banks = make_banks(configs, layout, len(task.classes), shared.epochs * per_epoch, device)
+    done = 0 if checkpoint is None else checkpoint.restore(banks)
+    for _ in range(done):
+        progress(float(torch.cat([bank.losses[-1] for bank in banks]).mean()))
+    before = sum(bank.seconds for bank in banks)
     started = time.perf_counter()
-    for epoch in range(shared.epochs):
+    for epoch in range(done, shared.epochs):
         totals = [torch.zeros(len(bank.configs), device=device) for bank in banks]
         samples = task.epoch(shared.data_seed, epoch)
         for batch, labels in features.batches(task, samples, shared.batch_size):
@@ -136,8 +161,10 @@ def train(
                 total += bank.step(batch, labels) * len(labels)
         for bank, total in zip(banks, totals, strict=True):
             bank.losses.append(total.cpu() / task.samples_per_epoch)
+        if checkpoint is not None and epoch + 1 < shared.epochs:
+            checkpoint.save(banks, epoch + 1)
         progress(float(torch.cat([bank.losses[-1] for bank in banks]).mean()))
-    idle = time.perf_counter() - started - sum(bank.seconds for bank in banks)
+    idle = time.perf_counter() - started + before - sum(bank.seconds for bank in banks)
     trained = _finish(features, task, banks, idle / len(configs))
     return [trained[id(config)] for config in configs]
 

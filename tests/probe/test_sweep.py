@@ -151,7 +151,7 @@ def test_a_sweep_trains_its_grid_and_only_once(file: Path, store: Store, tmp_pat
     plan = call("sweep", file, "--dry-run", *place)
     assert plan.exit_code == 0, plan.output
     assert "12 runs, 0 done already, 12 to train in 1 passes" in plan.stdout
-    assert "4 x Step, " in plan.stdout
+    assert "4 x step, " in plan.stdout
     assert not runs.exists()
     done = call("sweep", file, *place)
     assert done.exit_code == 0, done.output

@@ -11,11 +11,12 @@ from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.store import Store
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.data import Features
+from stepcli.probe.data import Resident
 from stepcli.probe.pairs import read_pairs
 from stepcli.probe.splits import labelled_clips
 from stepcli.probe.tasks import Task, make_task
 
+CPU = torch.device("cpu")
 CROPS = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
 
 
@@ -59,8 +60,8 @@ def test_tested_on_first_middle_and_last_crop_in_both_directions(store: Store) -
 
 def test_a_batch_holds_the_stored_frames_in_the_order_shown(store: Store) -> None:
     task = task_of(store, CROPS)
-    features = Features.load(store, task.clips, torch.device("cpu"))
-    batch = features.batch(task, task.test)
+    features = Resident(store, task.clips, CPU, CPU)
+    batch = next(features.batches(task, task.test, 100))[0]
     for row in (0, 1, 5):
         clip = store.read([task.clips[task.test.clip[row]]])[0]
         want = torch.from_numpy(clip[task.test.frames(4)[row]])
@@ -73,7 +74,7 @@ def test_tokens_in_memory_are_those_stored(
 ) -> None:
     store = store_of(tmp_path / dtype, dtype=dtype)
     task = task_of(store, TaskConfig())
-    features = Features.load(store, task.clips, torch.device("cpu"))
+    features = Resident(store, task.clips, CPU, CPU)
     want = torch.from_numpy(store.read_floats(task.clips))
     assert torch.equal(features.tokens.float(), want)
 

@@ -7,7 +7,7 @@ from torch import Generator
 from stepcli.cache.store import Store
 from stepcli.probe.bank import stack
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
-from stepcli.probe.data import Features, layout_of
+from stepcli.probe.data import Resident, layout_of
 from stepcli.probe.optim import BankAdamW, rate_factor
 from stepcli.probe.registry import methods
 from stepcli.probe.splits import labelled_clips
@@ -15,6 +15,7 @@ from stepcli.probe.tasks import Task, make_task
 from stepcli.probe.tokens import TokenBatch, TokenLayout
 from stepcli.probe.train import Trained, smoothed_cross_entropy, train
 
+CPU = torch.device("cpu")
 ARROW = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
 RECIPES = (
     Recipe(lr=1e-3, weight_decay=0.5),
@@ -26,7 +27,7 @@ RECIPES = (
 
 def run(store: Store, configs: list[RunConfig]) -> tuple[Task, list[Trained]]:
     task = make_task(configs[0].task, store.spec, labelled_clips(store, "train", "test"))
-    features = Features.load(store, task.clips, torch.device("cpu"))
+    features = Resident(store, task.clips, CPU, CPU)
     layout = layout_of(store, task)
     return task, train(features, layout, task, configs, lambda loss: None)
 
