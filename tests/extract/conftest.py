@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 transformers.utils.logging.set_verbosity_error()
 av.logging.set_level(None)
 
-BITS = 12
+BITS = 15
 BLOCK = 16
 
 
