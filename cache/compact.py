@@ -7,10 +7,10 @@ import numpy as np
 
 from stepcli.cache.durable import disk_errors
 from stepcli.cache.objects import place_of, require_folder
+from stepcli.cache.part_record import PartRecord
 from stepcli.cache.parts import (
     PARTS,
     TOMBSTONES,
-    PartRecord,
     Staging,
     generation_of,
     read_part_record,

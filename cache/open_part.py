@@ -12,7 +12,8 @@ from stepcli.cache.durable import write_synced
 from stepcli.cache.formats import open_token_writer
 from stepcli.cache.index import encode_index
 from stepcli.cache.manifest import Manifest
-from stepcli.cache.parts import INDEX, FileRecord, PartRecord, Staging, commit_part
+from stepcli.cache.part_record import FileRecord, PartRecord
+from stepcli.cache.parts import INDEX, Staging, commit_part
 from stepcli.cache.spec import Producer
 from stepcli.cache.token_layout import layout_of
 

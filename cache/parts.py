@@ -5,7 +5,6 @@ that appears whole: its files are fsynced in `.staging/<owner>/`, `part.json` la
 is then renamed into place.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -14,8 +13,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stepcli.cache.durable import (
     SEALED_LIMIT,
@@ -27,13 +24,13 @@ from stepcli.cache.durable import (
     read_regular,
     seal,
     sync_all,
-    unseal,
     write_synced,
 )
 from stepcli.cache.errors import DamagedStore
-from stepcli.cache.manifest import SCHEMA, Format
+from stepcli.cache.manifest import Format
 from stepcli.cache.objects import ObjectPath
 from stepcli.cache.owner import HEARTBEAT_SECONDS, Owner, is_dead, new_owner, parse_owner
+from stepcli.cache.part_record import FileRecord, PartRecord, parse_part_record
 from stepcli.cache.spec import Producer
 
 PARTS = "parts"
@@ -41,53 +38,8 @@ STAGING = ".staging"
 TOMBSTONES = "tombstones"
 RECORD = "part.json"
 INDEX = "index.parquet"
-CLIPS_LIMIT = 1 << 24
-"""No part holds more clips; a record that claims more is damaged."""
 
 _NAME = re.compile(r"[0-9]{6}-[0-9a-f]{32}")
-_FILE = re.compile(r"(?:[a-z][a-z_.]{0,40}/){0,2}[a-z][a-z0-9_.]{0,40}")
-"""No ".." and nothing absolute: a path cannot leave its part."""
-
-
-class FileRecord(BaseModel):
-    """Size and content of one file of a part."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    size: int = Field(ge=0)
-    """Bytes."""
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-
-    @classmethod
-    def of_bytes(cls, data: bytes) -> "FileRecord":
-        """The record of a file with this content."""
-        return cls(size=len(data), sha256=hashlib.sha256(data).hexdigest())
-
-
-class PartRecord(BaseModel):
-    """part.json: what a whole part consists of. Written last."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_number: int = Field(default=SCHEMA, ge=1, le=SCHEMA)
-    name: str
-    format: Format
-    spec_digest: str
-    clips: int = Field(ge=1, le=CLIPS_LIMIT)
-    files: dict[str, FileRecord]
-    """By path below the part's folder, "/" between folders."""
-
-    @field_validator("files")
-    @classmethod
-    def _stay_in_the_part(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
-        for path in files:
-            if not _FILE.fullmatch(path):
-                raise ValueError(f"{path!r} is no file of a part")
-        return files
-
-    producer: Producer
-    created: str
-    """When, in UTC, as ISO 8601."""
 
 
 def new_part_name(generation: int) -> str:
@@ -135,17 +87,6 @@ def read_part_record(root: Place, name: str) -> PartRecord:
     if record.name != name:
         raise DamagedStore(f"{path}: it describes part {record.name}, not this one")
     return record
-
-
-def parse_part_record(data: bytes, place: Place | str) -> PartRecord:
-    """Check the bytes of a part.json and return what they say."""
-    content = unseal(data, place)
-    try:
-        return PartRecord.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(step) for step in first["loc"])
-        raise DamagedStore(f"{place}: field {field}: {first['msg']}") from error
 
 
 class Staging:
@@ -293,14 +234,3 @@ def staging_owners(root: Place) -> Iterator[tuple[Owner, Path]]:
         owner = parse_owner(folder.name)
         if owner is not None and folder.is_dir() and not folder.is_symlink():
             yield owner, folder
-
-
-def hash_file(path: Path, block: int = 1 << 20) -> FileRecord:
-    """Size and sha256 of a file, read in blocks."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb", buffering=0) as file:
-        buffer = memoryview(bytearray(block))
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-            size += count
-    return FileRecord(size=size, sha256=digest.hexdigest())

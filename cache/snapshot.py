@@ -1,6 +1,7 @@
 """What a store held at one moment: its clips, and where each one's tokens lie."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,11 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from stepcli.cache.durable import Place, read_regular
-from stepcli.cache.errors import DamagedStore
+from stepcli.cache.errors import ClipNotFound, DamagedStore
 from stepcli.cache.index import INDEX_LIMIT, decode_index, offset_column
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.parts import INDEX, PARTS, read_part_record
 from stepcli.cache.token_layout import TokenLayout, layout_of
+
+Clips = Sequence[str] | np.ndarray
+"""Ids of clips, or their positions among the ids of a store as an integer array."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,31 @@ class Snapshot:
     def positions(self) -> dict[str, int]:
         """Position by clip id."""
         return {clip: position for position, clip in enumerate(self.ids)}
+
+    def places(self, clips: Clips, where: object) -> np.ndarray:
+        """Positions of clips.
+
+        Args:
+            clips: ids, or positions, which are only checked.
+            where: the store, for the error's text.
+
+        Raises:
+            ClipNotFound: an id is not committed.
+            ValueError: a position is out of range.
+        """
+        if isinstance(clips, np.ndarray):
+            if clips.dtype.kind not in "iu" or clips.ndim != 1:
+                raise ValueError(f"positions: a list of integers expected, got {clips.dtype}")
+            if clips.size and (clips.min() < 0 or clips.max() >= len(self.ids)):
+                raise ValueError(f"positions: expected 0 to {len(self.ids) - 1}")
+            return clips
+        try:
+            return np.array([self.positions[clip] for clip in clips], np.int64)
+        except KeyError as error:
+            raise ClipNotFound(
+                f"the store {where} holds no clip {error.args[0]!r}; extract it, or see "
+                "stepcli store ls"
+            ) from None
 
     def fingerprint(self, spec_digest: str) -> str:
         """sha256 over the spec and every clip's id and checksum: names the tokens, whatever

@@ -109,6 +109,12 @@ class Producer(_Frozen):
     """Library name to version: stepcli, torch, transformers, av, ffmpeg, ..."""
 
 
+def flat_producer(producer: Producer) -> dict[str, str]:
+    """A producer's facts by name, versions as "torch version" and so on."""
+    facts = {key: getattr(producer, key) for key in ("source", "device", "numerics")}
+    return facts | {f"{name} version": text for name, text in producer.versions.items()}
+
+
 def explain_difference(stored: StoreSpec, asked: StoreSpec) -> list[str]:
     """Name every field in which two specs differ, e.g. "frames: store 8, asked 16"."""
     old, new = stored.model_dump(mode="json"), asked.model_dump(mode="json")

@@ -13,14 +13,14 @@ from stepcli.cache import tables
 from stepcli.cache.clip_reader import ClipReader
 from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow, Failure
 from stepcli.cache.durable import Place, disk_errors
-from stepcli.cache.errors import ClipNotFound, DamagedStore, UsageError
+from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.failures import read_failures
 from stepcli.cache.index import record_of
 from stepcli.cache.manifest import Format, Manifest, create_manifest, read_manifest
 from stepcli.cache.objects import place_of
 from stepcli.cache.parts import list_parts, sweep_staging
 from stepcli.cache.quantize import decode_clips
-from stepcli.cache.snapshot import Snapshot, read_index
+from stepcli.cache.snapshot import Clips, Snapshot, read_index
 from stepcli.cache.spec import Producer, StoreSpec, require_same_spec
 from stepcli.cache.take_snapshot import take_snapshot
 from stepcli.cache.token_layout import layout_of
@@ -29,8 +29,6 @@ from stepcli.cache.writer import StoreWriter
 if TYPE_CHECKING:
     from stepcli.cache.token_view import TokenView
 
-Clips = Sequence[str] | np.ndarray
-"""Ids of clips, or their positions in `Store.ids` as an integer array."""
 _Read = TypeVar("_Read")
 
 
@@ -214,7 +212,7 @@ class Store:
     def storage_order(self, clips: Sequence[str]) -> list[str]:
         """Ids in the order in which their tokens lie on disk: read so, they are read fastest."""
         snapshot = self._snapshot
-        places = self._positions(snapshot, clips)
+        places = snapshot.places(clips, self.path)
         order = np.lexsort((snapshot.row_of[places], snapshot.part_of[places]))
         return [clips[place] for place in order]
 
@@ -222,13 +220,13 @@ class Store:
         """Read; where a part was compacted away under this reader, refresh and read again."""
         snapshot = self._snapshot
         try:
-            return read(snapshot, self._positions(snapshot, clips))
+            return read(snapshot, snapshot.places(clips, self.path))
         except FileNotFoundError:
             wanted = [snapshot.ids[i] for i in clips] if isinstance(clips, np.ndarray) else clips
         self.refresh()
         snapshot = self._snapshot
         try:
-            return read(snapshot, self._positions(snapshot, wanted))
+            return read(snapshot, snapshot.places(wanted, self.path))
         except FileNotFoundError as error:
             raise DamagedStore(
                 f"{error.filename}: this file of a committed part is missing; run stepcli store "
@@ -241,26 +239,11 @@ class Store:
         Raises:
             ClipNotFound: it is not committed.
         """
-        place = int(self._positions(self._snapshot, [clip_id])[0])
+        place = int(self._snapshot.places([clip_id], self.path)[0])
         part = self._snapshot.parts[self._snapshot.part_of[place]]
         table = read_index(self.path, part, self.manifest)
         row = int(self._snapshot.row_of[place])
         return record_of(table.slice(row, 1).to_pylist()[0])
-
-    def _positions(self, snapshot: Snapshot, clips: Clips) -> np.ndarray:
-        if isinstance(clips, np.ndarray):
-            if clips.dtype.kind not in "iu" or clips.ndim != 1:
-                raise ValueError(f"positions: a list of integers expected, got {clips.dtype}")
-            if clips.size and (clips.min() < 0 or clips.max() >= len(snapshot.ids)):
-                raise ValueError(f"positions: expected 0 to {len(snapshot.ids) - 1}")
-            return clips
-        try:
-            return np.array([snapshot.positions[clip] for clip in clips], np.int64)
-        except KeyError as error:
-            raise ClipNotFound(
-                f"the store {self.path} holds no clip {error.args[0]!r}; extract it, or see "
-                "stepcli store ls"
-            ) from None
 
     def clips(self) -> list[ClipRow]:
         """The clips table: all clips of the data set, committed or not."""

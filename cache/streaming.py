@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from stepcli.cache.snapshot import Clips
 from stepcli.cache.spec import StoreSpec
-from stepcli.cache.store import Clips
 
 READ_BYTES = 8 << 20
 """Bytes that one thread reads at a time into a resident array."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from stepcli.cache.parts import read_part_record, staging_owners
-from stepcli.cache.spec import canonical_json
+from stepcli.cache.spec import Producer, canonical_json, flat_producer
 from stepcli.cache.store import Store
 
 
@@ -32,6 +32,24 @@ def summarize(store: Store) -> dict[str, Any]:
         "producers": list(producers.values()),
         "writers_at_work": [owner.name for owner, _ in staging_owners(store.path)],
     }
+
+
+def producer_differences(store: Store, producer: Producer) -> list[str]:
+    """In what a producer differs from those of the store's parts; [] where nothing does.
+
+    Recorded and worth a warning, never a reason to refuse unless the user says so.
+    """
+    mine = flat_producer(producer)
+    found: dict[str, set[str]] = {}
+    for name in store.parts:
+        theirs = flat_producer(read_part_record(store.path, name).producer)
+        for key in mine.keys() | theirs.keys():
+            if mine.get(key) != theirs.get(key):
+                found.setdefault(key, set()).add(theirs.get(key, "none"))
+    return [
+        f"{key}: store {' and '.join(sorted(values))}, now {mine.get(key, 'none')}"
+        for key, values in sorted(found.items())
+    ]
 
 
 def clip_states(store: Store) -> Iterator[dict[str, str]]:

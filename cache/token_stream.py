@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from stepcli.cache.parts import FileRecord, hash_file
+from stepcli.cache.part_record import FileRecord, hash_file
 from stepcli.cache.token_layout import ArrayLayout, TokenLayout
 
 

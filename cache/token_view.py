@@ -12,8 +12,9 @@ import numpy as np
 
 from stepcli.cache.errors import UsageError
 from stepcli.cache.quantize import decode_clips
+from stepcli.cache.snapshot import Clips
 from stepcli.cache.spec import Segment, StoreSpec
-from stepcli.cache.store import Clips, Store
+from stepcli.cache.store import Store
 from stepcli.cache.token_layout import layout_of
 
 

@@ -18,15 +18,8 @@ from stepcli.cache.failures import failure_files, parse_failures
 from stepcli.cache.index import INDEX_LIMIT, decode_index
 from stepcli.cache.manifest import FILE_NAME, Manifest, read_manifest
 from stepcli.cache.objects import place_of, require_folder
-from stepcli.cache.parts import (
-    INDEX,
-    PARTS,
-    RECORD,
-    PartRecord,
-    hash_file,
-    list_parts,
-    read_part_record,
-)
+from stepcli.cache.part_record import PartRecord, hash_file
+from stepcli.cache.parts import INDEX, PARTS, RECORD, list_parts, read_part_record
 from stepcli.cache.stored_clips import part_clips
 from stepcli.cache.token_layout import layout_of
 from stepcli.cache.tombstones import check_tombstone, tombstone_files

@@ -17,7 +17,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from stepcli.cache.parts import FileRecord
+from stepcli.cache.part_record import FileRecord
 from stepcli.cache.token_layout import ArrayLayout, TokenLayout
 from stepcli.cache.token_stream import FinishedFiles, SideArrays, TokenStream, row_offsets
 

@@ -27,7 +27,7 @@ from stepcli.cache import open_store
 from stepcli.cache.commands import app
 from stepcli.cache.durable import seal, unseal
 from stepcli.cache.errors import StepcliError
-from stepcli.cache.parts import FileRecord
+from stepcli.cache.part_record import FileRecord
 from stepcli.cache.repair import repair_store
 from stepcli.cache.verify import verify_store
 

