@@ -15,7 +15,17 @@ from stepcli.probe.tokens import TokenLayout
 
 Build = Callable[[TokenLayout, int, Any, Generator], Probe]
 
-_MODULES = ("controls", "linear", "attentive", "self_attention", "step")
+_MODULES = (
+    "attentive",
+    "controls",
+    "efficient",
+    "frames_linear",
+    "linear",
+    "mlp",
+    "recurrent",
+    "self_attention",
+    "step",
+)
 
 
 @dataclass(frozen=True, slots=True)

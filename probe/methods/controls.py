@@ -3,7 +3,8 @@
 Source: the protocol of this project. On whole clips of opposite actions the first frame alone can
 name the class (a closed drawer will be opened), so a gain from order is only claimed over these.
 
-    first-frame: W LN(x)_1 + b     last-frame: W LN(x)_T + b     first-last: W [x_1 ; x_T] + b
+    first-frame: W x_1 + b     last-frame: W x_T + b     middle-frame: W x_{T/2} + b
+    first-last: W [x_1 ; x_T] + b
 
 with x_t the mean token of frame t, normed as for `linear`. Frames that are missing from a clip are
 skipped: the first and last are those that are there.
@@ -62,6 +63,15 @@ class FramesLinear(Probe):
         return logits
 
 
+def middle(batch: TokenBatch) -> Tensor:
+    """Index of the middle one of each clip's frames, the later of two, [B]."""
+    frames = batch.stored.shape[1]
+    if batch.frame_mask is None:
+        return torch.full((len(batch.stored),), frames // 2, device=batch.stored.device)
+    rank = batch.frame_mask.cumsum(dim=1)
+    return (rank > batch.frame_mask.sum(dim=1, keepdim=True) // 2).int().argmax(dim=1)
+
+
 class FirstFrame(FramesLinear):
     """The first frame alone."""
 
@@ -72,6 +82,12 @@ class LastFrame(FramesLinear):
     """The last frame alone."""
 
     which = (last,)
+
+
+class MiddleFrame(FramesLinear):
+    """The middle frame alone."""
+
+    which = (middle,)
 
 
 class FirstLast(FramesLinear):
@@ -85,6 +101,7 @@ INFOS = tuple(
     for name, build in (
         ("first-frame", FirstFrame),
         ("last-frame", LastFrame),
+        ("middle-frame", MiddleFrame),
         ("first-last", FirstLast),
     )
 )

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.spec import Segment
 from stepcli.probe.bank import Probe, stack
+from stepcli.probe.methods.frames_linear import cosines
 from stepcli.probe.registry import ProbeInfo, Registry, methods, parse_options
 from stepcli.probe.tokens import TokenBatch, TokenLayout
 
@@ -214,3 +215,36 @@ def test_a_second_method_of_one_name_is_refused() -> None:
     registry.add(info)
     with pytest.raises(ValueError, match="'linear' is registered already"):
         registry.add(ProbeInfo("linear", info.build, info.options, "", order_aware=False))
+
+
+def test_recurrent_heads_are_torchs(tokens: Tensor, layout: TokenLayout) -> None:
+    for name, textbook in (("gru", torch.nn.GRU), ("lstm", torch.nn.LSTM)):
+        probe = build(name, layout, hidden=8)
+        cell = textbook(32, 8, batch_first=True)
+        with torch.no_grad():
+            cell.weight_ih_l0.copy_(probe.get_parameter("from_input.weight")[0])
+            cell.bias_ih_l0.copy_(probe.get_parameter("from_input.bias")[0])
+            cell.weight_hh_l0.copy_(probe.get_parameter("from_state.weight")[0])
+            cell.bias_hh_l0.copy_(probe.get_parameter("from_state.bias")[0])
+        batch = TokenBatch(tokens)
+        states, _ = cell(batch.frame_means(layout, "all", normalized=True))
+        weight, bias = (probe.get_parameter(f"head.{part}")[0] for part in ("weight", "bias"))
+        want = states[:, -1] @ weight.T + bias
+        torch.testing.assert_close(probe(batch)[0], want, rtol=1e-5, atol=1e-6)
+
+
+def test_cosine_coefficients_are_orthonormal_and_begin_with_the_mean() -> None:
+    rows = cosines(5, 8)
+    torch.testing.assert_close(rows @ rows.T, torch.eye(5), rtol=0, atol=1e-6)
+    torch.testing.assert_close(rows[0], torch.full((8,), 8**-0.5))
+    assert not cosines(3, 1)[1:].any()
+
+
+def test_halves_are_halves_of_what_is_there(tokens: Tensor, layout: TokenLayout) -> None:
+    """Three frames of four: the middle one is in both halves."""
+    probe = build("early-late", layout)
+    mask = torch.tensor([[True, False, True, True]] * 5)
+    frames = TokenBatch(tokens).frame_means(layout, "all", normalized=True)
+    halves = torch.cat((frames[:, [0, 2]].mean(dim=1), frames[:, [2, 3]].mean(dim=1)), dim=1)
+    weight, bias = (probe.get_parameter(f"head.{part}")[0] for part in ("weight", "bias"))
+    torch.testing.assert_close(probe(TokenBatch(tokens, mask))[0], halves @ weight.T + bias)

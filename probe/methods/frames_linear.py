@@ -1,0 +1,150 @@
+"""Linear rows that see order: the frames' mean tokens, reduced over time, side by side.
+
+Source: matched baselines of this project. STEP without residual and FFN is a set of frame-weighted
+poolings, so plain linear maps of weighted poolings stand beside it.
+
+    early-late:      W [mean of the first half ; mean of the second half] + b
+    concat:          W [x_1 ; ... ; x_T] + b
+    concat-lowrank:  W [P x_1 ; ... ; P x_T] + b, one P [rank, D] for all frames
+    dct:             W [c_0 ; ... ; c_{k-1}] + b, c_j = sum_t x_t cos(pi j (2t + 1) / 2T) (DCT-II)
+
+x_t is the mean token of frame t, normed as for `linear`. The middle one of an odd number of frames
+is in both halves. A missing frame is a vector of zeros; halves are halves of what is there.
+"""
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from stepcli.probe.bank import Probe
+from stepcli.probe.layers import StackedLinear
+from stepcli.probe.methods.linear import PoolOptions
+from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.tokens import TokenBatch, TokenLayout
+
+
+class _FrameMeans(Probe):
+    """What these rows share: the frames' mean tokens, [B, T, D], missing ones zero."""
+
+    options: PoolOptions
+
+    def _frames(self, batch: TokenBatch) -> Tensor:
+        means = self.options.frame_means(self.layout, batch)
+        if batch.frame_mask is None:
+            return means
+        return means.masked_fill(~batch.frame_mask[..., None], 0.0)
+
+
+class EarlyLate(_FrameMeans):
+    """K linear layers on two halves."""
+
+    def __init__(
+        self, layout: TokenLayout, classes: int, options: PoolOptions, generator: Generator
+    ) -> None:
+        super().__init__(layout, classes, options)
+        layout.positions(options.tokens)
+        self.head = StackedLinear(2 * layout.dim, classes, generator)
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Tokens [B, T, S, D] -> logits [K, B, C]."""
+        frames = self._frames(batch)
+        there = batch.frame_mask
+        if there is None:
+            there = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
+        rank = there.cumsum(dim=1) - 1
+        count = there.sum(dim=1, keepdim=True)
+        halves = []
+        for half in (rank < (count + 1) // 2, rank >= count // 2):
+            weight = (half & there).to(frames.dtype)
+            weight = weight / weight.sum(dim=1, keepdim=True)
+            halves.append((weight[..., None] * frames).sum(dim=1))
+        logits: Tensor = self.head(torch.cat(halves, dim=1))
+        return logits
+
+
+class Concat(_FrameMeans):
+    """K linear layers on all frames side by side."""
+
+    def __init__(
+        self, layout: TokenLayout, classes: int, options: PoolOptions, generator: Generator
+    ) -> None:
+        super().__init__(layout, classes, options)
+        layout.positions(options.tokens)
+        self.head = StackedLinear(layout.frames * layout.dim, classes, generator)
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Tokens [B, T, S, D] -> logits [K, B, C]."""
+        logits: Tensor = self.head(self._frames(batch).flatten(1))
+        return logits
+
+
+class LowRankOptions(PoolOptions):
+    """Pooling and rank."""
+
+    rank: int = Field(64, ge=1, description="channels that a frame is projected to")
+
+
+class ConcatLowRank(_FrameMeans):
+    """K linear layers on projected frames side by side."""
+
+    def __init__(
+        self, layout: TokenLayout, classes: int, options: LowRankOptions, generator: Generator
+    ) -> None:
+        super().__init__(layout, classes, options)
+        layout.positions(options.tokens)
+        self.project = StackedLinear(layout.dim, options.rank, generator)
+        self.head = StackedLinear(layout.frames * options.rank, classes, generator)
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Tokens [B, T, S, D] -> logits [K, B, C]."""
+        frames = self._frames(batch)
+        projected = self.project(frames.flatten(0, 1))
+        shape = (self.members, len(frames), -1)
+        logits: Tensor = self.head(projected.reshape(shape))
+        return logits
+
+
+class DctOptions(PoolOptions):
+    """Pooling and number of coefficients."""
+
+    k: int = Field(2, ge=1, description="temporal cosine coefficients; 1 is the mean alone")
+
+
+class Dct(_FrameMeans):
+    """K linear layers on the first temporal cosine coefficients."""
+
+    options: DctOptions
+
+    def __init__(
+        self, layout: TokenLayout, classes: int, options: DctOptions, generator: Generator
+    ) -> None:
+        super().__init__(layout, classes, options)
+        layout.positions(options.tokens)
+        self.head = StackedLinear(options.k * layout.dim, classes, generator)
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Tokens [B, T, S, D] -> logits [K, B, C]."""
+        frames = self._frames(batch)
+        waves = cosines(self.options.k, frames.shape[1]).to(frames)
+        logits: Tensor = self.head(torch.einsum("kt,btd->bkd", waves, frames).flatten(1))
+        return logits
+
+
+def cosines(count: int, frames: int) -> Tensor:
+    """Orthonormal DCT-II rows, [count, frames]; rows beyond the last frequency are zero."""
+    times = (2 * torch.arange(frames) + 1) * (math.pi / (2 * frames))
+    rows = torch.cos(torch.arange(count)[:, None] * times) * math.sqrt(2 / frames)
+    rows[0] /= math.sqrt(2)
+    rows[frames:] = 0.0
+    return rows
+
+
+_SOURCE = "matched linear row"
+INFOS = (
+    ProbeInfo("early-late", EarlyLate, PoolOptions, _SOURCE, order_aware=True, lr=1e-2),
+    ProbeInfo("concat", Concat, PoolOptions, _SOURCE, order_aware=True, lr=3e-3),
+    ProbeInfo("concat-lowrank", ConcatLowRank, LowRankOptions, _SOURCE, order_aware=True, lr=3e-3),
+    ProbeInfo("dct", Dct, DctOptions, _SOURCE, order_aware=True, lr=1e-2),
+)
