@@ -59,6 +59,25 @@ def list_clips(
 
 
 @app.command()
+def show(
+    clip: Annotated[str, typer.Argument(help="Id of a committed clip.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One clip: its line in the clips table, where it lies, and its tokens in numbers."""
+    from stepcli.cache.locate import locate_store
+    from stepcli.cache.store import open_store
+    from stepcli.cache.summary import describe_clip
+
+    facts = describe_clip(open_store(locate_store(store)), clip)
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        say(f"{key.replace('_', ' ') + ':':<16} {value}")
+
+
+@app.command()
 def verify(
     store: StoreOption = None,
     workers: Annotated[int, typer.Option(min=1, help="Parts checked at the same time.")] = 4,

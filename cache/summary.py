@@ -1,7 +1,10 @@
 """A store in a few lines, and the state of each clip of its data set."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
+
+import numpy as np
 
 from stepcli.cache.parts import read_part_record, staging_owners
 from stepcli.cache.spec import Producer, canonical_json, flat_producer
@@ -31,6 +34,29 @@ def summarize(store: Store) -> dict[str, Any]:
         "fingerprint": store.fingerprint,
         "producers": list(producers.values()),
         "writers_at_work": [owner.name for owner, _ in staging_owners(store.path)],
+    }
+
+
+def describe_clip(store: Store, clip: str) -> dict[str, Any]:
+    """What `stepcli store show` shows; JSON-able.
+
+    Raises:
+        ClipNotFound: it is not committed.
+    """
+    tokens = store.read_floats([clip])[0]
+    snapshot = store.snapshot
+    place = snapshot.positions[clip]
+    row = next((row for row in store.clips() if row.id == clip), None)
+    return {
+        **({} if row is None else asdict(row)),
+        **asdict(store.record(clip)),
+        "part": snapshot.parts[snapshot.part_of[place]],
+        "row": int(snapshot.row_of[place]),
+        "crc32c": f"{int(snapshot.crc32c_of[place]):08x}",
+        "shape": list(tokens.shape),
+        "smallest": float(tokens.min()),
+        "largest": float(tokens.max()),
+        "mean_token_norm": float(np.linalg.norm(tokens, axis=-1).mean()),
     }
 
 

@@ -276,6 +276,17 @@ def test_commands_find_the_only_store(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(run("ls", "--store", tmp_path / "one", "--limit", 2)) == 2
 
 
+def test_show_tells_one_clip(tmp_path: Path) -> None:
+    store = fill_store(tmp_path, "hdf5", 6)
+    facts = run("show", "clip-0005", "--store", tmp_path)
+    assert facts["label"] == "label 2"
+    assert facts["source"] == "videos/clip-0005.webm"
+    assert facts["part"] == store.parts[store.snapshot.part_of[5]]
+    assert facts["largest"] == float(store.read(["clip-0005"]).max())
+    with pytest.raises(StepcliError, match="holds no clip 'nobody'"):
+        run("show", "nobody", "--store", tmp_path)
+
+
 def test_another_producer_is_told_not_refused(tmp_path: Path) -> None:
     store = fill_store(tmp_path, "zarr", 2)
     assert producer_differences(store, PRODUCER) == []
