@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -11,6 +12,7 @@ from torch.nn import functional
 from stepcli.probe.bank import Probe, stack
 from stepcli.probe.checkpoint import Checkpoint
 from stepcli.probe.config import RunConfig
+from stepcli.probe.crew import Crew
 from stepcli.probe.data import Features
 from stepcli.probe.optim import BankAdamW
 from stepcli.probe.registry import methods, parse_options
@@ -36,7 +38,7 @@ class Trained:
     losses: tuple[float, ...]
     """Mean training loss of each epoch."""
     seconds: float
-    """Its share of the pass: of its bank's time and of the loading, by members."""
+    """Its share of the training pass: by the work of its bank, then by members."""
 
 
 def build_probe(config: RunConfig, layout: TokenLayout, classes: int) -> Probe:
@@ -67,6 +69,9 @@ class Bank:
         self.configs = list(configs)
         self.probe = probe
         self.seconds = 0.0
+        """Its share of the pass so far; the banks' shares add up to the time on the clock."""
+        self.busy = 0.0
+        """Seconds of steps that have not been shared out yet."""
         self.losses: list[Tensor] = []
         self._optimizer = BankAdamW(probe, recipes, steps)
         device = next(probe.parameters()).device
@@ -79,7 +84,7 @@ class Bank:
         # Members share no parameter, so the gradient of the sum is each member's own.
         torch.autograd.backward(losses.sum())
         self._optimizer.step()
-        self.seconds += time.perf_counter() - started
+        self.busy += time.perf_counter() - started
         return losses.detach()
 
     def state(self) -> dict[str, Tensor]:
@@ -151,32 +156,42 @@ def train(
     done = 0 if checkpoint is None else checkpoint.restore(banks)
     for _ in range(done):
         progress(float(torch.cat([bank.losses[-1] for bank in banks]).mean()))
-    before = sum(bank.seconds for bank in banks)
-    started = time.perf_counter()
-    for epoch in range(done, shared.epochs):
-        totals = [torch.zeros(len(bank.configs), device=device) for bank in banks]
-        samples = task.epoch(shared.data_seed, epoch)
-        for batch, labels in features.batches(task, samples, shared.batch_size):
+    with Crew([bank.probe for bank in banks], device) as crew:
+        for epoch in range(done, shared.epochs):
+            started = time.perf_counter()
+            totals = [torch.zeros(len(bank.configs), device=device) for bank in banks]
+            samples = task.epoch(shared.data_seed, epoch)
+            for batch, labels in features.batches(task, samples, shared.batch_size):
+                losses = crew.each(partial(Bank.step, batch=batch, labels=labels), banks)
+                for loss, total in zip(losses, totals, strict=True):
+                    total += loss * len(labels)
             for bank, total in zip(banks, totals, strict=True):
-                total += bank.step(batch, labels) * len(labels)
-        for bank, total in zip(banks, totals, strict=True):
-            bank.losses.append(total.cpu() / task.samples_per_epoch)
-        if checkpoint is not None and epoch + 1 < shared.epochs:
-            checkpoint.save(banks, epoch + 1)
-        progress(float(torch.cat([bank.losses[-1] for bank in banks]).mean()))
-    idle = time.perf_counter() - started + before - sum(bank.seconds for bank in banks)
-    trained = _finish(features, task, banks, idle / len(configs))
+                bank.losses.append(total.cpu() / task.samples_per_epoch)
+            _share_clock(banks, time.perf_counter() - started)
+            if checkpoint is not None and epoch + 1 < shared.epochs:
+                checkpoint.save(banks, epoch + 1)
+            progress(float(torch.cat([bank.losses[-1] for bank in banks]).mean()))
+        trained = _finish(features, task, banks, crew)
     return [trained[id(config)] for config in configs]
 
 
+def _share_clock(banks: Sequence[Bank], elapsed: float) -> None:
+    """Charge what a stretch took, loading included, to the banks by the work they did in it."""
+    work = sum(bank.busy for bank in banks)
+    for bank in banks:
+        bank.seconds += elapsed * bank.busy / work
+        bank.busy = 0.0
+
+
 def _finish(
-    features: Features, task: Task, banks: Sequence[Bank], idle_seconds: float
+    features: Features, task: Task, banks: Sequence[Bank], crew: Crew
 ) -> dict[int, Trained]:
     """Test every bank in one pass over the test samples."""
     parts: list[list[Tensor]] = [[] for _ in banks]
     for batch, _ in features.batches(task, task.test, EVALUATION_BATCH):
-        for bank, pieces in zip(banks, parts, strict=True):
-            pieces.append(bank.logits(batch))
+        logits_of = crew.each(partial(Bank.logits, batch=batch), banks)
+        for logits, pieces in zip(logits_of, parts, strict=True):
+            pieces.append(logits)
     trained = {}
     for bank, pieces in zip(banks, parts, strict=True):
         logits = torch.cat(pieces, dim=1)
@@ -187,6 +202,6 @@ def _finish(
                 bank.probe.member(index).cpu(),
                 logits[index],
                 tuple(losses[index]),
-                bank.seconds / len(bank.configs) + idle_seconds,
+                bank.seconds / len(bank.configs),
             )
     return trained
