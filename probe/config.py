@@ -64,7 +64,7 @@ class Recipe(_Frozen):
     beta2: Rate = 0.999
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of all steps in which the rate rises linearly; then it falls along a cosine to zero."""
-    label_smoothing: Rate = 0.0
+    label_smoothing: Rate = 0.1
     clip_norm: float = Field(default=0.0, ge=0)
     """Longest gradient of one probe; 0: never cut."""
 
@@ -72,7 +72,7 @@ class Recipe(_Frozen):
 class Pass(_Frozen):
     """What all probes of one pass over the data share."""
 
-    epochs: int = Field(default=30, ge=1)
+    epochs: int = Field(default=60, ge=1)
     batch_size: int = Field(default=64, ge=1)
     """Clips a step."""
     data_seed: int = Field(default=0, ge=0)

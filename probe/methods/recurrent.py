@@ -5,7 +5,8 @@ Schmidhuber 1997, with torch.nn.LSTM's equations (as the LSTM head of ActionCLIP
 without its residual).
 
     gru:   r, z = sigmoid(W x_t + U h),  n = tanh(W_n x_t + r * (U_n h)),  h = (1 - z) n + z h
-    lstm:  i, f, o = sigmoid(W x_t + U h),  g = tanh(W_g x_t + U_g h),  c = f c + i g,  h = o tanh(c)
+    lstm:  i, f, o = sigmoid(W x_t + U h),  g = tanh(W_g x_t + U_g h),  c = f c + i g,
+           h = o tanh(c)
 
 Assumed: one layer, one direction, 256 units. A missing frame leaves the state as it was.
 """

@@ -98,6 +98,6 @@ class Step(Probe):
 
 INFOS = (
     ProbeInfo(
-        "step", Step, StepOptions, "STEP, arXiv 2503.24298 (ICRA 2026)", order_aware=True, lr=4e-4
+        "step", Step, StepOptions, "STEP, arXiv 2503.24298 (ICRA 2026)", order_aware=True, lr=5e-4
     ),
 )
