@@ -77,7 +77,8 @@ def record(number: int, frames: int) -> ClipRecord:
 
 def fill(path: Path, form: Format, tokens: np.ndarray, size: Size) -> Store:
     store = create_store(path, size.spec(), dataset="benchmark", format=form)
-    with store.writer(PRODUCER, part_seconds=1e9) as writer:
+    # A full part, as almost all are in a long extraction.
+    with store.writer(PRODUCER, part_clips=len(tokens), part_seconds=1e9) as writer:
         for number, clip in enumerate(tokens):
             writer.add(record(number, size.frames), clip)
     store.refresh()

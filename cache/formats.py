@@ -9,17 +9,20 @@ from stepcli.cache.token_layout import ArrayLayout, TokenLayout
 from stepcli.cache.token_stream import TokenWriter
 
 
-def open_token_writer(form: Format, part: Path, layout: TokenLayout) -> TokenWriter:
+def open_token_writer(
+    form: Format, part: Path, layout: TokenLayout, planned_clips: int
+) -> TokenWriter:
     """A writer for the tokens of one staged part.
 
     Args:
         form: "zarr" or "hdf5".
         part: the staged folder.
         layout: of the store.
+        planned_clips: how many clips a full part holds; a guess that saves work when right.
     """
     if form == "zarr":
         return zarr_tokens.ZarrTokenWriter(part, layout)
-    return hdf5_tokens.Hdf5TokenWriter(part, layout)
+    return hdf5_tokens.Hdf5TokenWriter(part, layout, planned_clips)
 
 
 _ARRAY_FILES: dict[Format, Callable[[ArrayLayout], str]] = {

@@ -33,13 +33,14 @@ def array_file(array: ArrayLayout) -> str:
 class Hdf5TokenWriter:
     """Streams the clips of one part; libhdf5's metadata is added around them at the end."""
 
-    def __init__(self, part: Path, layout: TokenLayout) -> None:
+    def __init__(self, part: Path, layout: TokenLayout, planned_clips: int) -> None:
         self._part = part
         self._layout = layout
         self._side = SideArrays(layout)
-        # Where libhdf5 puts the dataset does not depend on the number of clips.
-        self._head = len(_lay_out(part, layout, 1, []).head)
-        self._stream = TokenStream(part / FILE, self._head)
+        # A part that closes as full as planned has the very head guessed here, so that its
+        # digest can be taken while it is written. Where the dataset lies is the same for any.
+        self._guess = _lay_out(part, layout, planned_clips, []).head
+        self._stream = TokenStream(part / FILE, self._guess)
 
     def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
         """Write a clip: its arrays as stored, C order, in the layout's order."""
@@ -49,10 +50,10 @@ class Hdf5TokenWriter:
     def finish(self, clips: int) -> FinishedFiles:
         """Complete the file for the first `clips` clips."""
         template = _lay_out(self._part, self._layout, clips, self._side.contents(clips))
-        if len(template.head) != self._head:
+        if len(template.head) != len(self._guess):
             raise StoreError(
                 f"libhdf5 {h5py.version.hdf5_version} puts the dataset of {clips} clips at byte "
-                f"{len(template.head)}, expected {self._head}; use --format zarr"
+                f"{len(template.head)}, expected {len(self._guess)}; use --format zarr"
             )
         body = clips * self._layout.tokens.clip_bytes
         record = self._stream.finish(body, template.tail, template.head)

@@ -21,12 +21,14 @@ from stepcli.cache.token_layout import layout_of
 class OpenPart:
     """One part in the making. A clip counts once its row is in: `add` leaves no half clip."""
 
-    def __init__(self, staging: Staging, manifest: Manifest, generation: int = 0) -> None:
+    def __init__(
+        self, staging: Staging, manifest: Manifest, planned_clips: int, generation: int = 0
+    ) -> None:
         self._staging = staging
         self._manifest = manifest
         self._layout = layout_of(manifest.spec)
         self._folder: Path = staging.new_part(generation)
-        self._tokens = open_token_writer(manifest.format, self._folder, self._layout)
+        self._tokens = open_token_writer(manifest.format, self._folder, self._layout, planned_clips)
         self._records: list[ClipRecord] = []
         self._checksums: list[int] = []
         self._opened = time.monotonic()

@@ -125,7 +125,7 @@ def _rescue(
             continue
         kept += 1
         if not dry_run:
-            part = part or OpenPart(staging, manifest, generation_of(name) + 1)
+            part = part or OpenPart(staging, manifest, index.num_rows, generation_of(name) + 1)
             part.add(clip.record, clip.arrays)
     if part is not None:
         part.commit(read_part_record(root, name).producer)

@@ -75,7 +75,9 @@ class StoreWriter:
         """
         with disk_errors(self._root):
             if self._part is None:
-                self._part = OpenPart(self._staging, self._manifest, self._generation)
+                self._part = OpenPart(
+                    self._staging, self._manifest, self._part_clips, self._generation
+                )
             self._part.add(record, arrays)
             self._staging.heartbeat()
         if self._part.clips >= self._part_clips or self._part.age_seconds >= self._part_seconds:
