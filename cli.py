@@ -14,6 +14,7 @@ from stepcli.cache import commands as cache_commands
 from stepcli.cache.errors import StepcliError
 from stepcli.examples import demo
 from stepcli.extract import commands as extract_commands
+from stepcli.extract import preview_commands
 from stepcli.probe import commands as probe_commands
 
 # What the operating system says no to and the user can mend; any other OSError is a defect of ours.
@@ -55,8 +56,8 @@ app = typer.Typer(
     epilog="First look: stepcli demo. Any command: --help; --debug shows an error's traceback.",
 )
 app.command("extract")(extract_commands.extract)
-app.command("plan")(extract_commands.plan)
-app.command("doctor")(extract_commands.doctor)
+app.command("plan")(preview_commands.plan)
+app.command("doctor")(preview_commands.doctor)
 app.command("probe")(probe_commands.probe)
 app.command("sweep")(probe_commands.sweep)
 app.add_typer(probe_commands.results_app, name="results")

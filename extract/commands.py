@@ -25,6 +25,13 @@ class StoreDtype(StrEnum):
     float32 = "float32"
 
 
+class Preprocess(StrEnum):
+    """How frames are resized."""
+
+    exact = "exact"
+    fast = "fast"
+
+
 class Precision(StrEnum):
     """Arithmetic of the forward pass."""
 
@@ -70,6 +77,10 @@ def extract(
         StoreFormat | None,
         typer.Option("--format", help="Token files: zarr or hdf5. Default: the store's own; zarr."),
     ] = None,
+    preprocess: Annotated[
+        Preprocess,
+        typer.Option(help="Resize as the model's own processor does, or large frames faster."),
+    ] = Preprocess.exact,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
     precision: Annotated[
         Precision, typer.Option(help="Arithmetic of the backbone.")
@@ -87,6 +98,17 @@ def extract(
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Only this many clips, spread evenly over the data set."),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Embed the class labels too, with this CLIP or SigLIP, e.g. clip-b16."),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="Templates for --text, one a line with {} for the label; else bare."),
+    ] = None,
+    units: Annotated[
+        Path | None, typer.Option(help="Semantic units for --text, one a line.")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try quarantined clips again.")
@@ -129,7 +151,7 @@ def extract(
     request = ExtractionRequest(
         dataset=dataset,
         root=root,
-        options=_pairs(options or []),
+        options=parse_options(options or []),
         store=store,
         backbone=backbone,
         frames=frames,
@@ -144,6 +166,10 @@ def extract(
         clip_seconds=clip_timeout,
         limit=limit,
         retry_failed=retry_failed,
+        preprocess=preprocess.value,
+        text=text,
+        prompts=prompts,
+        units=units,
         rank=share,
         world_size=shares,
         limits=PartLimits(part_clips, part_seconds, part_megabytes),
@@ -179,7 +205,8 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _pairs(texts: list[str]) -> dict[str, str]:
+def parse_options(texts: list[str]) -> dict[str, str]:
+    """["name=value", ...] -> {name: value}."""
     from stepcli.cache.errors import UsageError
 
     pairs = {}
@@ -221,74 +248,3 @@ def backbones() -> None:
 
     for name, entry in BACKBONES.items():
         typer.echo(f"{name:24} {entry.repository or '(bundled)':44} {entry.source}")
-
-
-def plan(
-    dataset: Annotated[str, typer.Option(help="Data set by name (`stepcli datasets list`).")],
-    root: Annotated[
-        Path | None, typer.Option(help="Its folder or file. Default: STEPCLI_DATA/<name>.")
-    ] = None,
-    backbone: Annotated[
-        str, typer.Option(help="A name (`stepcli backbones`), or hf:<repository|folder>.")
-    ] = "dinov2-base",
-    frames: Annotated[int, typer.Option(min=1, help="Frames a clip.")] = 16,
-    stores: Annotated[
-        Path, typer.Option(envvar="STEPCLI_STORES", help="Where the store would lie.")
-    ] = Path("stores"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
-    probe_clips: Annotated[
-        int, typer.Option(min=1, help="Clips to try, to learn how fast this machine is.")
-    ] = 16,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An option of the data set; repeatable."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
-) -> None:
-    """Bytes, hours and break-even read speed of each choice of tokens, before a byte is written.
-
-    Tries a few clips on this machine and multiplies. Exit code 1 when no choice fits the disk.
-    """
-    import dataclasses
-    import json
-
-    from stepcli.extract.plan import PlanRequest, describe, make_plan
-
-    made = make_plan(
-        PlanRequest(
-            *(dataset, root, _pairs(options or []), backbone, frames, stores, device, probe_clips)
-        )
-    )
-    if as_json:
-        values = {**dataclasses.asdict(made), "hours": made.hours}
-        best = made.recommended
-        typer.echo(json.dumps({**values, "recommended": best and dataclasses.asdict(best)}))
-    else:
-        typer.echo(describe(made))
-    if not any(cost.fits for cost in made.layouts):
-        raise typer.Exit(1)
-
-
-def doctor(
-    stores: Annotated[
-        Path, typer.Option(envvar="STEPCLI_STORES", help="Where stores would lie.")
-    ] = Path("stores"),
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
-) -> None:
-    """What this machine can do: versions, GPU, codecs, disk, limits, hub. Exit code 1 if it lacks
-    what extraction cannot do without.
-    """
-    import dataclasses
-    import json
-
-    from stepcli.extract.doctor import examine
-
-    found = []
-    for finding in examine(stores):
-        found.append(finding)
-        if not as_json:
-            typer.echo(f"{finding.state:8} {finding.what:16} {finding.text}")
-    if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(finding) for finding in found]))
-    if any(finding.state == "MISSING" for finding in found):
-        raise typer.Exit(1)

@@ -27,6 +27,7 @@ from stepcli.extract.pipeline import Resources, StageSeconds, Todo, grouped_reas
 from stepcli.extract.progress import Progress, duration
 from stepcli.extract.sampling import parse_sampling
 from stepcli.extract.sink import PartLimits
+from stepcli.extract.text import load_text_tower, read_templates, read_texts, store_text
 from stepcli.extract.tokens import TokenSelection, parse_tokens
 
 QUARANTINED = 3
@@ -57,6 +58,11 @@ class ExtractionRequest:
     clip_seconds: float
     limit: int | None
     retry_failed: bool
+    preprocess: Literal["exact", "fast"] = "exact"
+    text: str | None = None
+    """Text tower whose embeddings of the labels are stored beside the tokens."""
+    prompts: Path | None = None
+    units: Path | None = None
     rank: int = 0
     """Which share of the data set this process takes, from 0."""
     world_size: int = 1
@@ -80,8 +86,13 @@ def run_job(request: ExtractionRequest) -> int:
     sampling = parse_sampling(request.sampling)
     device = resolve_device(request.device)
     backbone = load_backbone(request.backbone)
+    if request.preprocess == "fast":
+        backbone.preprocess_fast()
     if isinstance(backbone, ClipBackbone):
         backbone.require_frames(request.frames)
+    tower = load_text_tower(request.text) if request.text else None
+    templates = read_templates(request.prompts)
+    units = read_texts(request.units, "--units") if request.units else []
     selection = parse_tokens(request.tokens, backbone.facts)
     spec = make_spec(backbone, selection, request.frames, sampling.name, request.dtype)
     clips = spread(dataset.clips, request.limit)
@@ -114,6 +125,9 @@ def run_job(request: ExtractionRequest) -> int:
             )
         _report_stages(len(todo.left), seconds)
         store.refresh()
+    if tower is not None:
+        folder = store_text(store, tower, templates, units)
+        _say(f"label embeddings of {request.text} are in {folder}")
     share = f" (share {request.rank} of {request.world_size})" if request.world_size > 1 else ""
     return _summarise(store, pipeline.what_is_left(store, clips), len(clips), share)
 

@@ -15,6 +15,7 @@ from PIL import Image
 from stepcli.cache.errors import UsageError
 from stepcli.extract.video import RGB
 
+Path = Literal["exact", "fast"]
 Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
 
 
@@ -36,6 +37,9 @@ class PixelPlan:
     mean: tuple[float, float, float]
     """Subtracted from the scaled values, red, green, blue; then divided by"""
     std: tuple[float, float, float]
+    path: Path = "exact"
+    """"exact": every pixel is weighed, as the processor does it; "fast": large images are first
+    averaged down to at least twice the size wanted. Tokens then agree to a cosine of 0.999."""
 
     def __post_init__(self) -> None:
         if not (self.crop_height and self.crop_width) and not (
@@ -85,11 +89,14 @@ class PixelPlan:
         new_height, new_width = self._resized(height, width)
         if (new_height, new_width) != (height, width):
             resample = Image.Resampling[self.resample.upper()]
-            picture = Image.fromarray(image).resize((new_width, new_height), resample)
+            picture = Image.fromarray(image).resize(
+                (new_width, new_height), resample, reducing_gap=2.0 if self.path == "fast" else None
+            )
             image = np.asarray(picture)
         return _centre_crop(image, self.height, self.width)
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after resizing, before the crop."""
         if self.resize_short:
             short = self.resize_short
             # The longer side is cut off, not rounded: as transformers and torchvision do it.

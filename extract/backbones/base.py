@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -53,6 +53,10 @@ class Backbone(ABC):
         self.facts = facts
         self.model = model.eval().requires_grad_(False)
         self.weights_digest = weights_digest
+
+    def preprocess_fast(self) -> None:
+        """Resize large frames in two steps from now on: quicker, and nearly the same pixels."""
+        self.facts = replace(self.facts, plan=replace(self.facts.plan, path="fast"))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the model; it computes in `dtype` from then on."""

@@ -79,7 +79,7 @@ def load_hf(name: str, source: str) -> Backbone:
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    place, revision = _split(source)
+    place, revision = split_source(source)
     try:
         config = transformers.AutoConfig.from_pretrained(place, revision=revision)
         commit = getattr(config, "_commit_hash", None)
@@ -89,7 +89,7 @@ def load_hf(name: str, source: str) -> Backbone:
     except StepcliError:
         raise
     except (OSError, ValueError) as error:
-        raise BackboneError(f"backbone {name}: {_advice(place, error)}") from error
+        raise BackboneError(f"backbone {name}: {explain_failure(place, error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise BackboneError(
@@ -162,7 +162,8 @@ def _plan(config: Any, place: str, revision: str | None) -> PixelPlan:
     return plan
 
 
-def _split(source: str) -> tuple[str, str | None]:
+def split_source(source: str) -> tuple[str, str | None]:
+    """ "repository@revision" -> both; a folder has no revision."""
     if Path(source).is_dir():
         return source, None
     place, _, revision = source.partition("@")
@@ -176,7 +177,8 @@ def _channels(config: Any) -> int:
     return int(sizes[-1] if sizes else config.hidden_size)
 
 
-def _advice(place: str, error: Exception) -> str:
+def explain_failure(place: str, error: Exception) -> str:
+    """One line on why a model could not be loaded, and what to do."""
     causes = list(_chain(error))
     if any(isinstance(cause, GatedRepoError) for cause in causes):
         return (

@@ -108,10 +108,18 @@ _SMALL: dict[str, Any] = {
 }
 
 
+def _letters() -> Any:
+    """A CLIP tokenizer that knows nothing but single characters."""
+    characters = [chr(code) for code in range(33, 127)]
+    words = [*characters, *(f"{c}</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    return transformers.CLIPTokenizer(vocab=vocabulary, merges=[])
+
+
 def _clip(t: Any) -> Any:
     tower = {**_SMALL, "intermediate_size": 64, "projection_dim": 16}
     vision = {**tower, "image_size": 64, "patch_size": 16}
-    text = {**tower, "vocab_size": 99, "max_position_embeddings": 16}
+    text = {**tower, "vocab_size": 190, "max_position_embeddings": 48, "eos_token_id": 189}
     return t.CLIPModel(t.CLIPConfig(vision_config=vision, text_config=text, projection_dim=16))
 
 
@@ -227,6 +235,8 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
             model = make(transformers)
             _wake(model)
             model.save_pretrained(folder)
+            if family == "clip":
+                _letters().save_pretrained(folder)
             if processor:
                 kind = getattr(transformers, f"{processor}ImageProcessorPil")
                 kind(**settings).save_pretrained(folder)
