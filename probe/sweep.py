@@ -37,13 +37,22 @@ class SweepConfig(BaseModel):
     """Choose on held-out slices of train, refit on all, test once; otherwise test every point."""
 
 
+def shipped_recipes() -> dict[str, Path]:
+    """The sweeps that come with the package, by file name."""
+    return {path.name: path for path in sorted((Path(__file__).parent / "recipes").glob("*.yaml"))}
+
+
 def read_sweep(path: Path) -> SweepConfig:
-    """Read and check a sweep's YAML file.
+    """Read and check a sweep's YAML file; `recipes/<name>.yaml` also finds the shipped ones.
 
     Raises:
         UsageError: it cannot be read or a field does not fit; the message names the field.
         UnknownName: a method, recipe field or option that there is not.
     """
+    if path.parent == Path("recipes") and not path.exists():
+        if path.name not in shipped_recipes():
+            raise UnknownName("shipped recipe", path.name, shipped_recipes())
+        path = shipped_recipes()[path.name]
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

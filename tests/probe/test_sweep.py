@@ -1,6 +1,7 @@
 """Sweeps: what a file or flags mean, how the best is chosen, and that nothing is done twice."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from stepcli.cli import app
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.expand import points, run_configs
 from stepcli.probe.splits import LabelledClips, hold_out
-from stepcli.probe.sweep import budget_warnings, choose, on_slice, read_sweep, sweep_configs
+from stepcli.probe.sweep import (
+    budget_warnings,
+    choose,
+    on_slice,
+    read_sweep,
+    shipped_recipes,
+    sweep_configs,
+)
 
 YAML = """
 methods:
@@ -196,3 +204,23 @@ def test_selection_touches_the_test_split_once_a_seed(
         row["run"] for row in shown
     )
     assert len(chosen["linear"]["expected_best_top1"]) == 4
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_runs_through(
+    name: str, store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    """At a tiny size: one epoch, one seed, 16 channels."""
+    store = store_of(tmp_path / "s", frames=9, clips_each=12)
+    place = ("--store", store.path, "--runs", tmp_path / "runs")
+    small = ("--epochs", 1, "--seeds", 1)
+    done = call("sweep", f"recipes/{name}", *small, *place)
+    assert done.exit_code == 0, done.output
+    methods = set(read_sweep(Path("recipes") / name).methods)
+    shown = json.loads(call("results", "--runs", tmp_path / "runs", "--format", "json").stdout)
+    assert {row["method"] for row in shown} == methods
+
+
+def test_an_unknown_recipe_lists_close_ones() -> None:
+    with pytest.raises(UnknownName, match=r"did you mean pe-scale\.yaml"):
+        read_sweep(Path("recipes/pe_scale.yaml"))
