@@ -146,13 +146,15 @@ def _record(clip: DecodedClip, span: int) -> ClipRecord:
 
 
 def group_by_frames(
-    results: Iterable[DecodedClip | Failure], frames: int
+    results: Iterable[DecodedClip | Failure], frames: int, clips: int
 ) -> Iterator[list[DecodedClip] | Failure]:
     """Clips whose distinct frames together fill a batch; failures pass through as they come.
 
     Args:
         results: of a decode pool.
         frames: frames of a batch; a single clip may have more.
+        clips: most clips of a group. A group holds its clips' shared memory, so with many short
+            clips the decoders would otherwise wait for it, and it for them.
     """
     group: list[DecodedClip] = []
     held = 0
@@ -160,7 +162,7 @@ def group_by_frames(
         if isinstance(result, Failure):
             yield result
             continue
-        if group and held + len(result.images) > frames:
+        if group and (held + len(result.images) > frames or len(group) == clips):
             yield group
             group, held = [], 0
         group.append(result)

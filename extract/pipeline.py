@@ -126,14 +126,14 @@ def run(
         batch=resources.batch,
     )
     in_flight = AHEAD * resources.passes
-    clips_in_flight = in_flight * max(1, resources.batch // frames)
+    clips_a_batch = max(1, resources.batch // frames)
     clock = _Clock()
     with (
         Sink(store, producer, progress, attempts, limits) as sink,
         DecodePool(
             settings,
             workers=min(resources.workers, len(clips)),
-            slots=resources.workers * AHEAD + clips_in_flight,
+            slots=resources.workers * AHEAD + (in_flight + 1) * clips_a_batch,
             clip_seconds=resources.clip_seconds,
         ) as pool,
         ThreadPoolExecutor(
@@ -149,7 +149,8 @@ def run(
                 for result in results:
                     sink.add(result.record, result.tokens)
 
-        for group in group_by_frames(clock.decoding(pool.decode(clips)), resources.batch):
+        decoded = clock.decoding(pool.decode(clips))
+        for group in group_by_frames(decoded, resources.batch, clips_a_batch):
             if isinstance(group, Failure):
                 sink.quarantine(group)
                 continue

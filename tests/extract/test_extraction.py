@@ -174,6 +174,17 @@ def test_a_short_clip_stores_how_many_frames_are_distinct(
     assert not np.array_equal(tokens[2], tokens[3])
 
 
+def test_many_single_frames_do_not_starve_a_large_batch(
+    extract: Extract, tmp_path: Path, clip_table: Path, write_numbered: Any
+) -> None:
+    """Each fills a slot of shared memory but only one frame of the batch."""
+    path = write_numbered(tmp_path / "one.mp4", 1)
+    lines = ["id,path,label", *(f"{i},{path},x" for i in range(120))]
+    clip_table.write_text("\n".join(lines))
+    assert extract(frames=8, batch=64) == 0
+    assert len(open_store(tmp_path / "store")) == 120
+
+
 def test_segments_of_one_video_are_clips_of_their_own(
     extract: Extract, tmp_path: Path, clip_table: Path, write_numbered: Any
 ) -> None:
