@@ -79,7 +79,13 @@ def encode_table(table: pa.Table) -> bytes:
 
 
 def decode_table(
-    data: bytes, schema: pa.Schema, place: Place | str, rows: int, list_values: int = 0
+    data: bytes,
+    schema: pa.Schema,
+    place: Place | str,
+    rows: int,
+    *,
+    list_values: int = 0,
+    compressed: bool = False,
 ) -> pa.Table:
     """Parse a Parquet file from bytes that need not be trusted.
 
@@ -89,6 +95,7 @@ def decode_table(
         place: for the error's text.
         rows: at most so many rows are read.
         list_values: at most so many values in a column of lists.
+        compressed: take compressed columns too, up to `INDEX_LIMIT` bytes unpacked.
 
     Raises:
         DamagedStore: it is no such table.
@@ -101,7 +108,7 @@ def decode_table(
             read_dictionary=texts,  # a text repeated in every row takes its memory once
             arrow_extensions_enabled=False,
         )
-        _require_bounds(file.metadata, place, rows, max(rows, list_values))
+        _require_bounds(file.metadata, place, rows, max(rows, list_values), compressed)
         table = file.read(use_threads=False)
         if table.schema.names != schema.names:
             raise DamagedStore(f"{place}: expected columns {schema.names}, found others")
@@ -117,16 +124,22 @@ def decode_table(
     return table
 
 
-def _require_bounds(metadata: Any, place: Place | str, rows: int, values: int) -> None:
+def _require_bounds(
+    metadata: Any, place: Place | str, rows: int, values: int, compressed: bool
+) -> None:
     if not 0 <= metadata.num_rows <= rows:
         raise DamagedStore(f"{place}: expected at most {rows} rows, found {metadata.num_rows}")
     counts = [0] * metadata.num_columns
+    unpacked = 0
     for group in range(metadata.num_row_groups):
         for number in range(metadata.num_columns):
             column = metadata.row_group(group).column(number)
             counts[number] += column.num_values
-            if column.compression != "UNCOMPRESSED":
+            unpacked += column.total_uncompressed_size
+            if column.compression != "UNCOMPRESSED" and not compressed:
                 raise DamagedStore(f"{place}: compressed; write it as stepcli does")
+    if unpacked > INDEX_LIMIT:
+        raise DamagedStore(f"{place}: {unpacked} bytes unpacked, expected at most {INDEX_LIMIT}")
     if max(counts, default=0) > values:
         raise DamagedStore(f"{place}: expected at most {values} values, found {max(counts)}")
 
@@ -150,7 +163,7 @@ def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Place | st
         DamagedStore: it has other columns, another number of rows, or repeats an id.
     """
     frames = layout.tokens.clip_shape[-3]
-    table = decode_table(data, index_schema(layout), place, clips, clips * frames)
+    table = decode_table(data, index_schema(layout), place, clips, list_values=clips * frames)
     if table.num_rows != clips:
         raise DamagedStore(f"{place}: expected {clips} rows, found {table.num_rows}")
     for array in layout.arrays:

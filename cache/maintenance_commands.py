@@ -195,18 +195,32 @@ def labels(
         Path | None,
         typer.Option("--from", help="CSV or Parquet: id and any of label, split, group, view."),
     ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="Take over a classes.csv: name, index, partner, kind, mirror, prompt."),
+    ] = None,
     to: Annotated[Path | None, typer.Option("--to", help="Write the clips table as CSV.")] = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Change labels, splits, groups and views; no token is touched."""
+    """Change labels, splits, groups, views or classes; no token is touched."""
     from stepcli.cache.errors import UsageError
     from stepcli.cache.locate import locate_store
-    from stepcli.cache.relabel import relabel, write_lines
+    from stepcli.cache.relabel import relabel, replace_classes, write_lines
 
     root = locate_store(store)
-    if (table is None) == (to is None):
-        raise UsageError("give --from FILE to change the clips table, or --to FILE to write it")
+    if [table, classes, to].count(None) != 2:
+        raise UsageError(
+            "give one of --from FILE (change the clips table), --classes FILE (replace the "
+            "classes) and --to FILE (write the clips table)"
+        )
+    if classes is not None:
+        count = replace_classes(root, classes, dry_run=dry_run)
+        if as_json:
+            print_json({"store": str(root), "dry_run": dry_run, "classes": count})
+        else:
+            say(f"{_would('set', dry_run)} {count} classes")
+        return
     if to is not None:
         count = write_lines(root, to)
         if as_json:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from stepcli.cache.clips import ClipRow
-from stepcli.cache.errors import UsageError
+from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.store import open_store
+from stepcli.cache.tables import CLIPS, parse_classes
 
 _COLUMNS = [column.name for column in fields(ClipRow)]
 
@@ -58,9 +59,25 @@ def relabel(root: Path, table: Path, *, dry_run: bool = False) -> RelabelPlan:
         if changed:
             plan.changed[clip] = changed
             rows[clip] = replace(rows[clip], **changed)
-    if plan.changed and not dry_run:
+    edited_in_place = table.resolve() == Path(str(store.path), CLIPS).resolve()
+    if (plan.changed or edited_in_place) and not dry_run:
         store.replace_clips(list(rows.values()))
     return plan
+
+
+def replace_classes(root: Path, table: Path, *, dry_run: bool = False) -> int:
+    """Take over a user's classes.csv; returns the number of classes.
+
+    Raises:
+        UsageError: it is not such a table.
+    """
+    try:
+        rows = parse_classes(table.read_text(encoding="utf-8-sig"), table)
+    except (OSError, UnicodeDecodeError, DamagedStore) as error:
+        raise UsageError(f"{table}: {error}") from error
+    if not dry_run:
+        open_store(root).replace_classes(rows)
+    return len(rows)
 
 
 def read_lines(table: Path) -> Iterator[dict[str, str]]:

@@ -53,7 +53,8 @@ def read_clips(root: Place) -> list[ClipRow]:
         data = read_regular(path, INDEX_LIMIT)
     except FileNotFoundError:
         return []
-    table = decode_table(data, SCHEMA, path, ROWS_LIMIT)
+    # The user may have written it with other tools, which compress.
+    table = decode_table(data, SCHEMA, path, ROWS_LIMIT, compressed=True)
     return [ClipRow(*cells) for cells in zip(*(c.to_pylist() for c in table.columns), strict=True)]
 
 

@@ -78,3 +78,33 @@ def test_label_tables_that_do_not_fit(tmp_path: Path, text: str, words: str) -> 
     (tmp_path / "new.csv").write_text(text)
     with pytest.raises(UsageError, match=words):
         run("labels", "--store", tmp_path / "s", "--from", tmp_path / "new.csv")
+
+
+def test_a_clips_table_edited_in_place_is_taken_over(tmp_path: Path) -> None:
+    """With pandas, say, which compresses: it is read as it is, and verify says what to do."""
+    store = fill_store(tmp_path, "zarr", 3)
+    table = pq.read_table(tmp_path / "clips.parquet")
+    labels = pa.array(["mine"] * 3)
+    table = table.set_column(1, "label", labels)
+    pq.write_table(table, tmp_path / "clips.parquet", compression="snappy")
+    assert [row.label for row in store.clips()] == ["mine"] * 3
+    (problem,) = verify_store(tmp_path).problems
+    assert "stepcli store labels --from" in problem.problem
+    run("labels", "--store", tmp_path, "--from", tmp_path / "clips.parquet")
+    assert verify_store(tmp_path).ok
+    assert [row.label for row in store.clips()] == ["mine"] * 3
+
+
+def test_classes_are_taken_over_from_a_file(tmp_path: Path) -> None:
+    store = fill_store(tmp_path / "s", "zarr", 1)
+    table = tmp_path / "classes.csv"
+    table.write_text("name,index,partner,kind,mirror,prompt\nopen,0,close,equivariant,,a door\n")
+    words = ("labels", "--store", store.path, "--classes", table)
+    assert run(*words, "--dry-run")["classes"] == 1
+    assert store.classes() == []
+    run(*words)
+    assert store.classes()[0].partner == "close"
+    assert verify_store(store.path).ok
+    table.write_text("name,index,partner,kind,mirror,prompt\nopen,0,close,sideways,,a door\n")
+    with pytest.raises(UsageError, match="kind 'sideways', expected one of"):
+        run(*words)
