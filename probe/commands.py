@@ -213,13 +213,17 @@ def import_results(
     typer.echo(f"{name} seed {seed}  top-1 {100 * record['top1']:5.1f} %  {record['run']}")
 
 
-def methods() -> None:
-    """List the methods, their options and where they come from."""
+def methods(store: StoreOption = None) -> None:
+    """List the methods, their options and where they come from; parameters too with --store."""
     from stepcli.probe.registry import methods as registry
+    from stepcli.probe.session import parameter_counts
 
+    counts = {} if store is None else parameter_counts(store)
     for name in registry().names():
         info = registry().get(name)
         order = "sees order" if info.order_aware else "order-blind"
-        typer.secho(f"{name}  ({order}; {info.source})", bold=True)
+        here = f"; {counts[name]}" if counts else ""
+        typer.secho(f"{name}  ({order}; {info.source}{here})", bold=True)
+        typer.echo(f"    lr={info.lr:g}  peak learning rate where none is given")
         for option, field in info.options.model_fields.items():
             typer.echo(f"    {option}={field.default}  {field.description}")

@@ -99,4 +99,5 @@ class RunConfig(_Frozen):
             "code_schema": CODE_SCHEMA,
         }
         digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
-        return f"{self.method}-{digest[:16]}"
+        readable = "".join(c if c.isalnum() or c == "-" else "-" for c in self.method)
+        return f"{readable}-{digest[:16]}"

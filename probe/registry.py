@@ -70,11 +70,14 @@ class Registry:
         return sorted(self._infos)
 
     def get(self, name: str) -> ProbeInfo:
-        """The method of that name.
+        """The method of that name, or a user's own from `file.py:ClassName`.
 
         Raises:
             UnknownName: there is none; the message lists close names.
+            UsageError: the user's file does not hold such a probe.
         """
+        if ".py:" in name and name not in self._infos:
+            self.add(import_module("stepcli.probe.own").load_own(name))
         if name not in self._infos:
             raise UnknownName("method", name, self._infos)
         return self._infos[name]

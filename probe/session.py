@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import open_store
+from stepcli.probe import registry
 from stepcli.probe.checkpoint import Checkpoint
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data import Features, layout_of
@@ -20,6 +21,7 @@ from stepcli.probe.process import tune_process
 from stepcli.probe.results import Source, is_done, read_run, write_run
 from stepcli.probe.splits import LabelledClips, hold_out, labelled_clips
 from stepcli.probe.tasks import Task, make_task
+from stepcli.probe.tokens import TokenLayout
 from stepcli.probe.train import train
 
 
@@ -142,3 +144,19 @@ class Session:
                 f"{100 * record['top1']:5.1f} %  {self.runs / record['run']}"
             )
         checkpoint.discard()
+
+
+def parameter_counts(path: Path) -> dict[str, str]:
+    """Of each method with its defaults on a store's tokens and classes; or why it cannot be."""
+    store = open_store(path)
+    layout = TokenLayout(store.spec.frames, store.spec.dim, store.spec.segments)
+    classes = len(store.classes()) or len({row.label for row in store.clips()})
+    counts = {}
+    for name in registry.methods().names():
+        info = registry.methods().get(name)
+        try:
+            probe = info.build(layout, classes, info.options(), torch.Generator())
+            counts[name] = f"{probe.parameters_each:,} parameters"
+        except UsageError as error:
+            counts[name] = str(error)
+    return counts

@@ -13,14 +13,16 @@ self-attentive probe's 7.1 M), no other probe here being sensitive to frame orde
 
 Assumed (the paper's body was not read), each an option: which tokens (`tokens`), LayerNorm without
 learned parameters before the encoding is added (`norm`), 8 heads (`heads`), no residual
-(`residual`) and no FFN (`block`), no encoding of a patch's place (`patch_pe`), the encoding's
-initial scale (`pe_scale`). Also assumed: the CLS is not normed, and attends to itself.
+(`residual`) and no FFN (`block`), no encoding of a patch's place (`patch_pe`), the scales at which
+the encoding (`pe_scale`) and the CLS (`cls_scale`) start. Also assumed: the CLS is not normed, and
+attends to itself.
 
 Deviation that changes no value: only the CLS row is computed, folded (see folded.py).
 At D = 768, T = 16 and 34 classes: 4D^2 + 4D attention + TD encoding + D CLS + head = 2,401,570.
 
-`pe_scale`: at the usual 0.02 the attention starts all but blind to order and stays on a saddle of
-50 % on opposite actions for a whole short schedule; see docs/pe-scale.md.
+At the usual 0.02 for both scales the attention starts uniform and all but blind to order, and stays
+on a saddle of 50 % on opposite actions for a long time. A CLS of the tokens' own size (1.0) makes
+heads look at different tokens from the first step; docs/pe-scale.md has the study.
 """
 
 from typing import ClassVar, Literal

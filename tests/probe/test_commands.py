@@ -184,3 +184,10 @@ def test_methods_are_listed_with_their_options() -> None:
     assert done.exit_code == 0
     assert "step  (sees order; STEP, arXiv 2503.24298" in done.stdout
     assert "    pe_scale=" in done.stdout
+
+
+def test_methods_count_their_parameters_on_a_store(store: Store) -> None:
+    done = call("methods", "--store", store.path)
+    assert done.exit_code == 0, done.output
+    # 4D^2 + 4D attention + TD encoding + D CLS + head, with D = 16, T = 6 and two classes.
+    assert f"; {4 * 256 + 64 + 6 * 16 + 16 + 34:,} parameters)" in done.stdout

@@ -1,0 +1,138 @@
+"""A user's own probe: a plain nn.Module from a Python file, run as a bank like any other.
+
+    class MyProbe(nn.Module):
+        def __init__(self, frames: int, tokens: int, dim: int, classes: int): ...
+        def forward(self, x):  # [B, frames, tokens, dim] float32 -> [B, classes]
+
+Its parameters get the member dimension here; members are computed one after another, so a bank of
+them saves the reading, not the arithmetic.
+"""
+
+import copy
+import hashlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor, nn
+from torch.func import functional_call
+
+from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.probe.bank import Options, Probe
+from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.tokens import TokenBatch, TokenLayout
+
+
+class OwnOptions(Options):
+    """Identity of the code: another text is another run."""
+
+    sha256: str = Field("", description="digest of the file, filled in by itself")
+
+
+class OwnProbe(Probe):
+    """K copies of a user's module."""
+
+    def __init__(
+        self,
+        layout: TokenLayout,
+        classes: int,
+        options: OwnOptions,
+        generator: Generator,
+        kind: type[nn.Module],
+    ) -> None:
+        super().__init__(layout, classes, options)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())
+            module = kind(layout.frames, layout.tokens, layout.dim, classes)
+        # Hidden in a list, the template's own tensors are no part of the bank's state.
+        self._template = [module]
+        self._names = [name for name, _ in module.named_parameters()]
+        self._buffer_names = [name for name, _ in module.named_buffers()]
+        for name, parameter in module.named_parameters():
+            self.register_parameter(_flat(name), nn.Parameter(parameter.detach()[None].clone()))
+        for name, buffer in module.named_buffers():
+            self.register_buffer(_flat(name), buffer.detach()[None].clone())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "OwnProbe":
+        # torch.nn.Module has no __deepcopy__ of its own: the default one, by its state.
+        other = self.__class__.__new__(self.__class__)
+        memo[id(self)] = other
+        other.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return other
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Tokens [B, T, S, D] -> logits [K, B, C].
+
+        Raises:
+            UsageError: the module's logits have another shape, or frames are missing.
+        """
+        if batch.frame_mask is not None:
+            raise UsageError("a probe from a file cannot know of missing frames; store whole clips")
+        (template,) = self._template
+        template.train(self.training)
+        rows = []
+        for member in range(self.members):
+            own = {
+                name: getattr(self, _flat(name))[member]
+                for name in (*self._names, *self._buffer_names)
+            }
+            # A copy: the tokens are shared by every bank of the pass.
+            rows.append(functional_call(template, own, (batch.raw.clone(),)))
+        want = (len(batch.raw), self.classes)
+        if rows[0].shape != want:
+            raise UsageError(
+                f"{type(template).__name__}.forward returned {tuple(rows[0].shape)} for "
+                f"{tuple(batch.raw.shape)} tokens; expected [clips, classes] = {want}"
+            )
+        return torch.stack(rows)
+
+
+def _flat(name: str) -> str:
+    """A parameter's name without dots, which torch does not allow in a registered name."""
+    return name.replace(".", "__")
+
+
+def load_own(spec: str) -> ProbeInfo:
+    """A method from `path/to/file.py:ClassName`. The file is run: it is the user's own code.
+
+    Raises:
+        UsageError: no such file, or it does not run.
+        UnknownName: it has no such module class.
+    """
+    place, _, name = spec.rpartition(":")
+    path = Path(place)
+    if not path.is_file():
+        raise UsageError(f"--method {spec}: there is no file {path}")
+    source = path.read_bytes()
+    digest = hashlib.sha256(source).hexdigest()
+    module_name = f"stepcli_own_{digest[:16]}"
+    module_spec = importlib.util.spec_from_file_location(module_name, path)
+    if module_spec is None or module_spec.loader is None:
+        raise UsageError(f"--method {spec}: {path} is not a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_name] = module
+    module_spec.loader.exec_module(module)
+    found = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, nn.Module)
+    }
+    if name not in found:
+        raise UnknownName(f"nn.Module in {path}", name, found)
+    kind = found[name]
+
+    def build(
+        layout: TokenLayout, classes: int, options: OwnOptions, generator: Generator
+    ) -> Probe:
+        return OwnProbe(layout, classes, options, generator, kind)
+
+    class Here(OwnOptions):
+        """This very file."""
+
+        sha256: str = digest
+
+    return ProbeInfo(spec, build, Here, str(path), order_aware=True, lr=1e-3)

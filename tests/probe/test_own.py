@@ -1,0 +1,98 @@
+"""A user's own probe from a file: the example in docs, trained beside the built-in ones."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+from typer.testing import CliRunner
+
+from stepcli.cache.store import Store
+from stepcli.cli import app
+from stepcli.probe.bank import stack
+from stepcli.probe.own import load_own
+from stepcli.probe.tokens import TokenBatch, TokenLayout
+
+EXAMPLE = "LastMinusFirst"
+CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "60")
+
+
+def call(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def file(project: Path, tmp_path: Path) -> Path:
+    """The Python block of docs/own-probe.md."""
+    text = (project / "docs" / "own-probe.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "my_probe.py"
+    path.write_text(code)
+    return path
+
+
+def test_the_example_in_docs_learns_order(file: Path, store: Store, tmp_path: Path) -> None:
+    place = ("--store", store.path, "--runs", tmp_path / "runs")
+    words = ("--method", f"{file}:{EXAMPLE},linear", "--seeds", 2, "--lr", 0.01)
+    done = call("probe", *words, *CROPS, *place)
+    assert done.exit_code == 0, done.output
+    rows = json.loads(call("results", "--runs", tmp_path / "runs", "--format", "json").stdout)
+    own = [row for row in rows if row["method"].endswith(EXAMPLE)]
+    assert len(own) == 2
+    assert min(row["top1"] for row in own) > 0.9
+    assert own[0]["params"] == 2 * 16 + 16 * 2 + 2
+    again = call("probe", *words, *CROPS, *place)
+    assert "4 of 4 runs are done already" in again.output
+
+
+def test_other_code_is_another_run(file: Path, store: Store, tmp_path: Path) -> None:
+    copy = tmp_path / "copy" / "my_probe.py"
+    copy.parent.mkdir()
+    copy.write_text(file.read_text() + "\n# changed\n")
+    first, second = (load_own(f"{path}:{EXAMPLE}").defaults() for path in (file, copy))
+    assert first != second
+
+
+def test_a_bank_of_own_probes_computes_what_they_compute_alone(
+    file: Path, tokens: Tensor, layout: TokenLayout
+) -> None:
+    info = load_own(f"{file}:{EXAMPLE}")
+    probes = [
+        info.build(layout, 3, info.options(), Generator().manual_seed(seed)) for seed in range(3)
+    ]
+    bank = stack(probes)
+    before = tokens.clone()
+    logits = bank(TokenBatch(tokens))
+    for index, probe in enumerate(probes):
+        torch.testing.assert_close(logits[index], probe(TokenBatch(tokens))[0])
+        assert torch.equal(bank.member(index)(TokenBatch(tokens)), probe(TokenBatch(tokens)))
+    assert torch.equal(tokens, before)
+    assert not torch.allclose(logits[0], logits[1])
+    torch.manual_seed(0)
+    textbook = nn.Linear(32, 3)
+    assert bank.get_parameter("head__weight").shape == (3, *textbook.weight.shape)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("nowhere.py:Probe", "there is no file nowhere.py"),
+        ("{file}:LastMinusFrist", "did you mean LastMinusFirst"),
+        ("{file}:Wrong", "returned (8, 4, 2, 16)"),
+    ],
+)
+def test_mistakes_are_named(
+    method: str, message: str, file: Path, store: Store, tmp_path: Path
+) -> None:
+    file.write_text(
+        file.read_text()
+        + "\n\nclass Wrong(nn.Linear):\n    def __init__(self, *shape):\n"
+        + "        super().__init__(16, 16)\n"
+    )
+    words = ("--store", store.path, "--runs", tmp_path / "runs", "--batch-size", 8, *CROPS)
+    done = call("probe", "--method", method.format(file=file), *words)
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr
