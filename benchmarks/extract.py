@@ -40,8 +40,8 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.decode_worker import DecodeSettings
 from stepcli.extract.forward import Forward
-from stepcli.extract.job import make_producer, make_spec, spread
-from stepcli.extract.pipeline import Resources, run
+from stepcli.extract.job import default_resources, make_producer, make_spec, spread
+from stepcli.extract.pipeline import run
 from stepcli.extract.progress import Progress
 from stepcli.extract.sampling import uniform
 from stepcli.extract.sink import PartLimits
@@ -63,11 +63,6 @@ def random_dinov2_small(folder: Path) -> str:
         size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}
     ).save_pretrained(folder)
     return f"hf:{folder}"
-
-
-def resources(backbone: Backbone) -> Resources:
-    workers = -(-cores() // 4)
-    return Resources(torch.device("cpu"), torch.float32, FRAMES, cores(), workers, 60.0)
 
 
 def cpu_seconds(*, children: bool) -> float:
@@ -116,7 +111,7 @@ def pipeline(clips: list[Clip], backbone: Backbone, folder: Path) -> float:
     selection = parse_tokens(TOKENS, backbone.facts)
     spec = make_spec(backbone, selection, FRAMES, "uniform", "float16")
     store = create_store(folder, spec, dataset="benchmark")
-    setting = resources(backbone)
+    setting = default_resources(torch.device("cpu"))
     started = time.perf_counter()
     with Progress(len(clips), 0) as progress:
         producer = make_producer(backbone, setting)

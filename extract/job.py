@@ -210,17 +210,27 @@ def _require_space(store: Store, clips: int) -> None:
         )
 
 
-def _resources(request: ExtractionRequest, device: torch.device) -> Resources:
+def default_resources(device: torch.device) -> Resources:
+    """How a run uses this machine unless told otherwise."""
     on_cpu = device.type == "cpu"
-    cores = cpu.cores()
     return Resources(
         device=device,
+        dtype=torch.float32,
+        batch=16 if on_cpu else 256,
+        passes=cpu.cores() if on_cpu else 2,
+        # Decoders that are ahead of the backbone sleep, so a core for each costs nothing.
+        workers=min(32, cpu.cores()),
+        clip_seconds=120.0,
+    )
+
+
+def _resources(request: ExtractionRequest, device: torch.device) -> Resources:
+    usual = default_resources(device)
+    return replace(
+        usual,
         dtype=getattr(torch, request.precision),
-        batch=request.batch or (16 if on_cpu else 256),
-        passes=cores if on_cpu else 2,
-        # Beside a backbone on the CPU few decoders are plenty: each reads hundreds of frames in
-        # the time of one forward pass.
-        workers=request.workers or (-(-cores // 4) if on_cpu else max(2, min(32, cores - 2))),
+        batch=request.batch or usual.batch,
+        workers=request.workers or usual.workers,
         clip_seconds=request.clip_seconds,
     )
 

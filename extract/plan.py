@@ -10,15 +10,14 @@ import torch
 
 from stepcli.cache import create_store
 from stepcli.cache.errors import UsageError
-from stepcli.extract import cpu, pipeline
+from stepcli.extract import pipeline
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.video_models import ClipBackbone
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.forward import resolve_device
-from stepcli.extract.job import make_producer, make_spec, spread
-from stepcli.extract.pipeline import Resources
+from stepcli.extract.job import default_resources, make_producer, make_spec, spread
 from stepcli.extract.progress import Progress, duration
 from stepcli.extract.sink import PartLimits
 from stepcli.extract.tokens import parse_tokens
@@ -117,15 +116,7 @@ def layouts_of(backbone: Backbone) -> list[str]:
 def _seconds_a_clip(
     clips: tuple[Clip, ...], backbone: Backbone, frames: int, device: torch.device
 ) -> float:
-    on_cpu = device.type == "cpu"
-    resources = Resources(
-        device=device,
-        dtype=torch.float32,
-        batch=16 if on_cpu else 256,
-        passes=cpu.cores() if on_cpu else 2,
-        workers=-(-cpu.cores() // 4) if on_cpu else max(2, cpu.cores() - 2),
-        clip_seconds=120.0,
-    )
+    resources = default_resources(device)
     selection = parse_tokens("grid1", backbone.facts)
     spec = make_spec(backbone, selection, frames, "uniform", "float32")
     with tempfile.TemporaryDirectory() as place, Progress(len(clips), 0) as progress:
