@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from PIL import Image
 
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.extract.backbones.base import BackboneError, digest_weights
 from stepcli.extract.backbones.bundled import weights_path
 from stepcli.extract.backbones.families import FAMILIES
+from stepcli.extract.backbones.hf import explain_failure
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.names import BACKBONES, source_of
 from stepcli.extract.backbones.processor import normalise
@@ -243,3 +245,20 @@ def test_every_short_name_has_a_source() -> None:
 def test_every_family_is_a_class_of_transformers() -> None:
     for family in FAMILIES.values():
         assert hasattr(transformers, family.model)
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        (GatedRepoError, "is gated: accept its licence on the hub, then `hf auth login`"),
+        (RepositoryNotFoundError, "the hub has no repository org/model"),
+        (LocalEntryNotFoundError, "the hub cannot be reached; go online once"),
+    ],
+)
+def test_the_hubs_refusals_are_told_apart(cause: type[Exception], text: str) -> None:
+    """transformers wraps all of them in an OSError of many lines."""
+    refusal = cause.__new__(cause, "403")
+    try:
+        raise OSError("You are trying to access\na repo") from refusal
+    except OSError as error:
+        assert text in explain_failure("org/model", error)
