@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from stepcli.cache.clips import ClipRecord
 from stepcli.cache.durable import Place
-from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.errors import DamagedStore
 from stepcli.cache.token_layout import TOKENS, ArrayLayout, TokenLayout
 
 TEXT_LIMIT = 1 << 15
@@ -63,16 +63,16 @@ def encode_index(
     return encode_table(pa.table(columns, schema=index_schema(layout)))
 
 
-def encode_table(table: pa.Table) -> bytes:
-    """A Parquet file as bytes; uncompressed, so that a hostile one cannot unpack to terabytes.
+def is_storable(text: str) -> bool:
+    """Whether a table can hold a text: UTF-8 (file names need not be), and not too long."""
+    try:
+        return len(text.encode()) <= TEXT_LIMIT
+    except UnicodeEncodeError:
+        return False
 
-    Raises:
-        UsageError: a text is too long to be read back.
-    """
-    for column in table.columns:
-        longest = pc.max(pc.binary_length(column)).as_py() if column.type == pa.string() else 0
-        if (longest or 0) > TEXT_LIMIT:
-            raise UsageError(f"a text of {longest} bytes; ids, paths and labels have {TEXT_LIMIT}")
+
+def encode_table(table: pa.Table) -> bytes:
+    """A Parquet file as bytes; uncompressed, so that a hostile one cannot unpack to terabytes."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="none", write_page_checksum=True)
     return sink.getvalue()

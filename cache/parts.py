@@ -70,11 +70,6 @@ def list_parts(root: Place) -> list[str]:
     return sorted(name for name in names if _NAME.fullmatch(name) and f"{name}.json" not in buried)
 
 
-def is_part_name(name: str) -> bool:
-    """Whether a folder of this name may be a part."""
-    return _NAME.fullmatch(name) is not None
-
-
 def read_part_record(root: Place, name: str) -> PartRecord:
     """Read and check a part's record.
 

@@ -30,7 +30,13 @@ from stepcli.cache.durable import (
     unseal,
 )
 from stepcli.cache.errors import DamagedStore, UsageError
-from stepcli.cache.index import INDEX_LIMIT, decode_table, encode_table
+from stepcli.cache.index import (
+    INDEX_LIMIT,
+    TEXT_LIMIT,
+    decode_table,
+    encode_table,
+    is_storable,
+)
 from stepcli.cache.objects import ObjectPath
 
 CLIPS = "clips.parquet"
@@ -165,6 +171,12 @@ def accepted_digests(root: Place) -> dict[str, list[str]]:
 
 
 def _write_clips(root: Place, rows: Sequence[ClipRow]) -> None:
+    for row in rows:
+        if not all(is_storable(getattr(row, name)) for name in SCHEMA.names):
+            raise UsageError(
+                f"clip {row.id!r}: id, label, split, group and view must be UTF-8 of at most "
+                f"{TEXT_LIMIT} bytes each"
+            )
     ids = [row.id for row in rows]
     if "" in ids:
         raise UsageError("a clip without an id; give every line of the clips table one")

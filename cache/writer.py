@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from math import isfinite
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from stepcli.cache.clips import ClipRecord, Failure
 from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.errors import StoreError, TokensError
 from stepcli.cache.failures import FailureLog
+from stepcli.cache.index import TEXT_LIMIT, is_storable
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.open_part import OpenPart
 from stepcli.cache.parts import Staging
@@ -60,11 +62,7 @@ class StoreWriter:
             TokensError: the tokens do not fit the store; nothing was written.
             StoreError: the disk refused (full, read-only, gone).
         """
-        if len(record.pts_seconds) != self._manifest.spec.frames:
-            raise TokensError(
-                f"clip {record.id!r}: {self._manifest.spec.frames} frame times expected, "
-                f"got {len(record.pts_seconds)}"
-            )
+        _require_storable(record, self._manifest.spec.frames)
         self.add_stored(record, encode_clip(tokens, self._layout, record.id))
 
     def add_stored(self, record: ClipRecord, arrays: Sequence[np.ndarray]) -> None:
@@ -119,8 +117,21 @@ class StoreWriter:
             self._staging.close()
 
 
+def _require_storable(record: ClipRecord, frames: int) -> None:
+    """Refuse now what the index could not hold when the part is committed."""
+    if len(record.pts_seconds) != frames or not all(map(isfinite, record.pts_seconds)):
+        raise TokensError(
+            f"clip {record.id!r}: {frames} finite frame times expected, got {record.pts_seconds}"
+        )
+    if not (record.id and is_storable(record.id) and is_storable(record.source)):
+        raise TokensError(
+            f"clip {record.id!r} of {record.source!r}: id and path must be UTF-8 of at most "
+            f"{TEXT_LIMIT} bytes; rename the file"
+        )
+
+
 def _uninterrupted(work: Callable[[], object]) -> None:
-    """Run to the end, even if Ctrl-C comes meanwhile: a part is minutes of work. Twice breaks."""
+    """Run to the end, even if Ctrl-C comes meanwhile: a part is minutes of work."""
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(work)
         try:

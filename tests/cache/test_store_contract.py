@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -153,6 +154,10 @@ class StoreContract:
                 writer.add(make_record("bad"), make_tokens("bad")[:2])
             with pytest.raises(TokensError, match="frame times"):
                 writer.add(make_record("bad", frames=2), make_tokens("bad"))
+            for clip, source in (("", "a"), ("x" * 40_000, "a"), ("a", "not-utf8-\udc80.webm")):
+                record = replace(make_record("bad"), id=clip, source=source)
+                with pytest.raises(TokensError, match="must be UTF-8"):
+                    writer.add(record, make_tokens("bad"))
             with pytest.raises(TokensError, match="floating-point"):
                 writer.add(make_record("bad"), make_tokens("bad").astype(np.int64))
             writer.quarantine(Failure("bad", "bad.webm", "TokensError", "too large"))
@@ -236,6 +241,9 @@ class StoreContract:
         differing = store.add_clips([ClipRow("clip-0000", "theirs"), ClipRow("new", "n")])
         assert differing == [ClipRow("clip-0000", "theirs")]
         assert open_store(root).clips() == [*mine, ClipRow("new", "n")]
+        for bad in ("x" * 40_000, "not-utf8-\udc80"):
+            with pytest.raises(UsageError, match="must be UTF-8"):
+                store.replace_clips([ClipRow("x", bad)])
         with pytest.raises(UsageError, match="'x' occurs twice"):
             store.replace_clips([ClipRow("x", "1"), ClipRow("x", "2")])
         assert verify_store(root).ok
