@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,6 +83,10 @@ def extract(
         typer.Option(help="Resize as the model's own processor does, or large frames faster."),
     ] = Preprocess.exact,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
+    devices: Annotated[
+        str | None,
+        typer.Option(help="Several GPUs of this machine, e.g. 0,1: each takes its share."),
+    ] = None,
     precision: Annotated[
         Precision, typer.Option(help="Arithmetic of the backbone.")
     ] = Precision.float32,
@@ -147,6 +152,10 @@ def extract(
     from stepcli.extract.job import ExtractionRequest, run_job
     from stepcli.extract.sink import PartLimits
 
+    # A batch system's notice before it kills is as good as Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    if devices is not None:
+        _on_several(devices, rank, world_size)
     share, shares = _share(rank, world_size)
     request = ExtractionRequest(
         dataset=dataset,
@@ -174,8 +183,6 @@ def extract(
         world_size=shares,
         limits=PartLimits(part_clips, part_seconds, part_megabytes),
     )
-    # A batch system's notice before it kills is as good as Ctrl-C.
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = run_job(request)
     except KeyboardInterrupt as interrupt:
@@ -183,6 +190,20 @@ def extract(
         raise typer.Exit(130) from interrupt
     if code:
         raise typer.Exit(code)
+
+
+def _on_several(devices: str, rank: int | None, world_size: int | None) -> None:
+    from stepcli.cache.errors import UsageError
+    from stepcli.extract.several_devices import device_names, run_on, without_option
+
+    if rank is not None or world_size is not None:
+        raise UsageError("--devices divides the data set itself; leave --rank and --world-size out")
+    words = without_option(sys.argv[1:], "--devices")
+    try:
+        code = run_on(device_names(devices), words)
+    except KeyboardInterrupt as interrupt:  # each process has said how to go on
+        raise typer.Exit(130) from interrupt
+    raise typer.Exit(code)
 
 
 def _share(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """The middle stage: pixels of several clips through the backbone in one batch."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,11 @@ def resolve_device(name: str) -> torch.device:
         UsageError: the device is not here; nothing else is taken in its place.
     """
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        # Under SLURM the processes of one machine take a GPU each.
+        local = int(os.environ.get("SLURM_LOCALID", "0"))
+        return torch.device(f"cuda:{local % torch.cuda.device_count()}")
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
         raise UsageError(f"--device {name} is not known; expected auto, cpu, cuda or cuda:<number>")
