@@ -54,6 +54,8 @@ class ToPixels:
 
     def __call__(self, frames: Tensor) -> Tensor:
         """frames: [n, height, width, 3] uint8, anywhere."""
+        if self._device.type == "cuda":
+            frames = frames.pin_memory()  # only from there is the copy asynchronous
         on_device = frames.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
         pixels = (on_device.float() * self._scale - self._mean) / self._std
         return pixels.to(self._dtype)
