@@ -12,7 +12,7 @@ from tqdm import tqdm
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import open_store
 from stepcli.probe import registry
-from stepcli.probe.checkpoint import Checkpoint
+from stepcli.probe.checkpoint import SAVE_SECONDS, Checkpoint
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data import Features, layout_of
 from stepcli.probe.placement import BANK_SHARE, free_bytes, place_features
@@ -42,8 +42,16 @@ def choose_device(name: str) -> torch.device:
 class Session:
     """One store, one device and one folder of runs."""
 
-    def __init__(self, store: Path, runs: Path, device: str) -> None:
+    def __init__(
+        self, store: Path, runs: Path, device: str, *, save_seconds: float = SAVE_SECONDS
+    ) -> None:
         """Open the store.
+
+        Args:
+            store: Its folder.
+            runs: Folder of the runs; made when missing.
+            device: "auto", "cpu", "cuda" or "cuda:1".
+            save_seconds: How often the state of a pass is kept for resuming.
 
         Raises:
             StoreNotFound: there is none.
@@ -52,6 +60,7 @@ class Session:
         self.device = choose_device(device)
         self.store = open_store(store)
         self.runs = runs
+        self._save_seconds = save_seconds
         spec = self.store.spec
         path = self.store.path
         place = str(path.resolve() if isinstance(path, Path) else path)
@@ -135,7 +144,8 @@ class Session:
         progress: Callable[[float], None],
     ) -> Iterator[str]:
         """Train one pass and write its runs; yields a line about each."""
-        checkpoint = Checkpoint(self.runs, [self.name(config) for config in configs])
+        names = [self.name(config) for config in configs]
+        checkpoint = Checkpoint(self.runs, names, self._save_seconds)
         layout = layout_of(self.store, task)
         for trained in train(features, layout, task, configs, progress, checkpoint):
             record = write_run(self.runs, trained, task, self._source)

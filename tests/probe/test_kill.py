@@ -1,0 +1,83 @@
+"""A sweep killed with SIGKILL again and again ends with the table of the undisturbed one."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from stepcli.cache.store import Store
+
+KILLS = 3
+SCRIPT = """
+import sys
+from pathlib import Path
+
+from stepcli.probe.config import Pass, TaskConfig
+from stepcli.probe.expand import run_configs
+from stepcli.probe.session import Session
+
+task = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
+configs = [
+    config
+    for method in ("step", "linear")
+    for config in run_configs(
+        method, [{"lr": 1e-3}, {"lr": 1e-2}], {}, task, Pass(epochs=20, batch_size=4), range(2)
+    )
+]
+Session(Path(sys.argv[1]), Path(sys.argv[2]), "cpu", save_seconds=0.0).run(configs)
+"""
+
+
+def start(store: Store, runs: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(store.path), str(runs)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def table(runs: Path) -> list[dict[str, Any]]:
+    """What the runs say, without what may differ: clock and date."""
+    records = [json.loads(path.read_text()) for path in sorted(runs.glob("*/run.json"))]
+    return [{k: v for k, v in r.items() if k not in ("seconds", "finished")} for r in records]
+
+
+def changes(runs: Path) -> set[tuple[str, int]]:
+    return {(str(path), path.stat().st_mtime_ns) for path in runs.glob(".resume/[!.]*")} | {
+        (str(path), 0) for path in runs.glob("*/run.json")
+    }
+
+
+def test_killed_at_random_moments(store: Store, tmp_path: Path) -> None:
+    assert start(store, tmp_path / "calm").wait(timeout=120) == 0
+    want = table(tmp_path / "calm")
+    assert len(want) == 8
+    runs, moments = tmp_path / "killed", random.Random(0)
+    for _ in range(KILLS):
+        before = changes(runs)
+        process = start(store, runs)
+        # Wait for progress, or every kill would hit the imports.
+        deadline = time.monotonic() + 60
+        while changes(runs) == before and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        assert process.wait() in (-signal.SIGKILL, 0)
+    assert start(store, runs).wait(timeout=120) == 0
+    assert table(runs) == want
+
+
+def test_two_sweeps_in_one_folder_do_not_disturb_each_other(store: Store, tmp_path: Path) -> None:
+    """Both finish, whoever writes a run first; each run's folder is whole."""
+    runs = tmp_path / "runs"
+    both = [start(store, runs), start(store, runs)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert len(table(runs)) == 8
+    for name in ("probe.safetensors", "predictions.parquet"):
+        assert len(list(runs.glob(f"*/{name}"))) == 8
+    assert not list(runs.glob(".*-*"))
