@@ -38,6 +38,18 @@ class TaskConfig(_Frozen):
     slice_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of each class's training clips that the slice takes."""
 
+    train_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of each class's training clips that is used."""
+    shots: int | None = Field(default=None, ge=1)
+    """At most so many training clips of each class; None: all."""
+    draw_seed: int | None = Field(default=None, ge=0)
+    """Which clips a share or shots take; smaller draws of one seed are parts of larger ones."""
+
+    @property
+    def thinned(self) -> bool:
+        """Whether not all training clips are used."""
+        return self.train_share < 1 or self.shots is not None
+
     @property
     def reported_split(self) -> str:
         """What the numbers of a run are about."""

@@ -125,11 +125,21 @@ def run_configs(
         whole = checked(Recipe, **{"lr": info.lr, **recipe, **mine})
         configs += [
             RunConfig(
-                method=name, options=options, task=task, recipe=whole, shared=shared, seed=seed
+                method=name,
+                options=options,
+                task=_drawn(task, seed),
+                recipe=whole,
+                shared=shared,
+                seed=seed,
             )
             for seed in seeds
         ]
     return configs
+
+
+def _drawn(task: TaskConfig, seed: int) -> TaskConfig:
+    """Each seed draws its own part of the training clips, where not all are used."""
+    return task.model_copy(update={"draw_seed": seed}) if task.thinned else task
 
 
 def sweepable(info: ProbeInfo) -> list[str]:

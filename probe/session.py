@@ -19,7 +19,7 @@ from stepcli.probe.placement import BANK_SHARE, free_bytes, place_features
 from stepcli.probe.plan import PassPlan, make_plan
 from stepcli.probe.process import tune_process
 from stepcli.probe.results import Source, is_done, read_run, write_run
-from stepcli.probe.splits import LabelledClips, hold_out, labelled_clips
+from stepcli.probe.splits import LabelledClips, hold_out, labelled_clips, thin
 from stepcli.probe.tasks import Task, make_task
 from stepcli.probe.tokens import TokenLayout
 from stepcli.probe.train import train
@@ -76,6 +76,8 @@ class Session:
             if splits not in self._tables:
                 self._tables[splits] = labelled_clips(self.store, *splits)
             table = self._tables[splits]
+            if config.thinned:
+                table = thin(table, config.train_share, config.shots, config.draw_seed or 0)
             if config.slice_seed is not None:
                 table = hold_out(table, config.slice_share, config.slice_seed)
             self._tasks[config] = make_task(config, self.store.spec, table)

@@ -64,6 +64,23 @@ def labelled_clips(store: "Store", train_split: str, test_split: str) -> Labelle
     )
 
 
+def thin(table: LabelledClips, share: float, shots: int | None, seed: int) -> LabelledClips:
+    """Keep a share, or so many, of each class's training clips; at least one.
+
+    Draws of one seed are nested: what a smaller one keeps, a larger one keeps too.
+    """
+    random = np.random.default_rng(seed)
+    by_label: dict[str, list[ClipRow]] = {}
+    for row in table.train:
+        by_label.setdefault(row.label, []).append(row)
+    kept: set[str] = set()
+    for label in sorted(by_label):
+        rows = by_label[label]
+        count = min(max(1, round(share * len(rows))), shots or len(rows))
+        kept |= {rows[i].id for i in random.permutation(len(rows))[:count]}
+    return replace(table, train=tuple(row for row in table.train if row.id in kept))
+
+
 def hold_out(table: LabelledClips, share: float, seed: int) -> LabelledClips:
     """Hold out a slice of the training clips in place of the test split.
 
@@ -92,7 +109,7 @@ def hold_out(table: LabelledClips, share: float, seed: int) -> LabelledClips:
         raise UsageError(
             f"no slice of {share:.0%} can be held out of {len(table.train)} training clips in "
             f"{len(names)} groups without splitting a group or emptying a class; take a larger "
-            "--slice-share, or give the clips finer groups"
+            "slice_share, or give the clips finer groups"
         )
     ids = {row.id for row in held}
     short = sum(n > 0 for n in wanted.values())

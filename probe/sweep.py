@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
-from stepcli.probe.expand import Search, points, run_configs, sweepable
+from stepcli.probe.expand import Search, checked, points, run_configs, sweepable
 from stepcli.probe.registry import methods
 from stepcli.probe.stats import expected_best
 
@@ -24,6 +25,8 @@ class SweepConfig(BaseModel):
     methods: dict[str, dict[str, Scalar | list[Scalar]]] = Field(min_length=1)
     """Method -> recipe fields and options; a list is searched."""
     task: TaskConfig = TaskConfig()
+    variants: list[dict[str, Any]] = Field(default=[{}], min_length=1)
+    """Fields of the task that differ; every method is swept on each variant."""
     shared: Pass = Pass()
     """Epochs, batch_size and data_seed."""
     recipe: dict[str, Scalar] = {}
@@ -79,6 +82,10 @@ def check_names(sweep: SweepConfig) -> None:
     Raises:
         UnknownName: listing the close names.
     """
+    for variant in sweep.variants:
+        for name in variant:
+            if name not in TaskConfig.model_fields:
+                raise UnknownName("field of a variant", name, TaskConfig.model_fields)
     for name in sweep.recipe:
         if name not in Recipe.model_fields:
             raise UnknownName("field of recipe", name, Recipe.model_fields)
@@ -90,14 +97,16 @@ def check_names(sweep: SweepConfig) -> None:
 
 
 def sweep_configs(sweep: SweepConfig) -> dict[str, list[RunConfig]]:
-    """Every method's configs, in which each point of its search has every seed."""
+    """Every method's configs on every variant; each point of a search has every seed."""
     configs = {}
-    for method, settings in sweep.methods.items():
-        values = {k: v if isinstance(v, list) else [v] for k, v in settings.items()}
-        tried = points(values, sweep.search, sweep.trials, sweep.search_seed)
-        configs[method] = run_configs(
-            method, tried, sweep.recipe, sweep.task, sweep.shared, range(sweep.seeds)
-        )
+    for variant in sweep.variants:
+        task = checked(TaskConfig, **sweep.task.model_dump() | variant)
+        for method, settings in sweep.methods.items():
+            values = {k: v if isinstance(v, list) else [v] for k, v in settings.items()}
+            tried = points(values, sweep.search, sweep.trials, sweep.search_seed)
+            configs[" ".join([method, *(f"{k}={v}" for k, v in variant.items())])] = run_configs(
+                method, tried, sweep.recipe, task, sweep.shared, range(sweep.seeds)
+            )
     return configs
 
 

@@ -108,6 +108,16 @@ def test_the_table_aggregates_seeds(runs: Path) -> None:
     assert all(line.startswith("| ") for line in markdown)
 
 
+def test_latex_is_ready_to_paste(runs: Path) -> None:
+    text = call("results", "--runs", runs, "--format", "latex").stdout
+    assert text.startswith("\\begin{tabular}{l")
+    assert "mean\\_class" in text
+    assert r"50.0 $\pm$ 0.0" in text
+    rows = [line for line in text.splitlines() if line.endswith(r" \\")]
+    assert len(rows) == 3
+    assert {line.count("&") for line in rows} == {9}
+
+
 def test_csv_says_what_json_says(runs: Path) -> None:
     text = call("results", "--runs", runs, "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(text)))

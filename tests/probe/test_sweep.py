@@ -14,7 +14,7 @@ from stepcli.cache.store import Store
 from stepcli.cli import app
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.expand import points, run_configs
-from stepcli.probe.splits import LabelledClips, hold_out
+from stepcli.probe.splits import LabelledClips, hold_out, thin
 from stepcli.probe.sweep import (
     budget_warnings,
     choose,
@@ -211,7 +211,7 @@ def test_every_shipped_recipe_runs_through(
     name: str, store_of: Callable[..., Store], tmp_path: Path
 ) -> None:
     """At a tiny size: one epoch, one seed, 16 channels."""
-    store = store_of(tmp_path / "s", frames=9, clips_each=12)
+    store = store_of(tmp_path / "s", frames=9, clips_each=36)
     place = ("--store", store.path, "--runs", tmp_path / "runs")
     small = ("--epochs", 1, "--seeds", 1)
     done = call("sweep", f"recipes/{name}", *small, *place)
@@ -219,6 +219,35 @@ def test_every_shipped_recipe_runs_through(
     methods = set(read_sweep(Path("recipes") / name).methods)
     shown = json.loads(call("results", "--runs", tmp_path / "runs", "--format", "json").stdout)
     assert {row["method"] for row in shown} == methods
+
+
+def test_variants_sweep_every_method_on_each(file: Path) -> None:
+    file.write_text(YAML + "variants: [{shots: 2}, {shots: 4}, {}]\n")
+    configs = sweep_configs(read_sweep(file))
+    assert list(configs) == [
+        *("step shots=2", "linear shots=2", "step shots=4", "linear shots=4", "step", "linear")
+    ]
+    assert {(c.task.shots, c.task.draw_seed, c.seed) for c in configs["step shots=2"]} == {
+        *((2, 0, 0), (2, 1, 1))
+    }
+    assert {c.task.draw_seed for c in configs["step"]} == {None}
+    file.write_text(YAML + "variants: [{shot: 2}]\n")
+    with pytest.raises(UnknownName, match="field of a variant 'shot'; did you mean shots"):
+        read_sweep(file)
+
+
+def test_draws_are_nested_stratified_and_by_seed() -> None:
+    train = tuple(ClipRow(f"{x}{i}", x, "train") for x in "ab" for i in range(20))
+    table = LabelledClips(train, (), ("a", "b"), (), frozenset(), ())
+
+    def draw(share: float, shots: int | None, seed: int) -> set[str]:
+        return {row.id for row in thin(table, share, shots, seed).train}
+
+    assert draw(0.1, None, 0) < draw(0.25, None, 0) < draw(1.0, None, 0)
+    assert draw(1.0, 2, 0) < draw(1.0, 4, 0)
+    assert draw(0.1, None, 0) != draw(0.1, None, 1)
+    assert sorted(clip[0] for clip in draw(1.0, 3, 5)) == ["a"] * 3 + ["b"] * 3
+    assert len(draw(0.001, None, 0)) == 2
 
 
 def test_an_unknown_recipe_lists_close_ones() -> None:
