@@ -9,11 +9,16 @@ from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
 from stepcli.probe.tokens import NORM_EPS
 
 Init = Literal["torch", "xavier", "vit"]
+
+FEW = 8
+"""Members up to which one product after another is faster than a batched one."""
 
 
 def uniform(bound: float, shape: tuple[int, ...], generator: Generator) -> nn.Parameter:
@@ -29,6 +34,37 @@ def normal(std: float, shape: tuple[int, ...], generator: Generator) -> nn.Param
 def constant(value: float, shape: tuple[int, ...]) -> nn.Parameter:
     """A parameter [1, *shape], all one value."""
     return nn.Parameter(torch.full((1, *shape), value))
+
+
+def few_products(weights: Tensor, columns: Tensor) -> Tensor:
+    """[K, out, in] times [K, in, B], member after member: torch.bmm for few, large matrices."""
+    out: Tensor = _FewProducts.apply(weights, columns)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _FewProducts(Function):
+    """Each product uses all threads; torch.bmm gives whole members to threads, 3 members to 2."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, weights: Tensor, columns: Tensor) -> Tensor:
+        ctx.save_for_backward(weights, columns)
+        return _products(weights, columns)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        weights, columns = ctx.saved_tensors  # type: ignore[attr-defined]
+        grad_columns = None
+        if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
+            grad_columns = _products(weights.transpose(1, 2), grad)
+        return _products(grad, columns.transpose(1, 2)), grad_columns
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    out = a.new_empty(len(a), a.shape[1], b.shape[2])
+    for member, product in enumerate(out):
+        torch.mm(a[member], b[member], out=product)
+    return out
 
 
 class StackedLinear(nn.Module):
@@ -78,7 +114,10 @@ class StackedLinear(nn.Module):
         if x.ndim == 2:
             flat = self.weight.view(members * outputs, inputs) @ x.T
             return (flat.view(members, outputs, len(x)) + self.bias[..., None]).transpose(1, 2)
-        columns = torch.baddbmm(self.bias[..., None], self.weight, x.transpose(1, 2))
+        if members > FEW:
+            columns = torch.baddbmm(self.bias[..., None], self.weight, x.transpose(1, 2))
+        else:
+            columns = few_products(self.weight, x.transpose(1, 2)) + self.bias[..., None]
         return columns.transpose(1, 2)
 
 

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.spec import Segment
 from stepcli.probe.bank import Probe, stack
+from stepcli.probe.layers import few_products
 from stepcli.probe.methods.frames_linear import cosines
 from stepcli.probe.registry import ProbeInfo, Registry, methods, parse_options
 from stepcli.probe.tokens import TokenBatch, TokenLayout
@@ -248,3 +249,11 @@ def test_halves_are_halves_of_what_is_there(tokens: Tensor, layout: TokenLayout)
     halves = torch.cat((frames[:, [0, 2]].mean(dim=1), frames[:, [2, 3]].mean(dim=1)), dim=1)
     weight, bias = (probe.get_parameter(f"head.{part}")[0] for part in ("weight", "bias"))
     torch.testing.assert_close(probe(TokenBatch(tokens, mask))[0], halves @ weight.T + bias)
+
+
+def test_products_of_few_members_are_the_batched_ones_with_their_gradients() -> None:
+    generator = Generator().manual_seed(0)
+    weights = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    columns = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(few_products(weights, columns), torch.bmm(weights, columns))
+    assert torch.autograd.gradcheck(few_products, (weights, columns))
