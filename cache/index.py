@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from stepcli.cache.clips import ClipRecord
 from stepcli.cache.durable import Place
 from stepcli.cache.errors import DamagedStore
+from stepcli.cache.parquet_bounds import Extent, measure
 from stepcli.cache.token_layout import TOKENS, ArrayLayout, TokenLayout
 
 TEXT_LIMIT = 1 << 15
@@ -74,7 +75,9 @@ def is_storable(text: str) -> bool:
 def encode_table(table: pa.Table) -> bytes:
     """A Parquet file as bytes; uncompressed, so that a hostile one cannot unpack to terabytes."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="none", write_page_checksum=True)
+    pq.write_table(
+        table, sink, compression="none", write_page_checksum=True, write_statistics=False
+    )
     return sink.getvalue()
 
 
@@ -101,6 +104,7 @@ def decode_table(
         DamagedStore: it is no such table.
     """
     try:
+        _require_bounds(measure(data), place, rows, max(rows, list_values), compressed)
         texts = [column.name for column in schema if column.type == pa.string()]
         file = pq.ParquetFile(
             pa.BufferReader(data),
@@ -108,7 +112,6 @@ def decode_table(
             read_dictionary=texts,  # a text repeated in every row takes its memory once
             arrow_extensions_enabled=False,
         )
-        _require_bounds(file.metadata, place, rows, max(rows, list_values), compressed)
         table = file.read(use_threads=False)
         if table.schema.names != schema.names:
             raise DamagedStore(f"{place}: expected columns {schema.names}, found others")
@@ -125,23 +128,18 @@ def decode_table(
 
 
 def _require_bounds(
-    metadata: Any, place: Place | str, rows: int, values: int, compressed: bool
+    extent: Extent, place: Place | str, rows: int, values: int, compressed: bool
 ) -> None:
-    if not 0 <= metadata.num_rows <= rows:
-        raise DamagedStore(f"{place}: expected at most {rows} rows, found {metadata.num_rows}")
-    counts = [0] * metadata.num_columns
-    unpacked = 0
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            column = metadata.row_group(group).column(number)
-            counts[number] += column.num_values
-            unpacked += column.total_uncompressed_size
-            if column.compression != "UNCOMPRESSED" and not compressed:
-                raise DamagedStore(f"{place}: compressed; write it as stepcli does")
-    if unpacked > INDEX_LIMIT:
-        raise DamagedStore(f"{place}: {unpacked} bytes unpacked, expected at most {INDEX_LIMIT}")
-    if max(counts, default=0) > values:
-        raise DamagedStore(f"{place}: expected at most {values} values, found {max(counts)}")
+    if extent.rows > rows:
+        raise DamagedStore(f"{place}: expected at most {rows} rows, found {extent.rows}")
+    if extent.most_values > values:
+        raise DamagedStore(f"{place}: expected at most {values} values, found {extent.most_values}")
+    if extent.compressed and not compressed:
+        raise DamagedStore(f"{place}: compressed; write it as stepcli does")
+    if extent.unpacked_bytes > INDEX_LIMIT:
+        raise DamagedStore(
+            f"{place}: {extent.unpacked_bytes} bytes unpacked, expected at most {INDEX_LIMIT}"
+        )
 
 
 def _require_short(column: Any, place: Place | str) -> None:

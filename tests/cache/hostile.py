@@ -91,6 +91,22 @@ def with_index(table: Callable[[pa.Table], pa.Table], **options: Any) -> Change:
     return change
 
 
+def with_flips(generator: random.Random, flips: int) -> Change:
+    """Flip bits of an index, most in its footer, and make the digests match."""
+
+    def change(root: Path) -> None:
+        part = sorted((root / "parts").iterdir())[0]
+        data = bytearray((part / "index.parquet").read_bytes())
+        footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        for _ in range(flips):
+            first = 0 if generator.random() < 0.3 else footer
+            bit = generator.randrange(8 * first, 8 * len(data))
+            data[bit // 8] ^= 1 << bit % 8
+        put_index(part, bytes(data), 2)
+
+    return change
+
+
 def put_index(part: Path, data: bytes, rows: int) -> None:
     (part / "index.parquet").write_bytes(data)
     record = unseal((part / "part.json").read_bytes(), part)
@@ -269,6 +285,10 @@ def main() -> None:
             try_one(made, folder, f"index: {name}", change)
         for name in LINKS:
             try_one(made, folder, f"link: {name}", link(name))
+        for number in range(max(1, int(200 * share))):
+            flip = with_flips(random.Random(number), 1 + number % 4)
+            try_one(made, folder, f"index: flips {number}", flip)
+            tried += 1
         tried += len(INDEXES) + len(LINKS)
     sys.stdout.write(f"{tried} hostile stores, none did harm\n")
 
