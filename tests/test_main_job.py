@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from stepcli.examples.demo import SCHEDULE
+
 SEEDS = 5
 
 
@@ -15,10 +17,9 @@ SEEDS = 5
 def rows(stepcli: Any, openclose_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The demo's schedule on its cheap methods, with five seeds instead of three."""
     runs = tmp_path_factory.mktemp("runs")
-    words = "probe --method first-frame,last-frame,first-last,linear,step --task arrow"
-    crops = f"--clip-frames 8 --temporal-crop --seeds {SEEDS}"
-    place = ("--store", openclose_store, "--runs", runs)
-    done = stepcli(*words.split(), *crops.split(), *place)
+    words = f"probe --method first-frame,last-frame,first-last,linear,step {SCHEDULE}"
+    place = ("--seeds", SEEDS, "--store", openclose_store, "--runs", runs)
+    done = stepcli(*words.split(), *place)
     assert done.returncode == 0, done.stderr
     table = stepcli("results", "--runs", runs, "--format", "json")
     assert table.returncode == 0, table.stderr
