@@ -124,7 +124,8 @@ def read_out(
     )
     if z.offsets is not None:
         shift = torch.einsum("khd,ktpd->khtp", directions, z.offsets)
-        scores = scores + shift[:, :, None]
+        # In place: in a bank the scores are as large as the tokens.
+        scores.add_(shift[:, :, None])
     if z.scale is not None:
         scores = scores * z.scale[:, None]
     if z.frame_mask is not None and not per_frame:
