@@ -1,58 +1,50 @@
 """Tokens on their way into a file: one sequential pass, never a part in memory."""
 
-import errno
 import hashlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from stepcli.cache.part_record import FileRecord
+from stepcli.cache.part_record import FileRecord, hash_file
 from stepcli.cache.token_layout import ArrayLayout, TokenLayout
 
-FOLLOW_BYTES = 8 << 20
-"""So much is written before the hashing thread is woken."""
-HASH_BLOCK = 1 << 20
-NEVER = 1 << 62
-"""Stands for "hashed so far" once that is of no use any more."""
+FLUSH_BYTES = 16 << 20
+"""So much is written before the disk is asked to begin with it."""
 
 
 class TokenStream:
     """A file whose body is raw clips, written in order behind a head.
 
-    A thread follows the writer and hashes what is in the file already, from the page cache. When
-    the head turns out otherwise than guessed, or an interrupted write was done again, that work is
-    thrown away and the file hashed once more.
+    A second thread hashes each clip while it is written. When the head turns out otherwise than
+    guessed, or an interrupted write was done again, the file is hashed once more at the end.
     """
 
     def __init__(self, path: Path, guessed_head: bytes = b"") -> None:
         self.path = path
-        self._file = path.open("x+b", buffering=0)
+        self._file = path.open("xb", buffering=0)
         self._head = guessed_head
         self._write_at(memoryview(guessed_head), 0)
-        self._written = len(guessed_head)
-        self._digest = hashlib.sha256()
-        self._hashed = 0
-        self._follower = ThreadPoolExecutor(1)
-        self._following: Future[None] | None = None
+        self._written = self._flushed = len(guessed_head)
+        self._digest = hashlib.sha256(guessed_head)
+        self._digest_valid = True
+        self._hasher = ThreadPoolExecutor(1)
 
     def write(self, data: memoryview, offset: int) -> None:
         """Write a clip at a byte offset of the body; in order, or over one that was torn."""
         start = len(self._head) + offset
-        if start < self._written:  # an interrupt tore this clip's first write
-            if self._following is not None:
-                self._following.result()
-            if start < self._hashed:
-                self._hashed = NEVER
+        valid, self._digest_valid = self._digest_valid and start == self._written, False
+        hashing = self._hasher.submit(self._digest.update, data)
         self._write_at(data, start)
+        hashing.result()
         self._written = start + data.nbytes
-        idle = self._following is None or self._following.done()
-        if idle and self._written - self._hashed >= FOLLOW_BYTES:
-            self._following = self._follower.submit(self._hash_until, self._written)
+        self._digest_valid = valid
+        if self._written - self._flushed >= FLUSH_BYTES:
+            self._begin_writeback()
 
     def finish(self, body_bytes: int, tail: bytes, head: bytes = b"") -> FileRecord:
         """Cut the body where the last whole clip ends, add what surrounds it, make it durable.
@@ -63,36 +55,33 @@ class TokenStream:
             head: bytes to put before them, as many as guessed.
         """
         end = len(self._head) + body_bytes
-        if self._following is not None:
-            self._following.result()
-        if head != self._head or end < self._hashed:
-            self._hashed = NEVER
+        followed = self._digest_valid and head == self._head and end == self._written
         self._file.truncate(end)
         self._write_at(memoryview(tail), end)
         self._write_at(memoryview(head), 0)
-        size = end + len(tail)
-        if self._hashed == NEVER:
-            self._digest, self._hashed = hashlib.sha256(), 0
-        hashing = self._follower.submit(self._hash_until, size)
-        os.fsync(self._file.fileno())  # the disk works while the processor hashes
-        hashing.result()
+        if followed:
+            os.fsync(self._file.fileno())
+            self._digest.update(tail)
+            record = FileRecord(size=end + len(tail), sha256=self._digest.hexdigest())
+        else:
+            hashing = self._hasher.submit(hash_file, self.path)
+            os.fsync(self._file.fileno())  # the disk works while the processor hashes
+            record = hashing.result()
         self.close()
-        return FileRecord(size=size, sha256=self._digest.hexdigest())
+        return record
 
     def close(self) -> None:
         """Close the file as it is."""
-        self._follower.shutdown()
+        self._hasher.shutdown()
         self._file.close()
 
-    def _hash_until(self, end: int) -> None:
-        block = memoryview(bytearray(HASH_BLOCK))
-        while self._hashed < end:
-            wanted = block[: min(HASH_BLOCK, end - self._hashed)]
-            count = os.preadv(self._file.fileno(), [wanted], self._hashed)
-            if count == 0:
-                raise OSError(errno.EIO, "cut short while it was written", str(self.path))
-            self._digest.update(wanted[:count])
-            self._hashed += count
+    def _begin_writeback(self) -> None:
+        """Let the disk work while clips are still coming: the fsync at the end is then short."""
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            length = self._written - self._flushed
+            # Linux starts to write dirty pages on this advice, and keeps them until they are clean.
+            os.posix_fadvise(self._file.fileno(), self._flushed, length, os.POSIX_FADV_DONTNEED)
+        self._flushed = self._written
 
     def _write_at(self, data: memoryview, offset: int) -> None:
         flat = data.cast("B")

@@ -1,4 +1,4 @@
-"""The digest that a thread takes while a file is written is the file's, whatever happens."""
+"""The digest that a second thread takes while a file is written is the file's, whatever happens."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from stepcli.cache.token_stream import TokenStream
 CLIP = np.arange(1000, dtype=np.uint8)
 
 
-@pytest.mark.parametrize("follow_bytes", [1, 1500, 1 << 30])
+@pytest.mark.parametrize("flush_bytes", [1, 1 << 30])
 @pytest.mark.parametrize("head", [b"", b"head"])
 @pytest.mark.parametrize("final_head", [b"head", b"HEAD"])
 @pytest.mark.parametrize("torn", [None, 0, 7])
@@ -19,13 +19,13 @@ CLIP = np.arange(1000, dtype=np.uint8)
 def test_digest_of_a_followed_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    follow_bytes: int,
+    flush_bytes: int,
     head: bytes,
     final_head: bytes,
     torn: int | None,
     kept: int,
 ) -> None:
-    monkeypatch.setattr("stepcli.cache.token_stream.FOLLOW_BYTES", follow_bytes)
+    monkeypatch.setattr("stepcli.cache.token_stream.FLUSH_BYTES", flush_bytes)
     stream = TokenStream(tmp_path / "file", head)
     for number in range(20):
         if number == torn:
@@ -41,7 +41,7 @@ def test_digest_of_a_followed_file(
 def test_closing_without_finishing_stops_the_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stepcli.cache.token_stream.FOLLOW_BYTES", 1)
+    monkeypatch.setattr("stepcli.cache.token_stream.FLUSH_BYTES", 1)
     stream = TokenStream(tmp_path / "file")
     stream.write(CLIP.data, 0)
     stream.close()
