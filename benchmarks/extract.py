@@ -33,9 +33,10 @@ from PIL import Image
 
 from stepcli.cache import create_store
 from stepcli.cache.clips import Failure
+from stepcli.cache.malloc import keep_freed_memory
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
-from stepcli.extract.cpu import cores, keep_freed_memory, use_one_thread_a_pass
+from stepcli.extract.cpu import cores, use_one_thread_a_pass
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.decode_worker import DecodeSettings

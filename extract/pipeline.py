@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import torch
 
 from stepcli.cache.clips import Failure
+from stepcli.cache.malloc import keep_freed_memory
 from stepcli.cache.spec import Producer
 from stepcli.cache.store import Store
 from stepcli.extract.backbones.base import Backbone
-from stepcli.extract.cpu import keep_freed_memory, use_one_thread_a_pass
+from stepcli.extract.cpu import use_one_thread_a_pass
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode_worker import DecodeSettings
 from stepcli.extract.forward import ClipTokens, Forward, group_by_frames
