@@ -27,11 +27,14 @@ lint: $(VENV)/installed  ## ruff and mypy --strict
 
 bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios
 	$(BIN)/python benchmarks/probes.py
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/extract.py
 
 kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, both formats
 	@for action in write merge compact convert; do for format in zarr hdf5; do \
 		$(BIN)/python tests/cache/kill_rounds.py --action $$action --format $$format --rounds 200 || exit 1; \
 	done; done
+	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/test_kill.py
 	unshare --map-root-user --mount $(BIN)/python tests/cache/disk_full.py
 
 clean:  ## remove the venv and build products
