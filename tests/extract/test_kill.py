@@ -76,7 +76,7 @@ def test_a_killed_run_resumes_to_the_same_store(
     whole = open_store(tmp_path / "whole")
     moments = random.Random(0)
     path = tmp_path / "killed"
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         before = staged(path)
         process = start(path, model, store_format)
         while staged(path) <= before and process.poll() is None:
@@ -92,8 +92,8 @@ def test_a_killed_run_resumes_to_the_same_store(
             tokens = survivor.read(survivor.ids)
             np.testing.assert_allclose(tokens, whole.read(survivor.ids), atol=1e-5)
             assert len(survivor) % PART_CLIPS == 0 or len(survivor) == CLIPS
-        if len(survivor) == CLIPS:
-            break
+        if len(survivor) == CLIPS:  # every kill must have something to interrupt
+            path = tmp_path / f"killed{kill}"
     finish(path, model, store_format)
     summary = f"{CLIPS} clips in all: {CLIPS} done, 0 quarantined, 0 left"
     assert summary in capsys.readouterr().err
