@@ -11,6 +11,8 @@ without its residual).
 Assumed: one layer, one direction, 256 units. A missing frame leaves the state as it was.
 """
 
+from abc import abstractmethod
+
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
@@ -59,9 +61,9 @@ class _Recurrent(Probe):
         logits: Tensor = self.head(state[0])
         return logits
 
+    @abstractmethod
     def step(self, x: Tensor, state: Tensor) -> Tensor:
         """One frame's projected input [K, B, gates * H] and state [2, K, B, H] -> next state."""
-        raise NotImplementedError
 
 
 class Gru(_Recurrent):
