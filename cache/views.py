@@ -1,0 +1,73 @@
+"""Several views of one clip: a store holds each as a clip of its own, `<clip id>@<view>`.
+
+A view is a way of cutting the same stretch of video: in space (the centre, a crop at either end of
+the longer side, a horizontal flip, a random resized crop) and in time (`-t<n>`, the n-th run of
+frames). It has nothing to do with `ClipRow.view`, which names a camera. A clip of which only the
+centre was asked for is stored under its plain id. All views of a clip have the same
+`ClipRow.group`; a flipped view carries its class's mirror as label where the class has one.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+NAME = re.compile(
+    r"(?P<flip>flip-)?(?P<space>center|left|right|crop\d{1,2})(?:-t(?P<time>\d{1,2}))?"
+)
+"""left, right: of the longer side, so above and below where the frame stands upright."""
+
+
+def view_id(clip_id: str, view: str) -> str:
+    """The id under which one view of a clip is stored; view "": the clip's only one."""
+    return f"{clip_id}@{view}" if view else clip_id
+
+
+def split_view(stored_id: str) -> tuple[str, str]:
+    """A stored id -> id of the clip, name of the view; "" where the id names none."""
+    clip_id, separator, view = stored_id.rpartition("@")
+    if separator and clip_id and NAME.fullmatch(view):
+        return clip_id, view
+    return stored_id, ""
+
+
+def clip_of(stored_id: str) -> str:
+    """The clip that a stored view was cut from."""
+    return split_view(stored_id)[0]
+
+
+def view_of(stored_id: str) -> str:
+    """The view's name, e.g. "flip-center", "crop3", "left-t0"; "" for a clip's only view."""
+    return split_view(stored_id)[1]
+
+
+def is_flip(view: str) -> bool:
+    """Whether left and right are swapped in it."""
+    found = NAME.fullmatch(view)
+    return found is not None and found["flip"] is not None
+
+
+def is_random_crop(view: str) -> bool:
+    """Whether it is a random resized crop, made for training."""
+    found = NAME.fullmatch(view)
+    return found is not None and found["space"].startswith("crop")
+
+
+def training_views(views: Iterable[str]) -> list[str]:
+    """Of a clip's views those to draw from in training: its random crops; without any, all."""
+    known = list(views)
+    return [view for view in known if is_random_crop(view)] or known
+
+
+def testing_views(views: Iterable[str]) -> list[str]:
+    """Of a clip's views those whose probabilities are averaged in a test: all but random crops;
+    where there is nothing else, these."""
+    known = list(views)
+    return [view for view in known if not is_random_crop(view)] or known
+
+
+def views_by_clip(stored_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Clip id -> view -> its place in `stored_ids`, clips in the order of their first view."""
+    found: dict[str, dict[str, int]] = {}
+    for place, stored_id in enumerate(stored_ids):
+        clip_id, view = split_view(stored_id)
+        found.setdefault(clip_id, {})[view] = place
+    return found
