@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Nothing is fetched from a hub: a test that would need it must fail, not wait.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,6 +17,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 def project() -> Path:
     """Root of the source tree."""
     return Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files at the root, the longest: two workers then end at about one time."""
+    items.sort(key=lambda item: len(item.path.relative_to(item.config.rootpath).parts))
 
 
 Stepcli = Callable[..., subprocess.CompletedProcess[str]]
@@ -39,10 +45,18 @@ def stepcli() -> Stepcli:
 
 
 @pytest.fixture(scope="session")
-def openclose_store(stepcli: Stepcli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def openclose_store(
+    stepcli: Stepcli, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Path:
     """The demo's store: 384 bundled clips, 16 frames, 2 x 2 tokens. Never write to it."""
-    store = tmp_path_factory.mktemp("openclose") / "store"
-    words = "extract --dataset openclose --backbone mobilenet_v2-bundled --frames 16 --tokens grid2"
-    done = stepcli(*words.split(), "--store", store)
-    assert done.returncode == 0, done.stderr
+    alone = worker_id == "master"
+    base = tmp_path_factory.getbasetemp()
+    shared = base if alone else base.parent  # of all workers: the store is made once
+    store, made = shared / "openclose-store", shared / "openclose-store.made"
+    with FileLock(shared / "openclose-store.lock"):
+        if not made.exists():
+            words = "--dataset openclose --backbone mobilenet_v2-bundled --frames 16 --tokens grid2"
+            done = stepcli("extract", *words.split(), "--store", store)
+            assert done.returncode == 0, done.stderr
+            made.touch()
     return store
