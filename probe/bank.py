@@ -5,8 +5,9 @@ Members never mix: a member of a bank computes what it would compute alone.
 """
 
 import copy
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -34,6 +35,8 @@ class Probe(nn.Module, ABC):
 
     undecayed: ClassVar[frozenset[str]] = frozenset({"cls", "frame_encoding", "patch_encoding"})
     """Last name of the parameters that get no weight decay, beside all vectors a member."""
+    trained: ClassVar[bool] = True
+    """Whether gradient descent trains it; otherwise `fit` sees the training samples once."""
 
     def __init__(self, layout: TokenLayout, classes: int, options: Options) -> None:
         super().__init__()
@@ -45,10 +48,20 @@ class Probe(nn.Module, ABC):
     def forward(self, batch: TokenBatch) -> Tensor:
         """A batch of B clips' tokens [B, T, S, D] -> logits [K, B, C]."""
 
+    @torch.no_grad()
+    def fit(self, batches: Iterable[tuple[TokenBatch, Tensor]]) -> None:
+        """Take from one pass over the training samples what a method without gradients needs.
+
+        Args:
+            batches: The samples with their labels [B], read as they are asked for: a method that
+                learns nothing, a zero-shot one, leaves them alone.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is trained by gradient descent")
+
     @property
     def members(self) -> int:
         """K."""
-        return next(self.parameters()).shape[0]
+        return next(itertools.chain(self.parameters(), self.buffers())).shape[0]
 
     @property
     def parameters_each(self) -> int:

@@ -109,6 +109,7 @@ def _pass_plan(
     configs: Sequence[RunConfig], kinds: dict[str, Probe], task: Task, store: "Store"
 ) -> PassPlan:
     shared = configs[0].shared
+    epochs = shared.epochs if any(kinds[_kind(config)].trained for config in configs) else 0
     banks: dict[tuple[object, ...], list[RunConfig]] = {}
     for config in configs:
         banks.setdefault(kinds[_kind(config)].signature(), []).append(config)
@@ -118,8 +119,8 @@ def _pass_plan(
             BankPlan(each[0].method, len(each), kinds[_kind(each[0])].parameters_each)
             for each in banks.values()
         ),
-        shared.epochs,
-        shared.epochs * -(-task.samples_per_epoch // shared.batch_size),
+        epochs,
+        epochs * -(-task.samples_per_epoch // shared.batch_size),
         len(task.clips),
         token_bytes(store, len(task.clips)),
     )

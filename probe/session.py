@@ -14,14 +14,13 @@ from stepcli.cache.store import open_store
 from stepcli.probe import registry
 from stepcli.probe.checkpoint import SAVE_SECONDS, Checkpoint
 from stepcli.probe.config import RunConfig, TaskConfig
-from stepcli.probe.data import Features, layout_of
+from stepcli.probe.data import Features, layout_of, store_layout
 from stepcli.probe.placement import BANK_SHARE, free_bytes, place_features
 from stepcli.probe.plan import PassPlan, make_plan
 from stepcli.probe.process import tune_process
 from stepcli.probe.results import Source, is_done, read_run, write_run
 from stepcli.probe.splits import LabelledClips, hold_out, labelled_clips, thin
 from stepcli.probe.tasks import Task, make_task
-from stepcli.probe.tokens import TokenLayout
 from stepcli.probe.train import train
 
 
@@ -161,8 +160,10 @@ class Session:
 def parameter_counts(path: Path) -> dict[str, str]:
     """Of each method with its defaults on a store's tokens and classes; or why it cannot be."""
     store = open_store(path)
-    layout = TokenLayout(store.spec.frames, store.spec.dim, store.spec.segments)
-    classes = len(store.classes()) or len({row.label for row in store.clips()})
+    names = [row.name for row in sorted(store.classes(), key=lambda row: row.index)]
+    names = names or sorted({row.label for row in store.clips()})
+    layout = store_layout(store, store.spec.frames, tuple(names))
+    classes = len(names)
     counts = {}
     for name in registry.methods().names():
         info = registry.methods().get(name)

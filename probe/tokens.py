@@ -1,8 +1,9 @@
 """What a probe reads: the layout of a clip's tokens, and one batch of them shared by every bank."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch.nn import functional
 
 from stepcli.cache.errors import UsageError
 from stepcli.cache.spec import Segment
+
+if TYPE_CHECKING:
+    from stepcli.probe.text import StoreText
 
 Select = Literal["all", "patches", "cls"]
 NORM_EPS = 1e-5
@@ -25,6 +29,12 @@ class TokenLayout:
     """D, channels."""
     segments: tuple[Segment, ...]
     """The S tokens of a frame by name, in stored order."""
+    layers: tuple[int, ...] = (-1,)
+    """Which of the backbone's layers are there, as it counts them from its end."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, by index; empty where nobody named them."""
+    texts: "tuple[StoreText, ...]" = ()
+    """What is stored of text towers, their tensors unread."""
 
     @classmethod
     def of(cls, frames: int, tokens: int, dim: int) -> "TokenLayout":
@@ -62,10 +72,49 @@ class TokenLayout:
             )
         return found
 
+    def text(self, tower: str = "") -> "StoreText":
+        """The text embeddings of one tower; "" names the only one.
+
+        Raises:
+            UsageError: there is none, or the name does not tell which.
+        """
+        found = [text for text in self.texts if tower in ("", text.tower, text.folder.name)]
+        if len(found) == 1:
+            return found[0]
+        if not self.texts:
+            raise UsageError(
+                "this method compares tokens with texts and the store holds none; run extract on "
+                "the same store with --text, e.g. --text clip-b16"
+            )
+        names = ", ".join(text.folder.name for text in self.texts)
+        raise UsageError(f"tower={tower!r}: the store holds texts of {names}; choose one of these")
+
     def selected(self, select: Select) -> int:
         """How many tokens a frame a selection keeps."""
         positions = self.positions(select)
         return self.tokens if isinstance(positions, slice) else len(positions)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFacts:
+    """What is known of the frames of a batch beside their tokens."""
+
+    seconds: Tensor
+    """[B, T] float32: time of each shown frame since its video's first one."""
+
+    def to(self, device: torch.device) -> "SampleFacts":
+        """The same on a device."""
+        return SampleFacts(self.seconds.to(device))
+
+    @property
+    def duration(self) -> Tensor:
+        """[B]: seconds from the earliest shown frame to the latest."""
+        return self.seconds.amax(dim=1) - self.seconds.amin(dim=1)
+
+    @property
+    def distinct_frames(self) -> Tensor:
+        """[B]: how many of the shown frames differ; a repeated one has the same time."""
+        return 1 + (self.seconds.sort(dim=1).values.diff(dim=1) > 0).sum(dim=1)
 
 
 class TokenBatch:
@@ -79,19 +128,45 @@ class TokenBatch:
         tokens: Tensor,
         frame_mask: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
+        facts: Callable[[], SampleFacts] | None = None,
     ) -> None:
-        """Wrap tokens [B, T, S, D] of any float dtype; `frame_mask` [B, T] is True for real frames.
+        """Wrap tokens of any float dtype.
+
+        Args:
+            tokens: [B, T, S, D], or [B, T, L, S, D] where L layers are stored, deepest last.
+            frame_mask: [B, T], True for real frames.
+            dtype: Of the arithmetic.
+            facts: Reads what else is known of the clips; called on first use.
 
         Raises:
-            ValueError: the tokens are not four-dimensional, or a clip has no frame at all.
+            ValueError: another shape, or a clip has no frame at all.
         """
-        if tokens.ndim != 4:
-            raise ValueError(f"tokens must be [B, T, S, D], got {tuple(tokens.shape)}")
+        if tokens.ndim not in (4, 5):
+            raise ValueError(
+                f"tokens must be [B, T, S, D] or [B, T, L, S, D], got {tuple(tokens.shape)}"
+            )
         if frame_mask is not None and not bool(frame_mask.any(dim=1).all()):
             raise ValueError("frame_mask leaves a clip without a single frame")
-        self.stored = tokens
+        self.every_layer = tokens if tokens.ndim == 5 else tokens[:, :, None]
         self.frame_mask = frame_mask
         self.dtype = dtype
+        self._read_facts = facts
+
+    @cached_property
+    def stored(self) -> Tensor:
+        """[B, T, S, D] as stored: the deepest layer, which every probe but EVL reads."""
+        return self.every_layer[:, :, -1].contiguous()
+
+    @cached_property
+    def facts(self) -> SampleFacts:
+        """When the frames were.
+
+        Raises:
+            ValueError: the batch was made from bare tokens.
+        """
+        if self._read_facts is None:
+            raise ValueError("this batch was made from bare tokens, without times of its frames")
+        return self._read_facts()
 
     @cached_property
     def raw(self) -> Tensor:

@@ -1,7 +1,7 @@
 """One loop, many probes, one pass: each batch is loaded once and feeds every bank."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,7 +36,7 @@ class Trained:
     logits: Tensor
     """[test samples, C], float32."""
     losses: tuple[float, ...]
-    """Mean training loss of each epoch."""
+    """Mean training loss of each epoch; none where nothing was trained."""
     seconds: float
     """Its share of the training pass: by the work of its bank, then by members."""
 
@@ -73,7 +73,8 @@ class Bank:
         self.busy = 0.0
         """Seconds of steps that have not been shared out yet."""
         self.losses: list[Tensor] = []
-        self._optimizer = BankAdamW(probe, recipes, steps)
+        if probe.trained:
+            self._optimizer = BankAdamW(probe, recipes, steps)
         device = next(probe.parameters()).device
         self._smoothing = torch.tensor([r.label_smoothing for r in recipes], device=device)
 
@@ -86,6 +87,12 @@ class Bank:
         self._optimizer.step()
         self.busy += time.perf_counter() - started
         return losses.detach()
+
+    def fit(self, batches: Iterable[tuple[TokenBatch, Tensor]]) -> None:
+        """Fit a probe that has no gradients to follow."""
+        started = time.perf_counter()
+        self.probe.fit(batches)
+        self.seconds += time.perf_counter() - started
 
     def state(self) -> dict[str, Tensor]:
         """Everything that training goes on from."""
@@ -153,26 +160,31 @@ def train(
     per_epoch = -(-task.samples_per_epoch // shared.batch_size)
     device = features.device
     banks = make_banks(configs, layout, len(task.classes), shared.epochs * per_epoch, device)
-    done = 0 if checkpoint is None else checkpoint.restore(banks)
+    for bank in banks:
+        if not bank.probe.trained:
+            samples = task.epoch(shared.data_seed, 0)
+            bank.fit(features.batches(task, samples, shared.batch_size))
+    trained = [bank for bank in banks if bank.probe.trained]
+    done = 0 if checkpoint is None or not trained else checkpoint.restore(trained)
     for _ in range(done):
-        progress(float(torch.cat([bank.losses[-1] for bank in banks]).mean()))
+        progress(float(torch.cat([bank.losses[-1] for bank in trained]).mean()))
     with Crew([bank.probe for bank in banks], device) as crew:
-        for epoch in range(done, shared.epochs):
+        for epoch in range(done, shared.epochs if trained else 0):
             started = time.perf_counter()
-            totals = [torch.zeros(len(bank.configs), device=device) for bank in banks]
+            totals = [torch.zeros(len(bank.configs), device=device) for bank in trained]
             samples = task.epoch(shared.data_seed, epoch)
             for batch, labels in features.batches(task, samples, shared.batch_size):
-                losses = crew.each(partial(Bank.step, batch=batch, labels=labels), banks)
+                losses = crew.each(partial(Bank.step, batch=batch, labels=labels), trained)
                 for loss, total in zip(losses, totals, strict=True):
                     total += loss * len(labels)
-            for bank, total in zip(banks, totals, strict=True):
+            for bank, total in zip(trained, totals, strict=True):
                 bank.losses.append(total.cpu() / task.samples_per_epoch)
-            _share_clock(banks, time.perf_counter() - started)
+            _share_clock(trained, time.perf_counter() - started)
             if checkpoint is not None and epoch + 1 < shared.epochs:
-                checkpoint.save(banks, epoch + 1)
-            progress(float(torch.cat([bank.losses[-1] for bank in banks]).mean()))
-        trained = _finish(features, task, banks, crew)
-    return [trained[id(config)] for config in configs]
+                checkpoint.save(trained, epoch + 1)
+            progress(float(torch.cat([bank.losses[-1] for bank in trained]).mean()))
+        results = _finish(features, task, banks, crew)
+    return [results[id(config)] for config in configs]
 
 
 def _share_clock(banks: Sequence[Bank], elapsed: float) -> None:
@@ -195,7 +207,9 @@ def _finish(
     trained = {}
     for bank, pieces in zip(banks, parts, strict=True):
         logits = torch.cat(pieces, dim=1)
-        losses = torch.stack(bank.losses, dim=1).tolist()
+        losses: list[list[float]] = [[] for _ in bank.configs]
+        if bank.losses:
+            losses = torch.stack(bank.losses, dim=1).tolist()
         for index, config in enumerate(bank.configs):
             trained[id(config)] = Trained(
                 config,
