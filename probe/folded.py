@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import FunctionCtx, once_differentiable
 
 from stepcli.cache.errors import UsageError
+from stepcli.probe.dropout import MemberDropout
 from stepcli.probe.layers import Init, StackedLayerNorm, StackedLinear
+from stepcli.probe.passes import Rows, gather
 from stepcli.probe.tokens import NORM_EPS
 
 
@@ -66,36 +66,6 @@ class FoldedTokens:
         return z if self.scale is None else z * self.scale[..., None]
 
 
-def attend(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax of scores [..., N], and the log of its denominator [...]."""
-    weights, log_sum = _Attend.apply(scores)  # type: ignore[no-untyped-call]
-    return weights, log_sum
-
-
-class _Attend(Function):
-    """Softmax over the last dimension that also returns the log of its denominator.
-
-    Both from one forward pass, and one backward pass for both: at 64 members the scores are as
-    large as the tokens themselves.
-    """
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, scores: Tensor) -> tuple[Tensor, Tensor]:
-        weights = scores.softmax(dim=-1)
-        # The largest weight is at least 1/N, so its logarithm is safe.
-        log_sum = scores.amax(dim=-1) - weights.amax(dim=-1).log()
-        ctx.save_for_backward(weights)
-        return weights, log_sum
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, grad_weights: Tensor, grad_log_sum: Tensor) -> Tensor:
-        (weights,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        mean = torch.linalg.vecdot(weights, grad_weights)
-        grad: Tensor = grad_weights + (grad_log_sum - mean)[..., None]
-        return grad.mul_(weights)
-
-
 class ReadOut(NamedTuple):
     """What a query gathered from the tokens."""
 
@@ -103,10 +73,17 @@ class ReadOut(NamedTuple):
     """[K, B, H, D] (per frame: [K, B, T, H, D]): the attention-weighted sum of z."""
     mass: Tensor
     """[K, B, H] (per frame: [K, B, T, H]): the share of attention that went to the tokens."""
+    rest: Tensor
+    """As mass: the share that went to the prepended token. With dropout they do not sum to 1."""
 
 
 def read_out(
-    z: FoldedTokens, directions: Tensor, rival: Tensor | None = None, *, per_frame: bool = False
+    z: FoldedTokens,
+    directions: Tensor,
+    rival: Tensor | None = None,
+    *,
+    per_frame: bool = False,
+    dropout: MemberDropout | None = None,
 ) -> ReadOut:
     """Attend over z with scores u.z_i, for K members and H heads in two passes over the tokens.
 
@@ -115,46 +92,53 @@ def read_out(
         directions: u, [K, H, D], already divided by the square root of the head width.
         rival: Score of the token that is prepended to z, [K, H]; None where there is none.
         per_frame: Attend within each frame alone, not over the whole clip.
+        dropout: Drops attention weights in training, the prepended token's too.
     """
     batch, frames, tokens, dim = z.tokens.shape
     members, heads, _ = directions.shape
-    flat = z.tokens.reshape(batch * frames * tokens, dim)
-    scores = (directions.reshape(members * heads, dim) @ flat.T).view(
-        members, heads, batch, frames, tokens
-    )
-    if z.offsets is not None:
-        shift = torch.einsum("khd,ktpd->khtp", directions, z.offsets)
-        # In place: in a bank the scores are as large as the tokens.
-        scores.add_(shift[:, :, None])
-    if z.scale is not None:
-        scores = scores * z.scale[:, None]
-    if z.frame_mask is not None and not per_frame:
-        scores = scores.masked_fill(~z.frame_mask[:, :, None], -torch.inf)
+    queries = members * heads
     # A row is what one softmax runs over: a clip, or a frame.
-    rows = batch * frames if per_frame else batch
-    weights, log_sum = attend(scores.view(members * heads, rows, -1))
-    if z.scale is not None:
-        weights = (weights.view(scores.shape) * z.scale[:, None]).view(weights.shape)
-    total = torch.bmm(weights.transpose(0, 1), flat.view(rows, -1, dim))
-    total = total.view(rows, members, heads, dim).transpose(0, 1)
+    count, length = (batch * frames, 1) if per_frame else (batch, frames)
+    shift = None
     if z.offsets is not None:
-        total = total + _offset_total(weights.view(scores.shape), z.offsets, per_frame)
-    mass = log_sum.view(members, heads, rows).transpose(1, 2)
+        shift = torch.einsum("khd,ktpd->tkhp", directions, z.offsets).flatten(1, 2)
+        shift = shift[:, :, None] if per_frame else shift.transpose(0, 1)[None]
+    scale = None
+    if z.scale is not None:
+        scale = z.scale.reshape(members, count, length * tokens).transpose(0, 1)
+    missing = None
+    if z.frame_mask is not None and not per_frame:
+        missing = ~z.frame_mask.repeat_interleave(tokens, dim=1)
+    kept = None if dropout is None else dropout.draw((count, heads, length * tokens + 1))
+    device = z.tokens.device.type
+    low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    rows = Rows(
+        z.tokens.reshape(count, length * tokens, dim),
+        length,
+        missing,
+        None if kept is None else kept[..., 1:].transpose(0, 1).flatten(1, 2),
+        None if dropout is None else dropout.keep_rate.repeat_interleave(heads),
+        low,
+    )
+    flat = directions.reshape(queries, dim).float() if low else directions.reshape(queries, dim)
+    total, log_sum, by_place, share = gather(rows, flat, shift, scale)
+    total = total.view(count, members, heads, dim)
+    if z.offsets is not None:
+        weights = by_place.view(batch, -1, members, heads, *by_place.shape[2:])
+        offsets = z.offsets.unflatten(1, (-1, length))
+        total = total + torch.einsum("bfkhtp,kftpd->bfkhd", weights, offsets).reshape(total.shape)
+    total = total.transpose(0, 1)
+    mass = log_sum.view(count, members, heads).transpose(0, 1)
     mass = torch.ones_like(mass) if rival is None else torch.sigmoid(mass - rival[:, None])
     total = total * mass[..., None]
+    rest = 1 - mass
+    if dropout is not None and kept is not None:
+        mass = mass * share.view(count, members, heads).transpose(0, 1)
+        rest = rest * kept[..., 0] / dropout.keep_rate[:, None, None]
     if per_frame:
         shape = (members, batch, frames, heads)
-        return ReadOut(total.view(*shape, dim), mass.reshape(shape))
-    return ReadOut(total, mass)
-
-
-def _offset_total(weights: Tensor, offsets: Tensor, per_frame: bool) -> Tensor:
-    """The offsets' part of the attention-weighted sum: [K, rows, H, D] for weights [K,H,B,T,S]."""
-    if offsets.shape[2] == 1:
-        weights = weights.sum(dim=-1, keepdim=True)
-    if per_frame:
-        return torch.einsum("khbtp,ktpd->kbthd", weights, offsets).flatten(1, 2)
-    return torch.einsum("khbtp,ktpd->kbhd", weights, offsets)
+        return ReadOut(total.reshape(*shape, dim), mass.reshape(shape), rest.reshape(shape))
+    return ReadOut(total, mass, rest)
 
 
 class FoldedAttention(nn.Module):
@@ -185,6 +169,8 @@ class FoldedAttention(nn.Module):
                 f"heads={heads} does not divide the tokens' {dim} channels; use one of {fitting}"
             )
         self.heads = heads
+        self.dropout: MemberDropout | None = None
+        """Drops attention weights in training; set for the bank that this is part of."""
         # nn.MultiheadAttention draws its three projections as one matrix [3D, D].
         self.query, self.key, self.value = (
             StackedLinear(dim, dim, generator, init=init, fans=4 * dim) for _ in range(3)
@@ -225,22 +211,28 @@ class FoldedAttention(nn.Module):
         if prepended is not None:
             other = prepended if norm is None else prepended - norm.bias
             rival = torch.einsum("khd,kd->kh", u, other)
-        total, mass = read_out(z, directions, rival, per_frame=per_frame)
+        dropout = self.dropout if self.training else None
+        total, mass, rest = read_out(z, directions, rival, per_frame=per_frame, dropout=dropout)
         if norm is not None:
             scale, shift = (_like(p, total) for p in (norm.weight, norm.bias))
             total = total * scale + mass[..., None] * shift
         if prepended is not None:
-            total = total + (1 - mass[..., None]) * _like(prepended, total)
-        return self._project(total)
+            total = total + rest[..., None] * _like(prepended, total)
+        # What dropout leaves of the weights is what the value bias is multiplied by.
+        return self._project(total, None if dropout is None else mass + rest)
 
-    def _project(self, total: Tensor) -> Tensor:
+    def _project(self, total: Tensor, share: Tensor | None) -> Tensor:
         """Value and output projection of the gathered vectors [K, ..., H, D] -> [K, ..., D]."""
         members, *rows, heads, dim = total.shape
         flat = total.reshape(members, -1, heads, dim).transpose(1, 2)
         values = self.value.weight.view(members * heads, dim // heads, dim)
         # As in StackedLinear, weights on the left: their gradient needs no copy.
         columns = torch.bmm(values, flat.reshape(members * heads, -1, dim).transpose(1, 2))
-        y = (columns.view(members, dim, -1) + self.value.bias[..., None]).transpose(1, 2)
+        bias = self.value.bias[..., None]
+        if share is not None:
+            times = share.reshape(members, -1, heads).transpose(1, 2)[:, :, None]
+            bias = (bias.view(members, heads, -1, 1) * times).flatten(1, 2)
+        y = (columns.view(members, dim, -1) + bias).transpose(1, 2)
         y = y if self.out is None else self.out(y)
         return y.reshape(members, *rows, dim)
 

@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from stepcli.cache.errors import UsageError
 from stepcli.probe.encoding import TokenInput
-from stepcli.probe.folded import FoldedAttention, attend
+from stepcli.probe.folded import FoldedAttention
 from stepcli.probe.layers import normal
 from stepcli.probe.methods.attentive import Attentive
 from stepcli.probe.methods.self_attention import BlockOptions, SelfAttention
@@ -232,17 +232,6 @@ def test_per_frame_cls_reads_each_frame_alone(tokens: Tensor, layout: TokenLayou
     row = torch.cat(rows, dim=1).mean(dim=1)
     want = row @ probe.head.weight[0].T + probe.head.bias[0]
     torch.testing.assert_close(probe(batch)[0], want, rtol=1e-5, atol=2e-5)
-
-
-def test_attend_has_the_right_gradient() -> None:
-    scores = torch.randn(3, 2, 5, dtype=torch.float64, generator=Generator().manual_seed(0))
-    assert torch.autograd.gradcheck(attend, scores.requires_grad_())
-
-
-def test_attend_survives_scores_far_apart() -> None:
-    weights, log_sum = attend(torch.tensor([[-1e4, 0.0, 300.0]]))
-    torch.testing.assert_close(weights, torch.tensor([[0.0, 0.0, 1.0]]))
-    torch.testing.assert_close(log_sum, torch.tensor([300.0]))
 
 
 def test_heads_that_do_not_divide_are_refused_with_those_that_do() -> None:

@@ -1,0 +1,54 @@
+"""Dropout of K members, each at its own rate and from its own stream of random numbers.
+
+What a member drops depends on its seed, the step and the place alone: so it drops the same in any
+bank, and again when a killed sweep goes on.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+_MIX = 0x9E3779B97F4A7C15
+"""Spreads neighbouring numbers over all seeds (Steele et al. 2014, SplitMix64)."""
+
+
+class MemberDropout:
+    """Draws, for one place in a probe, what K members keep."""
+
+    def __init__(self, rates: Sequence[float], seeds: Sequence[int], place: int) -> None:
+        """Members' shares of dropped values, [K] in [0, 1), and their seeds, [K]."""
+        self.rates = tuple(rates)
+        self.seeds = tuple(seeds)
+        self.place = place
+        self.step = 0
+        """To be counted by who trains; the draw is another at every step."""
+        self.keep_rate = 1 - torch.tensor(self.rates)
+        """[K]"""
+
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
+        """What is kept, [K, *shape] bool."""
+        return torch.stack(
+            [
+                self._member(rate, seed, shape)
+                for rate, seed in zip(self.rates, self.seeds, strict=True)
+            ]
+        ).to(self.keep_rate.device)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Zero a share of x [K, ...] ([...] is read by every member), the rest larger for it."""
+        kept = self.draw(tuple(x.shape[1:]))
+        rate = self.keep_rate.view(-1, *(1,) * (x.ndim - 1))
+        return x * kept / rate
+
+    def to(self, device: torch.device) -> "MemberDropout":
+        """Use it on a device; the draws are made on the host, the same everywhere."""
+        self.keep_rate = self.keep_rate.to(device)
+        return self
+
+    def _member(self, rate: float, seed: int, shape: tuple[int, ...]) -> Tensor:
+        if rate == 0:
+            return torch.ones(shape, dtype=torch.bool)
+        number = (seed * 1_000_003 + self.step) * 31 + self.place
+        generator = Generator().manual_seed((number * _MIX) % (1 << 63))
+        return torch.rand(shape, generator=generator) >= rate

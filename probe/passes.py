@@ -1,0 +1,228 @@
+"""The passes of a read-out over the tokens: attention scores, gathering, and their gradients.
+
+Four matrix products read the tokens: two forward, two backward. Between them lie scores that, in a
+bank, are larger than the tokens themselves. So the work goes clip by clip: a clip's scores are made,
+turned into weights and used while they are still in the cache.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+CHUNK_VALUES = {"cpu": 1 << 20, "cuda": 1 << 26}
+"""Scores at once: about a core's share of the cache; on a GPU enough to fill it."""
+KEPT_BYTES = 1 << 30
+"""Attention weights up to this size wait for the backward pass; larger ones are computed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """R rows of N tokens, a softmax each: clips, or single frames. What no gradient goes to."""
+
+    tokens: Tensor
+    """[R, N, D]"""
+    frames: int
+    """Frames of a row; N = frames * tokens of a frame."""
+    missing: Tensor | None = None
+    """[R, N], True where a token gets no attention."""
+    kept: Tensor | None = None
+    """[R, Q, N], dropout on attention weights: False where a weight is dropped."""
+    keep_rate: Tensor | None = None
+    """[Q]: share of the weights that dropout keeps."""
+    precision: torch.dtype | None = None
+    """Type of the four products, where not the tokens' own; softmax keeps the directions' type."""
+
+    def chunks(self, queries: int) -> list[slice]:
+        """Rows to work on at once."""
+        rows, tokens, _ = self.tokens.shape
+        most = CHUNK_VALUES.get(self.tokens.device.type, 1 << 26)
+        size = max(1, most // (queries * tokens))
+        return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+    def read(self, part: slice) -> Tensor:
+        """Tokens of some rows, in the products' type."""
+        tokens = self.tokens[part]
+        return tokens if self.precision is None else tokens.to(self.precision)
+
+
+class Gathered(NamedTuple):
+    """What Q queries gathered from R rows."""
+
+    total: Tensor
+    """[R, Q, D]: the weighted sum of the tokens."""
+    log_sum: Tensor
+    """[R, Q]: log of the softmax's denominator."""
+    by_place: Tensor
+    """[R, Q, frames, P]: the sum of the weights that each entry of `shift` met; empty without."""
+    share: Tensor
+    """[R, Q]: the sum of the weights that dropout has left; empty without dropout."""
+
+
+def gather(
+    rows: Rows, directions: Tensor, shift: Tensor | None = None, scale: Tensor | None = None
+) -> Gathered:
+    """Attend with weights softmax((u.x_i + shift) * scale), which then are scaled once more.
+
+    Args:
+        rows: The tokens x.
+        directions: u, [Q, D].
+        shift: [C, Q, frames, P], with P = 1 or the tokens of a frame; row r takes entry r % C.
+        scale: [R, G, N]; each of the G members' Q / G queries takes its member's.
+    """
+    return Gathered(*_Gather.apply(rows, directions, shift, scale))  # type: ignore[no-untyped-call]
+
+
+class _Gather(Function):
+    """Forward and backward by chunks of rows; gradients to directions, shift and scale."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, rows: Rows, directions: Tensor, shift: Tensor | None, scale: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        count, tokens, dim = rows.tokens.shape
+        queries = len(directions)
+        total = directions.new_empty(count, queries, dim)
+        log_sum = directions.new_empty(count, queries)
+        by_place = directions.new_empty(0 if shift is None else count, *_place_shape(shift))
+        share = directions.new_empty(0 if rows.kept is None else count, queries)
+        values = count * queries * tokens
+        keeps = scale is None and values * directions.element_size() <= KEPT_BYTES
+        kept = directions.new_empty(count if keeps else 0, queries, tokens)
+        for part in rows.chunks(queries):
+            x = rows.read(part)
+            _, scores = _scores(rows, part, x, directions, shift, scale)
+            weights = torch.softmax(scores, -1, out=kept[part] if keeps else None)
+            # The largest weight is at least 1/N, so its logarithm is safe.
+            torch.sub(scores.amax(-1), weights.amax(-1).log(), out=log_sum[part])
+            used = _dropped(rows, part, weights)
+            if rows.kept is not None:
+                torch.sum(used, -1, out=share[part])
+            used = _rescaled(used, part, scale)
+            if shift is not None:
+                by_place[part] = _by_place(used, shift)
+            _product(used, x, out=total[part])
+        ctx.rows = rows  # type: ignore[attr-defined]
+        ctx.save_for_backward(directions, shift, scale, total, log_sum, by_place, share, kept)
+        return total, log_sum, by_place, share
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: FunctionCtx,
+        grad_total: Tensor,
+        grad_log_sum: Tensor,
+        grad_by_place: Tensor,
+        grad_share: Tensor,
+    ) -> tuple[None, Tensor, Tensor | None, Tensor | None]:
+        rows: Rows = ctx.rows  # type: ignore[attr-defined]
+        directions, shift, scale, total, log_sum, by_place, share, kept = ctx.saved_tensors  # type: ignore[attr-defined]
+        queries = len(directions)
+        # Sum of each weight times its gradient, known without looking at a single weight.
+        mean = torch.linalg.vecdot(grad_total, total) - grad_log_sum
+        if shift is not None:
+            mean += (grad_by_place * by_place).sum((-2, -1))
+        if rows.kept is not None:
+            mean += grad_share * share
+        grad_directions = torch.zeros_like(directions)
+        grad_shift = None if shift is None else torch.zeros_like(shift)
+        grad_scale = None if scale is None else torch.empty_like(scale)
+        for part in rows.chunks(queries):
+            x = rows.read(part)
+            if len(kept):
+                raw, weights = None, kept[part]
+            else:
+                raw, scores = _scores(rows, part, x, directions, shift, scale)
+                weights = scores.sub_(log_sum[part][..., None]).exp_()
+            grad = _product(grad_total[part], x.transpose(1, 2))
+            if shift is not None:
+                _over_places(grad, shift).add_(grad_by_place[part])
+            if grad_scale is not None:
+                used = _dropped(rows, part, weights)
+                grad_scale[part] = _over_members(used * grad, grad_scale).sum(2)
+                grad = _rescaled(grad, part, scale)
+            if rows.kept is not None:
+                grad = _dropped(rows, part, grad.add_(grad_share[part][..., None]))
+            grad.sub_(mean[part][..., None]).mul_(weights)
+            if grad_scale is not None and raw is not None:
+                grad_scale[part] += _over_members(grad * raw, grad_scale).sum(2)
+                grad = _rescaled(grad, part, scale)
+            if grad_shift is not None and shift is not None:
+                index = torch.arange(part.start, part.stop, device=x.device) % len(shift)
+                grad_shift.index_add_(0, index, _by_place(grad, shift))
+            _add_product(grad_directions, grad, x)
+        return None, grad_directions, grad_shift, grad_scale
+
+
+def _scores(
+    rows: Rows,
+    part: slice,
+    x: Tensor,
+    directions: Tensor,
+    shift: Tensor | None,
+    scale: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """u.x + shift and, scaled and masked, what goes into the softmax: both [r, Q, N]."""
+    raw = _product(directions.expand(len(x), -1, -1), x.transpose(1, 2))
+    if shift is not None:
+        index = torch.arange(part.start, part.stop, device=x.device) % len(shift)
+        _over_places(raw, shift).add_(shift[index])
+    scores = _rescaled(raw, part, scale)
+    if rows.missing is not None:
+        scores = scores.masked_fill(rows.missing[part][:, None], -torch.inf)
+    return raw, scores
+
+
+def _product(a: Tensor, b: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """[r, m, k] @ [r, k, n] in b's type, given in a's."""
+    if a.dtype != b.dtype:
+        product = torch.bmm(a.to(b.dtype), b).to(a.dtype)
+        return product if out is None else out.copy_(product)
+    if len(a) > 1:
+        return torch.bmm(a, b) if out is None else torch.bmm(a, b, out=out)
+    # One clip at a time: torch.mm spreads a product over the threads, torch.bmm whole members.
+    return torch.mm(a[0], b[0])[None] if out is None else torch.mm(a[0], b[0], out=out[0])[None]
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add sum_r a[r] @ b[r] to total [m, n]."""
+    if len(a) > 1 or a.dtype != b.dtype:
+        total += _product(a, b).sum(0)
+    else:
+        total.addmm_(a[0], b[0])
+
+
+def _dropped(rows: Rows, part: slice, weights: Tensor) -> Tensor:
+    if rows.kept is None or rows.keep_rate is None:
+        return weights
+    return (weights * rows.kept[part]).div_(rows.keep_rate[:, None])
+
+
+def _over_members(values: Tensor, scale: Tensor) -> Tensor:
+    """[r, Q, N] as [r, G, Q / G, N]."""
+    rows, queries, tokens = values.shape
+    return values.view(rows, scale.shape[1], queries // scale.shape[1], tokens)
+
+
+def _rescaled(values: Tensor, part: slice, scale: Tensor | None) -> Tensor:
+    if scale is None:
+        return values
+    return (_over_members(values, scale) * scale[part][:, :, None]).view(values.shape)
+
+
+def _place_shape(shift: Tensor | None) -> tuple[int, ...]:
+    return (0,) if shift is None else tuple(shift.shape[1:])
+
+
+def _over_places(values: Tensor, shift: Tensor) -> Tensor:
+    """[r, Q, N] as [r, Q, frames, tokens of a frame]."""
+    return values.view(*values.shape[:2], shift.shape[2], -1)
+
+
+def _by_place(values: Tensor, shift: Tensor) -> Tensor:
+    """Sums of [r, Q, N] over the tokens that share an entry of shift: [r, Q, frames, P]."""
+    places = _over_places(values, shift)
+    return places.sum(-1, keepdim=True) if shift.shape[3] == 1 else places
