@@ -40,6 +40,8 @@ class Source:
     dataset: str
     backbone: str
     fingerprint: str
+    spec: dict[str, Any]
+    """The store's spec as JSON: what a probe needs that is used without its store."""
 
 
 def is_done(runs: Path, run: str) -> bool:
@@ -69,6 +71,7 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
         "dataset": source.dataset,
         "backbone": source.backbone,
         "store": source.store,
+        "spec": source.spec,
         "classes": list(task.classes),
         "pairs": [[task.classes[a], task.classes[b]] for a, b in task.pairs],
         "train_clips": task.train_clips,

@@ -64,7 +64,9 @@ class Session:
         path = self.store.path
         place = str(path.resolve() if isinstance(path, Path) else path)
         fingerprint = self.store.fingerprint
-        self._source = Source(place, self.store.dataset, spec.backbone, fingerprint)
+        self._source = Source(
+            place, self.store.dataset, spec.backbone, fingerprint, spec.model_dump(mode="json")
+        )
         self._tables: dict[tuple[str, str], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
 

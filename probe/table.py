@@ -83,11 +83,11 @@ def summary_rows(runs: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[s
     groups: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         groups.setdefault(configuration(run), []).append(run)
-    labels = _labels([members[0] for members in groups.values()])
+    names = labels([members[0] for members in groups.values()])
     header = ["method", "task", "split", "seeds", *METRICS, "params", "s/run"]
     rows = []
     order = sorted(
-        zip(labels, groups.values(), strict=True),
+        zip(names, groups.values(), strict=True),
         key=lambda item: (item[1][0]["task"], fmean(run["top1"] for run in item[1])),
     )
     for label, members in order:
@@ -114,9 +114,9 @@ def _percent(values: Sequence[float | None]) -> str:
     return f"{fmean(known):.1f}{spread}"
 
 
-def _labels(runs: Sequence[dict[str, Any]]) -> list[str]:
+def labels(runs: Sequence[dict[str, Any]]) -> list[str]:
     """A method's name, with whatever settings tell its rows apart."""
-    labels = []
+    names = []
     for run in runs:
         rivals = [
             _flat(r) for r in runs if r["method"] == run["method"] and r["task"] == run["task"]
@@ -127,8 +127,8 @@ def _labels(runs: Sequence[dict[str, Any]]) -> list[str]:
             for key, value in mine.items()
             if any(rival.get(key) != value for rival in rivals)
         ]
-        labels.append(" ".join([run["method"], *differing]))
-    return labels
+        names.append(" ".join([run["method"], *differing]))
+    return names
 
 
 def _flat(run: dict[str, Any]) -> dict[str, Any]:
