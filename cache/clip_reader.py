@@ -12,7 +12,7 @@ from stepcli.cache.formats import array_file
 from stepcli.cache.manifest import Format
 from stepcli.cache.objects import ObjectPath
 from stepcli.cache.parts import PARTS
-from stepcli.cache.ranges import FilePool, OpenFile
+from stepcli.cache.ranges import FilePool, OpenFile, Piece, read_pieces
 from stepcli.cache.snapshot import Snapshot
 from stepcli.cache.token_layout import ArrayLayout, TokenLayout
 
@@ -62,7 +62,7 @@ class ClipReader:
         if isinstance(self._parts, ObjectPath):
             return self._read_objects(self._parts, snapshot, places, source, out)
         files: dict[int, OpenFile] = {}
-        runs = []
+        pieces: list[Piece] = []
         for part, offset, start, end in _runs(snapshot, places, source.array):
             file = files.get(part)
             if file is None:
@@ -70,12 +70,10 @@ class ClipReader:
                 file = files[part] = self._files.get(folder, source.file)
             # Before anything is allocated: what a hostile spec claims must be there in bytes.
             file.require(offset + (end - start) * size)
-            runs.append((file, offset, start * size, end * size))
+            pieces.append((file, offset, start * size, end * size))
         if out is None:
             out = np.empty(shape, source.array.dtype)
-        target = out.data.cast("B")
-        for file, offset, first, last in runs:
-            file.read_into(target[first:last], offset)
+        read_pieces(pieces, out.data.cast("B"))
         return out
 
     def _read_objects(

@@ -11,10 +11,18 @@ import resource
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stepcli.cache.durable import open_beneath
 from stepcli.cache.errors import DamagedStore
+
+SHARED_BYTES = 8 << 20
+"""A read of so many bytes is worth the work of several threads."""
+PIECE_BYTES = 4 << 20
+READ_THREADS = 4
+"""At most; never more than the process may use cores."""
 
 
 class OpenFile:
@@ -103,12 +111,79 @@ class FilePool:
         self._lock = threading.Lock()
 
 
+Piece = tuple[OpenFile, int, int, int]
+"""A file, the byte offset in it, and the bytes [start, end) of the buffer that come from there."""
+
+
+def read_pieces(pieces: Sequence[Piece], target: memoryview) -> None:
+    """Fill a buffer (bytes, contiguous); large ones by several threads: pread frees Python's lock.
+
+    Raises:
+        DamagedStore: a file ends before.
+    """
+    threads = _threads() if len(target) >= SHARED_BYTES else 1
+    if threads == 1:
+        _read_share(pieces, target)
+        return
+    small = [part for piece in pieces for part in _cut(piece)]
+    pool = _workers(threads - 1)
+    others = [pool.submit(_read_share, small[n::threads], target) for n in range(1, threads)]
+    try:
+        _read_share(small[::threads], target)
+    finally:
+        errors = [other.exception() for other in others]  # nobody writes to `target` after this
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def _read_share(pieces: Sequence[Piece], target: memoryview) -> None:
+    for file, offset, start, end in pieces:
+        file.read_into(target[start:end], offset)
+
+
+def _cut(piece: Piece) -> list[Piece]:
+    file, offset, start, end = piece
+    return [
+        (file, offset + at - start, at, min(at + PIECE_BYTES, end))
+        for at in range(start, end, PIECE_BYTES)
+    ]
+
+
+def _threads() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return min(READ_THREADS, len(os.sched_getaffinity(0)))
+    return min(READ_THREADS, os.cpu_count() or 1)
+
+
+def _workers(count: int) -> ThreadPoolExecutor:
+    with _SHARED.lock:
+        if _SHARED.workers is None:
+            _SHARED.workers = ThreadPoolExecutor(count, "stepcli-read")
+        return _SHARED.workers
+
+
+class _Shared:
+    """What all reads of this process have in common."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """As in a new process: a forked child has none of its parent's threads."""
+        self.lock = threading.Lock()
+        self.workers: ThreadPoolExecutor | None = None
+
+
+_SHARED = _Shared()
 _POOLS: "weakref.WeakSet[FilePool]" = weakref.WeakSet()
 
 
-def _renew_locks() -> None:
+def _after_fork() -> None:
+    """A child's locks may be held by a thread that it does not have."""
+    _SHARED.renew()
     for pool in _POOLS:
         pool.renew_lock()
 
 
-os.register_at_fork(after_in_child=_renew_locks)
+os.register_at_fork(after_in_child=_after_fork)
