@@ -15,6 +15,7 @@ from stepcli.cache.errors import StepcliError
 from stepcli.examples import demo
 from stepcli.extract import commands as extract_commands
 from stepcli.extract import preview_commands
+from stepcli.probe import analyse_commands
 from stepcli.probe import commands as probe_commands
 
 # What the operating system says no to and the user can mend; any other OSError is a defect of ours.
@@ -61,6 +62,8 @@ app.command("doctor")(preview_commands.doctor)
 app.command("probe")(probe_commands.probe)
 app.command("sweep")(probe_commands.sweep)
 app.add_typer(probe_commands.results_app, name="results")
+app.command("analyse")(analyse_commands.analyse)
+app.command("calibrate")(analyse_commands.calibrate)
 app.command("methods")(probe_commands.methods)
 app.command("backbones")(extract_commands.backbones)
 app.add_typer(extract_commands.datasets_app, name="datasets", help="Known data sets.")

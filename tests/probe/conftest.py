@@ -89,7 +89,7 @@ def make_store(
     return store
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def store_of() -> Callable[..., Store]:
     """`make_store`, for tests that need another store than `store`."""
     return make_store

@@ -1,0 +1,82 @@
+"""Probabilities against scikit-learn's losses, and curves by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, log_loss
+
+from stepcli.probe.calibration import (
+    brier,
+    calibration,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    risk_coverage,
+    softmax,
+    threshold_for,
+)
+
+RANDOM = np.random.default_rng(5)
+LABELS = RANDOM.integers(0, 5, 400)
+LOGITS = RANDOM.normal(size=(400, 5)) + 2 * np.eye(5)[LABELS]
+
+
+def test_losses_are_scikit_learns() -> None:
+    p = softmax(LOGITS)
+    assert p.sum(axis=1) == pytest.approx(1)
+    assert negative_log_likelihood(p, LABELS) == pytest.approx(log_loss(LABELS, p), abs=1e-12)
+    expected = brier_score_loss(LABELS, p, labels=range(5), scale_by_half=False)
+    assert brier(p, LABELS) == pytest.approx(expected, abs=1e-12)
+
+
+def test_calibration_error_by_hand() -> None:
+    # Two samples at 0.9, one right; two at 0.6, both right; bins of a tenth.
+    p = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    labels = np.array([0, 1, 0, 0])
+    assert expected_calibration_error(p, labels, bins=10) == pytest.approx(0.5 * 0.4 + 0.5 * 0.4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.05, 20))
+def test_the_temperature_that_was_put_in_comes_out(factor: float) -> None:
+    best = fit_temperature(LOGITS, LABELS)
+    assert fit_temperature(LOGITS * factor, LABELS) == pytest.approx(best * factor, rel=1e-6)
+
+
+def test_no_other_temperature_is_better_and_predictions_stay() -> None:
+    overconfident = LOGITS * 7
+    best = fit_temperature(overconfident, LABELS)
+    at_best = calibration(overconfident, LABELS, best)
+    for factor in (0.5, 0.9, 1.1, 2):
+        assert at_best.nll < calibration(overconfident, LABELS, best * factor).nll
+    assert at_best.ece < calibration(overconfident, LABELS).ece
+    assert (softmax(overconfident, best).argmax(1) == overconfident.argmax(1)).all()
+
+
+def test_temperatures_at_the_ends() -> None:
+    right = np.eye(5)[LABELS]
+    assert fit_temperature(right, LABELS) == pytest.approx(1e-4, rel=1e-3)
+    assert fit_temperature(-right, LABELS) == pytest.approx(1e4, rel=1e-3)
+    assert softmax(np.array([[1e30, 0.0]])).tolist() == [[1, 0]]
+
+
+def test_risk_coverage_by_hand() -> None:
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.55, 0.45]])
+    labels = np.array([0, 1, 1, 0])  # the third is wrong
+    curve = risk_coverage(p, labels)
+    assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1]
+    assert curve.risk == pytest.approx([0, 0, 1 / 3, 1 / 4])
+    assert curve.area == pytest.approx((1 / 3 + 1 / 4) / 4)
+    assert curve.coverage_at(0.1) == 0.5
+    assert curve.coverage_at(0.25) == 1
+    assert threshold_for(p, labels, 0.1) == 0.8
+    assert threshold_for(p, labels, 0.25) == 0.55
+
+
+def test_a_tie_is_answered_as_one() -> None:
+    p = np.array([[0.7, 0.3]] * 4)
+    labels = np.array([0, 1, 0, 1])
+    for order in ([0, 1, 2, 3], [1, 3, 0, 2]):
+        assert risk_coverage(p, labels[order]).risk.tolist() == [0.5] * 4
+    assert threshold_for(p, labels, 0.4) == float("inf")
