@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from stepcli.cache.errors import UsageError
 from stepcli.probe.dropout import MemberDropout
@@ -67,14 +69,27 @@ class FoldedTokens:
 
 
 class ReadOut(NamedTuple):
-    """What a query gathered from the tokens."""
+    """What Q = K * H queries gathered from R rows, in pieces that are cheap to project."""
 
-    total: Tensor
-    """[K, B, H, D] (per frame: [K, B, T, H, D]): the attention-weighted sum of z."""
+    sums: Tensor
+    """[R, Q, D]: the attention-weighted sum of the tokens."""
+    places: Tensor | None
+    """[R, Q, T]: the weights that each frame's offset met, where `sums` is without the offsets."""
     mass: Tensor
-    """[K, B, H] (per frame: [K, B, T, H]): the share of attention that went to the tokens."""
+    """[R, Q]: the share of attention that went to the tokens; `sums` is not multiplied by it."""
+    kept: Tensor | None
+    """[R, Q]: what dropout has left of the tokens' weights; None: all, 1."""
     rest: Tensor
-    """As mass: the share that went to the prepended token. With dropout they do not sum to 1."""
+    """[R, Q]: the share that went to the prepended token; dropout may have taken it."""
+
+    def total(self, z: FoldedTokens, members: int) -> Tensor:
+        """[K, R, H, D]: mass times the weighted sum of z."""
+        rows, queries, dim = self.sums.shape
+        total = self.sums.view(rows, members, queries // members, dim)
+        if self.places is not None and z.offsets is not None:
+            places = self.places.view(*total.shape[:3], -1)
+            total = total + torch.einsum("rkht,ktd->rkhd", places, z.offsets[:, :, 0])
+        return (total * self.mass.view(*total.shape[:3], 1)).transpose(0, 1)
 
 
 def read_out(
@@ -110,35 +125,27 @@ def read_out(
     if z.frame_mask is not None and not per_frame:
         missing = ~z.frame_mask.repeat_interleave(tokens, dim=1)
     kept = None if dropout is None else dropout.draw((count, heads, length * tokens + 1))
-    device = z.tokens.device.type
-    low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     rows = Rows(
         z.tokens.reshape(count, length * tokens, dim),
         length,
         missing,
         None if kept is None else kept[..., 1:].transpose(0, 1).flatten(1, 2),
         None if dropout is None else dropout.keep_rate.repeat_interleave(heads),
-        low,
     )
-    flat = directions.reshape(queries, dim).float() if low else directions.reshape(queries, dim)
-    total, log_sum, by_place, share = gather(rows, flat, shift, scale)
-    total = total.view(count, members, heads, dim)
-    if z.offsets is not None:
+    sums, log_sum, by_place, share = gather(rows, directions.reshape(queries, dim), shift, scale)
+    places = None
+    if z.offsets is not None and not per_frame and z.offsets.shape[2] == 1:
+        places = by_place[..., 0]
+    elif z.offsets is not None:
         weights = by_place.view(batch, -1, members, heads, *by_place.shape[2:])
-        offsets = z.offsets.unflatten(1, (-1, length))
-        total = total + torch.einsum("bfkhtp,kftpd->bfkhd", weights, offsets).reshape(total.shape)
-    total = total.transpose(0, 1)
-    mass = log_sum.view(count, members, heads).transpose(0, 1)
-    mass = torch.ones_like(mass) if rival is None else torch.sigmoid(mass - rival[:, None])
-    total = total * mass[..., None]
+        offsets = z.offsets.view(members, -1, length, *z.offsets.shape[2:])
+        sums = sums + torch.einsum("bfkhtp,kftpd->bfkhd", weights, offsets).reshape(sums.shape)
+    mass = torch.ones_like(log_sum) if rival is None else torch.sigmoid(log_sum - rival.flatten())
     rest = 1 - mass
-    if dropout is not None and kept is not None:
-        mass = mass * share.view(count, members, heads).transpose(0, 1)
-        rest = rest * kept[..., 0] / dropout.keep_rate[:, None, None]
-    if per_frame:
-        shape = (members, batch, frames, heads)
-        return ReadOut(total.reshape(*shape, dim), mass.reshape(shape), rest.reshape(shape))
-    return ReadOut(total, mass, rest)
+    if rows.keep_rate is None or kept is None:
+        return ReadOut(sums, places, mass, None, rest)
+    rest = rest * kept[..., 0].transpose(0, 1).flatten(1) / rows.keep_rate
+    return ReadOut(sums, places, mass, share, rest)
 
 
 class FoldedAttention(nn.Module):
@@ -211,33 +218,78 @@ class FoldedAttention(nn.Module):
         if prepended is not None:
             other = prepended if norm is None else prepended - norm.bias
             rival = torch.einsum("khd,kd->kh", u, other)
-        dropout = self.dropout if self.training else None
-        total, mass, rest = read_out(z, directions, rival, per_frame=per_frame, dropout=dropout)
-        if norm is not None:
-            scale, shift = (_like(p, total) for p in (norm.weight, norm.bias))
-            total = total * scale + mass[..., None] * shift
-        if prepended is not None:
-            total = total + rest[..., None] * _like(prepended, total)
-        # What dropout leaves of the weights is what the value bias is multiplied by.
-        return self._project(total, None if dropout is None else mass + rest)
-
-    def _project(self, total: Tensor, share: Tensor | None) -> Tensor:
-        """Value and output projection of the gathered vectors [K, ..., H, D] -> [K, ..., D]."""
-        members, *rows, heads, dim = total.shape
-        flat = total.reshape(members, -1, heads, dim).transpose(1, 2)
-        values = self.value.weight.view(members * heads, dim // heads, dim)
-        # As in StackedLinear, weights on the left: their gradient needs no copy.
-        columns = torch.bmm(values, flat.reshape(members * heads, -1, dim).transpose(1, 2))
-        bias = self.value.bias[..., None]
-        if share is not None:
-            times = share.reshape(members, -1, heads).transpose(1, 2)[:, :, None]
-            bias = (bias.view(members, heads, -1, 1) * times).flatten(1, 2)
-        y = (columns.view(members, dim, -1) + bias).transpose(1, 2)
+        read = read_out(
+            z,
+            directions,
+            rival,
+            per_frame=per_frame,
+            dropout=self.dropout if self.training else None,
+        )
+        y = self._project(read, z, prepended, norm)
         y = y if self.out is None else self.out(y)
-        return y.reshape(members, *rows, dim)
+        return y.unflatten(1, (-1, z.tokens.shape[1])) if per_frame else y
+
+    def _project(
+        self,
+        read: ReadOut,
+        z: FoldedTokens,
+        prepended: Tensor | None,
+        norm: StackedLayerNorm | None,
+    ) -> Tensor:
+        """Value projection of what was gathered, R rows -> [K, R, D].
+
+        The sums are projected as they are. What else a row holds are few vectors, the same for all
+        rows (the frames' offsets, the shift of `norm`, the prepended token): they are projected
+        once, and mixed afterwards.
+        """
+        weights, members = self.value.weight, len(self.value.weight)
+        rows, queries, dim = read.sums.shape
+        scale = None if norm is None else norm.weight
+        sums = read.sums
+        if scale is not None:
+            sums = (sums.view(rows, members, -1, dim) * scale[:, None]).view(sums.shape)
+        columns = project_heads(sums, weights.view(queries, -1, dim)) * read.mass.T[:, None]
+        share = read.mass if read.kept is None else read.mass * read.kept
+        vectors, amounts = [], []
+        if read.places is not None and z.offsets is not None:
+            offsets = z.offsets[:, :, 0]
+            vectors.append(offsets if scale is None else offsets * scale[:, None])
+            amounts.append((read.places * read.mass[..., None]).permute(1, 2, 0))
+        for vector, amount in (
+            (None if norm is None else norm.bias, share),
+            (prepended, read.rest),
+        ):
+            if vector is not None:
+                vectors.append(vector[:, None])
+                amounts.append(amount.T[:, None])
+        if vectors:
+            projected = torch.bmm(weights, torch.cat(vectors, dim=1).transpose(1, 2))
+            projected = projected.view(queries, dim // self.heads, -1)
+            columns = torch.baddbmm(columns, projected, torch.cat(amounts, dim=1))
+        bias = self.value.bias.view(queries, -1, 1)
+        if read.kept is not None:
+            # What dropout leaves of the weights is what the value bias is multiplied by.
+            bias = bias * (share + read.rest if prepended is not None else share).T[:, None]
+        return (columns + bias).view(members, dim, rows).transpose(1, 2)
 
 
-def _like(vectors: Tensor, total: Tensor) -> Tensor:
-    """View vectors [K, D] so that they meet total [K, ..., D]."""
-    members, dim = vectors.shape
-    return vectors.view(members, *(1,) * (total.ndim - 2), dim)
+def project_heads(sums: Tensor, values: Tensor) -> Tensor:
+    """Each query's sums [R, Q, D] through its head's values [Q, W, D] -> [Q, W, R]."""
+    out: Tensor = _ProjectHeads.apply(sums, values)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _ProjectHeads(Function):
+    """A product whose gradients are born in the memory layout in which they are used."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, sums: Tensor, values: Tensor) -> Tensor:
+        ctx.save_for_backward(sums, values)
+        return torch.bmm(values, sums.permute(1, 2, 0))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        sums, values = ctx.saved_tensors  # type: ignore[attr-defined]
+        grad_sums = torch.bmm(grad.transpose(1, 2), values).transpose(0, 1)
+        return grad_sums, torch.bmm(grad, sums.transpose(0, 1))

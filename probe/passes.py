@@ -1,17 +1,17 @@
 """The passes of a read-out over the tokens: attention scores, gathering, and their gradients.
 
 Four matrix products read the tokens: two forward, two backward. Between them lie scores that, in a
-bank, are larger than the tokens themselves. So the work goes clip by clip: a clip's scores are made,
-turned into weights and used while they are still in the cache.
+bank, are larger than the tokens themselves. So the work goes clip by clip: a clip's scores are
+made, turned into weights and used while they are still in the cache.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 CHUNK_VALUES = {"cpu": 1 << 20, "cuda": 1 << 26}
 """Scores at once: about a core's share of the cache; on a GPU enough to fill it."""
@@ -21,7 +21,11 @@ KEPT_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """R rows of N tokens, a softmax each: clips, or single frames. What no gradient goes to."""
+    """R rows of N tokens, a softmax each: clips, or single frames. What no gradient goes to.
+
+    Tokens of a lower precision than the directions make the products with tokens that precise;
+    everything between the products keeps the precision of the directions.
+    """
 
     tokens: Tensor
     """[R, N, D]"""
@@ -33,8 +37,6 @@ class Rows:
     """[R, Q, N], dropout on attention weights: False where a weight is dropped."""
     keep_rate: Tensor | None = None
     """[Q]: share of the weights that dropout keeps."""
-    precision: torch.dtype | None = None
-    """Type of the four products, where not the tokens' own; softmax keeps the directions' type."""
 
     def chunks(self, queries: int) -> list[slice]:
         """Rows to work on at once."""
@@ -42,11 +44,6 @@ class Rows:
         most = CHUNK_VALUES.get(self.tokens.device.type, 1 << 26)
         size = max(1, most // (queries * tokens))
         return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
-
-    def read(self, part: slice) -> Tensor:
-        """Tokens of some rows, in the products' type."""
-        tokens = self.tokens[part]
-        return tokens if self.precision is None else tokens.to(self.precision)
 
 
 class Gathered(NamedTuple):
@@ -81,7 +78,7 @@ class _Gather(Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, rows: Rows, directions: Tensor, shift: Tensor | None, scale: Tensor | None
+        ctx: Any, rows: Rows, directions: Tensor, shift: Tensor | None, scale: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         count, tokens, dim = rows.tokens.shape
         queries = len(directions)
@@ -93,7 +90,7 @@ class _Gather(Function):
         keeps = scale is None and values * directions.element_size() <= KEPT_BYTES
         kept = directions.new_empty(count if keeps else 0, queries, tokens)
         for part in rows.chunks(queries):
-            x = rows.read(part)
+            x = rows.tokens[part]
             _, scores = _scores(rows, part, x, directions, shift, scale)
             weights = torch.softmax(scores, -1, out=kept[part] if keeps else None)
             # The largest weight is at least 1/N, so its logarithm is safe.
@@ -105,24 +102,24 @@ class _Gather(Function):
             if shift is not None:
                 by_place[part] = _by_place(used, shift)
             _product(used, x, out=total[part])
-        ctx.rows = rows  # type: ignore[attr-defined]
+        ctx.rows = rows
         ctx.save_for_backward(directions, shift, scale, total, log_sum, by_place, share, kept)
         return total, log_sum, by_place, share
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: FunctionCtx,
+        ctx: Any,
         grad_total: Tensor,
         grad_log_sum: Tensor,
         grad_by_place: Tensor,
         grad_share: Tensor,
     ) -> tuple[None, Tensor, Tensor | None, Tensor | None]:
-        rows: Rows = ctx.rows  # type: ignore[attr-defined]
-        directions, shift, scale, total, log_sum, by_place, share, kept = ctx.saved_tensors  # type: ignore[attr-defined]
+        rows: Rows = ctx.rows
+        directions, shift, scale, total, log_sum, by_place, share, kept = ctx.saved_tensors
         queries = len(directions)
         # Sum of each weight times its gradient, known without looking at a single weight.
-        mean = torch.linalg.vecdot(grad_total, total) - grad_log_sum
+        mean = -grad_log_sum
         if shift is not None:
             mean += (grad_by_place * by_place).sum((-2, -1))
         if rows.kept is not None:
@@ -131,12 +128,13 @@ class _Gather(Function):
         grad_shift = None if shift is None else torch.zeros_like(shift)
         grad_scale = None if scale is None else torch.empty_like(scale)
         for part in rows.chunks(queries):
-            x = rows.read(part)
+            x = rows.tokens[part]
             if len(kept):
                 raw, weights = None, kept[part]
             else:
                 raw, scores = _scores(rows, part, x, directions, shift, scale)
                 weights = scores.sub_(log_sum[part][..., None]).exp_()
+            mean[part] += torch.linalg.vecdot(grad_total[part], total[part])
             grad = _product(grad_total[part], x.transpose(1, 2))
             if shift is not None:
                 _over_places(grad, shift).add_(grad_by_place[part])

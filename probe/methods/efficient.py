@@ -54,7 +54,8 @@ class Efficient(Probe):
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         members, queries, dim = self.queries.shape
-        total = read_out(self.input(batch), self.queries / math.sqrt(dim)).total
+        z = self.input(batch)
+        total = read_out(z, self.queries / math.sqrt(dim)).total(z, members)
         values = self.value.weight.view(members, queries, dim // queries, dim)
         pooled = torch.einsum("kbmd,kmed->kbme", total, values).flatten(2)
         pooled = functional.layer_norm(pooled + self.value.bias[:, None], (dim,))

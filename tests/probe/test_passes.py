@@ -105,7 +105,7 @@ def test_low_precision_is_that_of_the_products_alone() -> None:
     tokens = torch.randn(3, 40, 16, generator=generator)
     directions = torch.randn(6, 16, generator=generator)
     want = gather(Rows(tokens, 1), directions)
-    got = gather(Rows(tokens, 1, precision=torch.bfloat16), directions)
+    got = gather(Rows(tokens.bfloat16(), 1), directions)
     assert got.total.dtype == got.log_sum.dtype == torch.float32
     torch.testing.assert_close(got.log_sum, want.log_sum, rtol=0, atol=0.05)
     torch.testing.assert_close(got.total, want.total, rtol=0, atol=0.2)
