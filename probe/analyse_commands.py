@@ -16,6 +16,10 @@ RunsArgument = Annotated[
 MethodOption = Annotated[
     str | None, typer.Option(help="Methods to look at: step,linear. Default: all.")
 ]
+StoreOption = Annotated[
+    Path | None, typer.Option(help="Where the runs' store is now. Default: where it was.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts; fractions of 1.")]
 
 
@@ -124,13 +128,47 @@ def _calibration_lines(found: "Analysis") -> list[str]:
     return lines
 
 
+def order(
+    runs: RunsArgument = Path("runs"),
+    method: MethodOption = None,
+    store: StoreOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the test clips to trained probes backward, shuffled, in part: do the answers change?
+
+    Straight from the stored frames, for tokens that depend on their own frame alone. Kept beside
+    each run (order.json); the report draws them.
+    """
+    import json
+
+    from stepcli.probe.configurations import configurations
+    from stepcli.probe.order_runs import keep_order_tests, kept_order_tests
+    from stepcli.probe.order_table import order_lines
+
+    found = configurations(runs, None if method is None else method.split(","))
+    keep_order_tests(found, store, device)
+    kept = {each: [kept_order_tests(runs, record) for record in each.records] for each in found}
+    if as_json:
+        tests = [
+            {"label": each.label, "run": record["run"], "tests": test}
+            for each, of_seeds in kept.items()
+            for record, test in zip(each.records, of_seeds, strict=True)
+        ]
+        typer.echo(json.dumps(tests, indent=1))
+        return
+    for number, (each, tests) in enumerate(kept.items()):
+        if number:
+            typer.echo()
+        for line in order_lines(each.label, [test for test in tests if test is not None]):
+            typer.echo(line)
+
+
 def calibrate(
     runs: RunsArgument = Path("runs"),
     method: MethodOption = None,
-    store: Annotated[
-        Path | None, typer.Option(help="Where the runs' store is now. Default: where it was.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    store: StoreOption = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Fit each probe's temperature on a slice of train, which a twin of it has not seen.
 
