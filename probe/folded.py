@@ -11,6 +11,8 @@ The tokens are frozen, so no gradient to them is ever formed.
 """
 
 import math
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -68,6 +70,12 @@ class FoldedTokens:
         return z if self.scale is None else z * self.scale[..., None]
 
 
+observer: ContextVar[Callable[[FoldedTokens, Tensor, Tensor | None, bool], None] | None] = (
+    ContextVar("observer", default=None)
+)
+"""Who wants to know what attends to what: given read_out's z, directions, rival and per_frame."""
+
+
 class ReadOut(NamedTuple):
     """What Q = K * H queries gathered from R rows, in pieces that are cheap to project."""
 
@@ -109,6 +117,8 @@ def read_out(
         per_frame: Attend within each frame alone, not over the whole clip.
         dropout: Drops attention weights in training, the prepended token's too.
     """
+    if (observe := observer.get()) is not None:
+        observe(z, directions, rival, per_frame)
     batch, frames, tokens, dim = z.tokens.shape
     members, heads, _ = directions.shape
     queries = members * heads
