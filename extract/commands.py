@@ -3,42 +3,33 @@
 import os
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from stepcli.extract.choices import (
+    Precision,
+    Preprocess,
+    Short,
+    StoreDtype,
+    StoreFormat,
+    VideoDecoder,
+)
+
+INTERRUPTED = 130
+
+INTERRUPTED = 130
+
+INTERRUPTED = 130
+
+INTERRUPTED = 130
+
+INTERRUPTED = 130
+
+INTERRUPTED = 130
+
 datasets_app = typer.Typer(no_args_is_help=True)
-
-
-class StoreFormat(StrEnum):
-    """How a store keeps its tokens."""
-
-    zarr = "zarr"
-    hdf5 = "hdf5"
-
-
-class StoreDtype(StrEnum):
-    """How a token's channels are stored."""
-
-    float16 = "float16"
-    float32 = "float32"
-
-
-class Preprocess(StrEnum):
-    """How frames are resized."""
-
-    exact = "exact"
-    fast = "fast"
-
-
-class Precision(StrEnum):
-    """Arithmetic of the forward pass."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
 
 
 def extract(
@@ -71,8 +62,38 @@ def extract(
         ),
     ] = "grid4",
     sampling: Annotated[
-        str, typer.Option(help="Which frames: uniform, midpoint, random-seed<n>, dense<stride>.")
+        str,
+        typer.Option(
+            help="Which frames: uniform, midpoint (X-CLIP's), random-seed<n>, dense<stride>; "
+            "dense<stride>-<V>views and random-<V>views store V temporal views."
+        ),
     ] = "uniform",
+    short: Annotated[
+        Short,
+        typer.Option(help="Clips of fewer frames: repeat some in between, or pad at the end."),
+    ] = Short.repeat,
+    views: Annotated[
+        str,
+        typer.Option(help="Spatial views of every clip: center, three-crops, flip; with commas."),
+    ] = "center",
+    train_views: Annotated[
+        int,
+        typer.Option(help="Random resized crops of every clip but val's and test's: 1, 2, 4 or 8."),
+    ] = 0,
+    crop_seed: Annotated[int, typer.Option(min=0, help="Of the random crops.")] = 0,
+    crop_min_area: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Least share of a frame in a random crop.")
+    ] = 0.3,
+    mirrors: Annotated[
+        Path | None,
+        typer.Option(
+            help="For flips: CSV (label,mirror) of the classes that they swap, or the word none. "
+            "Default: the data set's own."
+        ),
+    ] = None,
+    layers: Annotated[
+        str, typer.Option(help="Layers stored, counted from the end, e.g. -4,-3,-2,-1.")
+    ] = "-1",
     dtype: Annotated[StoreDtype, typer.Option(help="Type of stored values.")] = StoreDtype.float16,
     store_format: Annotated[
         StoreFormat | None,
@@ -90,6 +111,12 @@ def extract(
     precision: Annotated[
         Precision, typer.Option(help="Arithmetic of the backbone.")
     ] = Precision.float32,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the backbone first; pays on long runs.")
+    ] = False,
+    decoder: Annotated[
+        VideoDecoder, typer.Option(help="torchcodec where you have installed it.")
+    ] = VideoDecoder.pyav,
     batch: Annotated[
         int | None,
         typer.Option(min=1, help="Frames of one forward pass. Default: 16 on a CPU, 256 on a GPU."),
@@ -137,6 +164,9 @@ def extract(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="An option of the data set; repeatable."),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON on stdout.")
+    ] = False,
 ) -> None:
     """Run a frozen image model over every video once, and store its tokens frame by frame.
 
@@ -149,13 +179,34 @@ def extract(
 
       stepcli extract --dataset csv --root clips.csv --backbone hf:/models/my-vit --limit 100
     """
+    import json
+
+    from stepcli.cache.errors import UsageError
+    from stepcli.cache.errors import UsageError
+    from stepcli.cache.errors import UsageError
+    from stepcli.cache.errors import UsageError
+    from stepcli.cache.padding import PAD
     from stepcli.extract.job import ExtractionRequest, run_job
+    from stepcli.extract.pipeline import passes_still_running
     from stepcli.extract.sink import PartLimits
+    from stepcli.extract.views import TRAIN_VIEWS, ViewPlan, parse_views
 
     # A batch system's notice before it kills is as good as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     if devices is not None:
         _on_several(devices, rank, world_size)
+    if train_views not in TRAIN_VIEWS:
+        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
+    if train_views not in TRAIN_VIEWS:
+        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
+    if train_views not in TRAIN_VIEWS:
+        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
+    if train_views not in TRAIN_VIEWS:
+        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
+    if train_views not in TRAIN_VIEWS:
+        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
+    if train_views not in TRAIN_VIEWS:
+        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
     share, shares = _share(rank, world_size)
     request = ExtractionRequest(
         dataset=dataset,
@@ -165,7 +216,12 @@ def extract(
         backbone=backbone,
         frames=frames,
         tokens=tokens,
-        sampling=sampling,
+        sampling=sampling + PAD if short is Short.pad else sampling,
+        layers=parse_layers(layers),
+        views=ViewPlan(parse_views(views), train_views, crop_seed, crop_min_area),
+        mirrors=mirrors,
+        decoder="torchcodec" if decoder is VideoDecoder.torchcodec else "pyav",
+        compiled=compiled,
         dtype=dtype.value,
         format=store_format.value if store_format else None,
         device=device,
@@ -184,10 +240,15 @@ def extract(
         limits=PartLimits(part_clips, part_seconds, part_megabytes),
     )
     try:
-        code = run_job(request)
+        code, summary = run_job(request)
     except KeyboardInterrupt as interrupt:
         typer.echo("interrupted: every finished clip is stored; the same command goes on", err=True)
-        raise typer.Exit(130) from interrupt
+        if passes_still_running():
+            # A large model's pass on a CPU takes longer than a batch system waits.
+            os._exit(INTERRUPTED)
+        raise typer.Exit(INTERRUPTED) from interrupt
+    if as_json:
+        typer.echo(json.dumps(summary))
     if code:
         raise typer.Exit(code)
 
@@ -202,7 +263,7 @@ def _on_several(devices: str, rank: int | None, world_size: int | None) -> None:
     try:
         code = run_on(device_names(devices), words)
     except KeyboardInterrupt as interrupt:  # each process has said how to go on
-        raise typer.Exit(130) from interrupt
+        raise typer.Exit(INTERRUPTED) from interrupt
     raise typer.Exit(code)
 
 
@@ -223,7 +284,22 @@ def _share(rank: int | None, world_size: int | None) -> tuple[int, int]:
 
 
 def _interrupt(*_: Any) -> None:
+    # A second notice must not disturb what the first one began: committing what is done.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """ "-4,-1" -> (-4, -1)."""
+    from stepcli.cache.errors import UsageError
+
+    try:
+        layers = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        layers = (0,)
+    if max(layers) >= 0:
+        raise UsageError(f"--layers {text}: expected numbers from the end, e.g. -4,-3,-2,-1")
+    return layers
 
 
 def parse_options(texts: list[str]) -> dict[str, str]:

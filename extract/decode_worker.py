@@ -10,10 +10,11 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from math import prod
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -23,7 +24,11 @@ from stepcli.extract.image_folder import read_image_folder
 from stepcli.extract.preprocess import PixelPlan
 from stepcli.extract.sampling import parse_sampling
 from stepcli.extract.segments import Segment, read_segment
-from stepcli.extract.video import read_whole
+from stepcli.extract.torchcodec_video import read_with_torchcodec
+from stepcli.extract.video import RGB, read_whole
+from stepcli.extract.views import ViewPlan, cut
+
+Decoder = Literal["pyav", "torchcodec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,55 +38,69 @@ class DecodeSettings:
     plan: PixelPlan
     sampling: str
     frames: int
-    """Frames of a clip: T time steps, times the frames that a token spans."""
+    """Frames of a view of a clip: T time steps, times the frames that a token spans."""
+    views: ViewPlan = field(default_factory=ViewPlan)
+    decoder: Decoder = "pyav"
 
     @property
     def slot_bytes(self) -> int:
-        """Shared memory that one clip's pixels may need."""
-        return self.frames * self.plan.height * self.plan.width * 3
+        """Shared memory that one clip's pixels may need, in all of its views."""
+        times = parse_sampling(self.sampling).views
+        spaces = len(self.views.spaces_of("train"))
+        return self.frames * times * spaces * self.plan.height * self.plan.width * 3
 
     def to_json(self) -> dict[str, Any]:
         """For the worker's first message."""
-        return {
-            "plan": self.plan.to_spec(),
-            "sampling": self.sampling,
-            "frames": self.frames,
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "DecodeSettings":
         """The reverse of `to_json`."""
-        return cls(PixelPlan.from_spec(values["plan"]), values["sampling"], values["frames"])
+        views = {**values["views"], "spaces": tuple(values["views"]["spaces"])}
+        plan = PixelPlan.from_spec(values["plan"])
+        return cls(**{**values, "plan": plan, "views": ViewPlan(**views)})
 
 
 def decode_into(slot: np.ndarray, task: dict[str, Any], settings: DecodeSettings) -> dict[str, Any]:
-    """Read one clip and leave its distinct frames in `slot`.
+    """Read one clip and leave its distinct frames in `slot`, each in all of its spatial views.
 
     Args:
-        slot: [T, height, width, 3] uint8; as many rows are filled as there are distinct frames.
-        task: path, segment and id of the clip; frames_per_second for a folder of images.
+        slot: bytes of shared memory, uint8; [U, spaces, height, width, 3] are filled, U being the
+            number of distinct frames.
+        task: path, segment and id of the clip, its spatial views ("spaces") and the numbers of its
+            temporal ones ("times"); frames_per_second for a folder of images.
         settings: what is the same for every clip.
 
     Returns:
-        What the main process needs to know beside the pixels, as JSON.
+        What the main process needs to know beside the pixels, as JSON; positions and pts_seconds
+        hold T entries for each of the times.
 
     Raises:
         VideoError: with the reason.
     """
     path, segment = Path(task["path"]), Segment(*task["segment"])
-    rule = parse_sampling(settings.sampling)
+    rule, plan = parse_sampling(settings.sampling), settings.plan
 
     def pick(available: int) -> list[int]:
-        return rule.indices(available, settings.frames, task["id"])
+        picks = (
+            rule.indices(available, settings.frames, task["id"], time) for time in task["times"]
+        )
+        return [index for picked in picks for index in picked]
 
-    shape = settings.plan.shape_pixels
+    def convert(image: RGB) -> RGB:
+        return cut(image, plan, settings.views, task["spaces"], task["id"])
+
     if task["frames_per_second"] is not None and path.is_dir():
-        clip = read_image_folder(path, task["frames_per_second"], segment, pick, shape)
+        clip = read_image_folder(path, task["frames_per_second"], segment, pick, convert)
+    elif settings.decoder == "torchcodec":
+        clip = read_with_torchcodec(path, segment, pick, convert)
     elif segment.is_whole:
-        clip = read_whole(path, pick, shape)
+        clip = read_whole(path, pick, convert)
     else:
-        clip = read_segment(path, segment, pick, shape)
-    for row, image in zip(slot, clip.images, strict=False):
+        clip = read_segment(path, segment, pick, convert)
+    shape = (len(clip.images), len(task["spaces"]), plan.height, plan.width, 3)
+    rows = slot[: prod(shape)].reshape(shape)
+    for row, image in zip(rows, clip.images, strict=True):
         row[:] = image
     return {
         "distinct": len(clip.images),
@@ -101,15 +120,13 @@ def main() -> None:
     with Connection(pipe_number) as pipe:
         settings = DecodeSettings.from_json(json.loads(pipe.recv_bytes()))
         pipe.send_bytes(b'{"ready": true}')
-        plan = settings.plan
-        shape = (settings.frames, plan.height, plan.width, 3)
         while True:
             try:
                 task = json.loads(pipe.recv_bytes())
             except EOFError:
                 return
             offset = task["slot"] * settings.slot_bytes
-            slot = np.frombuffer(memory, np.uint8, settings.slot_bytes, offset).reshape(shape)
+            slot = np.frombuffer(memory, np.uint8, settings.slot_bytes, offset)
             started = time.perf_counter()
             try:
                 reply = decode_into(slot, task, settings)

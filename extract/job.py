@@ -2,38 +2,51 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import av
 import torch
 
 from stepcli.cache import create_store
+from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UsageError
+from stepcli.cache.padding import is_padded
 from stepcli.cache.spec import Dtype, Producer, StoreSpec
 from stepcli.cache.store import Store
+from stepcli.cache.token_layout import layout_of
+from stepcli.cache.views import is_flip
 from stepcli.extract import cpu, pipeline
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.video_models import ClipBackbone
 from stepcli.extract.datasets.clip import Clip, Dataset
+from stepcli.extract.datasets.files import read_table
 from stepcli.extract.datasets.registry import load_dataset
+from stepcli.extract.decode_worker import Decoder
 from stepcli.extract.forward import resolve_device
-from stepcli.extract.pipeline import Resources, StageSeconds, Todo, grouped_reasons
-from stepcli.extract.progress import Progress, duration
+from stepcli.extract.pipeline import Resources
+from stepcli.extract.progress import Progress
 from stepcli.extract.sampling import parse_sampling
 from stepcli.extract.sink import PartLimits
+from stepcli.extract.spec import make_producer, make_spec
+from stepcli.extract.summary import (
+    announce,
+    as_json,
+    gigabytes,
+    report_stages,
+    say,
+    summarise,
+)
 from stepcli.extract.text import load_text_tower, read_templates, read_texts, store_text
 from stepcli.extract.tokens import TokenSelection, parse_tokens
+from stepcli.extract.torchcodec_video import load_torchcodec
+from stepcli.extract.views import ViewPlan, mirror_labels, require_crops, rows_of, with_views
 
 QUARANTINED = 3
 """Exit code of a run that had to put clips aside."""
-
-SHOWN_REASONS = 20
+NO_MIRRORS = Path("none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,12 @@ class ExtractionRequest:
     limit: int | None
     retry_failed: bool
     preprocess: Literal["exact", "fast"] = "exact"
+    layers: tuple[int, ...] = (-1,)
+    views: ViewPlan = field(default_factory=ViewPlan)
+    mirrors: Path | None = None
+    """Pairs of classes that a flip swaps; a file called "none": it swaps none."""
+    decoder: Decoder = "pyav"
+    compiled: bool = False
     text: str | None = None
     """Text tower whose embeddings of the labels are stored beside the tokens."""
     prompts: Path | None = None
@@ -70,101 +89,123 @@ class ExtractionRequest:
     limits: PartLimits = field(default_factory=PartLimits)
 
 
-def run_job(request: ExtractionRequest) -> int:
-    """Extract what is left of a data set, and say how it went.
+@dataclass(frozen=True)
+class Prepared:
+    """What a process needs to extract any of a run's clips; made anew in each process."""
 
-    Returns:
-        0 when every clip of the data set is stored, 3 when some are quarantined.
+    backbone: Backbone
+    selection: TokenSelection
+    spec: StoreSpec
+    producer: Producer
+    resources: Resources
+    views: ViewPlan
+
+
+def prepare(request: ExtractionRequest) -> Prepared:
+    """Load the backbone and settle everything that a run's tokens depend on.
 
     Raises:
-        StepcliError: anything that the user can mend, before the first video is read.
-        KeyboardInterrupt: finished clips are committed.
+        StepcliError: anything that the user can mend.
     """
-    dataset = load_dataset(request.dataset, request.root, request.options)
-    for note in dataset.notes:
-        _say(f"note: {note}")
     sampling = parse_sampling(request.sampling)
     device = resolve_device(request.device)
+    if request.decoder == "torchcodec":
+        load_torchcodec()
     backbone = load_backbone(request.backbone)
     if request.preprocess == "fast":
         backbone.preprocess_fast()
     if isinstance(backbone, ClipBackbone):
         backbone.require_frames(request.frames)
+        if is_padded(sampling.name):
+            raise UsageError(
+                f"--short pad: tokens of {backbone.facts.name} depend on the whole clip, padding "
+                "included; leave --short out"
+            )
+    backbone.require_layers(request.layers)
+    require_crops(request.views, backbone.facts.plan, backbone.facts.name)
+    selection = parse_tokens(request.tokens, backbone.facts)
+    spec = make_spec(
+        backbone,
+        selection,
+        request.frames,
+        sampling.name,
+        request.dtype,
+        layers=request.layers,
+        views=request.views,
+    )
+    resources = _resources(request, device)
+    producer = make_producer(backbone, resources)
+    return Prepared(backbone, selection, spec, producer, resources, request.views)
+
+
+def load_clips(request: ExtractionRequest) -> tuple[Dataset, tuple[Clip, ...], list[ClipRow]]:
+    """The data set; those of its clips that the run is about, with their views; their rows.
+
+    Raises:
+        UsageError: pieces are missing, or flips cannot be labelled.
+    """
+    dataset = load_dataset(request.dataset, request.root, request.options)
+    clips = spread(dataset.clips, request.limit)
+    clips = with_views(clips, request.views, parse_sampling(request.sampling))
+    mirror_of: dict[str, str] = {}
+    if any(is_flip(view) for clip in clips for view in clip.views):
+        mirror_of = mirror_labels(dataset.classes, _mirrors(request.mirrors), dataset.name)
+    return dataset, clips, [row for clip in clips for row in rows_of(clip, mirror_of)]
+
+
+def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
+    """Extract what is left of a data set, and say how it went.
+
+    Returns:
+        0 when every clip of the data set is stored, 3 when some are quarantined; and the summary
+        for scripts.
+
+    Raises:
+        StepcliError: anything that the user can mend, before the first video is read.
+        KeyboardInterrupt: finished clips are committed.
+    """
+    dataset, clips, rows = load_clips(request)
+    for note in dataset.notes:
+        say(f"note: {note}")
+    prepared = prepare(request)
     tower = load_text_tower(request.text) if request.text else None
     templates = read_templates(request.prompts)
     units = read_texts(request.units, "--units") if request.units else []
-    selection = parse_tokens(request.tokens, backbone.facts)
-    spec = make_spec(backbone, selection, request.frames, sampling.name, request.dtype)
-    clips = spread(dataset.clips, request.limit)
     store = create_store(
-        request.store or default_store(request), spec, dataset=dataset.name, format=request.format
+        request.store or default_store(request),
+        prepared.spec,
+        dataset=dataset.name,
+        format=request.format,
     )
-    _note_clips(store, dataset, clips)
+    _note_clips(store, dataset, rows)
     # By place in the list, not by what is left: shares stay the same when a rank starts anew.
     clips = clips[request.rank :: request.world_size]
-    todo = pipeline.what_is_left(store, clips)
-    if request.retry_failed:
-        again = {failure.id for failure in todo.quarantined}
-        todo = replace(
-            todo, quarantined=(), left=tuple(clip for clip in clips if clip.id in again) + todo.left
-        )
-    _require_space(store, len(todo.left))
+    todo = pipeline.what_is_left(store, clips, retry=request.retry_failed)
+    _require_space(store, todo.left_count)
+    seconds = None
     if todo.left:
-        resources = _resources(request, device)
-        _announce(store, todo, resources)
-        with Progress(len(todo.left), len(todo.done)) as progress:
+        announce(store, todo, prepared.resources)
+        with Progress(todo.left_count, len(todo.done)) as progress:
             seconds = pipeline.run(
                 todo.left,
                 store,
-                backbone,
-                selection,
-                make_producer(backbone, resources),
-                resources,
+                prepared.backbone,
+                prepared.selection,
+                prepared.producer,
+                prepared.resources,
                 request.limits,
                 progress,
+                prepared.views,
             )
-        _report_stages(len(todo.left), seconds)
+        report_stages(todo.left_count, seconds, prepared.resources)
         store.refresh()
     if tower is not None:
         folder = store_text(store, tower, templates, units)
-        _say(f"label embeddings of {request.text} are in {folder}")
+        say(f"label embeddings of {request.text} are in {folder}")
     share = f" (share {request.rank} of {request.world_size})" if request.world_size > 1 else ""
-    return _summarise(store, pipeline.what_is_left(store, clips), len(clips), share)
-
-
-def make_spec(
-    backbone: Backbone, selection: TokenSelection, frames: int, sampling: str, dtype: Dtype
-) -> StoreSpec:
-    """Everything that determines the tokens of this run."""
-    facts = backbone.facts
-    return StoreSpec(
-        backbone=facts.name,
-        weights_digest=backbone.weights_digest,
-        segments=selection.segments,
-        dim=facts.dim,
-        frames=frames // facts.frames_per_token,
-        sampling=sampling,
-        token_scope=facts.token_scope,
-        frames_per_token=facts.frames_per_token,
-        preprocessing=facts.plan.to_spec(),
-        dtype=dtype,
-    )
-
-
-def make_producer(backbone: Backbone, resources: Resources) -> Producer:
-    """What is recorded beside the tokens, and never a reason to refuse a store."""
-    device = resources.device
-    name = f"{device}: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "cpu"
-    packages = ("stepcli", "torch", "transformers", "av", "numpy", "pillow")
-    versions = {package: version(package) for package in packages}
-    versions["libavcodec"] = ".".join(map(str, av.library_versions["libavcodec"]))
-    versions["python"] = ".".join(map(str, sys.version_info[:3]))
-    return Producer(
-        source=backbone.facts.source,
-        device=name,
-        numerics=str(resources.dtype).removeprefix("torch."),
-        versions=versions,
-    )
+    todo = pipeline.what_is_left(store, clips)
+    summarise(store, todo, clips, share)
+    return QUARANTINED if todo.quarantined else 0, as_json(store, todo, clips, seconds, share)
 
 
 def spread(clips: Sequence[Clip], limit: int | None) -> tuple[Clip, ...]:
@@ -184,10 +225,20 @@ def default_store(request: ExtractionRequest) -> Path:
     return Path(os.environ.get("STEPCLI_STORES", "stores")) / name
 
 
-def _note_clips(store: Store, dataset: Dataset, clips: Sequence[Clip]) -> None:
-    differing = store.add_clips([clip.row() for clip in clips])
+def _mirrors(file: Path | None) -> list[tuple[str, str]] | None:
+    if file is None:
+        return None
+    if file == NO_MIRRORS:
+        return []
+    if not file.is_file():
+        raise UsageError(f"--mirrors: there is no file {file}; expected a CSV, or the word none")
+    return [(row["label"], row["mirror"]) for row in read_table(file, "label", "mirror")]
+
+
+def _note_clips(store: Store, dataset: Dataset, rows: Sequence[ClipRow]) -> None:
+    differing = store.add_clips(rows)
     if differing:
-        _say(
+        say(
             f"note: {len(differing)} clips have another label, split or group in the store's "
             f"clips table than in {dataset.name} now (e.g. {differing[0].id}); the store's are kept"
         )
@@ -195,17 +246,14 @@ def _note_clips(store: Store, dataset: Dataset, clips: Sequence[Clip]) -> None:
         store.replace_classes(dataset.classes)
 
 
-def _require_space(store: Store, clips: int) -> None:
+def _require_space(store: Store, count: int) -> None:
     if not isinstance(store.path, Path):
         return  # an object store has no free space to ask for
-    item = 2 if store.spec.dtype == "float16" else 4
-    values = 1
-    for side in store.spec.clip_shape:
-        values *= side
-    needed, free = clips * values * item, shutil.disk_usage(store.path).free
+    needed = count * sum(array.clip_bytes for array in layout_of(store.spec).arrays)
+    free = shutil.disk_usage(store.path).free
     if needed > free:
         raise UsageError(
-            f"{clips} clips need {gigabytes(needed)} and {store.path} has {gigabytes(free)} free; "
+            f"{count} clips need {gigabytes(needed)} and {store.path} has {gigabytes(free)} free; "
             "ask for fewer tokens (--tokens grid2 or cls), or give a --store elsewhere"
         )
 
@@ -232,50 +280,6 @@ def _resources(request: ExtractionRequest, device: torch.device) -> Resources:
         batch=request.batch or usual.batch,
         workers=request.workers or usual.workers,
         clip_seconds=request.clip_seconds,
+        decoder=request.decoder,
+        compiled=request.compiled,
     )
-
-
-def _announce(store: Store, todo: Todo, resources: Resources) -> None:
-    spec = store.spec
-    steps, tokens, dim = spec.clip_shape[-3:]
-    _say(
-        f"{len(todo.left)} clips -> {store.path} ({store.format}); {spec.backbone} on "
-        f"{resources.device}; a clip: {steps} frames x {tokens} tokens x {dim} {spec.dtype}"
-    )
-
-
-def _report_stages(clips: int, seconds: StageSeconds) -> None:
-    _say(
-        f"{clips} clips in {duration(seconds.total)}, {clips / seconds.total:.1f} clips/s; "
-        f"waiting for the backbone {seconds.waiting_for_backbone:.1f} s, for decoders "
-        f"{seconds.waiting_for_decoders:.1f} s, for the disk "
-        f"{seconds.waiting_for_writer:.1f} s; the limit was {seconds.limit}"
-    )
-
-
-def _summarise(store: Store, todo: Todo, clips: int, share: str) -> int:
-    _say(
-        f"{clips} clips in all{share}: {len(todo.done)} done, {len(todo.quarantined)} quarantined, "
-        f"{len(todo.left)} left; store {store.path}"
-    )
-    reasons = grouped_reasons(todo.quarantined)
-    for reason, count, example in reasons[:SHOWN_REASONS]:
-        _say(f"  {count} x {example.error}: {reason} (e.g. {example.path!r})")
-    if len(reasons) > SHOWN_REASONS:
-        _say(f"  and {len(reasons) - SHOWN_REASONS} reasons more")
-    if todo.quarantined:
-        _say(
-            f"each with its reason in {store.path / 'failures'}; mend the files and run the same "
-            "command with --retry-failed"
-        )
-        return QUARANTINED
-    return 0
-
-
-def gigabytes(size: float) -> str:
-    """A number of bytes for people."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 (this is the command's own voice)

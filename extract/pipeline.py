@@ -4,12 +4,13 @@ Between the stages stand bounded queues, so memory stays flat however long the r
 for a free slot of pixels, the forward pass for the disk.
 """
 
+import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -20,12 +21,15 @@ from stepcli.cache.store import Store
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.cpu import use_one_thread_a_pass
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.decode_worker import DecodeSettings
+from stepcli.extract.decode_worker import Decoder, DecodeSettings
 from stepcli.extract.forward import ClipTokens, Forward, group_by_frames
-from stepcli.extract.progress import Progress
+from stepcli.extract.progress import ProgressListener
 from stepcli.extract.sink import PartLimits, Sink
 from stepcli.extract.tokens import TokenSelection
+from stepcli.extract.views import ViewPlan
 from stepcli.extract.workers import AHEAD, DecodedClip, DecodePool
+
+FORWARD = "stepcli-forward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,9 @@ class Resources:
     """Decoder processes."""
     clip_seconds: float
     """Time limit for decoding one clip."""
+    decoder: Decoder = "pyav"
+    compiled: bool = False
+    """Let torch compile the backbone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,8 @@ class StageSeconds:
     waiting_for_writer: float
     decoding: float
     """Summed over the decoder processes."""
+    forward: float
+    """Summed over the passes that run beside each other."""
     writing: float
 
     @property
@@ -70,38 +79,64 @@ class StageSeconds:
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """What is left of a data set: done + quarantined + left = data set, always."""
+    """What is left of a data set: done + quarantined + left = data set, always.
+
+    Counted by what is stored: a clip of three views counts three times.
+    """
 
     done: tuple[str, ...]
+    """Stored ids."""
     quarantined: tuple[Failure, ...]
     left: tuple[Clip, ...]
+    """Each with those of its views that are left."""
+
+    @property
+    def left_count(self) -> int:
+        """Stored ids that are left."""
+        return sum(len(clip.stored_ids) for clip in self.left)
 
 
-def what_is_left(store: Store, clips: Sequence[Clip]) -> Todo:
-    """Divide a data set's clips by what the store says of them."""
+def what_is_left(store: Store, clips: Sequence[Clip], *, retry: bool = False) -> Todo:
+    """Divide a data set's clips by what the store says of them.
+
+    Args:
+        store: as refreshed last.
+        clips: with their views.
+        retry: count what is quarantined as left.
+    """
     failures = store.quarantined()
-    done = tuple(clip.id for clip in clips if clip.id in store)
-    quarantined = tuple(
-        failures[clip.id] for clip in clips if clip.id in failures and clip.id not in store
-    )
-    left = tuple(clip for clip in clips if clip.id not in store and clip.id not in failures)
-    return Todo(done, quarantined, left)
+    done: list[str] = []
+    quarantined: list[Failure] = []
+    left: list[Clip] = []
+    for clip in clips:
+        missing = []
+        for stored_id, view in zip(clip.stored_ids, clip.views or ("",), strict=True):
+            if stored_id in store:
+                done.append(stored_id)
+            elif stored_id in failures and not retry:
+                quarantined.append(failures[stored_id])
+            else:
+                missing.append(view)
+        if missing:
+            left.append(replace(clip, views=tuple(missing)) if clip.views else clip)
+    return Todo(tuple(done), tuple(quarantined), tuple(left))
 
 
 def run(
-    clips: Sequence[Clip],
+    clips: Iterable[Clip],
     store: Store,
     backbone: Backbone,
     selection: TokenSelection,
     producer: Producer,
     resources: Resources,
     limits: PartLimits,
-    progress: Progress,
+    progress: ProgressListener,
+    views: ViewPlan | None = None,
 ) -> StageSeconds:
     """Extract clips into a store; a broken one is quarantined and the run goes on.
 
     Args:
-        clips: those to do, none of them committed.
+        clips: those to do, none of them committed; asked for one by one as decoders get free.
         store: of the spec that all the rest agrees with.
         backbone: on any device; moved to the one wanted.
         selection: tokens to store.
@@ -109,13 +144,17 @@ def run(
         resources: how to use the machine.
         limits: when a part of the store is closed.
         progress: told of each clip.
+        views: how the clips' views are cut; None: clips have their centre only.
 
     Raises:
         StoreError: the disk refused; what was added before is committed.
-        KeyboardInterrupt: likewise.
+        KeyboardInterrupt: likewise; a pass that still runs is not waited for.
     """
-    frames = store.spec.frames * store.spec.frames_per_token
-    settings = DecodeSettings(backbone.facts.plan, store.spec.sampling, frames)
+    spec = store.spec
+    frames = spec.frames * spec.frames_per_token
+    settings = DecodeSettings(
+        backbone.facts.plan, spec.sampling, frames, views or ViewPlan(), resources.decoder
+    )
     attempts = {failure.id: failure.attempt for failure in store.quarantined().values()}
     keep_freed_memory()
     use_one_thread_a_pass()
@@ -125,6 +164,14 @@ def run(
         device=resources.device,
         dtype=resources.dtype,
         batch=resources.batch,
+        layers=spec.layers,
+        store_dtype=spec.dtype,
+        compiled=resources.compiled,
+    )
+    if resources.compiled:
+        forward.warm_up(frames)
+    workers = (
+        min(resources.workers, len(clips)) if isinstance(clips, Sequence) else resources.workers
     )
     in_flight = AHEAD * resources.passes
     clips_a_batch = max(1, resources.batch // frames)
@@ -133,13 +180,11 @@ def run(
         Sink(store, producer, progress, attempts, limits) as sink,
         DecodePool(
             settings,
-            workers=min(resources.workers, len(clips)),
-            slots=resources.workers * AHEAD + (in_flight + 1) * clips_a_batch,
+            workers=workers,
+            slots=workers * AHEAD + (in_flight + 1) * clips_a_batch,
             clip_seconds=resources.clip_seconds,
         ) as pool,
-        ThreadPoolExecutor(
-            resources.passes, thread_name_prefix="forward", initializer=use_one_thread_a_pass
-        ) as threads,
+        _passes(resources.passes) as threads,
     ):
         pending: deque[Future[list[ClipTokens]]] = deque()
 
@@ -148,19 +193,38 @@ def run(
                 results = pending.popleft().result()
             with clock.stage("writer"):
                 for result in results:
-                    sink.add(result.record, result.tokens)
+                    sink.add(result)
 
         decoded = clock.decoding(pool.decode(clips))
         for group in group_by_frames(decoded, resources.batch, clips_a_batch):
             if isinstance(group, Failure):
                 sink.quarantine(group)
                 continue
-            pending.append(threads.submit(forward, group))
+            pending.append(threads.submit(clock.timed, "passes", forward, group))
             if len(pending) >= in_flight:
                 store_oldest()
         while pending:
             store_oldest()
     return clock.report(sink.busy_seconds)
+
+
+@contextmanager
+def _passes(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for forward passes. Whoever is interrupted does not wait for a large model's."""
+    threads = ThreadPoolExecutor(
+        count, thread_name_prefix=FORWARD, initializer=use_one_thread_a_pass
+    )
+    try:
+        yield threads
+    except BaseException:
+        threads.shutdown(wait=False, cancel_futures=True)
+        raise
+    threads.shutdown()
+
+
+def passes_still_running() -> bool:
+    """Whether an interrupted run has left a forward pass behind, which nothing can stop."""
+    return any(thread.name.startswith(FORWARD) for thread in threading.enumerate())
 
 
 def grouped_reasons(failures: Sequence[Failure]) -> list[tuple[str, int, Failure]]:
@@ -176,6 +240,21 @@ class _Clock:
     def __init__(self) -> None:
         self._started = time.perf_counter()
         self._spent: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    def timed(
+        self,
+        name: str,
+        work: Callable[[list[DecodedClip]], list[ClipTokens]],
+        group: list[DecodedClip],
+    ) -> list[ClipTokens]:
+        """Do a piece of work of a stage, in any thread."""
+        started = time.perf_counter()
+        try:
+            return work(group)
+        finally:
+            with self._lock:
+                self._spent[name] += time.perf_counter() - started
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -203,5 +282,6 @@ class _Clock:
             waiting_for_backbone=self._spent["forward"],
             waiting_for_writer=self._spent["writer"],
             decoding=self._spent["decoding"],
+            forward=self._spent["passes"],
             writing=writing,
         )

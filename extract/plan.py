@@ -17,9 +17,10 @@ from stepcli.extract.backbones.video_models import ClipBackbone
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.forward import resolve_device
-from stepcli.extract.job import default_resources, make_producer, make_spec, spread
+from stepcli.extract.job import default_resources, spread
 from stepcli.extract.progress import Progress, duration
 from stepcli.extract.sink import PartLimits
+from stepcli.extract.spec import make_producer, make_spec
 from stepcli.extract.tokens import parse_tokens
 
 ITEM_BYTES = {"float16": 2, "float32": 4}

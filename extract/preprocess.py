@@ -6,7 +6,7 @@ processes, so torch and transformers stay out of it.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -69,10 +69,11 @@ class PixelPlan:
 
     @classmethod
     def from_spec(cls, values: Mapping[str, Any]) -> "PixelPlan":
-        """The plan that `to_spec` described."""
+        """The plan that `to_spec` described; what else stands there (views) is left alone."""
         arguments: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
+            field.name: tuple(value) if isinstance(value := values[field.name], list) else value
+            for field in fields(cls)
+            if field.name in values
         }
         return cls(**arguments)
 
@@ -85,14 +86,36 @@ class PixelPlan:
         Returns:
             [height, width, 3] uint8.
         """
+        return self.crop(self.resize(image))
+
+    def resize(self, image: RGB) -> RGB:
+        """The first half of `shape_pixels`; sides may still differ from image to image."""
         height, width = image.shape[:2]
         new_height, new_width = self._resized(height, width)
-        if (new_height, new_width) != (height, width):
-            resample = Image.Resampling[self.resample.upper()]
-            picture = Image.fromarray(image).resize(
-                (new_width, new_height), resample, reducing_gap=2.0 if self.path == "fast" else None
-            )
-            image = np.asarray(picture)
+        if (new_height, new_width) == (height, width):
+            return image
+        picture = Image.fromarray(image).resize(
+            (new_width, new_height),
+            Image.Resampling[self.resample.upper()],
+            reducing_gap=2.0 if self.path == "fast" else None,
+        )
+        return np.asarray(picture)
+
+    def crop(self, image: RGB, place: float | None = None) -> RGB:
+        """The second half of `shape_pixels`.
+
+        Args:
+            image: resized.
+            place: None: the centre; else where along the longer side the crop lies, 0 to 1.
+        """
+        rows, columns = image.shape[:2]
+        if place is not None and rows >= self.height and columns >= self.width:
+            top, left = (rows - self.height) // 2, (columns - self.width) // 2
+            if columns >= rows:
+                left = round(place * (columns - self.width))
+            else:
+                top = round(place * (rows - self.height))
+            return image[top : top + self.height, left : left + self.width]
         return _centre_crop(image, self.height, self.width)
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:

@@ -2,11 +2,21 @@
 
 import sys
 import time
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from tqdm import tqdm
 
 LINE_SECONDS = 15.0
+
+
+class ProgressListener(Protocol):
+    """Whoever is told of each clip."""
+
+    def clip_done(self) -> None:
+        """One clip more is stored."""
+
+    def clip_quarantined(self) -> None:
+        """One clip more has been put aside."""
 
 
 class Progress:

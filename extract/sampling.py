@@ -1,7 +1,8 @@
 """Which frames of a clip are looked at: pure functions of the number of frames N.
 
-A rule returns T indices in [0, N), never decreasing; a clip with fewer frames than asked for
-repeats some. Rules are part of a store's spec, by name.
+A rule returns T indices in [0, N), never decreasing. A clip with fewer frames than asked for
+repeats some in between, or with "+pad" after the rule's name its last one at the end. Rules are
+part of a store's spec, by name.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.cache.padding import PAD
 
 
 def uniform(available: int, wanted: int) -> list[int]:
@@ -57,64 +59,98 @@ def dense(available: int, wanted: int, stride: int, view: int, views: int) -> li
     return [min(start + i * stride, available - 1) for i in range(wanted)]
 
 
+def padded(available: int, wanted: int, indices: list[int]) -> list[int]:
+    """The indices of a short clip with its real frames first and its last one as padding.
+
+    A run of `dense` that leaves the clip repeats the last frame already.
+    """
+    if available >= wanted:
+        return indices
+    if len(set(indices)) == available:
+        return [min(i, available - 1) for i in range(wanted)]
+    return indices
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """A rule as the user names it, ready to be applied to a clip."""
 
     name: str
     """As stored in the spec; describes the rule fully."""
-    _pick: Callable[[int, int, str], list[int]]
+    _pick: Callable[[int, int, str, int], list[int]]
+    views: int = 1
+    """Temporal views of a clip, each stored for itself."""
+    pad: bool = False
 
-    def indices(self, available: int, wanted: int, clip_id: str) -> list[int]:
+    def indices(self, available: int, wanted: int, clip_id: str, view: int = 0) -> list[int]:
         """T indices of frames in [0, N), never decreasing.
 
         Args:
             available: N, frames that the clip really has; at least 1.
             wanted: T, time steps to store; at least 1.
             clip_id: seeds the random rules, so that a rerun picks the same frames.
+            view: which temporal view, from 0.
         """
         if available < 1 or wanted < 1:
             raise ValueError(f"cannot pick {wanted} frames out of {available}")
-        return self._pick(available, wanted, clip_id)
+        picked = self._pick(available, wanted, clip_id, view)
+        return padded(available, wanted, picked) if self.pad else picked
 
 
-_DENSE = re.compile(r"dense(?P<stride>[1-9]\d*)(?:-(?P<view>[1-9]\d*)of(?P<views>[1-9]\d*))?")
-_RANDOM = re.compile(r"random(?:-seed(?P<seed>\d+))?")
+_DENSE = re.compile(
+    r"dense(?P<stride>[1-9]\d*)"
+    r"(?:-(?P<view>[1-9]\d*)of(?P<views>[1-9]\d*)|-(?P<all>[1-9]\d?)views)?"
+)
+_RANDOM = re.compile(r"random(?:-seed(?P<seed>\d+))?(?:-(?P<all>[1-9]\d?)views)?")
 RULES = {
     "uniform": "middles of T equal stretches, symmetric under reversal (default)",
     "midpoint": "X-CLIP's int(i*N/T + N/(2T)), not symmetric under reversal",
     "random": "one at random out of each of T equal stretches; random-seed<n> for another draw",
     "dense<stride>": "T frames that far apart, from the middle; dense<stride>-<v>of<V> is view v",
+    "dense<stride>-<V>views": "V such runs from end to end, each stored as a view; also random-...",
 }
 
 
 def parse_sampling(text: str) -> Sampling:
-    """The rule that a name means, e.g. "uniform", "midpoint", "random-seed3", "dense4-2of3".
+    """The rule that a name means, e.g. "uniform", "random-seed3", "dense4-3views", "uniform+pad".
 
     Raises:
         UnknownName: listing the rules.
         UsageError: a view beyond the last.
     """
+    pad = text.endswith(PAD)
+    rule = _parse_rule(text.removesuffix(PAD))
+    return Sampling(rule.name + PAD, rule._pick, rule.views, pad=True) if pad else rule
+
+
+def _parse_rule(text: str) -> Sampling:
     if text == "uniform":
-        return Sampling(text, lambda available, wanted, _: uniform(available, wanted))
+        return Sampling(text, lambda available, wanted, *_: uniform(available, wanted))
     if text == "midpoint":
-        return Sampling(text, lambda available, wanted, _: midpoint(available, wanted))
+        return Sampling(text, lambda available, wanted, *_: midpoint(available, wanted))
     if found := _RANDOM.fullmatch(text):
-        seed = found["seed"] or "0"
+        seed, views = found["seed"] or "0", int(found["all"] or 1)
         return Sampling(
-            f"random-seed{seed}",
-            lambda available, wanted, clip: random_in_segment(available, wanted, f"{seed}/{clip}"),
+            f"random-seed{seed}" + (f"-{views}views" if views > 1 else ""),
+            lambda available, wanted, clip, view: random_in_segment(
+                available, wanted, f"{seed}/{clip}" + (f"/t{view}" if view else "")
+            ),
+            views,
         )
     if found := _DENSE.fullmatch(text):
-        stride, view, views = (
-            int(found["stride"]),
-            int(found["view"] or 1),
-            int(found["views"] or 1),
-        )
-        if view > views:
-            raise UsageError(f"sampling {text!r}: there is no view {view} of {views}")
+        stride, every = int(found["stride"]), int(found["all"] or 1)
+        if every > 1:
+            return Sampling(
+                text,
+                lambda available, wanted, _, view: dense(available, wanted, stride, view, every),
+                every,
+            )
+        single, of = int(found["view"] or 1), int(found["views"] or 1)
+        if single > of:
+            raise UsageError(f"sampling {text!r}: there is no view {single} of {of}")
         return Sampling(
-            text, lambda available, wanted, _: dense(available, wanted, stride, view - 1, views)
+            text.removesuffix("-1views"),
+            lambda available, wanted, *_: dense(available, wanted, stride, single - 1, of),
         )
     raise UnknownName("sampling rule", text, RULES)
 

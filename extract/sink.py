@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
-from stepcli.cache.clips import ClipRecord, Failure
+from stepcli.cache.clips import Failure
 from stepcli.cache.errors import TokensError
 from stepcli.cache.spec import Producer
 from stepcli.cache.store import Store
-from stepcli.extract.progress import Progress
+from stepcli.cache.writer import StoreWriter
+from stepcli.extract.forward import ClipTokens
+from stepcli.extract.progress import ProgressListener
 
 WAITING_CLIPS = 64
 """Clips that may wait for the disk before the stages ahead of it have to."""
@@ -43,7 +43,7 @@ class Sink:
         self,
         store: Store,
         producer: Producer,
-        progress: Progress,
+        progress: ProgressListener,
         attempts: dict[str, int],
         limits: PartLimits,
     ) -> None:
@@ -52,21 +52,19 @@ class Sink:
         self._producer = producer
         self._progress = progress
         self._attempts = attempts
-        self._waiting: queue.Queue[tuple[ClipRecord, np.ndarray] | Failure | None] = queue.Queue(
-            WAITING_CLIPS
-        )
+        self._waiting: queue.Queue[ClipTokens | Failure | None] = queue.Queue(WAITING_CLIPS)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="writer")
         self.busy_seconds = 0.0
         """Time spent on writing."""
 
-    def add(self, record: ClipRecord, tokens: np.ndarray) -> None:
-        """Hand over a clip's tokens [T, S, D]; they must not change afterwards.
+    def add(self, clip: ClipTokens) -> None:
+        """Hand over a clip's tokens; they must not change afterwards.
 
         Raises:
             StoreError: an earlier clip could not be written.
         """
-        self._put((record, tokens))
+        self._put(clip)
 
     def quarantine(self, failure: Failure) -> None:
         """Put a clip aside; raises as `add` does."""
@@ -87,7 +85,7 @@ class Sink:
         if error is None and self._error is not None:
             raise self._error
 
-    def _put(self, item: tuple[ClipRecord, np.ndarray] | Failure) -> None:
+    def _put(self, item: ClipTokens | Failure) -> None:
         if self._error is not None:
             raise self._error
         self._waiting.put(item)
@@ -104,10 +102,10 @@ class Sink:
                     started = time.perf_counter()
                     failure = item if isinstance(item, Failure) else None
                     if not isinstance(item, Failure):
-                        record, tokens = item
                         try:
-                            writer.add(record, tokens)
+                            _write(writer, item)
                         except TokensError as error:
+                            record = item.record
                             failure = Failure(
                                 record.id, record.source, type(error).__name__, str(error)
                             )
@@ -122,3 +120,10 @@ class Sink:
             self._error = error
             while self._waiting.get() is not None:  # lets those who wait to put go on
                 continue
+
+
+def _write(writer: StoreWriter, clip: ClipTokens) -> None:
+    if clip.arrays is not None:
+        writer.add_stored(clip.record, clip.arrays)
+    elif clip.tokens is not None:
+        writer.add(clip.record, clip.tokens)  # says which value does not fit

@@ -9,16 +9,11 @@ import json
 import mmap
 import os
 import queue
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, Self
 
@@ -28,10 +23,10 @@ from stepcli.cache.clips import Failure
 from stepcli.cache.errors import StepcliError, VideoError
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode_worker import DecodeSettings
+from stepcli.extract.decoder_process import DecoderProcess, Task, shared_memory, start_decoder
+from stepcli.extract.views import space_and_time
 
 TRIES = 2
-START_SECONDS = 120.0
-"""Time limit for a decoder process to come up; machines under load are slow to import."""
 AHEAD = 2
 """Clips that a decoder is given at once: one to work on, one so that it never waits for us."""
 
@@ -40,16 +35,27 @@ class DecodersFailed(StepcliError):
     """Decoder processes cannot be started at all."""
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedView:
+    """Where the frames of one view of a clip are."""
+
+    id: str
+    """Under which it is stored."""
+    space: int
+    """Its place among the spatial views."""
+    positions: list[int]
+    """For each of the T time steps, which of the distinct frames it shows."""
+    pts_seconds: list[float]
+
+
 @dataclass(slots=True)
 class DecodedClip:
     """A clip's pixels in shared memory; call `release` once they have been copied."""
 
     clip: Clip
     images: np.ndarray
-    """Distinct frames: [U, height, width, 3] uint8, U <= T."""
-    positions: list[int]
-    """For each of the T time steps, which of `images` it shows."""
-    pts_seconds: tuple[float, ...]
+    """Distinct frames in every spatial view: [U, spaces, height, width, 3] uint8."""
+    views: list[DecodedView]
     frame_height: int
     frame_width: int
     seconds: float
@@ -60,24 +66,6 @@ class DecodedClip:
     def release(self) -> None:
         """Give the slot back; `images` must not be read any more."""
         self._pool._release(self._slot)
-
-
-@dataclass(slots=True)
-class _Task:
-    clip: Clip
-    slot: int
-    attempt: int
-
-
-@dataclass(slots=True)
-class _Worker:
-    process: subprocess.Popen[bytes]
-    pipe: Any
-    stderr: Any
-    ready: bool = False
-    tasks: deque[_Task] = field(default_factory=deque)
-    deadline: float = float("inf")
-    """When the start, then the first task, has taken too long; monotonic seconds."""
 
 
 class DecodePool:
@@ -96,7 +84,7 @@ class DecodePool:
         self._settings = settings
         self._clip_seconds = clip_seconds
         slots = max(slots, 2 * workers)
-        self._descriptor = _shared_memory(slots * settings.slot_bytes)
+        self._descriptor = shared_memory(slots * settings.slot_bytes)
         self._memory = mmap.mmap(self._descriptor, 0)
         self._free = deque(range(slots))
         self._retries: deque[tuple[Clip, int]] = deque()
@@ -107,7 +95,7 @@ class DecodePool:
         self._wake_lock = threading.Lock()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._workers = [self._start() for _ in range(workers)]
+        self._workers = [start_decoder(settings, self._descriptor) for _ in range(workers)]
 
     def decode(self, clips: Iterable[Clip]) -> Iterator[DecodedClip | Failure]:
         """Every clip, as it gets ready: in about the order given, not exactly.
@@ -134,7 +122,7 @@ class DecodePool:
         if self._thread is not None:
             self._thread.join()
         for worker in self._workers:
-            _end(worker)
+            worker.end()
         self._wake_sender.close()
         self._wake_receiver.close()
         os.close(self._descriptor)
@@ -154,7 +142,7 @@ class DecodePool:
                             waiting = next(clips, None)
                         else:
                             break
-                        self._give(worker, _Task(clip, self._free.popleft(), attempt))
+                        worker.give(self._task(clip, attempt), self._clip_seconds)
                 if (
                     waiting is None
                     and not self._retries
@@ -183,54 +171,52 @@ class DecodePool:
                 continue
             if "ready" in reply:
                 worker.ready = True
-                self._start_clock(worker)
+                worker.start_clock(self._clip_seconds)
             else:
                 self._take(worker, reply)
         now = time.monotonic()
         for worker in [worker for worker in self._workers if worker.deadline < now]:
             self._replace(worker, f"decoding took longer than {self._clip_seconds:g} s")
 
-    def _give(self, worker: _Worker, task: _Task) -> None:
-        segment = (
-            task.clip.start_seconds,
-            task.clip.end_seconds,
-            task.clip.start_frame,
-            task.clip.end_frame,
-        )
-        message = {
-            "slot": task.slot,
-            "path": str(task.clip.path),
-            "segment": segment,
-            "frames_per_second": task.clip.frames_per_second,
-            "id": task.clip.id,
-        }
-        worker.tasks.append(task)
-        if worker.ready and len(worker.tasks) == 1:
-            self._start_clock(worker)
-        with suppress(OSError):  # it has just died: noticed when we listen
-            worker.pipe.send_bytes(json.dumps(message).encode())
+    def _task(self, clip: Clip, attempt: int) -> Task:
+        views = [space_and_time(view) for view in clip.views or ("",)]
+        spaces = dict.fromkeys(space for space, _ in views)
+        times = dict.fromkeys(time for _, time in views)
+        return Task(clip, self._free.popleft(), attempt, tuple(spaces), tuple(times))
 
-    def _take(self, worker: _Worker, reply: dict[str, Any]) -> None:
+    def _take(self, worker: DecoderProcess, reply: dict[str, Any]) -> None:
         task = worker.tasks.popleft()
-        self._start_clock(worker)
+        worker.start_clock(self._clip_seconds)
         if "error" in reply:
             self._free.append(task.slot)
             self._fail(task, reply["error"], reply["message"])
             return
-        plan = self._settings.plan
-        shape = (reply["distinct"], plan.height, plan.width, 3)
+        plan, steps = self._settings.plan, self._settings.frames
+        shape = (reply["distinct"], len(task.spaces), plan.height, plan.width, 3)
         images = np.frombuffer(
             self._memory,
             np.uint8,
             count=int(np.prod(shape)),
             offset=task.slot * self._settings.slot_bytes,
         ).reshape(shape)
+        views = []
+        for view, stored_id in zip(task.clip.views or ("",), task.clip.stored_ids, strict=True):
+            space, time_number = space_and_time(view)
+            start = task.times.index(time_number) * steps
+            run = slice(start, start + steps)
+            views.append(
+                DecodedView(
+                    stored_id,
+                    task.spaces.index(space),
+                    reply["positions"][run],
+                    reply["pts_seconds"][run],
+                )
+            )
         self._results.put(
             DecodedClip(
                 task.clip,
                 images,
-                reply["positions"],
-                tuple(reply["pts_seconds"]),
+                views,
                 reply["height"],
                 reply["width"],
                 reply["seconds"],
@@ -239,9 +225,9 @@ class DecodePool:
             )
         )
 
-    def _replace(self, worker: _Worker, reason: str) -> None:
+    def _replace(self, worker: DecoderProcess, reason: str) -> None:
         """Put a fresh process in a dead or hanging one's place; its first clip is to blame."""
-        if detail := _end(worker):
+        if detail := worker.end():
             reason = f"{reason} ({detail})"
         if not worker.ready:
             self._workers.remove(worker)
@@ -256,63 +242,14 @@ class DecodePool:
                 self._retries.append((blamed.clip, blamed.attempt + 1))
             else:
                 self._fail(blamed, VideoError.__name__, f"{reason}, {TRIES} times")
-        self._workers[self._workers.index(worker)] = self._start()
+        self._workers[self._workers.index(worker)] = start_decoder(self._settings, self._descriptor)
 
-    def _start_clock(self, worker: _Worker) -> None:
-        worker.deadline = time.monotonic() + self._clip_seconds if worker.tasks else float("inf")
-
-    def _fail(self, task: _Task, error: str, message: str) -> None:
-        self._results.put(Failure(task.clip.id, str(task.clip.path), error, message))
+    def _fail(self, task: Task, error: str, message: str) -> None:
+        for stored_id in task.clip.stored_ids:
+            self._results.put(Failure(stored_id, str(task.clip.path), error, message))
 
     def _release(self, slot: int) -> None:
         self._free.append(slot)
         with self._wake_lock:
             if not self._stopping:
                 self._wake_sender.send_bytes(b"free")
-
-    def _start(self) -> _Worker:
-        ours, theirs = connection.Pipe()
-        stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "stepcli.extract.decode_worker",
-                str(theirs.fileno()),
-                str(self._descriptor),
-            ],
-            pass_fds=(theirs.fileno(), self._descriptor),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            process_group=0,  # Ctrl-C is for the main process, which ends them in good order
-        )
-        theirs.close()
-        with suppress(OSError):  # it has died already: noticed when we listen
-            ours.send_bytes(json.dumps(self._settings.to_json()).encode())
-        return _Worker(process, ours, stderr, deadline=time.monotonic() + START_SECONDS)
-
-
-def _shared_memory(size: int) -> int:
-    """Descriptor of memory without a name: nothing is left behind however the run ends."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("stepcli-frames")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, size)
-    return descriptor
-
-
-def _end(worker: _Worker) -> str:
-    """End a process if it still runs; how it ended: its signal, or the last line it wrote."""
-    worker.pipe.close()
-    worker.process.kill()
-    code = worker.process.wait()
-    with worker.stderr as stderr:
-        stderr.seek(0)
-        lines = stderr.read().decode(errors="replace").strip().splitlines()
-    if lines:
-        return str(lines[-1])
-    # We end those that hang with SIGKILL ourselves: that says nothing about the clip.
-    return f"signal {-code}" if code < 0 and code != -signal.SIGKILL else ""

@@ -2,15 +2,16 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from stepcli.cache.errors import UsageError
 from stepcli.cache.spec import TokenScope
+from stepcli.extract.backbones.convolution import fold_normalisation, join_activations
 from stepcli.extract.preprocess import PixelPlan
 
 
@@ -44,6 +45,8 @@ class BackboneFacts:
     """Names of the prefix tokens in order, e.g. ("cls", "register1"); () for conv nets."""
     token_scope: TokenScope = "frame"
     frames_per_token: int = 1
+    depth: int = 0
+    """Blocks whose outputs can be had as layers; 0: the last layer's alone."""
 
 
 class Backbone(ABC):
@@ -61,6 +64,45 @@ class Backbone(ABC):
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the model; it computes in `dtype` from then on."""
         self.model.to(device=device, dtype=dtype)
+
+    def compile(self) -> None:
+        """Let torch compile the model; what it computes changes by rounding alone."""
+        self.model.compile()
+
+    def require_layers(self, layers: Sequence[int]) -> None:
+        """Refuse layers that the model has not.
+
+        Raises:
+            UsageError: saying which it has.
+        """
+        if tuple(layers) == (-1,):
+            return
+        if not self.facts.depth:
+            raise UsageError(
+                f"--layers: {self.facts.name} gives tokens of its last layer only (-1); several "
+                "layers can be had of image transformers"
+            )
+        if len(set(layers)) < len(layers) or not all(
+            -self.facts.depth <= layer <= -1 for layer in layers
+        ):
+            raise UsageError(
+                f"--layers {','.join(map(str, layers))}: expected different numbers from "
+                f"{-self.facts.depth} (the first block) to -1 (the last) for {self.facts.name}"
+            )
+
+    def layers(self, pixels: Tensor, layers: Sequence[int]) -> list[FrameTokens]:
+        """Tokens of several layers, counted from the end.
+
+        -1 is what `tokens` gives, with the model's final normalisation where it has one; -2, -3 ...
+        are the outputs of the blocks before the last, as they are (transformers' hidden_states).
+
+        Args:
+            pixels: as for `tokens`.
+            layers: which; `require_layers` has passed them.
+        """
+        if tuple(layers) == (-1,):
+            return [self.tokens(pixels)]
+        raise NotImplementedError(f"{type(self).__name__} has no other layers")
 
     @abstractmethod
     def tokens(self, pixels: Tensor) -> FrameTokens:
@@ -81,6 +123,7 @@ class FeatureMapBackbone(Backbone):
     def __init__(self, facts: BackboneFacts, model: nn.Module, weights_digest: str) -> None:
         super().__init__(facts, model, weights_digest)
         fold_normalisation(self.model)
+        join_activations(self.model)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def tokens(self, pixels: Tensor) -> FrameTokens:
@@ -88,20 +131,6 @@ class FeatureMapBackbone(Backbone):
         features = self.model(pixels).last_hidden_state  # [n, D, rows, columns]
         patches = features.permute(0, 2, 3, 1)
         return FrameTokens(patches.new_empty(len(patches), 0, patches.shape[-1]), patches)
-
-
-def fold_normalisation(model: nn.Module) -> None:
-    """Fold each frozen batch normalisation into the convolution before it, in place.
-
-    The same arithmetic up to rounding (1e-5 of the tokens' RMS), with one pass over the
-    activations less a layer. transformers' convolutional nets name the two alike.
-    """
-    for module in model.modules():
-        convolution = getattr(module, "convolution", None)
-        normalisation = getattr(module, "normalization", None)
-        if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
-            module.convolution = fuse_conv_bn_eval(convolution, normalisation)
-            module.normalization = nn.Identity()
 
 
 def digest_weights(model: nn.Module) -> str:

@@ -1,6 +1,6 @@
 """Any vision model that transformers knows, from the hub or from a folder; never remote code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,27 +44,38 @@ class SequenceBackbone(Backbone):
 
     def tokens(self, pixels: Tensor) -> FrameTokens:
         """See `Backbone.tokens`."""
-        sequence = self.sequence(pixels)
+        return self._apart(self.run(pixels).last_hidden_state)
+
+    def layers(self, pixels: Tensor, layers: Sequence[int]) -> list[FrameTokens]:
+        """See `Backbone.layers`."""
+        if tuple(layers) == (-1,):
+            return [self.tokens(pixels)]
+        output = self.run(pixels, output_hidden_states=True)
+        # hidden_states begins with the embeddings; its last entry lacks the final normalisation.
+        return [
+            self._apart(output.last_hidden_state if layer == -1 else output.hidden_states[layer])
+            for layer in layers
+        ]
+
+    def run(self, pixels: Tensor, **options: Any) -> Any:
+        """The model's output for [n, 3, height, width]: a sequence of P + rows * columns."""
+        return self.model(pixels, **options)
+
+    def _apart(self, sequence: Tensor) -> FrameTokens:
         prefix = len(self.facts.prefix)
         rows, columns = self.facts.grid
         patches = sequence[:, prefix:].reshape(len(sequence), rows, columns, -1)
         return FrameTokens(sequence[:, :prefix], patches)
 
-    def sequence(self, pixels: Tensor) -> Tensor:
-        """The model's last hidden state: [n, P + rows * columns, D]."""
-        output: Tensor = self.model(pixels).last_hidden_state
-        return output
-
 
 class MaskedAutoencoder(SequenceBackbone):
     """MAE masks and shuffles by noise; rising noise keeps every patch at its place."""
 
-    def sequence(self, pixels: Tensor) -> Tensor:
-        """See `SequenceBackbone.sequence`."""
+    def run(self, pixels: Tensor, **options: Any) -> Any:
+        """See `SequenceBackbone.run`."""
         rows, columns = self.facts.grid
         noise = torch.arange(rows * columns, device=pixels.device, dtype=torch.float32)
-        output: Tensor = self.model(pixels, noise=noise.expand(len(pixels), -1)).last_hidden_state
-        return output
+        return self.model(pixels, noise=noise.expand(len(pixels), -1), **options)
 
 
 def load_hf(name: str, source: str) -> Backbone:
@@ -135,6 +146,8 @@ def _build(
                 else (plan.height // stride, plan.width // stride)
             ),
             prefix=family.prefix(vision) if family.prefix else (),
+            # DINOv3's ConvNeXt is a sequence whose stages differ in width: its last layer only.
+            depth=int(getattr(vision, "num_hidden_layers", 0)) if family.prefix else 0,
         )
         kind = FeatureMapBackbone if family.prefix is None else SequenceBackbone
         if config.model_type == "vit_mae":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stepcli.cache.clips import ClassRow, ClipRow
 from stepcli.cache.errors import UsageError
+from stepcli.cache.views import view_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,13 @@ class Clip:
     view: str = ""
     frames_per_second: float | None = None
     """Of a folder of numbered images; None for a video, which knows its own times."""
+    views: tuple[str, ...] = ()
+    """Views to be stored of it (`stepcli.cache.views`); () for its centre under the plain id."""
+
+    @property
+    def stored_ids(self) -> tuple[str, ...]:
+        """The ids under which its views are stored."""
+        return tuple(view_id(self.id, view) for view in self.views) or (self.id,)
 
     def row(self) -> ClipRow:
         """The clip as a line of the store's clips table."""

@@ -130,7 +130,7 @@ def test_video_backbones_take_whole_clips(
         dtype=torch.float32,
         batch=8,
     )
-    ours = torch.from_numpy(np.concatenate(forward.clips(clips)))
+    ours = torch.from_numpy(forward.clips(clips)).flatten(0, 1)
     pixels = torch.from_numpy(
         np.stack([[normalise(frame.numpy(), facts.plan) for frame in clip] for clip in clips])
     )

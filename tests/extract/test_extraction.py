@@ -56,7 +56,7 @@ def extract(clip_table: Path, tmp_path: Path, model_folder: Callable[[str], Path
             "limit": None,
             "retry_failed": False,
         }
-        return run_job(ExtractionRequest(**{**settings, **changes}))
+        return run_job(ExtractionRequest(**{**settings, **changes}))[0]
 
     return run
 

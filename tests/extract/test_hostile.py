@@ -228,7 +228,8 @@ def decode_all(paths: list[Path], seconds: float = 60.0) -> dict[str, DecodedCli
             if isinstance(result, Failure):
                 outcome[result.id] = result
             else:
-                assert result.images.shape == (len(set(result.positions)), 64, 64, 3)
+                (view,) = result.views
+                assert result.images.shape == (len(set(view.positions)), 1, 64, 64, 3)
                 outcome[result.clip.id] = result
                 result.release()
     assert outcome.keys() == {str(path) for path in paths}
@@ -247,8 +248,9 @@ def test_unusual_videos_are_right_clips(makers: Makers) -> None:
     assert len(paths) >= 20
     for path, result in decode_all(paths).items():
         assert isinstance(result, DecodedClip), (path, result)
-        assert len(result.positions) == 4
-        assert list(result.pts_seconds) == sorted(result.pts_seconds)
+        (view,) = result.views
+        assert len(view.positions) == 4
+        assert view.pts_seconds == sorted(view.pts_seconds)
 
 
 def test_broken_files_are_quarantined_with_a_true_reason(makers: Makers) -> None:

@@ -55,7 +55,7 @@ def finish(store: Path, model: Path, store_format: Any) -> None:
         limit=CLIPS,
         retry_failed=False,
     )
-    assert run_job(request) == 0
+    assert run_job(request)[0] == 0
 
 
 def staged(store: Path) -> set[str]:

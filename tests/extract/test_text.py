@@ -16,7 +16,7 @@ from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
 from stepcli.extract.backbones.base import BackboneError
 from stepcli.extract.backbones.load import load_backbone
-from stepcli.extract.job import make_spec
+from stepcli.extract.spec import make_spec
 from stepcli.extract.text import (
     label_text,
     load_text_tower,

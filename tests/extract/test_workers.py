@@ -56,7 +56,8 @@ def collect(results: Iterator[Any]) -> tuple[dict[str, list[int]], dict[str, Fai
         if isinstance(result, Failure):
             failed[result.id] = result
         else:
-            done[result.clip.id] = [result.images[p].copy() for p in result.positions]
+            (view,) = result.views
+            done[result.clip.id] = [result.images[p, view.space].copy() for p in view.positions]
             result.release()
     return done, failed
 

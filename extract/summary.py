@@ -1,0 +1,96 @@
+"""What a run says at its end: to people as lines, to scripts as JSON."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from stepcli.cache.store import Store
+from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.pipeline import Resources, StageSeconds, Todo, grouped_reasons
+from stepcli.extract.progress import duration
+
+SHOWN_REASONS = 20
+
+
+def say(text: str) -> None:
+    """A line on stderr; stdout is for what a script reads."""
+    print(text, file=sys.stderr)  # noqa: T201 (this is the command's own voice)
+
+
+def announce(store: Store, todo: Todo, resources: Resources) -> None:
+    """What is about to be done."""
+    spec = store.spec
+    steps, tokens, dim = spec.clip_shape[-3:]
+    layers = f"{len(spec.layers)} layers x " if len(spec.layers) > 1 else ""
+    count = _count(todo.left_count, todo.left)
+    say(
+        f"{count} -> {store.path} ({store.format}); {spec.backbone} on {resources.device}; each: "
+        f"{layers}{steps} frames x {tokens} tokens x {dim} {spec.dtype}"
+    )
+
+
+def report_stages(count: int, seconds: StageSeconds, resources: Resources) -> None:
+    """Where the time went."""
+    say(
+        f"{count} stored or put aside in {duration(seconds.total)}, "
+        f"{count / seconds.total:.1f} a second; work: decoding {seconds.decoding:.1f} s in "
+        f"{resources.workers} processes, the backbone {seconds.forward:.1f} s in "
+        f"{resources.passes} passes at once, writing {seconds.writing:.1f} s"
+    )
+    say(
+        f"waiting: for decoders {seconds.waiting_for_decoders:.1f} s, for the backbone "
+        f"{seconds.waiting_for_backbone:.1f} s, for the disk {seconds.waiting_for_writer:.1f} s; "
+        f"the limit was {seconds.limit}"
+    )
+
+
+def summarise(store: Store, todo: Todo, clips: Sequence[Clip], share: str) -> None:
+    """Clips done, quarantined with their reasons, left."""
+    total = len(todo.done) + len(todo.quarantined) + todo.left_count
+    say(
+        f"{_count(total, clips)} in all{share}: {len(todo.done)} done, "
+        f"{len(todo.quarantined)} quarantined, {todo.left_count} left; store {store.path}"
+    )
+    reasons = grouped_reasons(todo.quarantined)
+    for reason, count, example in reasons[:SHOWN_REASONS]:
+        say(f"  {count} x {example.error}: {reason} (e.g. {example.path!r})")
+    if len(reasons) > SHOWN_REASONS:
+        say(f"  and {len(reasons) - SHOWN_REASONS} reasons more")
+    if todo.quarantined:
+        say(
+            f"each with its reason in {store.path / 'failures'}; mend the files and run the same "
+            "command with --retry-failed"
+        )
+
+
+def as_json(
+    store: Store, todo: Todo, clips: Sequence[Clip], seconds: StageSeconds | None, share: str
+) -> dict[str, Any]:
+    """The same for scripts; `seconds` is None where nothing was left to do."""
+    return {
+        "store": str(store.path),
+        "spec_digest": store.spec.digest,
+        "share": share.strip(" ()"),
+        "clips": len(clips),
+        "stored_ids": len(todo.done) + len(todo.quarantined) + todo.left_count,
+        "done": len(todo.done),
+        "quarantined": len(todo.quarantined),
+        "left": todo.left_count,
+        "reasons": [
+            {"error": example.error, "message": reason, "count": count, "example": example.path}
+            for reason, count, example in grouped_reasons(todo.quarantined)
+        ],
+        "seconds": seconds and {**asdict(seconds), "limit": seconds.limit},
+    }
+
+
+def gigabytes(size: float) -> str:
+    """A number of bytes for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _count(stored: int, clips: Sequence[Clip]) -> str:
+    if any(clip.views for clip in clips):
+        return f"{stored} views of {len(clips)} clips"
+    return f"{stored} clips"
