@@ -11,8 +11,9 @@ import pytest
 # Which rooms a room may import; the door (cli.py) may import all of them.
 MAY_IMPORT = {
     "cache": {"cache"},
-    "extract": {"extract", "cache"},
-    "probe": {"probe", "cache"},
+    "engines": {"engines", "cache"},
+    "extract": {"extract", "engines", "cache"},
+    "probe": {"probe", "engines", "cache"},
     "examples": {"examples", "cache"},
 }
 HEAVY = {"torch", "transformers", "zarr", "h5py", "av", "numpy", "pyarrow", "pydantic", "PIL"}

@@ -1,0 +1,1 @@
+"""Where work runs beyond this process; both stages use it, and it knows neither."""

@@ -1,0 +1,87 @@
+"""Which worker has which clips: each clip is with one worker at a time until it is stored."""
+
+from collections import deque
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+from stepcli.extract.datasets.clip import Clip
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """What is known of one worker."""
+
+    host: str
+    pid: int
+    done: int = 0
+    quarantined: int = 0
+
+
+class Handout:
+    """Hands a list of clips out in small groups, to whoever asks.
+
+    Small groups, so that a slow video or a slow host holds up nobody else.
+    """
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self._waiting = deque(clips)
+        self._with: dict[str, dict[str, Clip]] = {}
+        self._workers: dict[str, WorkerState] = {}
+        self._stopping = False
+
+    def join(self, worker: str, state: WorkerState) -> None:
+        """A worker says that it is there."""
+        self._workers[worker] = state
+        self._with[worker] = {}
+
+    def next(self, worker: str, count: int) -> list[Clip]:
+        """At most `count` clips, now with that worker; none when it should finish."""
+        if self._stopping:
+            return []
+        group = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+        self._with[worker] |= {clip.id: clip for clip in group}
+        return group
+
+    def report(self, worker: str, done: int, quarantined: int) -> None:
+        """How many of its clips a worker has worked through so far."""
+        self._workers[worker].done = done
+        self._workers[worker].quarantined = quarantined
+
+    def finished(self, worker: str) -> None:
+        """A worker has ended in good order: all it had is stored or quarantined."""
+        self._with.pop(worker)
+        self._workers.pop(worker)
+
+    def lost(self, worker: str, settled: Container[str]) -> tuple[int, int]:
+        """A worker has gone: what it had and nobody stored waits again, behind all the rest.
+
+        Args:
+            worker: as it joined; one that never did had nothing.
+            settled: ids of the clips that are stored or quarantined.
+
+        Returns:
+            How many clips wait again, and how many of them it had reported as done.
+        """
+        had = self._with.pop(worker, {})
+        back = [clip for clip in had.values() if clip.id not in settled]
+        state = self._workers.pop(worker, None)
+        reported = state.done + state.quarantined if state else 0
+        # Behind the rest: should a clip be what ends its workers, all others are done first.
+        self._waiting.extend(back)
+        return len(back), max(0, reported - (len(had) - len(back)))
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        self._stopping = True
+
+    def outstanding(self) -> int:
+        """Clips that nobody is known to have stored: waiting, or with a worker that still runs."""
+        return len(self._waiting) + sum(map(len, self._with.values()))
+
+    def waiting(self) -> int:
+        """Clips that no worker has."""
+        return len(self._waiting)
+
+    def workers(self) -> dict[str, WorkerState]:
+        """Those that have joined and not gone."""
+        return self._workers
