@@ -1,0 +1,29 @@
+"""A batch system's notice before it kills a job: as good as Ctrl-C, and told apart from it."""
+
+import signal
+from types import FrameType
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of any program that SIGINT ends."""
+PREEMPTED = 75
+"""Exit code after SIGTERM: EX_TEMPFAIL of sysexits.h, "try again"; a job script may requeue on it."""
+
+
+class Preempted(KeyboardInterrupt):
+    """SIGTERM came. Whatever commits finished work on Ctrl-C does so here too."""
+
+
+def heed_sigterm() -> None:
+    """Let SIGTERM raise Preempted in the main thread, once: a second one does not disturb the
+    writing down of what is finished."""
+    signal.signal(signal.SIGTERM, _raise)
+
+
+def exit_code(interrupt: KeyboardInterrupt) -> int:
+    """What a command that was ended by the interrupt answers."""
+    return PREEMPTED if isinstance(interrupt, Preempted) else INTERRUPTED
+
+
+def _raise(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Preempted
