@@ -6,7 +6,7 @@ from types import FrameType
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as of any program that SIGINT ends."""
 PREEMPTED = 75
-"""Exit code after SIGTERM: EX_TEMPFAIL of sysexits.h, "try again"; a job script may requeue on it."""
+"""Exit code after SIGTERM: EX_TEMPFAIL of sysexits.h, "try again"; a job can requeue on it."""
 
 
 class Preempted(KeyboardInterrupt):
