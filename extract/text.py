@@ -2,7 +2,8 @@
 
 A store then holds, in text/<tower>/:
 - text.safetensors: `labels` [C, D] (unit length; the mean over templates, made unit length again),
-  `templates` [C, P, D] (each template's own), `units` [U, D] where units were given, `logit_scale`;
+  `templates` [C, P, D] (each template's own), `label_lengths` [C] (mean over templates, before they
+  were made unit length), `units` [U, D] where units were given, `logit_scale`;
   for CLIP also what takes a stored CLS token to the same space: `cls_norm.weight`,
   `cls_norm.bias`, `cls_projection` [D, D_vision];
 - text.json: the tower, its source, the templates, every text as it was embedded, and the
@@ -44,9 +45,13 @@ class TextTower:
     length: int
     """Tokens that a text may have; longer ones are cut, as the model's authors do."""
 
-    @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Texts -> [n, D] float32 of unit length."""
+        return torch.nn.functional.normalize(self.features(texts), dim=-1)
+
+    @torch.inference_mode()
+    def features(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> [n, D] float32, as long as the tower makes them."""
         done = []
         for start in range(0, len(texts), BATCH):
             # SigLIP was trained on texts padded to the full length; CLIP does not mind.
@@ -57,8 +62,7 @@ class TextTower:
                 truncation=True,
                 return_tensors="pt",
             )
-            features = self.model.get_text_features(**inputs).pooler_output
-            done.append(torch.nn.functional.normalize(features.float(), dim=-1))
+            done.append(self.model.get_text_features(**inputs).pooler_output.float())
         return torch.cat(done)
 
     def weights_beside(self) -> dict[str, Tensor]:
@@ -157,8 +161,10 @@ def store_text(
         raise UsageError("--text: expected a store on a disk; embed before it is moved")
     labels = [label_text(row) for row in classes]
     prompts = [template.replace("{}", label) for label in labels for template in templates]
-    each = tower.embed(prompts).reshape(len(labels), len(templates), -1)
+    features = tower.features(prompts).reshape(len(labels), len(templates), -1)
+    each = torch.nn.functional.normalize(features, dim=-1)
     tensors = {
+        "label_lengths": features.norm(dim=-1).mean(dim=1),
         "templates": each,
         "labels": torch.nn.functional.normalize(each.mean(dim=1), dim=-1),
         **tower.weights_beside(),

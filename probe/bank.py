@@ -35,7 +35,7 @@ class Probe(nn.Module, ABC):
 
     undecayed: ClassVar[frozenset[str]] = frozenset({"cls", "frame_encoding", "patch_encoding"})
     """Last name of the parameters that get no weight decay, beside all vectors a member."""
-    trained: ClassVar[bool] = True
+    trained: bool = True
     """Whether gradient descent trains it; otherwise `fit` sees the training samples once."""
 
     def __init__(self, layout: TokenLayout, classes: int, options: Options) -> None:
@@ -47,6 +47,10 @@ class Probe(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: TokenBatch) -> Tensor:
         """A batch of B clips' tokens [B, T, S, D] -> logits [K, B, C]."""
+
+    def training_logits(self, batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
+        """Logits [K, B, C], and what a method's own loss adds to the cross-entropy, [K] or None."""
+        return self(batch), None
 
     @torch.no_grad()
     def fit(self, batches: Iterable[tuple[TokenBatch, Tensor]]) -> None:

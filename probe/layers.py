@@ -5,6 +5,7 @@ by side. The initial values follow the torch layers that the names refer to.
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -78,6 +79,7 @@ class StackedLinear(nn.Module):
         *,
         init: Init = "torch",
         fans: int | None = None,
+        bias: bool = True,
     ) -> None:
         """Initialise one member.
 
@@ -88,6 +90,7 @@ class StackedLinear(nn.Module):
             init: "torch" as nn.Linear, "xavier" with zero bias as nn.MultiheadAttention's input
                 projections, "vit" normal of std 0.02 (cut at two deviations) with zero bias.
             fans: fan in + fan out for "xavier", where the matrix is part of a larger one.
+            bias: Whether there is one; else it is a buffer of zeros, not trained.
         """
         super().__init__()
         shape = (outputs, inputs)
@@ -103,6 +106,9 @@ class StackedLinear(nn.Module):
             bound = 1 / math.sqrt(inputs)
             self.weight = uniform(bound, shape, generator)
             self.bias = uniform(bound, (outputs,), generator)
+        if not bias:
+            del self.bias
+            self.register_buffer("bias", torch.zeros(1, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """[K, B, in] (or [B, in], read by every member) -> [K, B, out].
@@ -120,35 +126,66 @@ class StackedLinear(nn.Module):
             columns = few_products(self.weight, x.transpose(1, 2)) + self.bias[..., None]
         return columns.transpose(1, 2)
 
+    def rows(self, x: Tensor) -> Tensor:
+        """[K, ..., in] -> [K, ..., out]."""
+        members, *middle, inputs = x.shape
+        y: Tensor = self(x.reshape(members, -1, inputs))
+        return y.reshape(members, *middle, y.shape[-1])
+
+    def shared(self, x: Tensor) -> Tensor:
+        """[..., in], read by every member -> [K, ..., out]."""
+        y: Tensor = self(x.reshape(-1, x.shape[-1]))
+        return y.reshape(len(y), *x.shape[:-1], y.shape[-1])
+
 
 class StackedLayerNorm(nn.Module):
     """K LayerNorms: weight and bias [K, D]."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, eps: float = NORM_EPS) -> None:
         super().__init__()
         self.weight = constant(1.0, (dim,))
         self.bias = constant(0.0, (dim,))
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """[K, ..., D] -> the same shape."""
         middle = (1,) * (x.ndim - 2)
         members, dim = self.weight.shape
-        normed = functional.layer_norm(x, (dim,), eps=NORM_EPS)
+        normed = functional.layer_norm(x, (dim,), eps=self.eps)
         return normed * self.weight.view(members, *middle, dim) + self.bias.view(
             members, *middle, dim
         )
 
 
-class StackedFeedForward(nn.Module):
-    """K two-layer perceptrons with GELU, the FFN of a transformer block."""
+def quick_gelu(x: Tensor) -> Tensor:
+    """CLIP's approximation of GELU."""
+    return x * torch.sigmoid(1.702 * x)
 
-    def __init__(self, dim: int, hidden: int, generator: Generator, *, init: Init) -> None:
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "quick-gelu": quick_gelu,
+    "relu": functional.relu,
+}
+
+
+class StackedFeedForward(nn.Module):
+    """K two-layer perceptrons, the FFN of a transformer block."""
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        generator: Generator,
+        *,
+        init: Init,
+        activation: Literal["gelu", "quick-gelu", "relu"] = "gelu",
+    ) -> None:
         super().__init__()
         self.up = StackedLinear(dim, hidden, generator, init=init)
         self.down = StackedLinear(hidden, dim, generator, init=init)
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """[K, B, D] -> [K, B, D]."""
-        hidden: Tensor = functional.gelu(self.up(x))
-        out: Tensor = self.down(hidden)
-        return out
+        """[K, ..., D] -> [K, ..., D]."""
+        return self.down.rows(ACTIVATIONS[self.activation](self.up.rows(x)))

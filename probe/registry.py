@@ -16,15 +16,31 @@ from stepcli.probe.tokens import TokenLayout
 Build = Callable[[TokenLayout, int, Any, Generator], Probe]
 
 _MODULES = (
+    "asu",
     "attentive",
     "controls",
+    "conv1d",
+    "difference",
+    "duration",
     "efficient",
+    "evl",
     "frames_linear",
+    "knn",
+    "lift",
     "linear",
     "mlp",
+    "prototype",
     "recurrent",
+    "rvm",
     "self_attention",
+    "self_similarity",
     "step",
+    "temporal_transformer",
+    "trn",
+    "tsm",
+    "vcs",
+    "xclip",
+    "zero_shot",
 )
 
 
@@ -43,6 +59,8 @@ class ProbeInfo:
     """Whether, at its defaults, its logits depend on the order of the frames."""
     lr: float = 5e-4
     """Peak learning rate where the user gives none, found on held-out slices of training clips."""
+    needs: tuple[str, ...] = ()
+    """What, at its defaults, a store must hold beside tokens of some kind."""
 
     def defaults(self) -> dict[str, Any]:
         """Every option with its default."""

@@ -58,6 +58,17 @@ class StoreText:
         Raises:
             UsageError: a class was not embedded.
         """
+        return self.tensors["labels"][self._rows(classes)]
+
+    def label_lengths(self, classes: Sequence[str]) -> Tensor:
+        """Lengths that the labels' embeddings had before they were made unit length: [C]."""
+        return self.tensors["label_lengths"][self._rows(classes)]
+
+    def templates(self, classes: Sequence[str]) -> Tensor:
+        """Embeddings of these classes' labels in each prompt, unit length: [C, P, D]."""
+        return self.tensors["templates"][self._rows(classes)]
+
+    def _rows(self, classes: Sequence[str]) -> list[int]:
         rows = {name: row for row, name in enumerate(self.classes)}
         for name in classes:
             if name not in rows:
@@ -65,7 +76,7 @@ class StoreText:
                     f"{self.folder}: there is no text embedding of class {name!r}; embed anew with "
                     "extract --text, after the store's classes have changed"
                 )
-        return self.tensors["labels"][[rows[name] for name in classes]]
+        return [rows[name] for name in classes]
 
     def unit_embeddings(self) -> Tensor:
         """Embeddings of the semantic units, unit length: [U, D].

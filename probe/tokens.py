@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from threading import RLock
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -117,6 +118,20 @@ class SampleFacts:
         return 1 + (self.seconds.sort(dim=1).values.diff(dim=1) > 0).sum(dim=1)
 
 
+if TYPE_CHECKING:
+    shared_property = cached_property
+else:
+
+    class shared_property(cached_property):  # noqa: N801
+        """A cached property that banks in several threads ask for: the first of them makes it."""
+
+        def __get__(self, instance, owner=None):
+            if instance is None:
+                return self
+            with instance._lock:
+                return super().__get__(instance, owner)
+
+
 class TokenBatch:
     """One batch of frozen tokens. Whatever several banks need of it is computed once, on first use.
 
@@ -150,14 +165,33 @@ class TokenBatch:
         self.every_layer = tokens if tokens.ndim == 5 else tokens[:, :, None]
         self.frame_mask = frame_mask
         self.dtype = dtype
+        self.precision = dtype
+        """Of products with tokens, where the pass says other than `dtype`."""
         self._read_facts = facts
+        self._lock = RLock()
 
-    @cached_property
+    def with_tokens(self, tokens: Tensor, frame_mask: Tensor | None) -> "TokenBatch":
+        """The same clips with other tokens."""
+        return TokenBatch(tokens, frame_mask, self.dtype, self._read_facts)
+
+    @shared_property
     def stored(self) -> Tensor:
         """[B, T, S, D] as stored: the deepest layer, which every probe but EVL reads."""
         return self.every_layer[:, :, -1].contiguous()
 
-    @cached_property
+    def layer(self, place: int) -> Tensor:
+        """[B, T, S, D] of one stored layer, counted from the shallowest, in the same dtype."""
+        if place in (-1, self.every_layer.shape[2] - 1):
+            return self.raw
+        if place not in self._layers:
+            self._layers[place] = self.every_layer[:, :, place].to(self.dtype)
+        return self._layers[place]
+
+    @shared_property
+    def _layers(self) -> dict[int, Tensor]:
+        return {}
+
+    @shared_property
     def facts(self) -> SampleFacts:
         """When the frames were.
 
@@ -168,12 +202,12 @@ class TokenBatch:
             raise ValueError("this batch was made from bare tokens, without times of its frames")
         return self._read_facts()
 
-    @cached_property
+    @shared_property
     def raw(self) -> Tensor:
         """[B, T, S, D] in the arithmetic's dtype."""
         return self.stored.to(self.dtype)
 
-    @cached_property
+    @shared_property
     def normalized(self) -> Tensor:
         """[B, T, S, D]: each token with its own mean removed and divided by its deviation.
 
@@ -181,17 +215,17 @@ class TokenBatch:
         """
         return functional.layer_norm(self.raw, (self.raw.shape[-1],), eps=NORM_EPS)
 
-    @cached_property
+    @shared_property
     def renormalized(self) -> Tensor:
         """LayerNorm of `normalized`: what a block with a LayerNorm of its own makes of it."""
         return functional.layer_norm(self.normalized, (self.raw.shape[-1],), eps=NORM_EPS)
 
-    @cached_property
+    @shared_property
     def centered(self) -> Tensor:
         """[B, T, S, D]: each token with its own mean removed."""
         return self.raw - self.raw.mean(dim=-1, keepdim=True)
 
-    @cached_property
+    @shared_property
     def _frame_means(self) -> dict[tuple[bool, Select], Tensor]:
         return {}
 
@@ -202,6 +236,23 @@ class TokenBatch:
             tokens = self.normalized if normalized else self.raw
             self._frame_means[key] = tokens[:, :, layout.positions(select)].mean(dim=2)
         return self._frame_means[key]
+
+    def without_missing(self, rows: Tensor) -> Tensor:
+        """Rows of frames [..., B, T, D] with zeros where a frame is missing."""
+        if self.frame_mask is None:
+            return rows
+        return rows.masked_fill(~self.frame_mask[..., None], 0.0)
+
+    @property
+    def missing(self) -> Tensor | None:
+        """[B, T], True where a frame is missing; None where none is."""
+        return None if self.frame_mask is None else ~self.frame_mask
+
+    def missing_tokens(self, tokens: int) -> Tensor | None:
+        """[B, N], True where a token's frame is missing, of N tokens a clip, frame by frame."""
+        if self.frame_mask is None:
+            return None
+        return ~self.frame_mask.repeat_interleave(tokens // self.frame_mask.shape[1], dim=1)
 
     def mean_over_frames(self, rows: Tensor) -> Tensor:
         """Mean over the frames that are there: [..., B, T, D] -> [..., B, D]."""

@@ -31,10 +31,7 @@ class _FrameMeans(Probe):
     options: PoolOptions
 
     def _frames(self, batch: TokenBatch) -> Tensor:
-        means = self.options.frame_means(self.layout, batch)
-        if batch.frame_mask is None:
-            return means
-        return means.masked_fill(~batch.frame_mask[..., None], 0.0)
+        return batch.without_missing(self.options.frame_means(self.layout, batch))
 
 
 class EarlyLate(_FrameMeans):

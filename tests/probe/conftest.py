@@ -1,17 +1,23 @@
 """Shapes and batches that the probe tests share."""
 
+import hashlib
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor
+from torch.nn import functional
 
 from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.spec import Dtype, Producer, Segment, StoreSpec, TokenScope
 from stepcli.cache.store import Store, create_store
+from stepcli.probe.text import StoreText, stored_texts
 from stepcli.probe.tokens import TokenLayout
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -87,6 +93,56 @@ def make_store(
     )
     store.refresh()
     return store
+
+
+def write_text(
+    store: Path,
+    classes: Sequence[str],
+    *,
+    dim: int,
+    vision_dim: int,
+    units: int = 5,
+    templates: int = 2,
+    scale: float = 10.0,
+    seed: int = 0,
+) -> StoreText:
+    """Texts of a made-up tower beside a store, as extraction writes them."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(len(classes), templates, dim, generator=generator) * 3
+    each = functional.normalize(features, dim=-1)
+    tensors = {
+        "label_lengths": features.norm(dim=-1).mean(dim=1),
+        "templates": each,
+        "labels": functional.normalize(each.mean(dim=1), dim=-1),
+        "units": functional.normalize(torch.randn(units, dim, generator=generator), dim=-1),
+        "logit_scale": torch.tensor([scale]).log(),
+        "cls_norm.weight": 1 + 0.1 * torch.randn(vision_dim, generator=generator),
+        "cls_norm.bias": 0.1 * torch.randn(vision_dim, generator=generator),
+        "cls_projection": torch.randn(dim, vision_dim, generator=generator) * vision_dim**-0.5,
+    }
+    data = save(tensors)
+    facts = {
+        "tower": "made-up",
+        "classes": list(classes),
+        "units": [f"unit {number}" for number in range(units)],
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    folder = store / "text" / "made-up"
+    folder.mkdir(parents=True)
+    (folder / "text.safetensors").write_bytes(data)
+    (folder / "text.json").write_text(json.dumps(facts))
+    (found,) = stored_texts(store)
+    return found
+
+
+@pytest.fixture(scope="session")
+def text_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., StoreText]:
+    """Texts of a made-up tower, beside a store of their own or the one given as `store`."""
+
+    def make(classes: Sequence[str], *, store: Path | None = None, **facts: Any) -> StoreText:
+        return write_text(store or tmp_path_factory.mktemp("store"), classes, **facts)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,76 @@
+"""Temporal self-similarity: how alike each two frames are, beside what they look like on average.
+
+Source: Junejo et al., "View-Independent Action Recognition from Temporal Self-Similarities" (2011),
+and Dwibedi et al., "Counting Out Time", arXiv 2006.15418, section 3.1 (similarities as the only
+path for time).
+
+    s_{tt'} = cos(x_t, x_t'),   t < t'
+    logits = W [mean_t x_t ; GELU(V s + c)] + b
+
+The similarities know order and no appearance, the mean knows appearance and no order. Assumed: the
+mean token of a frame, normed as for `linear`, and the cosine in place of Counting Out Time's
+softmax of negative distances; similarities with a missing frame are zero.
+"""
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from stepcli.probe.bank import Probe
+from stepcli.probe.layers import StackedLinear
+from stepcli.probe.methods.linear import PoolOptions
+from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.tokens import TokenBatch, TokenLayout
+
+
+class SelfSimilarityOptions(PoolOptions):
+    """Pooling and width."""
+
+    hidden: int = Field(256, ge=1, description="channels that the similarities are turned into")
+
+
+class SelfSimilarity(Probe):
+    """K linear layers on the mean token and the frames' similarities."""
+
+    options: SelfSimilarityOptions
+
+    def __init__(
+        self,
+        layout: TokenLayout,
+        classes: int,
+        options: SelfSimilarityOptions,
+        generator: Generator,
+    ) -> None:
+        super().__init__(layout, classes, options)
+        layout.positions(options.tokens)
+        pairs = layout.frames * (layout.frames - 1) // 2
+        # A clip of one frame has no pair; the layer then keeps its bias alone.
+        self.similar = StackedLinear(max(1, pairs), options.hidden, generator)
+        self.head = StackedLinear(layout.dim + options.hidden, classes, generator)
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Tokens [B, T, S, D] -> logits [K, B, C]."""
+        means = self.options.frame_means(self.layout, batch)
+        units = batch.without_missing(functional.normalize(means, dim=-1))
+        frames = means.shape[1]
+        rows, columns = torch.triu_indices(frames, frames, 1, device=means.device)
+        similarities = torch.matmul(units, units.transpose(1, 2))[:, rows, columns]
+        if frames == 1:
+            similarities = means.new_zeros(len(means), 1)
+        order = functional.gelu(self.similar(similarities))
+        mean = batch.mean_over_frames(means).expand(self.members, -1, -1)
+        logits: Tensor = self.head(torch.cat((mean, order), dim=2))
+        return logits
+
+
+INFOS = (
+    ProbeInfo(
+        "self-similarity",
+        SelfSimilarity,
+        SelfSimilarityOptions,
+        "temporal self-similarities, arXiv 2006.15418",
+        order_aware=True,
+        lr=1e-3,
+    ),
+)
