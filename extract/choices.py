@@ -47,3 +47,10 @@ class Precision(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+class Engine(StrEnum):
+    """Where the work runs."""
+
+    local = "local"
+    ray = "ray"

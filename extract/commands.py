@@ -1,14 +1,15 @@
 """`stepcli extract`, `stepcli datasets`, `stepcli backbones`: light until one of them runs."""
 
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from stepcli.engines.preemption import exit_code, heed_sigterm
 from stepcli.extract.choices import (
+    Engine,
     Precision,
     Preprocess,
     Short,
@@ -16,18 +17,6 @@ from stepcli.extract.choices import (
     StoreFormat,
     VideoDecoder,
 )
-
-INTERRUPTED = 130
-
-INTERRUPTED = 130
-
-INTERRUPTED = 130
-
-INTERRUPTED = 130
-
-INTERRUPTED = 130
-
-INTERRUPTED = 130
 
 datasets_app = typer.Typer(no_args_is_help=True)
 
@@ -164,6 +153,28 @@ def extract(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="An option of the data set; repeatable."),
     ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(help="This machine alone, or a Ray cluster (pip install 'stepcli[ray]')."),
+    ] = Engine.local,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster, e.g. auto. Default: RAY_ADDRESS; else this machine alone."),
+    ] = None,
+    ray_workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many Ray workers. Default: as many as fit."),
+    ] = None,
+    worker_cpus: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="Cores a Ray worker takes. Default: 4; a GPU's share of its node."
+        ),
+    ] = None,
+    worker_gpus: Annotated[
+        float | None,
+        typer.Option(min=0, help="GPUs of a Ray worker. Default: 1 where the cluster has any."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON on stdout.")
     ] = False,
@@ -182,29 +193,16 @@ def extract(
     import json
 
     from stepcli.cache.errors import UsageError
-    from stepcli.cache.errors import UsageError
-    from stepcli.cache.errors import UsageError
-    from stepcli.cache.errors import UsageError
     from stepcli.cache.padding import PAD
     from stepcli.extract.job import ExtractionRequest, run_job
     from stepcli.extract.pipeline import passes_still_running
+    from stepcli.extract.ray_engine import RayOptions
     from stepcli.extract.sink import PartLimits
     from stepcli.extract.views import TRAIN_VIEWS, ViewPlan, parse_views
 
-    # A batch system's notice before it kills is as good as Ctrl-C.
-    signal.signal(signal.SIGTERM, _interrupt)
+    heed_sigterm()
     if devices is not None:
         _on_several(devices, rank, world_size)
-    if train_views not in TRAIN_VIEWS:
-        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
-    if train_views not in TRAIN_VIEWS:
-        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
-    if train_views not in TRAIN_VIEWS:
-        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
-    if train_views not in TRAIN_VIEWS:
-        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
-    if train_views not in TRAIN_VIEWS:
-        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
     if train_views not in TRAIN_VIEWS:
         raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
     share, shares = _share(rank, world_size)
@@ -238,6 +236,9 @@ def extract(
         rank=share,
         world_size=shares,
         limits=PartLimits(part_clips, part_seconds, part_megabytes),
+        ray=RayOptions(address, ray_workers, worker_cpus, worker_gpus)
+        if engine is Engine.ray
+        else None,
     )
     try:
         code, summary = run_job(request)
@@ -245,8 +246,8 @@ def extract(
         typer.echo("interrupted: every finished clip is stored; the same command goes on", err=True)
         if passes_still_running():
             # A large model's pass on a CPU takes longer than a batch system waits.
-            os._exit(INTERRUPTED)
-        raise typer.Exit(INTERRUPTED) from interrupt
+            os._exit(exit_code(interrupt))
+        raise typer.Exit(exit_code(interrupt)) from interrupt
     if as_json:
         typer.echo(json.dumps(summary))
     if code:
@@ -263,7 +264,7 @@ def _on_several(devices: str, rank: int | None, world_size: int | None) -> None:
     try:
         code = run_on(device_names(devices), words)
     except KeyboardInterrupt as interrupt:  # each process has said how to go on
-        raise typer.Exit(INTERRUPTED) from interrupt
+        raise typer.Exit(exit_code(interrupt)) from interrupt
     raise typer.Exit(code)
 
 
@@ -281,12 +282,6 @@ def _share(rank: int | None, world_size: int | None) -> tuple[int, int]:
             f"--rank {rank}: ranks of --world-size {world_size} end at {world_size - 1}"
         )
     return rank, world_size
-
-
-def _interrupt(*_: Any) -> None:
-    # A second notice must not disturb what the first one began: committing what is done.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

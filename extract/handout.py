@@ -1,7 +1,7 @@
 """Which worker has which clips: each clip is with one worker at a time until it is stored."""
 
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepcli.extract.datasets.clip import Clip
@@ -47,28 +47,18 @@ class Handout:
         self._workers[worker].done = done
         self._workers[worker].quarantined = quarantined
 
-    def finished(self, worker: str) -> None:
-        """A worker has ended in good order: all it had is stored or quarantined."""
-        self._with.pop(worker)
-        self._workers.pop(worker)
+    def left(self, worker: str) -> list[Clip]:
+        """A worker has gone, in whichever way: what it had is nobody's now.
 
-    def lost(self, worker: str, settled: Container[str]) -> tuple[int, int]:
-        """A worker has gone: what it had and nobody stored waits again, behind all the rest.
-
-        Args:
-            worker: as it joined; one that never did had nothing.
-            settled: ids of the clips that are stored or quarantined.
-
-        Returns:
-            How many clips wait again, and how many of them it had reported as done.
+        One that never joined had nothing.
         """
-        had = self._with.pop(worker, {})
-        back = [clip for clip in had.values() if clip.id not in settled]
-        state = self._workers.pop(worker, None)
-        reported = state.done + state.quarantined if state else 0
-        # Behind the rest: should a clip be what ends its workers, all others are done first.
-        self._waiting.extend(back)
-        return len(back), max(0, reported - (len(had) - len(back)))
+        self._workers.pop(worker, None)
+        return list(self._with.pop(worker, {}).values())
+
+    def again(self, clips: Sequence[Clip]) -> None:
+        """Hand clips out once more, behind all the rest: should one of them be what ends its
+        workers, all others are done first."""
+        self._waiting.extend(clips)
 
     def stop(self) -> None:
         """Hand out nothing more."""

@@ -2,14 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from stepcli.cache import create_store
+from stepcli.cache import create_store, open_store
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UsageError
 from stepcli.cache.padding import is_padded
@@ -17,17 +17,18 @@ from stepcli.cache.spec import Dtype, Producer, StoreSpec
 from stepcli.cache.store import Store
 from stepcli.cache.token_layout import layout_of
 from stepcli.cache.views import is_flip
-from stepcli.extract import cpu, pipeline
-from stepcli.extract.backbones.base import Backbone
+from stepcli.engines.ray_cluster import ray_cluster
+from stepcli.extract import cpu, pipeline, ray_engine
+from stepcli.extract.backbones.base import Backbone, ClipBackbone
 from stepcli.extract.backbones.load import load_backbone
-from stepcli.extract.backbones.video_models import ClipBackbone
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.files import read_table
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.decode_worker import Decoder
 from stepcli.extract.forward import resolve_device
-from stepcli.extract.pipeline import Resources
-from stepcli.extract.progress import Progress
+from stepcli.extract.pipeline import Resources, StageSeconds
+from stepcli.extract.progress import Progress, ProgressListener
+from stepcli.extract.ray_engine import RayOptions
 from stepcli.extract.sampling import parse_sampling
 from stepcli.extract.sink import PartLimits
 from stepcli.extract.spec import make_producer, make_spec
@@ -39,7 +40,6 @@ from stepcli.extract.summary import (
     say,
     summarise,
 )
-from stepcli.extract.text import load_text_tower, read_templates, read_texts, store_text
 from stepcli.extract.tokens import TokenSelection, parse_tokens
 from stepcli.extract.torchcodec_video import load_torchcodec
 from stepcli.extract.views import ViewPlan, mirror_labels, require_crops, rows_of, with_views
@@ -87,6 +87,8 @@ class ExtractionRequest:
     world_size: int = 1
     """In how many shares the data set is divided; all write into one store."""
     limits: PartLimits = field(default_factory=PartLimits)
+    ray: RayOptions | None = None
+    """Run on a Ray cluster instead of in this process."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,7 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
     for note in dataset.notes:
         say(f"note: {note}")
     prepared = prepare(request)
-    tower = load_text_tower(request.text) if request.text else None
-    templates = read_templates(request.prompts)
-    units = read_texts(request.units, "--units") if request.units else []
+    embed = _text_job(request) if request.text else None
     store = create_store(
         request.store or default_store(request),
         prepared.spec,
@@ -186,26 +186,53 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
     if todo.left:
         announce(store, todo, prepared.resources)
         with Progress(todo.left_count, len(todo.done)) as progress:
-            seconds = pipeline.run(
-                todo.left,
-                store,
-                prepared.backbone,
-                prepared.selection,
-                prepared.producer,
-                prepared.resources,
-                request.limits,
-                progress,
-                prepared.views,
-            )
+            if request.ray is None:
+                seconds = _extract(prepared, request.limits, todo.left, store, progress)
+            else:
+                with ray_cluster(request.ray.address) as ray:
+                    work = OnWorker(request, str(store.path))
+                    seconds = ray_engine.run(ray, todo.left, store, work, request.ray, progress)
         report_stages(todo.left_count, seconds, prepared.resources)
         store.refresh()
-    if tower is not None:
-        folder = store_text(store, tower, templates, units)
-        say(f"label embeddings of {request.text} are in {folder}")
+    if embed is not None:
+        say(f"label embeddings of {request.text} are in {embed(store)}")
     share = f" (share {request.rank} of {request.world_size})" if request.world_size > 1 else ""
     todo = pipeline.what_is_left(store, clips)
     summarise(store, todo, clips, share)
     return QUARANTINED if todo.quarantined else 0, as_json(store, todo, clips, seconds, share)
+
+
+def _extract(
+    prepared: Prepared,
+    limits: PartLimits,
+    clips: Iterable[Clip],
+    store: Store,
+    progress: ProgressListener,
+) -> StageSeconds:
+    return pipeline.run(
+        clips,
+        store,
+        prepared.backbone,
+        prepared.selection,
+        prepared.producer,
+        prepared.resources,
+        limits,
+        progress,
+        prepared.views,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OnWorker:
+    """One worker's part of a run on a cluster; plain data, because it travels there."""
+
+    request: ExtractionRequest
+    store: str
+
+    def __call__(self, clips: Iterator[Clip], progress: ProgressListener) -> StageSeconds:
+        """Run the pipeline on the cores and the GPU that this worker was given."""
+        prepared = prepare(self.request)
+        return _extract(prepared, self.request.limits, clips, open_store(self.store), progress)
 
 
 def spread(clips: Sequence[Clip], limit: int | None) -> tuple[Clip, ...]:
@@ -223,6 +250,16 @@ def default_store(request: ExtractionRequest) -> Path:
     tokens = request.tokens.replace(",", "+")
     name = f"{request.dataset}-{backbone}-{request.frames}f-{tokens}"
     return Path(os.environ.get("STEPCLI_STORES", "stores")) / name
+
+
+def _text_job(request: ExtractionRequest) -> Callable[[Store], Path]:
+    """Load the text tower and the texts now, so that what is wrong is said before the run."""
+    from stepcli.extract.text import load_text_tower, read_templates, read_texts, store_text
+
+    tower = load_text_tower(request.text or "")
+    templates = read_templates(request.prompts)
+    units = read_texts(request.units, "--units") if request.units else []
+    return lambda store: store_text(store, tower, templates, units)
 
 
 def _mirrors(file: Path | None) -> list[tuple[str, str]] | None:

@@ -8,9 +8,8 @@ had been given and not stored is handed out again.
 
 import os
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,12 @@ from typing import Any
 from stepcli.cache.errors import StepcliError
 from stepcli.cache.store import Store
 from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost, import_ray
+from stepcli.extract.cpu import grant_cores
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.handout import Handout, WorkerState
-from stepcli.extract.pipeline import StageSeconds
-from stepcli.extract.progress import Progress, duration
+from stepcli.extract.pipeline import StageSeconds, what_is_left
+from stepcli.extract.progress import ProgressListener
+from stepcli.extract.summary import say
 
 FRUITLESS_LOSSES = 10
 """So many workers lost one after another, with no clip stored between, end the run."""
@@ -29,8 +30,11 @@ LOOK_SECONDS = 0.5
 """How often the driver looks at its workers, and a worker reports."""
 GROW_SECONDS = 10.0
 """How often the driver looks whether the cluster has grown."""
-GRACE_SECONDS = 60.0
-"""What workers have to commit after Ctrl-C before they are ended."""
+GRACE_SECONDS = 8.0
+"""What workers have to commit after Ctrl-C or SIGTERM before they are ended."""
+CLIPS_AT_ONCE = 8
+"""Clips that a worker is given at a time."""
+USUAL_CPUS = 4.0
 
 Extract = Callable[[Iterator[Clip], "Reporter"], StageSeconds]
 """A worker's whole work: the pipeline on clips that come one by one, telling a reporter of each."""
@@ -38,25 +42,50 @@ Extract = Callable[[Iterator[Clip], "Reporter"], StageSeconds]
 
 @dataclass(frozen=True, slots=True)
 class RayOptions:
-    """How a run uses a cluster."""
+    """How a run uses a cluster; None: see `WorkerShare.of`."""
 
     address: str | None = None
     """None: RAY_ADDRESS, else a cluster of this machine alone."""
     workers: int | None = None
-    """At most so many; None: as many as fit the cluster, which may grow."""
-    cpus: float = 1.0
-    """Cores that a worker reserves."""
-    gpus: float = 0.0
-    """GPUs that a worker reserves; a part of one shares it."""
-    group: int = 8
-    """Clips that a worker is given at once."""
+    """At most so many."""
+    cpus: float | None = None
+    gpus: float | None = None
 
-    def fitting(self, resources: dict[str, float]) -> int:
-        """How many workers a cluster of these resources holds, at least one."""
-        room = resources.get("CPU", 0.0) / self.cpus if self.cpus else float("inf")
-        if self.gpus:
-            room = min(room, resources.get("GPU", 0.0) / self.gpus)
-        return max(1, int(min(room, self.workers or room)))
+
+@dataclass(frozen=True, slots=True)
+class WorkerShare:
+    """What one worker reserves of its node."""
+
+    cpus: float
+    gpus: float
+
+    @classmethod
+    def of(cls, options: RayOptions, nodes: Sequence[Mapping[str, float]]) -> "WorkerShare":
+        """As asked for; else a GPU with its part of its node's cores, or a few cores.
+
+        Args:
+            options: the user's.
+            nodes: "CPU" and "GPU" of each node.
+        """
+        gpus = options.gpus
+        if gpus is None:
+            gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
+        with_gpus = [node for node in nodes if node.get("GPU")]
+        if gpus and with_gpus:
+            usual = min(node.get("CPU", 1.0) // (node["GPU"] / gpus) for node in with_gpus)
+        else:
+            usual = min(USUAL_CPUS, max(node.get("CPU", 1.0) for node in nodes))
+        return cls(options.cpus or max(1.0, usual), gpus)
+
+    def fitting(self, nodes: Sequence[Mapping[str, float]], at_most: int | None) -> int:
+        """How many workers the nodes hold, at least one: Ray may have to wait for its place."""
+        count = 0
+        for node in nodes:
+            room = node.get("CPU", 0.0) / self.cpus
+            if self.gpus:
+                room = min(room, node.get("GPU", 0.0) / self.gpus)
+            count += int(room)
+        return max(1, min(count, at_most or count))
 
 
 class Reporter:
@@ -71,21 +100,21 @@ class Reporter:
     def clip_done(self) -> None:
         """One clip more has been written."""
         self._done += 1
-        self._tell()
+        self._tell_now_and_then()
 
     def clip_quarantined(self) -> None:
         """One clip more has been put aside."""
         self._quarantined += 1
-        self._tell()
-
-    def _tell(self) -> None:
-        if time.monotonic() - self._told >= LOOK_SECONDS:
-            self.tell()
+        self._tell_now_and_then()
 
     def tell(self) -> None:
         """Report now; nobody waits for the answer."""
         self._told = time.monotonic()
         self._handout.report.remote(self._worker, self._done, self._quarantined)
+
+    def _tell_now_and_then(self) -> None:
+        if time.monotonic() - self._told >= LOOK_SECONDS:
+            self.tell()
 
 
 class Worker:
@@ -103,18 +132,19 @@ class Worker:
         self._name = name
         self._handout = handout
 
-    def run(self, extract: Extract, group: int) -> StageSeconds | str:
+    def run(self, extract: Extract) -> StageSeconds | str:
         """Extract until nothing is handed out any more; the text of a StepcliError if one came.
 
         An error's text and not the error itself: that has to pass between processes.
         """
         ray = import_ray()
+        grant_cores(ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0))
         state = WorkerState(socket.gethostname(), os.getpid())
         ray.get(self._handout.join.remote(self._name, state))
         reporter = Reporter(self._handout, self._name)
 
         def clips() -> Iterator[Clip]:
-            while given := ray.get(self._handout.next.remote(self._name, group)):
+            while given := ray.get(self._handout.next.remote(self._name, CLIPS_AT_ONCE)):
                 yield from given
 
         try:
@@ -125,80 +155,13 @@ class Worker:
         return seconds
 
 
-@dataclass(slots=True)
-class _Crew:
-    """The driver's side: starts workers, notices when they end, hands out again what they had."""
-
-    ray: Any
-    store: Store
-    handout: Any
-    extract: Extract
-    options: RayOptions
-    actors: dict[Any, tuple[str, Any]] = field(default_factory=dict)
-    """A worker's pending result -> its name and its actor."""
-    started: int = 0
-    lost: int = 0
-    repeated: int = 0
-    """Clips that were worked through and then lost with their worker."""
-    fruitless: int = 0
-    seconds: list[StageSeconds] = field(default_factory=list)
-
-    def start(self) -> None:
-        name = f"worker-{self.started}"
-        self.started += 1
-        # A lost actor is not restarted by Ray: the driver must first hand its clips out again.
-        actor = (
-            self.ray.remote(Worker)
-            .options(num_cpus=self.options.cpus, num_gpus=self.options.gpus, max_restarts=0)
-            .remote(name, self.handout, Path.cwd())
-        )
-        result = actor.run.remote(self.extract, self.options.group)
-        self.actors[result] = (name, actor)
-
-    def collect(self, result: Any) -> None:
-        """Take the result of a worker that has ended, in whichever way."""
-        name, _ = self.actors.pop(result)
-        try:
-            outcome = self.ray.get(result)
-        except self.ray.exceptions.RayActorError:
-            self._mourn(name)
-            return
-        if isinstance(outcome, str):
-            raise WorkerFailed(outcome)
-        self.seconds.append(outcome)
-        self.ray.get(self.handout.finished.remote(name))
-
-    def _mourn(self, name: str) -> None:
-        before = len(self.store)
-        self.store.refresh()
-        self.lost += 1
-        self.fruitless = 0 if len(self.store) > before else self.fruitless + 1
-        settled = frozenset(self.store.ids) | frozenset(self.store.quarantined())
-        again, repeated = self.ray.get(self.handout.lost.remote(name, settled))
-        self.repeated += repeated
-        _say(f"{name} was lost; {again} clips that it had not stored are handed out again")
-        if self.fruitless >= FRUITLESS_LOSSES:
-            raise WorkersLost(
-                f"{self.fruitless} workers were lost one after another and no clip was stored in "
-                "between; look at Ray's logs (memory?), or ask for fewer workers a machine"
-            )
-
-    def stop(self) -> None:
-        """Let workers commit what they have finished, then end them."""
-        self.handout.stop.remote()
-        if self.actors:
-            self.ray.wait(list(self.actors), num_returns=len(self.actors), timeout=GRACE_SECONDS)
-        for _, actor in self.actors.values():
-            self.ray.kill(actor)
-
-
 def run(
     ray: Any,
     clips: Sequence[Clip],
     store: Store,
     extract: Extract,
     options: RayOptions,
-    progress: Progress,
+    progress: ProgressListener,
 ) -> StageSeconds:
     """Extract clips into a store that every worker reaches under the same path or URL.
 
@@ -219,64 +182,33 @@ def run(
         KeyboardInterrupt: finished clips are committed.
     """
     started = grown = time.monotonic()
-    handout = ray.remote(Handout).options(num_cpus=0, max_concurrency=1).remote(list(clips))
-    crew = _Crew(ray, store, handout, extract, options)
-    board = _Board(progress)
-    wanted = min(options.fitting(ray.cluster_resources()), len(clips))
+    handout = ray.remote(Handout).options(num_cpus=0).remote(list(clips))
+    share = WorkerShare.of(options, _nodes(ray))
+    crew = _Crew(ray, store, handout, extract, share, _Board(progress))
+    wanted = share.fitting(_nodes(ray), options.workers)
+    say(f"Ray: up to {wanted} workers, each with {share.cpus:g} cores and {share.gpus:g} GPUs")
     try:
         while ray.get(handout.outstanding.remote()):
             waiting = ray.get(handout.waiting.remote())
             while waiting > 0 and len(crew.actors) < wanted:
                 crew.start()
-                waiting -= options.group
+                waiting -= CLIPS_AT_ONCE
             ended, _ = ray.wait(list(crew.actors), timeout=LOOK_SECONDS)
-            board.show(ray.get(handout.workers.remote()), crew.repeated)
+            crew.look()
             for result in ended:
                 crew.collect(result)
             if time.monotonic() - grown > GROW_SECONDS:
                 grown = time.monotonic()
-                wanted = options.fitting(ray.cluster_resources())
+                wanted = share.fitting(_nodes(ray), options.workers)
     finally:
         crew.stop()
-    board.report(crew.lost)
-    return _summed(crew.seconds, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    crew.board.report(crew.lost, seconds)
+    return _summed(crew.seconds, seconds)
 
 
-class _Board:
-    """Shows centrally what the workers report."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._workers: dict[str, WorkerState] = {}
-        self._done = self._quarantined = 0
-        self._started = time.monotonic()
-
-    def show(self, workers: dict[str, WorkerState], repeated: int) -> None:
-        """Bring the progress up to date.
-
-        Args:
-            workers: all that run.
-            repeated: clips that count twice, because a lost worker had done them before.
-        """
-        self._workers |= workers
-        done = sum(state.done for state in self._workers.values()) - repeated
-        quarantined = sum(state.quarantined for state in self._workers.values())
-        for _ in range(done - self._done):
-            self._progress.clip_done()
-        for _ in range(quarantined - self._quarantined):
-            self._progress.clip_quarantined()
-        self._done, self._quarantined = max(done, self._done), quarantined
-
-    def report(self, lost: int) -> None:
-        """Say at the end what each worker did."""
-        seconds = time.monotonic() - self._started
-        for name, state in self._workers.items():
-            _say(
-                f"{name} on {state.host}: {state.done} clips, {state.done / seconds:.1f} clips/s, "
-                f"{state.quarantined} quarantined"
-            )
-        if lost:
-            _say(f"{lost} workers were lost on the way, in {duration(seconds)}")
+def _nodes(ray: Any) -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _summed(parts: Sequence[StageSeconds], total: float) -> StageSeconds:
@@ -286,5 +218,109 @@ def _summed(parts: Sequence[StageSeconds], total: float) -> StageSeconds:
     )
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 (this is the command's own voice)
+class _Board:
+    """Shows centrally what the workers report."""
+
+    def __init__(self, progress: ProgressListener) -> None:
+        self._progress = progress
+        self._workers: dict[str, WorkerState] = {}
+        self._done = self._quarantined = 0
+        self.repeated = 0
+        """Clips that count twice, because a worker had done them and was lost with them."""
+
+    def show(self, workers: Mapping[str, WorkerState]) -> None:
+        """Bring the progress up to date with what those who run have reported."""
+        self._workers |= workers
+        done = sum(state.done for state in self._workers.values()) - self.repeated
+        quarantined = sum(state.quarantined for state in self._workers.values())
+        for _ in range(done - self._done):
+            self._progress.clip_done()
+        for _ in range(quarantined - self._quarantined):
+            self._progress.clip_quarantined()
+        self._done, self._quarantined = max(done, self._done), quarantined
+
+    def reported(self, name: str) -> int:
+        """How many clips a worker has told of."""
+        state = self._workers.get(name)
+        return state.done + state.quarantined if state else 0
+
+    def report(self, lost: int, seconds: float) -> None:
+        """Say at the end what each worker did."""
+        for name, state in self._workers.items():
+            say(
+                f"{name} on {state.host}: {state.done} done, {state.quarantined} quarantined, "
+                f"{state.done / seconds:.1f} a second"
+            )
+        if lost:
+            say(f"{lost} workers were lost on the way; what they had was done by others")
+
+
+@dataclass(slots=True)
+class _Crew:
+    """Starts workers, notices when they end, hands out again what a lost one had."""
+
+    ray: Any
+    store: Store
+    handout: Any
+    extract: Extract
+    share: WorkerShare
+    board: _Board
+    actors: dict[Any, tuple[str, Any]] = field(default_factory=dict)
+    """A worker's pending result -> its name and its actor."""
+    started: int = 0
+    lost: int = 0
+    fruitless: int = 0
+    seconds: list[StageSeconds] = field(default_factory=list)
+
+    def start(self) -> None:
+        name = f"worker-{self.started}"
+        self.started += 1
+        # A lost actor is not restarted by Ray: its clips have to be handed out again first.
+        actor = (
+            self.ray.remote(Worker)
+            .options(num_cpus=self.share.cpus, num_gpus=self.share.gpus, max_restarts=0)
+            .remote(name, self.handout, Path.cwd())
+        )
+        self.actors[actor.run.remote(self.extract)] = (name, actor)
+
+    def look(self) -> None:
+        """Show what the workers have reported."""
+        self.board.show(self.ray.get(self.handout.workers.remote()))
+
+    def collect(self, result: Any) -> None:
+        """Take the result of a worker that has ended, in whichever way."""
+        name, _ = self.actors.pop(result)
+        try:
+            outcome = self.ray.get(result)
+        except self.ray.exceptions.RayActorError:
+            self._mourn(name)
+            return
+        if isinstance(outcome, str):
+            raise WorkerFailed(outcome)
+        self.look()  # what it told last
+        self.seconds.append(outcome)
+        self.ray.get(self.handout.left.remote(name))
+
+    def stop(self) -> None:
+        """Let workers commit what they have finished, then end them."""
+        self.handout.stop.remote()
+        if self.actors:
+            self.ray.wait(list(self.actors), num_returns=len(self.actors), timeout=GRACE_SECONDS)
+        for _, actor in self.actors.values():
+            self.ray.kill(actor)
+
+    def _mourn(self, name: str) -> None:
+        self.lost += 1
+        before = len(self.store)
+        self.store.refresh()
+        self.fruitless = 0 if len(self.store) > before else self.fruitless + 1
+        todo = what_is_left(self.store, self.ray.get(self.handout.left.remote(name)))
+        settled = len(todo.done) + len(todo.quarantined)
+        self.board.repeated += max(0, self.board.reported(name) - settled)
+        self.ray.get(self.handout.again.remote(todo.left))
+        say(f"{name} was lost; {todo.left_count} clips that it had not stored are handed out again")
+        if self.fruitless >= FRUITLESS_LOSSES:
+            raise WorkersLost(
+                f"{self.fruitless} workers were lost one after another and no clip was stored in "
+                "between; look at Ray's logs (memory?), or ask for fewer workers a machine"
+            )

@@ -26,14 +26,14 @@ def test_what_a_lost_worker_had_not_stored_waits_behind_the_rest() -> None:
     handout.join("a", HERE)
     handout.join("b", HERE)
     assert [clip.id for clip in handout.next("a", 2)] == ["clip-0", "clip-1"]
-    handout.report("a", 2, 0)
-    waiting_again, counted_before = handout.lost("a", {"clip-0"})
-    assert (waiting_again, counted_before) == (1, 1)
+    had = handout.left("a")
+    assert handout.outstanding() == 2
+    handout.again(had[1:])  # the first it had stored
     assert [clip.id for clip in handout.next("b", 9)] == ["clip-2", "clip-3", "clip-1"]
 
 
 def test_a_worker_that_never_joined_had_nothing() -> None:
-    assert Handout(make_clips(2)).lost("a", ()) == (0, 0)
+    assert Handout(make_clips(2)).left("a") == []
 
 
 def test_nothing_is_handed_out_after_a_stop() -> None:
@@ -59,12 +59,12 @@ def test_no_clip_is_lost_or_with_two(count: int, moves: list[tuple[int, str]]) -
             assert not any(given_now & held for held in having.values())
             having[worker] |= given_now
         elif move == "f":
-            handout.finished(worker)
-            stored |= having.pop(worker)
+            stored |= {clip.id for clip in handout.left(worker)}
+            assert having.pop(worker) <= stored
         else:
-            half = set(sorted(having[worker])[::2])
-            stored |= half
-            handout.lost(worker, stored)
-            del having[worker]
+            had = handout.left(worker)
+            assert {clip.id for clip in had} == having.pop(worker)
+            stored |= {clip.id for clip in had[::2]}
+            handout.again(had[1::2])
     assert stored == {clip.id for clip in clips}
     assert handout.outstanding() == 0
