@@ -1,27 +1,31 @@
 """Stage one on real clips: what each stage could do alone, the pipeline, and the usual way.
 
-    python benchmarks/extract.py [--clips 96] [--repeats 3] [--backbone bundled|dinov2-small]
+    python benchmarks/extract.py [--clips 384] [--repeats 2] [--backbone bundled|dinov2-small]
     python benchmarks/extract.py --memory        # peak memory at 100 and 2,000 clips
 
 Prints rates and ratios:
-- decode only: the decoder pool with nothing behind it;
-- backbone only: the same forward passes on frames that are in memory already;
-- bound: where both share the cores, each clip costs the CPU seconds of its decoding plus those of
-  its forward pass; cores divided by that sum is the most that any pipeline can reach;
-- pipeline: `stepcli.extract.pipeline.run` into a fresh store;
-- the usual way: one video at a time, PyAV to RGB, image processor, model, np.save, at whichever
-  of its thread counts is fastest.
-Runs are interleaved and the medians compared, so that a busy moment does not favour one side.
+- decode only: the decoder pool on all cores with nothing behind it, from its first clip on;
+- backbone only: the same forward passes on all cores, on frames that are in memory already;
+- bound: both stages share the cores, so a clip costs what it costs in each of them, one after the
+  other: 1 / (1 / decode rate + 1 / backbone rate) is the most that any pipeline can reach;
+- pipeline: `stepcli.extract.pipeline.run` into a fresh store, the decoders' start and the last
+  part's commit included;
+- the usual way: one video at a time, PyAV to RGB, image processor, model, np.save, at each of the
+  thread counts (torch's), the fastest of which counts.
+Sides are interleaved and medians compared, so that a busy moment does not favour one of them.
 """
 
 import argparse
 import os
+import platform
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +45,12 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.decode_worker import DecodeSettings
 from stepcli.extract.forward import Forward
-from stepcli.extract.job import default_resources, make_producer, make_spec, spread
+from stepcli.extract.job import default_resources, spread
 from stepcli.extract.pipeline import run
 from stepcli.extract.progress import Progress
 from stepcli.extract.sampling import uniform
 from stepcli.extract.sink import PartLimits
+from stepcli.extract.spec import make_producer, make_spec
 from stepcli.extract.tokens import parse_tokens
 from stepcli.extract.workers import DecodePool
 
@@ -66,15 +71,9 @@ def random_dinov2_small(folder: Path) -> str:
     return f"hf:{folder}"
 
 
-def cpu_seconds(*, children: bool) -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def decode_only(clips: list[Clip], backbone: Backbone) -> tuple[float, float]:
-    """Clips a second, and CPU seconds a clip (the decoders are child processes)."""
+def decode_only(clips: list[Clip], backbone: Backbone) -> float:
+    """Clips a second of the decoders alone."""
     settings = DecodeSettings(backbone.facts.plan, "uniform", FRAMES)
-    before = cpu_seconds(children=True)
     with DecodePool(settings, workers=cores(), slots=8 * cores(), clip_seconds=60) as pool:
         results = pool.decode(clips)
         first: Any = next(results)  # the processes' start is not decoding
@@ -84,16 +83,11 @@ def decode_only(clips: list[Clip], backbone: Backbone) -> tuple[float, float]:
             if isinstance(result, Failure):
                 raise SystemExit(f"{result.path}: {result.message}")
             result.release()
-        seconds = time.perf_counter() - started
-    start_up = 0.35 * cores()  # seconds that the interpreters take to import PyAV and PIL
-    spent = max(0.0, cpu_seconds(children=True) - before - start_up)
-    return (len(clips) - 1) / seconds, spent / len(clips)
+        return (len(clips) - 1) / (time.perf_counter() - started)
 
 
-def backbone_only(count: int, backbone: Backbone) -> tuple[float, float]:
-    """Clips a second, and CPU seconds a clip, of the forward passes alone."""
-    from concurrent.futures import ThreadPoolExecutor
-
+def backbone_only(count: int, backbone: Backbone) -> float:
+    """Clips a second of the forward passes alone."""
     selection = parse_tokens(TOKENS, backbone.facts)
     device = torch.device("cpu")
     forward = Forward(backbone, selection, device=device, dtype=torch.float32, batch=FRAMES)
@@ -101,10 +95,9 @@ def backbone_only(count: int, backbone: Backbone) -> tuple[float, float]:
     frames = torch.randint(0, 256, (FRAMES, plan.height, plan.width, 3), dtype=torch.uint8)
     with ThreadPoolExecutor(cores(), initializer=use_one_thread_a_pass) as threads:
         list(threads.map(forward.frames, [frames] * cores()))
-        before, started = cpu_seconds(children=False), time.perf_counter()
+        started = time.perf_counter()
         list(threads.map(forward.frames, [frames] * count))
-        seconds = time.perf_counter() - started
-    return count / seconds, (cpu_seconds(children=False) - before) / count
+        return count / (time.perf_counter() - started)
 
 
 def pipeline(clips: list[Clip], backbone: Backbone, folder: Path) -> float:
@@ -192,8 +185,8 @@ def measure_memory(backbone: Backbone) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=int, default=96)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--clips", type=int, default=384)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--backbone", choices=["bundled", "dinov2-small"], default="bundled")
     parser.add_argument("--memory", action="store_true")
     given = parser.parse_args()
@@ -211,10 +204,13 @@ def main() -> None:
             measure_memory(backbone)
             return
         clips = list(spread(load_dataset("openclose", None, {}).clips, given.clips))
-        decode_rate, decode_cost = decode_only(clips, backbone)
-        forward_rate, forward_cost = backbone_only(max(8, given.clips // 4), backbone)
-        bound = cores() / (decode_cost + forward_cost)
         numbers = iter(range(10_000))
+
+        def decoding() -> float:
+            return decode_only(clips, backbone)
+
+        def passes() -> float:
+            return backbone_only(max(8, given.clips // 4), backbone)
 
         def ours() -> float:
             return pipeline(clips, backbone, place / f"store{next(numbers)}")
@@ -223,19 +219,30 @@ def main() -> None:
             return lambda: usual_way(clips, source, place, threads)
 
         counts = sorted({1, cores()})
-        rate, *usual = median_of(given.repeats, ours, *(theirs(count) for count in counts))
-    print(f"{given.backbone}, {len(clips)} clips of {FRAMES} frames, {cores()} cores")
-    print(f"decode only      {decode_rate:8.1f} clips/s   {1000 * decode_cost:7.1f} ms CPU a clip")
-    print(
-        f"backbone only    {forward_rate:8.1f} clips/s   {1000 * forward_cost:7.1f} ms CPU a clip"
-    )
-    print(f"bound            {bound:8.1f} clips/s   (cores / CPU seconds a clip)")
-    print(f"pipeline         {rate:8.1f} clips/s")
+        sides = (decoding, passes, ours, *(theirs(count) for count in counts))
+        decode_rate, forward_rate, rate, *usual = median_of(given.repeats, *sides)
+    bound = 1 / (1 / decode_rate + 1 / forward_rate)
+    print(f"{given.backbone}, {len(clips)} clips of {FRAMES} frames, {cores()} cores; " + machine())
+    print(f"decode only      {decode_rate:8.2f} clips/s")
+    print(f"backbone only    {forward_rate:8.2f} clips/s")
+    print(f"bound            {bound:8.2f} clips/s   1 / (1 / decode only + 1 / backbone only)")
+    print(f"pipeline         {rate:8.2f} clips/s")
     for count, value in zip(counts, usual, strict=True):
-        print(f"the usual way    {value:8.1f} clips/s   at {count} threads")
-    print(f"pipeline / slower stage alone  {rate / min(decode_rate, forward_rate):.2f}")
+        print(f"the usual way    {value:8.2f} clips/s   at {count} threads")
     print(f"pipeline / bound               {rate / bound:.2f}")
     print(f"pipeline / usual way           {rate / max(usual):.2f}")
+
+
+def machine() -> str:
+    """What a kept result must say."""
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    names = ("stepcli", "torch", "transformers", "av")
+    return ", ".join([cpu, *(f"{name} {version(name)}" for name in names)])
 
 
 if __name__ == "__main__":

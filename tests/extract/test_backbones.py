@@ -13,14 +13,19 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 from PIL import Image
 
 from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.extract.backbones.base import BackboneError, digest_weights
+from stepcli.extract.backbones.base import (
+    BackboneError,
+    ClipBackbone,
+    FeatureMapBackbone,
+    digest_weights,
+)
 from stepcli.extract.backbones.bundled import weights_path
 from stepcli.extract.backbones.families import FAMILIES
 from stepcli.extract.backbones.hf import explain_failure
 from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.backbones.mobilenet import MobileNetV2
 from stepcli.extract.backbones.names import BACKBONES, source_of
 from stepcli.extract.backbones.processor import normalise
-from stepcli.extract.backbones.video_models import ClipBackbone
 from stepcli.extract.forward import Forward
 from stepcli.extract.tokens import parse_tokens
 
@@ -187,6 +192,24 @@ def test_the_bundled_weights_compute_what_the_wheels_own_network_does() -> None:
     expected = expected.permute(0, 2, 3, 1)
     assert ours.shape == (2, 7, 7, 1280)
     assert (ours - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
+
+
+def test_the_bundled_network_is_that_of_transformers() -> None:
+    config = transformers.MobileNetV2Config(
+        tf_padding=False, hidden_act="relu6", layer_norm_eps=1e-5, finegrained_output=True
+    )
+    theirs = transformers.MobileNetV2Model(config, add_pooling_layer=False).eval()
+    ours = MobileNetV2().eval()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    pixels = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = theirs(pixels).last_hidden_state
+        found = ours(pixels).last_hidden_state
+        joined = FeatureMapBackbone(load_backbone("mobilenet_v2-bundled").facts, ours, "")
+        patches = joined.tokens(pixels).patches.permute(0, 3, 1, 2)
+    assert torch.equal(found, expected)
+    assert (patches - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
 
 
 def test_the_digest_follows_the_weights_alone(model_folder: Callable[[str], Path]) -> None:
