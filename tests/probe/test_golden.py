@@ -1,0 +1,320 @@
+"""Same weights, same output as the authors' own code and as transformers' X-CLIP."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors import safe_open
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from stepcli.cache.spec import Segment
+from stepcli.probe.bank import Probe
+from stepcli.probe.methods.xclip import Xclip
+from stepcli.probe.registry import methods, parse_options
+from stepcli.probe.text import StoreText
+from stepcli.probe.tokens import TokenBatch, TokenLayout
+
+GOLDEN = Path(__file__).parent / "golden"
+CLS = Segment(name="cls", kind="prefix", count=1)
+PATCHES = Segment(name="grid2", kind="grid", count=4, grid=(2, 2))
+
+
+def draw(seed: int, shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
+    """As golden/make.py."""
+    random = np.random.RandomState(seed)
+    return {
+        name: torch.from_numpy(np.asarray(random.standard_normal(shapes[name]) * 0.2)).float()
+        for name in sorted(shapes)
+    }
+
+
+def golden(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Weights, inputs and outputs of one file; a file that is not there fails the test."""
+    with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
+        facts = json.loads(file.metadata()["drawn"])
+        outputs = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    weights = draw(facts["seed"], facts["weights"])
+    return weights, draw(100 + facts["seed"], facts["inputs"]), outputs
+
+
+def build(name: str, layout: TokenLayout, classes: int, **options: object) -> Probe:
+    info = methods().get(name)
+    return info.build(layout, classes, parse_options(info, options), Generator().manual_seed(0))
+
+
+def put(probe: Probe, values: Mapping[str, Tensor]) -> None:
+    """Set every parameter of the first member; none may be left out."""
+    own = dict(probe.named_parameters())
+    assert set(values) == set(own)
+    with torch.no_grad():
+        for name, value in values.items():
+            own[name].copy_(value.reshape(own[name].shape))
+
+
+def linear(theirs: str, mine: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weight and bias of one layer under our name."""
+    return {f"{mine}.{part}": weights[f"{theirs}.{part}"] for part in ("weight", "bias")}
+
+
+def split(
+    theirs: tuple[str, str], mine: tuple[str, ...], weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """One stacked projection as several layers."""
+    values = {}
+    for part, name in zip(("weight", "bias"), theirs, strict=True):
+        for layer, piece in zip(mine, weights[name].chunk(len(mine)), strict=True):
+            values[f"{layer}.{part}"] = piece
+    return values
+
+
+def test_attentive_is_vjepas_pooler() -> None:
+    weights, inputs, outputs = golden("vjepa2-depth1")
+    probe = build("attentive", TokenLayout.of(3, 4, 16), 5, heads=4)
+    block = "pooler.cross_attention_block"
+    put(
+        probe,
+        {"cls": weights["pooler.query_tokens"]}
+        | linear(f"{block}.norm1", "block.norm1", weights)
+        | linear(f"{block}.norm2", "block.norm2", weights)
+        | linear(f"{block}.xattn.q", "block.attention.query", weights)
+        | split(
+            (f"{block}.xattn.kv.weight", f"{block}.xattn.kv.bias"),
+            ("block.attention.key", "block.attention.value"),
+            weights,
+        )
+        | linear(f"{block}.mlp.fc1", "block.feed_forward.up", weights)
+        | linear(f"{block}.mlp.fc2", "block.feed_forward.down", weights)
+        | linear("linear", "head", weights),
+    )
+    logits = probe(TokenBatch(inputs["tokens"] * 5))[0]
+    torch.testing.assert_close(logits, outputs["logits"], rtol=0, atol=1e-5)
+
+
+def test_attentive_deep_is_vjepa_2s_pooler_of_depth_4() -> None:
+    weights, inputs, outputs = golden("vjepa2-depth4")
+    probe = build("attentive-deep", TokenLayout.of(3, 4, 16), 5, heads=4)
+    block = "pooler.cross_attention_block"
+    values = (
+        {"cls": weights["pooler.query_tokens"]}
+        | linear(f"{block}.norm1", "norm1", weights)
+        | linear(f"{block}.norm2", "norm2", weights)
+        | linear(f"{block}.xattn.q", "query", weights)
+        | split((f"{block}.xattn.kv.weight", f"{block}.xattn.kv.bias"), ("key", "value"), weights)
+        | linear(f"{block}.mlp.fc1", "feed_forward.up", weights)
+        | linear(f"{block}.mlp.fc2", "feed_forward.down", weights)
+        | linear("linear", "head", weights)
+    )
+    for i in range(3):
+        theirs, mine = f"pooler.blocks.{i}", f"blocks.{i}"
+        values |= (
+            linear(f"{theirs}.norm1", f"{mine}.norm1", weights)
+            | linear(f"{theirs}.norm2", f"{mine}.norm2", weights)
+            | split(
+                (f"{theirs}.attn.qkv.weight", f"{theirs}.attn.qkv.bias"),
+                tuple(f"{mine}.attention.{part}" for part in ("query", "key", "value")),
+                weights,
+            )
+            | linear(f"{theirs}.attn.proj", f"{mine}.attention.out", weights)
+            | linear(f"{theirs}.mlp.fc1", f"{mine}.feed_forward.up", weights)
+            | linear(f"{theirs}.mlp.fc2", f"{mine}.feed_forward.down", weights)
+        )
+    put(probe, values)
+    logits = probe(TokenBatch(inputs["tokens"] * 5))[0]
+    torch.testing.assert_close(logits, outputs["logits"], rtol=0, atol=1e-5)
+
+
+def test_evl_is_the_authors_decoder() -> None:
+    weights, inputs, outputs = golden("evl")
+    layout = TokenLayout(3, 16, (CLS, PATCHES), (-4, -3, -2, -1))
+    probe = build("evl", layout, 5, heads=4)
+    values = {"cls": weights["decoder.cls_token"]}
+    values |= linear("proj.0", "norm", weights) | linear("proj.2", "head", weights)
+    for i in range(4):
+        theirs, mine = f"decoder.decoder_layers.{i}", f"decoder.{i}"
+        values |= {
+            f"{mine}.taps": weights[f"decoder.temporal_conv.{i}.weight"],
+            f"{mine}.conv_bias": weights[f"decoder.temporal_conv.{i}.bias"],
+            f"{mine}.frame_encoding": weights[f"decoder.temporal_pos_embed.{i}"],
+        }
+        for norm in ("norm1", "norm2", "norm3"):
+            values |= linear(f"{theirs}.{norm}", f"{mine}.{norm}", weights)
+        for part, name in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "out")):
+            values |= linear(f"{theirs}.attn.{part}_proj", f"{mine}.{name}", weights)
+        values |= linear(f"{theirs}.mlp.fc1", f"{mine}.mlp.up", weights)
+        values |= linear(f"{theirs}.mlp.fc2", f"{mine}.mlp.down", weights)
+    put(probe, values)
+    logits = probe(TokenBatch(inputs["tokens"] * 5))[0]
+    torch.testing.assert_close(logits, outputs["logits"], rtol=0, atol=1e-5)
+
+
+def xclip_probe(text: StoreText, dim: int, layers: int, classes: tuple[str, ...]) -> Xclip:
+    layout = TokenLayout(3, dim, (CLS, PATCHES), classes=classes, texts=(text,))
+    probe = build("xclip", layout, len(classes), mit_layers=layers)
+    assert isinstance(probe, Xclip)
+    return probe
+
+
+def set_tower(
+    probe: Xclip, texts: Tensor, scale: Tensor, norm: tuple[Tensor, Tensor], projection: Tensor
+) -> None:
+    """Put a tower's texts and its way from the CLS to them into the probe's frozen buffers."""
+    assert probe.frames.tower is not None
+    with torch.no_grad():
+        probe.labels.copy_(functional.normalize(texts, dim=-1))
+        probe.label_lengths.copy_(texts.norm(dim=-1))
+        probe.scale.copy_(scale.exp())
+        probe.frames.tower.norm_weight.copy_(norm[0])
+        probe.frames.tower.norm_bias.copy_(norm[1])
+        probe.frames.tower.projection.copy_(projection)
+
+
+def prompt_of(probe: Xclip, batch: TokenBatch, texts: Tensor) -> Tensor:
+    """What the probe adds to the texts, alpha included."""
+    visual = probe._visual(batch)
+    prompted = texts[None, None].expand(1, len(batch.raw), -1, -1)
+    for layer in probe.prompts:
+        prompted = layer(prompted, visual)
+    return (probe.alpha * prompted)[0]
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+def test_xclip_is_videox(layers: int, text_of: Callable[..., StoreText]) -> None:
+    weights, inputs, outputs = golden(f"xclip-mit{layers}")
+    probe = xclip_probe(
+        text_of(tuple("abcdef"), dim=128, vision_dim=64), 64, layers, tuple("abcdef")
+    )
+    values = {
+        "position": weights["mit.positional_embedding"],
+        "patch_norm.weight": weights["prompts_visual_ln.weight"],
+        "patch_norm.bias": weights["prompts_visual_ln.bias"],
+        "patch_projection": weights["prompts_visual_proj"],
+        "alpha": weights["prompts_generator.alpha"],
+    } | linear("prompts_generator.norm", "prompt_norm", weights)
+    for i in range(layers):
+        theirs, mine = f"mit.resblocks.{i}", f"mit.{i}"
+        values |= (
+            linear(f"{theirs}.ln_1", f"{mine}.norm1", weights)
+            | linear(f"{theirs}.ln_2", f"{mine}.norm2", weights)
+            | split(
+                (f"{theirs}.attn.in_proj_weight", f"{theirs}.attn.in_proj_bias"),
+                tuple(f"{mine}.attention.{part}" for part in ("query", "key", "value")),
+                weights,
+            )
+            | linear(f"{theirs}.attn.out_proj", f"{mine}.attention.out", weights)
+            | linear(f"{theirs}.mlp.c_fc", f"{mine}.feed_forward.up", weights)
+            | linear(f"{theirs}.mlp.c_proj", f"{mine}.feed_forward.down", weights)
+        )
+    for i in range(2):
+        theirs, mine = f"prompts_generator.decoder.{i}", f"prompts.{i}"
+        for part, name in (("q", "query"), ("k", "key"), ("v", "value")):
+            values[f"{mine}.attention.{name}.weight"] = weights[
+                f"{theirs}.cross_attn.{part}_proj.weight"
+            ]
+        values |= (
+            linear(f"{theirs}.cross_attn.proj", f"{mine}.attention.out", weights)
+            | linear(f"{theirs}.norm1", f"{mine}.norm1", weights)
+            | linear(f"{theirs}.norm3", f"{mine}.norm3", weights)
+            | linear(f"{theirs}.mlp.0", f"{mine}.mlp.up", weights)
+            | linear(f"{theirs}.mlp.3", f"{mine}.mlp.down", weights)
+        )
+    put(probe, values)
+    norm = (weights["visual.ln_post.weight"], weights["visual.ln_post.bias"])
+    texts = inputs["texts"] * 5
+    set_tower(probe, texts, weights["logit_scale"], norm, weights["visual.proj"].T)
+    batch = TokenBatch(inputs["tokens"] * 5)
+    torch.testing.assert_close(probe._video(batch)[0], outputs["video"], rtol=1e-5, atol=1e-5)
+    prompt = prompt_of(probe, batch, texts)
+    torch.testing.assert_close(prompt, outputs["prompt"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(probe(batch)[0], outputs["logits"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+def test_xclip_is_transformers_xclip_model(layers: int, text_of: Callable[..., StoreText]) -> None:
+    """From the encoder's tokens on: MIT, prompt generator, and the logits of the whole model."""
+    config = transformers.XCLIPConfig(
+        text_config={
+            "vocab_size": 20,
+            "hidden_size": 64,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 1,
+            "max_position_embeddings": 8,
+            "eos_token_id": 2,
+        },
+        vision_config={
+            "hidden_size": 64,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 1,
+            "mit_hidden_size": 128,
+            "mit_intermediate_size": 512,
+            "mit_num_hidden_layers": layers,
+            "mit_num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 16,
+            "num_frames": 3,
+        },
+        projection_dim=128,
+        prompt_layers=2,
+        prompt_num_attention_heads=2,
+    )
+    torch.manual_seed(0)
+    model = transformers.XCLIPModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    weights = {name: value.detach() for name, value in model.named_parameters()}
+    pixels = torch.randn(2, 3, 3, 32, 32)
+    ids = torch.randint(3, 20, (6, 5))
+    ids[:, -1] = 2
+    with torch.no_grad():
+        theirs = model(input_ids=ids, pixel_values=pixels)
+        tokens = model.vision_model(pixels.flatten(0, 1)).last_hidden_state.view(2, 3, 5, 64)
+        texts = model.text_projection(model.text_model(ids).pooler_output)
+
+    probe = xclip_probe(
+        text_of(tuple("abcdef"), dim=128, vision_dim=64), 64, layers, tuple("abcdef")
+    )
+    values = {
+        "position": weights["mit.position_embedding"],
+        "patch_projection": weights["prompts_visual_projection"],
+        "alpha": weights["prompts_generator.alpha"],
+    }
+    values |= linear("prompts_visual_layernorm", "patch_norm", weights)
+    values |= linear("prompts_generator.layernorm", "prompt_norm", weights)
+    for i in range(layers):
+        block, mine = f"mit.encoder.layers.{i}", f"mit.{i}"
+        values |= linear(f"{block}.layer_norm1", f"{mine}.norm1", weights)
+        values |= linear(f"{block}.layer_norm2", f"{mine}.norm2", weights)
+        for part, name in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "out")):
+            values |= linear(f"{block}.self_attn.{part}_proj", f"{mine}.attention.{name}", weights)
+        values |= linear(f"{block}.mlp.fc1", f"{mine}.feed_forward.up", weights)
+        values |= linear(f"{block}.mlp.fc2", f"{mine}.feed_forward.down", weights)
+    for i in range(2):
+        block, mine = f"prompts_generator.decoder.{i}", f"prompts.{i}"
+        for part, name in (("q", "query"), ("k", "key"), ("v", "value")):
+            values[f"{mine}.attention.{name}.weight"] = weights[
+                f"{block}.cross_attn.{part}_proj.weight"
+            ]
+        values |= linear(f"{block}.cross_attn.proj", f"{mine}.attention.out", weights)
+        values |= linear(f"{block}.norm1", f"{mine}.norm1", weights)
+        values |= linear(f"{block}.norm3", f"{mine}.norm3", weights)
+        values |= linear(f"{block}.mlp.0", f"{mine}.mlp.up", weights)
+        values |= linear(f"{block}.mlp.3", f"{mine}.mlp.down", weights)
+    put(probe, values)
+    norm = (
+        weights["vision_model.post_layernorm.weight"],
+        weights["vision_model.post_layernorm.bias"],
+    )
+    set_tower(probe, texts, weights["logit_scale"], norm, weights["visual_projection.weight"])
+    batch = TokenBatch(tokens)
+    video = functional.normalize(probe._video(batch)[0], dim=-1)
+    torch.testing.assert_close(video, theirs.video_embeds, rtol=0, atol=1e-5)
+    mine = functional.normalize(texts + prompt_of(probe, batch, texts), dim=-1)
+    torch.testing.assert_close(mine, theirs.text_embeds, rtol=0, atol=1e-5)
+    torch.testing.assert_close(probe(batch)[0], theirs.logits_per_video, rtol=1e-5, atol=1e-5)
