@@ -1,5 +1,6 @@
 """Real small inputs: videos whose frames carry their number, and models with random weights."""
 
+import csv
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
+
+from stepcli.extract.job import ExtractionRequest, run_job
 
 # Two cores are shared with everything else that runs: more threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -253,3 +256,46 @@ def openclose_clips(project: Path) -> list[Path]:
     clips = sorted((project / "examples" / "openclose" / "clips").glob("*/000.mp4"))
     assert len(clips) == 16
     return clips
+
+
+@pytest.fixture
+def clip_table(tmp_path: Path, openclose_clips: list[Path]) -> Path:
+    """Ten of the bundled clips as a user's CSV."""
+    table = tmp_path / "clips.csv"
+    with table.open("w", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(["id", "path", "label", "split", "group"])
+        for i, path in enumerate(openclose_clips[:10]):
+            writer.writerow([f"c{i}", path, path.parent.name, "train" if i < 6 else "test", i])
+    return table
+
+
+@pytest.fixture
+def extract(
+    clip_table: Path, tmp_path: Path, model_folder: Callable[[str], Path]
+) -> Callable[..., int]:
+    """Extract with a tiny model; keywords as of ExtractionRequest."""
+
+    def run(family: str = "dinov2", **changes: Any) -> int:
+        settings: dict[str, Any] = {
+            "dataset": "csv",
+            "root": clip_table,
+            "options": {},
+            "store": tmp_path / "store",
+            "backbone": f"hf:{model_folder(family)}",
+            "frames": 4,
+            "tokens": "grid2",
+            "sampling": "uniform",
+            "dtype": "float32",
+            "format": None,
+            "device": "cpu",
+            "precision": "float32",
+            "batch": None,
+            "workers": 1,
+            "clip_seconds": 60.0,
+            "limit": None,
+            "retry_failed": False,
+        }
+        return run_job(ExtractionRequest(**{**settings, **changes}))[0]
+
+    return run

@@ -1,6 +1,5 @@
 """Videos in, a store out: the whole of stage one with small models on real clips."""
 
-import csv
 import shutil
 from collections.abc import Callable
 from fractions import Fraction
@@ -15,50 +14,9 @@ import torch
 from stepcli.cache import open_store
 from stepcli.cache.errors import SpecMismatch, UsageError
 from stepcli.extract.commands import _share
-from stepcli.extract.job import ExtractionRequest, run_job, spread
+from stepcli.extract.job import spread
 
 Extract = Callable[..., int]
-
-
-@pytest.fixture
-def clip_table(tmp_path: Path, openclose_clips: list[Path]) -> Path:
-    """Ten of the bundled clips as a user's CSV."""
-    table = tmp_path / "clips.csv"
-    with table.open("w", newline="") as lines:
-        writer = csv.writer(lines)
-        writer.writerow(["id", "path", "label", "split", "group"])
-        for i, path in enumerate(openclose_clips[:10]):
-            writer.writerow([f"c{i}", path, path.parent.name, "train" if i < 6 else "test", i])
-    return table
-
-
-@pytest.fixture
-def extract(clip_table: Path, tmp_path: Path, model_folder: Callable[[str], Path]) -> Extract:
-    """Extract with a tiny model; keywords as of ExtractionRequest."""
-
-    def run(family: str = "dinov2", **changes: Any) -> int:
-        settings: dict[str, Any] = {
-            "dataset": "csv",
-            "root": clip_table,
-            "options": {},
-            "store": tmp_path / "store",
-            "backbone": f"hf:{model_folder(family)}",
-            "frames": 4,
-            "tokens": "grid2",
-            "sampling": "uniform",
-            "dtype": "float32",
-            "format": None,
-            "device": "cpu",
-            "precision": "float32",
-            "batch": None,
-            "workers": 1,
-            "clip_seconds": 60.0,
-            "limit": None,
-            "retry_failed": False,
-        }
-        return run_job(ExtractionRequest(**{**settings, **changes}))[0]
-
-    return run
 
 
 @pytest.mark.parametrize("store_format", ["zarr", "hdf5"])

@@ -1,0 +1,206 @@
+"""Extraction on a real Ray cluster of this machine: the same store, whoever is lost on the way.
+
+STEPCLI_KILLS sets how many workers are killed (default 2).
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stepcli.cache import open_store
+from stepcli.cache.errors import UsageError
+from stepcli.cache.verify import verify
+from stepcli.engines.preemption import PREEMPTED
+from stepcli.engines.ray_cluster import WorkerFailed, import_ray, ray_cluster
+from stepcli.extract.job import ExtractionRequest, run_job
+from stepcli.extract.ray_engine import RayOptions, WorkerShare
+from stepcli.extract.sink import PartLimits
+
+KILLS = int(os.environ.get("STEPCLI_KILLS", "2"))
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """A cluster that the tests share: starting one takes seconds."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray: Any = import_ray()
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        logging_level="error",
+        log_to_driver=False,
+    )
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def request_for(model_folder: Callable[[str], Path]) -> Callable[..., ExtractionRequest]:
+    plain = ExtractionRequest(
+        dataset="openclose",
+        root=None,
+        options={},
+        store=None,
+        backbone=f"hf:{model_folder('dinov2')}",
+        frames=8,
+        tokens="grid2",
+        sampling="uniform",
+        dtype="float32",
+        format=None,
+        device="cpu",
+        precision="float32",
+        batch=None,
+        workers=1,
+        clip_seconds=60.0,
+        limit=48,
+        retry_failed=False,
+        limits=PartLimits(clips=5),
+    )
+
+    def make(store: Path, **changes: Any) -> ExtractionRequest:
+        return replace(plain, store=store, **changes)
+
+    return make
+
+
+def test_a_cluster_makes_the_store_that_one_process_makes(
+    ray: Any, request_for: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_job(request_for(tmp_path / "local"))[0] == 0
+    capsys.readouterr()
+    assert run_job(request_for(tmp_path / "ray", ray=RayOptions(cpus=1)))[0] == 0
+    said = capsys.readouterr().err
+    assert "worker-0 on" in said
+    assert "worker-1 on" in said
+    local, far = open_store(tmp_path / "local"), open_store(tmp_path / "ray")
+    assert far.ids == local.ids
+    np.testing.assert_allclose(far.read(far.ids), local.read(local.ids), atol=1e-5)
+    for clip in local.ids:
+        assert far.record(clip) == local.record(clip)
+
+
+def test_killed_workers_cost_no_clip(
+    ray: Any, request_for: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    clips = Path(sys.modules["stepcli.examples"].__path__[0]) / "openclose" / "clips"
+    videos = sorted(clips.rglob("*.mp4"))[:: max(1, 4 // KILLS)]
+    table = tmp_path / "clips.csv"
+    table.write_text("\n".join(["path,label", *(f"{path},x" for path in [broken, *videos])]))
+    store = tmp_path / "store"
+    ended = threading.Event()
+    killed: list[int] = []
+
+    def kill_some() -> None:
+        moments = random.Random(0)
+        while len(killed) < KILLS and not ended.wait(moments.uniform(0.2, 1.5)):
+            listed = subprocess.run(
+                ["pgrep", "-f", "ray::Worker.run"], capture_output=True, text=True
+            )
+            pids = sorted({int(word) for word in listed.stdout.split()} - set(killed))
+            if pids:
+                victim = moments.choice(pids)
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+
+    killer = threading.Thread(target=kill_some)
+    killer.start()
+    try:
+        code, summary = run_job(
+            request_for(store, dataset="csv", root=table, limit=None, ray=RayOptions(cpus=1))
+        )
+    finally:
+        ended.set()
+        killer.join()
+    assert killed, "the run ended before a worker could be killed"
+    assert code == 3
+    assert summary["done"] == len(videos)
+    assert summary["quarantined"] == 1
+    assert summary["left"] == 0
+    assert "was lost" in capsys.readouterr().err
+    made = open_store(store)
+    assert len(set(made.ids)) == len(made.ids) == len(videos)
+    assert verify(store).damaged_clips == ()
+    parts = sorted(path for path in (store / "parts").iterdir())
+    assert len(parts) >= len(videos) // 5
+
+
+def test_what_would_stop_every_worker_stops_the_run(
+    ray: Any, request_for: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights are there for the driver and gone when the workers look."""
+    import shutil
+
+    from stepcli.extract import job
+
+    request = request_for(tmp_path / "store", ray=RayOptions(cpus=1))
+    folder = tmp_path / "weights"
+    shutil.copytree(request.backbone.removeprefix("hf:"), folder)
+    note_clips = job._note_clips
+
+    def and_lose_the_weights(*arguments: Any) -> None:
+        note_clips(*arguments)
+        shutil.rmtree(folder)
+
+    monkeypatch.setattr(job, "_note_clips", and_lose_the_weights)
+    with pytest.raises(WorkerFailed, match="weights"):
+        run_job(replace(request, backbone=f"hf:{folder}"))
+
+
+def test_sigterm_leaves_a_clean_store(request_for: Any, tmp_path: Path) -> None:
+    request = request_for(tmp_path / "store")
+    words = "--dataset openclose --frames 8 --tokens grid2 --dtype float32 --device cpu --workers 1"
+    engine = "--engine ray --address local --worker-cpus 1 --part-clips 5"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "stepcli.cli", "extract", *words.split(), *engine.split()),
+            *("--backbone", request.backbone, "--store", str(request.store)),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(request.store.glob("parts/*/part.json")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    seconds = time.monotonic() - asked
+    assert process.returncode == PREEMPTED, said
+    assert "the same command goes on" in said
+    assert seconds < 20, seconds
+    assert len(open_store(request.store)) >= 5
+    assert verify(request.store).damaged_clips == ()
+
+
+def test_shares_of_nodes() -> None:
+    small, large = {"CPU": 2.0}, {"CPU": 64.0, "GPU": 8.0}
+    assert WorkerShare.of(RayOptions(), [small]) == WorkerShare(2.0, 0.0)
+    assert WorkerShare.of(RayOptions(), [large]) == WorkerShare(8.0, 1.0)
+    assert WorkerShare.of(RayOptions(gpus=0.5), [small, large]) == WorkerShare(4.0, 0.5)
+    assert WorkerShare.of(RayOptions(gpus=0), [large]) == WorkerShare(4.0, 0.0)
+    assert WorkerShare.of(RayOptions(cpus=1), [small]) == WorkerShare(1.0, 0.0)
+    assert WorkerShare(8.0, 1.0).fitting([small, large, large], None) == 16
+    assert WorkerShare(8.0, 1.0).fitting([small, large, large], 3) == 3
+    assert WorkerShare(4.0, 0.0).fitting([small], None) == 1
+
+
+def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"pip install 'stepcli\[ray\]'"), ray_cluster(None):
+        pass
