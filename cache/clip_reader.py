@@ -1,5 +1,9 @@
-"""Copies clips from part files into memory by byte range, around the format libraries."""
+"""Copies clips from part files into memory: by byte range, around the format libraries; only
+compressed tokens go through those."""
 
+import os
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +15,14 @@ from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats import array_file
 from stepcli.cache.manifest import Format
 from stepcli.cache.objects import ObjectPath
-from stepcli.cache.parts import PARTS
+from stepcli.cache.packed_tokens import PackedTokens, open_packed
+from stepcli.cache.parts import PARTS, read_part_record
 from stepcli.cache.ranges import FilePool, OpenFile, Piece, read_pieces
 from stepcli.cache.snapshot import Snapshot
 from stepcli.cache.token_layout import ArrayLayout, TokenLayout
+
+PACKED_OPEN = 32
+"""Compressed parts kept open in their library."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +35,14 @@ class ClipReader:
     """Reads the arrays of a store's clips. Safe from several threads and after a fork."""
 
     def __init__(self, root: Place, form: Format, layout: TokenLayout) -> None:
+        self._root = root
         self._parts = root / PARTS
+        self._format = form
+        self._layout = layout
         self._sources = [_Source(array, array_file(form, array)) for array in layout.arrays]
         self._files = FilePool()
+        self._packed: OrderedDict[tuple[int, str], PackedTokens] = OrderedDict()
+        self._packed_lock = threading.Lock()
 
     def read(
         self, snapshot: Snapshot, places: np.ndarray, array: int, out: np.ndarray | None
@@ -44,7 +57,7 @@ class ClipReader:
 
         Raises:
             FileNotFoundError: a part is gone.
-            DamagedStore: a file ends too early.
+            DamagedStore: a file ends too early, or its compressed tokens cannot be read.
             ValueError: `out` has another shape, dtype or order.
         """
         source = self._sources[array]
@@ -58,9 +71,13 @@ class ClipReader:
             )
         if not len(places):
             return np.empty(shape, source.array.dtype) if out is None else out
-        size = source.array.clip_bytes
+        if array == 0 and snapshot.any_packed:
+            packed = snapshot.offsets[source.array.name][places] < 0
+            if packed.any():
+                return self._read_packed(snapshot, places, packed, out)
         if isinstance(self._parts, ObjectPath):
             return self._read_objects(self._parts, snapshot, places, source, out)
+        size = source.array.clip_bytes
         files: dict[int, OpenFile] = {}
         pieces: list[Piece] = []
         for part, offset, start, end in _runs(snapshot, places, source.array):
@@ -75,6 +92,40 @@ class ClipReader:
             out = np.empty(shape, source.array.dtype)
         read_pieces(pieces, out.data.cast("B"))
         return out
+
+    def _read_packed(
+        self, snapshot: Snapshot, places: np.ndarray, packed: np.ndarray, out: np.ndarray | None
+    ) -> np.ndarray:
+        """The same where some of the clips are compressed: those one by one, in storage order."""
+        opened = {
+            part: self._open_packed(snapshot.parts[part])
+            for part in np.unique(snapshot.part_of[places[packed]]).tolist()
+        }
+        tokens = self._layout.tokens
+        if out is None:
+            out = np.empty((len(places), *tokens.clip_shape), tokens.dtype)
+        plain = np.flatnonzero(~packed)
+        if plain.size:
+            out[plain] = self.read(snapshot, places[plain], 0, None)
+        rows = np.flatnonzero(packed)
+        order = np.lexsort((snapshot.row_of[places[rows]], snapshot.part_of[places[rows]]))
+        for row in rows[order].tolist():
+            place = places[row]
+            opened[int(snapshot.part_of[place])].read_row(int(snapshot.row_of[place]), out[row])
+        return out
+
+    def _open_packed(self, name: str) -> PackedTokens:
+        key = os.getpid(), name  # neither library's handles survive a fork
+        with self._packed_lock:
+            tokens = self._packed.get(key)
+            if tokens is None:
+                record = read_part_record(self._root, name)
+                tokens = open_packed(self._parts / name, self._format, self._layout, record)
+                self._packed[key] = tokens
+                if len(self._packed) > PACKED_OPEN:
+                    self._packed.popitem(last=False)
+            self._packed.move_to_end(key)
+            return tokens
 
     def _read_objects(
         self,
@@ -112,6 +163,8 @@ class ClipReader:
     def forget(self) -> None:
         """Close the files kept open."""
         self._files.clear()
+        with self._packed_lock:
+            self._packed.clear()
 
 
 def _runs(

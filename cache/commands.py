@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from stepcli.cache import maintenance_commands
-from stepcli.cache.options import JsonOption, StoreOption, print_json, say
+from stepcli.cache import maintenance_commands, table_commands
+from stepcli.cache.options import JsonOption, StoreOption, WorkersOption, print_json, say
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -80,26 +80,20 @@ def show(
 @app.command()
 def verify(
     store: StoreOption = None,
-    workers: Annotated[int, typer.Option(min=1, help="Parts checked at the same time.")] = 4,
+    workers: WorkersOption = 4,
     as_json: JsonOption = False,
 ) -> None:
     """Check every byte of a store; names each damaged clip and exits with 4 if there is one."""
     from dataclasses import asdict
 
-    from tqdm import tqdm
-
     from stepcli.cache.errors import DamagedStore
     from stepcli.cache.locate import locate_store
+    from stepcli.cache.progress import Progress
     from stepcli.cache.verify import verify_store
 
     root = locate_store(store)
-    with tqdm(unit="part", disable=None, desc="verify") as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        report = verify_store(root, workers=workers, on_part=show)
+    with Progress("verify", "part") as progress:
+        report = verify_store(root, workers=workers, on_part=progress.show)
     if as_json:
         print_json({"store": str(root), "ok": report.ok, **asdict(report)})
     else:
@@ -119,3 +113,4 @@ def verify(
 
 
 app.add_typer(maintenance_commands.app)
+app.add_typer(table_commands.app)

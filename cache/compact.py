@@ -1,16 +1,17 @@
 """Rewrite small parts, and parts with superseded copies, into full ones. Readers go on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from stepcli.cache.durable import disk_errors
-from stepcli.cache.objects import place_of, require_folder
+from stepcli.cache.part_files import part_file_names
 from stepcli.cache.part_record import PartRecord
 from stepcli.cache.parts import (
     PARTS,
-    TOMBSTONES,
     Staging,
     generation_of,
     read_part_record,
@@ -21,6 +22,7 @@ from stepcli.cache.snapshot import read_index
 from stepcli.cache.spec import Producer, canonical_json
 from stepcli.cache.store import Store, open_store
 from stepcli.cache.stored_clips import intact_clips
+from stepcli.cache.tombstones import buried_parts
 from stepcli.cache.writer import StoreWriter
 
 
@@ -43,24 +45,31 @@ class CompactPlan:
 
 
 def compact_store(
-    root: Path, *, part_bytes: int = 1 << 30, part_clips: int = 4096, dry_run: bool = False
+    path: Path | str,
+    *,
+    part_bytes: int = 1 << 30,
+    part_clips: int = 4096,
+    dry_run: bool = False,
+    on_clip: Callable[[int, int], None] | None = None,
 ) -> CompactPlan:
     """Make few full parts of many small ones; drop superseded copies.
 
     New parts are committed before old ones go, one rename each: a reader that meets a part gone
-    refreshes and finds its clips in a new one. Parts of different producers are not mixed.
+    refreshes and finds its clips in a new one. Parts of different producers or compression are
+    not mixed.
 
     Args:
-        root: the store's folder.
+        path: the store's folder or URL.
         part_bytes: size of a full part; parts below half of it are small.
         part_clips: most clips of a part.
         dry_run: only say what would be done.
+        on_clip: called with (clips copied, clips in all).
 
     Raises:
         DamagedStore: a clip to be copied is damaged; repair first. Nothing was removed.
     """
-    root = require_folder(place_of(root), "compact")
-    store = open_store(root)
+    store = open_store(path)
+    root = store.path
     records = {name: read_part_record(root, name) for name in store.parts}
     live = _live_rows(store)
     groups = _groups(records, live, part_bytes, part_clips)
@@ -72,18 +81,20 @@ def compact_store(
     gone = [*plan.rewritten, *plan.removed]
     plan.superseded = sum(records[name].clips - len(live[name]) for name in gone)
     plan.bytes_before = sum(_size(records[name]) for name in gone)
-    buried = sorted(
-        path.stem
-        for path in (root / TOMBSTONES).glob("*.json")
-        if (root / PARTS / path.stem).is_dir()
-    )
+    buried = sorted(name for name in buried_parts(root) if part_file_names(root / PARTS / name))
     plan.removed += buried
     if dry_run:
         return plan
     with disk_errors(root):
         plan.swept = sweep_staging(root)
+        done = count(1)
+
+        def copied() -> None:
+            if on_clip is not None:
+                on_clip(next(done), plan.clips)
+
         for group in groups:
-            _rewrite(store, group, records, live, part_bytes, part_clips)
+            _rewrite(store, group, records, live, part_bytes, part_clips, copied)
         staging = Staging(root)
         try:
             for name in [*gone, *buried]:
@@ -109,13 +120,13 @@ def _size(record: PartRecord) -> int:
 def _groups(
     records: dict[str, PartRecord], live: dict[str, np.ndarray], part_bytes: int, part_clips: int
 ) -> list[list[str]]:
-    """Parts to rewrite together: of one producer, small or with superseded copies."""
+    """Parts to rewrite together: made alike, small or with superseded copies."""
     groups: dict[str, list[str]] = {}
     for name, record in records.items():
         small = _size(record) < part_bytes / 2 and record.clips < part_clips / 2
         if len(live[name]) and (small or len(live[name]) < record.clips):
             producer = canonical_json(record.producer.model_dump(mode="json"))
-            groups.setdefault(producer, []).append(name)
+            groups.setdefault(f"{record.compression} {producer}", []).append(name)
     # A lone small part with nothing superseded in it would only be copied.
     return [
         names
@@ -131,6 +142,7 @@ def _rewrite(
     live: dict[str, np.ndarray],
     part_bytes: int,
     part_clips: int,
+    copied: Callable[[], None],
 ) -> None:
     producer: Producer = records[names[0]].producer
     writer = StoreWriter(
@@ -140,11 +152,13 @@ def _rewrite(
         part_bytes=part_bytes,
         part_clips=min(part_clips, sum(len(live[name]) for name in names)),
         part_seconds=float("inf"),
+        compression=records[names[0]].compression,
         generation=1 + max(generation_of(name) for name in names),
     )
     with writer:
         for name in names:
             index = read_index(store.path, name, store.manifest)
-            folder = store.path / PARTS / name
-            for clip in intact_clips(folder, store.manifest, index, live[name].tolist()):
+            rows = live[name].tolist()
+            for clip in intact_clips(store.path, name, store.manifest, index, rows):
                 writer.add_stored(clip.record, clip.arrays)
+                copied()

@@ -4,6 +4,7 @@ The cosine of a token hides what happens to small channels beside a large one, s
 given by channel too.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,13 +50,20 @@ class Comparison:
     """By channel; None for a channel that is zero throughout A."""
 
 
-def compare_stores(a: Path, b: Path, *, limit: int = 0) -> Comparison:
+def compare_stores(
+    a: Path | str,
+    b: Path | str,
+    *,
+    limit: int = 0,
+    on_clip: Callable[[int, int], None] | None = None,
+) -> Comparison:
     """Compare the clips that two stores share.
 
     Args:
         a: the reference.
         b: store of the same clip shape; dtype and format may differ.
         limit: at most so many clips, evenly spread; 0: all.
+        on_clip: called with (clips compared, clips in all).
 
     Raises:
         UsageError: the shapes differ, or no clip is in both.
@@ -78,11 +86,17 @@ def compare_stores(a: Path, b: Path, *, limit: int = 0) -> Comparison:
     if limit and limit < len(common):
         common = [common[i] for i in np.linspace(0, len(common) - 1, limit).astype(int)]
         result.clips = limit
-    _measure(one, two, common, result)
+    _measure(one, two, common, result, on_clip)
     return result
 
 
-def _measure(one: Store, two: Store, clips: list[str], result: Comparison) -> None:
+def _measure(
+    one: Store,
+    two: Store,
+    clips: list[str],
+    result: Comparison,
+    on_clip: Callable[[int, int], None] | None,
+) -> None:
     dim = one.spec.dim
     squares, errors = np.zeros(dim), np.zeros(dim)
     tokens, cosine_sum, error_sum = 0, 0.0, 0.0
@@ -110,6 +124,8 @@ def _measure(one: Store, two: Store, clips: list[str], result: Comparison) -> No
             error_sum += float(error.sum())
             worst_cosine = min(worst_cosine, (float(cosine.min()), clip))
             worst_error = max(worst_error, (float(error.max()), clip))
+        if on_clip is not None:
+            on_clip(start + len(ids), len(clips))
     if tokens:
         result.cosine = Spread(cosine_sum / tokens, *worst_cosine)
         result.token_error = Spread(error_sum / tokens, *worst_error)

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stepcli.cache.clips import Failure
-from stepcli.cache.durable import Place
+from stepcli.cache.compression import Compression, require_compression
 from stepcli.cache.errors import StoreNotFound, TokensError, UsageError
 from stepcli.cache.manifest import Format, read_manifest
-from stepcli.cache.objects import place_of
-from stepcli.cache.parts import PARTS, read_part_record
+from stepcli.cache.objects import is_same_place, place_of
+from stepcli.cache.parts import read_part_record
 from stepcli.cache.quantize import decode_clips
 from stepcli.cache.snapshot import read_index
 from stepcli.cache.spec import Dtype, Producer, StoreSpec
@@ -27,26 +28,28 @@ class ConvertPlan:
     target: str
     format: str
     dtype: str
+    compression: str
     clips: int
     """To be written; those that the target holds already are not counted."""
     bytes: int
-    """Their tokens' size in the target."""
+    """Their tokens' size in the target, before compression."""
     quarantined: int = 0
     """Clips whose values the dtype cannot hold."""
 
 
 def convert_store(
-    source: Path,
-    target: Path,
+    source: Path | str,
+    target: Path | str,
     *,
     form: Format | None = None,
     dtype: Dtype | None = None,
     part_bytes: int = 1 << 30,
     part_clips: int = 4096,
+    compression: Compression | None = None,
     dry_run: bool = False,
-    on_clip: Callable[[], None] | None = None,
+    on_clip: Callable[[int, int], None] | None = None,
 ) -> ConvertPlan:
-    """Write every clip of `source` to `target`.
+    """Write every clip of `source` to `target`; either may be a folder or a URL.
 
     With the dtype unchanged the bytes of every clip are, and so the store's fingerprint. Clips
     that another dtype cannot hold go to the target's quarantine.
@@ -58,8 +61,9 @@ def convert_store(
         dtype: of the target; None: the source's.
         part_bytes: size at which a part closes.
         part_clips: number of clips at which a part closes.
+        compression: of the target's tokens; None: none.
         dry_run: only say what would be done.
-        on_clip: called after each clip.
+        on_clip: called with (clips done, clips in all).
 
     Raises:
         SpecMismatch: `target` is there and was not made from such a store.
@@ -68,7 +72,9 @@ def convert_store(
     reading = open_store(source)
     spec = StoreSpec.model_validate({**dict(reading.spec), "dtype": dtype or reading.spec.dtype})
     form = form or reading.format
-    if _same(reading.path, place_of(target)):
+    compression = compression or "none"
+    require_compression(form, compression)
+    if is_same_place(reading.path, place_of(target)):
         raise UsageError(f"{target}: a store cannot be converted in place; give another folder")
     done: set[str] = set()
     writing = None
@@ -78,23 +84,26 @@ def convert_store(
     left = [clip for clip in reading.ids if clip not in done]
     size = sum(array.clip_bytes for array in layout_of(spec).arrays)
     plan = ConvertPlan(
-        str(source), str(target), form, spec.dtype, clips=len(left), bytes=len(left) * size
+        str(source),
+        str(target),
+        form,
+        spec.dtype,
+        compression,
+        clips=len(left),
+        bytes=len(left) * size,
     )
     if writing is not None and not dry_run:
         writing.add_clips(reading.clips())
         if reading.classes() and not writing.classes():
             writing.replace_classes(reading.classes())
-        plan.quarantined = _copy(reading, writing, set(left), part_bytes, part_clips, on_clip)
+        writer = partial(
+            writing.writer, part_bytes=part_bytes, part_clips=part_clips, compression=compression
+        )
+        plan.quarantined = _copy(reading, writing, set(left), writer, on_clip)
     return plan
 
 
-def _same(one: Place, other: Place) -> bool:
-    if isinstance(one, Path) and isinstance(other, Path):
-        return one.resolve() == other.resolve()
-    return one == other
-
-
-def _is_store(place: Path) -> bool:
+def _is_store(place: Path | str) -> bool:
     try:
         read_manifest(place_of(place))
     except StoreNotFound:
@@ -106,11 +115,10 @@ def _copy(
     reading: Store,
     writing: Store,
     left: set[str],
-    part_bytes: int,
-    part_clips: int,
-    on_clip: Callable[[], None] | None,
+    new_writer: Callable[[Producer], StoreWriter],
+    on_clip: Callable[[int, int], None] | None,
 ) -> int:
-    quarantined = 0
+    quarantined = done = 0
     snapshot = reading.snapshot
     for number, name in enumerate(snapshot.parts):
         places = (snapshot.part_of == number).nonzero()[0]
@@ -121,12 +129,12 @@ def _copy(
             continue
         producer = _producer(read_part_record(reading.path, name).producer, reading, writing)
         index = read_index(reading.path, name, reading.manifest)
-        folder = reading.path / PARTS / name
-        with writing.writer(producer, part_bytes=part_bytes, part_clips=part_clips) as writer:
-            for clip in intact_clips(folder, reading.manifest, index, rows):
+        with new_writer(producer) as writer:
+            for clip in intact_clips(reading.path, name, reading.manifest, index, rows):
                 quarantined += not _write(clip, reading, writing, writer)
+                done += 1
                 if on_clip is not None:
-                    on_clip()
+                    on_clip(done, len(left))
     return quarantined
 
 

@@ -105,6 +105,20 @@ def parse_failures(data: bytes, place: Place | str) -> Iterator[Failure]:
         yield failure
 
 
+def intact_lines(data: bytes) -> tuple[bytes, int]:
+    """The lines of a file that are what was written, and how many are not."""
+    lines = data.splitlines(keepends=True)
+    kept = []
+    for line in lines:
+        try:
+            # A second line, so that a torn one is not let off as the last.
+            if list(parse_failures(line + line, "")):
+                kept.append(line)
+        except DamagedStore:
+            continue
+    return b"".join(kept), len(lines) - len(kept)
+
+
 def _is_torn(line: bytes) -> bool:
     """Whether a last line is the beginning of one that a crash cut off."""
     if line.endswith(b"\n"):

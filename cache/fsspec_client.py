@@ -13,6 +13,7 @@ class FsspecClient:
     """See `ObjectClient`."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
         try:
             self._files, self._prefix = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
@@ -55,6 +56,13 @@ class FsspecClient:
         self._files.invalidate_cache(folder)
         skip = len(self._prefix) + 1
         return [path[skip:] for path in self._files.find(folder)]
+
+    def zarr_array(self, key: str) -> Any:
+        """The Zarr array at a prefix, opened by zarr-python for reading."""
+        import zarr
+        from zarr.storage import FsspecStore
+
+        return zarr.open_array(FsspecStore.from_url(f"{self._url}/{key}"), mode="r")
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""

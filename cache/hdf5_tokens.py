@@ -101,7 +101,7 @@ def _lay_out(
     path = Path(name)
     try:
         with h5py.File(path, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
-            datasets = {array.name: _create_dataset(file, array, clips) for array in layout.arrays}
+            datasets = {array.name: create_dataset(file, array, clips) for array in layout.arrays}
             for array, data in side_contents:
                 values = np.frombuffer(data, array.dtype)
                 datasets[array.name][...] = values.reshape(clips, *array.clip_shape)
@@ -115,7 +115,8 @@ def _lay_out(
         path.unlink()
 
 
-def _create_dataset(file: h5py.File, array: ArrayLayout, clips: int) -> h5py.Dataset:
+def create_dataset(file: h5py.File, array: ArrayLayout, clips: int) -> h5py.Dataset:
+    """An empty contiguous dataset for an array of so many clips; its offset is settled."""
     create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     create.set_layout(h5py.h5d.CONTIGUOUS)
     create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # the offset is settled at once

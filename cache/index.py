@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stepcli.cache.clips import ClipRecord
+from stepcli.cache.compression import IN_LIBRARY
 from stepcli.cache.durable import Place
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.parquet_bounds import Extent, measure
@@ -166,7 +167,8 @@ def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Place | st
         raise DamagedStore(f"{place}: expected {clips} rows, found {table.num_rows}")
     for array in layout.arrays:
         offsets = table[offset_column(array)].to_numpy()
-        if np.any(offsets < 0) or np.any(offsets > np.iinfo(np.int64).max - array.clip_bytes):
+        least = IN_LIBRARY if array.name == TOKENS else 0
+        if np.any(offsets < least) or np.any(offsets > np.iinfo(np.int64).max - array.clip_bytes):
             raise DamagedStore(f"{place}: a byte offset that no file has")
     return table
 

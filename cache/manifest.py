@@ -32,7 +32,12 @@ class Manifest(BaseModel):
 def create_manifest(root: Place, spec: StoreSpec, dataset: str, form: Format) -> bool:
     """Create the store's manifest; False when another writer was first."""
     manifest = Manifest(dataset=dataset, format=form, spec=spec, spec_digest=spec.digest)
-    return create_synced(root / FILE_NAME, seal(manifest.model_dump(mode="json")))
+    return create_synced(root / FILE_NAME, manifest_bytes(manifest))
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The one spelling of a manifest; every part carries a copy, to restore the store's from."""
+    return seal(manifest.model_dump(mode="json"))
 
 
 def read_manifest(root: Place) -> Manifest:

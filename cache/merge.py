@@ -1,23 +1,22 @@
 """Put the parts of several stores of one spec into one of them, without copying a byte of tokens
 where the file system has hard links."""
 
-import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stepcli.cache.clips import ClipRow
-from stepcli.cache.durable import disk_errors, sync_all
+from stepcli.cache.durable import disk_errors
 from stepcli.cache.errors import UsageError
 from stepcli.cache.failures import FailureLog, read_failures
-from stepcli.cache.objects import place_of, require_folder
+from stepcli.cache.objects import ObjectPath, is_same_place
+from stepcli.cache.part_files import copy_file
 from stepcli.cache.parts import (
     PARTS,
     RECORD,
     Staging,
     list_parts,
-    move_part,
+    publish_part,
     read_part_record,
     sweep_staging,
 )
@@ -37,33 +36,39 @@ class MergePlan:
     """Clips in those parts."""
     bytes: int = 0
     copied_bytes: int = 0
-    """What could not be linked: the stores lie on different file systems."""
+    """What could not be linked: the stores lie on different file systems, or on a URL."""
     rows_added: int = 0
     """New lines of the clips table."""
     rows_differing: list[str] = field(default_factory=list)
     """Clips whose line in the target says something else; the target's stays."""
 
 
-def merge_stores(target: Path, sources: Sequence[Path], *, dry_run: bool = False) -> MergePlan:
+def merge_stores(
+    target: Path | str,
+    sources: Sequence[Path | str],
+    *,
+    dry_run: bool = False,
+    on_part: Callable[[int, int], None] | None = None,
+) -> MergePlan:
     """Add every part of `sources` that `target` lacks.
 
     The sources stay as they are. Running it again, or after it was killed, adds what is missing.
 
     Args:
-        target: store to add to.
+        target: folder or URL of the store to add to.
         sources: stores of the same spec, data set and format.
         dry_run: only say what would be done.
+        on_part: called with (parts added, parts in all).
 
     Raises:
         SpecMismatch: a source was written with another spec; nothing was merged.
         UsageError: another data set or format; nothing was merged.
     """
-    target = require_folder(place_of(target), "merge")
     into = open_store(target)
+    root = into.path
     others = [_compatible(into, path) for path in sources]
     plan = MergePlan()
-    buried = buried_parts(target)
-    present = {*list_parts(target), *buried}
+    present = {*list_parts(root), *buried_parts(root)}
     for other in others:
         buried_there = buried_parts(other.path)
         for name in other.parts:
@@ -82,14 +87,14 @@ def merge_stores(target: Path, sources: Sequence[Path], *, dry_run: bool = False
             if known.setdefault(row.id, row) != row:
                 plan.rows_differing.append(row.id)
     if not dry_run:
-        with disk_errors(target):
-            _merge(target, into, others, plan)
+        with disk_errors(root):
+            _merge(into, others, plan, on_part)
     return plan
 
 
-def _compatible(into: Store, path: Path) -> Store:
+def _compatible(into: Store, path: Path | str) -> Store:
     other = open_store(path)
-    if require_folder(other.path, "merge").resolve() == Path(str(into.path)).resolve():
+    if is_same_place(other.path, into.path):
         raise UsageError(f"{path} is the store to merge into; name other stores")
     require_same_spec(into.spec, other.spec, str(into.path))
     for what in ("dataset", "format"):
@@ -102,17 +107,30 @@ def _compatible(into: Store, path: Path) -> Store:
     return other
 
 
-def _merge(target: Path, into: Store, others: list[Store], plan: MergePlan) -> None:
-    sweep_staging(target)
-    staging = Staging(target)
+def _merge(
+    into: Store,
+    others: list[Store],
+    plan: MergePlan,
+    on_part: Callable[[int, int], None] | None,
+) -> None:
+    sweep_staging(into.path)
+    staging = Staging(into.path)
+    places = {str(other.path): other.path for other in others}
+    uploading = isinstance(into.path, ObjectPath)
     try:
-        for name, source in plan.parts.items():
-            record = read_part_record(Path(source), name)
+        staging.make_folder()
+        for done, (name, source) in enumerate(plan.parts.items(), 1):
+            record = read_part_record(places[source], name)
             staged = staging.folder / name
-            for path in [*record.files, RECORD]:
-                plan.copied_bytes += _link(Path(source) / PARTS / name / path, staged / path)
-            sync_all([path for path in [staged, *staged.rglob("*")] if path.is_dir()])
-            move_part(staged, target)
+            copied = sum(
+                copy_file(places[source] / PARTS / name / path, staged / path)
+                for path in [*record.files, RECORD]
+            )
+            size = sum(file.size for file in record.files.values())
+            plan.copied_bytes += size if uploading else copied
+            publish_part(into.path, staged, record)
+            if on_part is not None:
+                on_part(done, len(plan.parts))
     finally:
         staging.close()
     rows: dict[str, ClipRow] = {}
@@ -136,16 +154,3 @@ def _merge_failures(into: Store, others: list[Store]) -> None:
                     log.append(failure)
     finally:
         log.close()
-
-
-def _link(source: Path, target: Path) -> int:
-    """Give a file a second name, or copy it; returns the bytes copied."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target, follow_symlinks=False)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
-        return target.stat().st_size
-    return 0

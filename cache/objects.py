@@ -15,7 +15,7 @@ from stepcli.cache.errors import DamagedStore, UsageError
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(.+)")
 """One slash will do: a URL that went through `Path` has lost the other."""
-_OBSTORE_SCHEMES = {"s3", "s3a", "gs", "az", "abfs", "abfss", "azure", "http", "https", "memory"}
+_OBSTORE_SCHEMES = {"s3", "s3a", "gs", "az", "abfs", "abfss", "azure", "http", "https"}
 
 
 class ObjectClient(Protocol):
@@ -38,6 +38,9 @@ class ObjectClient(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
+
+    def zarr_array(self, key: str) -> Any:
+        """The Zarr array at a prefix, opened by zarr-python for reading."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,10 @@ class ObjectPath:
 _CLIENTS: dict[tuple[int, str], ObjectClient] = {}
 
 
-def place_of(path: str | Path) -> Path | ObjectPath:
+def place_of(path: "str | Path | ObjectPath") -> Path | ObjectPath:
     """A folder, or for a URL a prefix of objects."""
+    if isinstance(path, ObjectPath):
+        return path
     match = _URL.fullmatch(str(path))
     if match is None:
         return Path(path)
@@ -98,17 +103,11 @@ def place_of(path: str | Path) -> Path | ObjectPath:
     return ObjectPath(f"{match[1]}://{match[2].rstrip('/')}")
 
 
-def require_folder(place: Path | ObjectPath, what: str) -> Path:
-    """A store on a disk, for what works only there.
-
-    Raises:
-        UsageError: it is in object storage.
-    """
-    if isinstance(place, ObjectPath):
-        raise UsageError(
-            f"{what} works on a folder, {place} is object storage; copy the store to a disk first"
-        )
-    return place
+def is_same_place(one: Path | ObjectPath, other: Path | ObjectPath) -> bool:
+    """Whether two places are the same folder or URL."""
+    if isinstance(one, Path) and isinstance(other, Path):
+        return one.resolve() == other.resolve()
+    return one == other
 
 
 def _connect(url: str) -> ObjectClient:

@@ -62,6 +62,13 @@ class ObstoreClient:
         except FileNotFoundError:
             return
 
+    def zarr_array(self, key: str) -> Any:
+        """The Zarr array at a prefix, opened by zarr-python for reading."""
+        import zarr
+        from zarr.storage import ObjectStore
+
+        return zarr.open_array(ObjectStore(self._store, read_only=True), path=key, mode="r")
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:

@@ -8,10 +8,12 @@ import google_crc32c
 import numpy as np
 
 from stepcli.cache.clips import ClipRecord
+from stepcli.cache.compression import Compression
 from stepcli.cache.durable import write_synced
 from stepcli.cache.formats import open_token_writer
 from stepcli.cache.index import encode_index
-from stepcli.cache.manifest import Manifest
+from stepcli.cache.manifest import FILE_NAME as MANIFEST
+from stepcli.cache.manifest import Manifest, manifest_bytes
 from stepcli.cache.part_record import FileRecord, PartRecord
 from stepcli.cache.parts import INDEX, Staging, commit_part
 from stepcli.cache.spec import Producer
@@ -22,13 +24,21 @@ class OpenPart:
     """One part in the making. A clip counts once its row is in: `add` leaves no half clip."""
 
     def __init__(
-        self, staging: Staging, manifest: Manifest, planned_clips: int, generation: int = 0
+        self,
+        staging: Staging,
+        manifest: Manifest,
+        planned_clips: int,
+        generation: int = 0,
+        compression: Compression = "none",
     ) -> None:
         self._staging = staging
         self._manifest = manifest
         self._layout = layout_of(manifest.spec)
         self._folder: Path = staging.new_part(generation)
-        self._tokens = open_token_writer(manifest.format, self._folder, self._layout, planned_clips)
+        self._compression = compression
+        self._tokens = open_token_writer(
+            manifest.format, self._folder, self._layout, planned_clips, compression
+        )
         self._records: list[ClipRecord] = []
         self._checksums: list[int] = []
         self._opened = time.monotonic()
@@ -57,14 +67,21 @@ class OpenPart:
         finished = self._tokens.finish(self.clips)
         records = self._records[: self.clips]
         index = encode_index(records, finished.offsets, self._checksums, self._layout)
+        manifest = manifest_bytes(self._manifest)
         write_synced(self._folder / INDEX, index)
+        write_synced(self._folder / MANIFEST, manifest)
         return commit_part(
             self._staging.root,
             self._folder,
             form=self._manifest.format,
             spec_digest=self._manifest.spec_digest,
             clips=self.clips,
-            files={**finished.files, INDEX: FileRecord.of_bytes(index)},
+            files={
+                **finished.files,
+                INDEX: FileRecord.of_bytes(index),
+                MANIFEST: FileRecord.of_bytes(manifest),
+            },
+            compression=self._compression,
             producer=producer,
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from stepcli.cache.compression import Compression
 from stepcli.cache.durable import Place, unseal
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.manifest import SCHEMA, Format
@@ -45,6 +46,8 @@ class PartRecord(BaseModel):
     clips: int = Field(ge=1, le=CLIPS_LIMIT)
     files: dict[str, FileRecord]
     """By path below the part's folder, "/" between folders."""
+    compression: Compression = "none"
+    """Of the tokens; parts of one store may differ."""
 
     @field_validator("files")
     @classmethod

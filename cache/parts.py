@@ -14,10 +14,12 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from stepcli.cache.compression import Compression
 from stepcli.cache.durable import (
     SEALED_LIMIT,
     Place,
     create_synced,
+    delete_file,
     fsync_folder,
     list_names,
     own_folder,
@@ -45,6 +47,11 @@ _NAME = re.compile(r"[0-9]{6}-[0-9a-f]{32}")
 def new_part_name(generation: int) -> str:
     """A name that no other part has; names sort by generation."""
     return f"{generation:06d}-{uuid.uuid4().hex}"
+
+
+def is_part_name(name: str) -> bool:
+    """Whether a part can be called so."""
+    return _NAME.fullmatch(name) is not None
 
 
 def generation_of(name: str) -> int:
@@ -136,6 +143,7 @@ def commit_part(
     spec_digest: str,
     clips: int,
     files: dict[str, FileRecord],
+    compression: Compression,
     producer: Producer,
 ) -> PartRecord:
     """Make a staged part visible, whole, and safe from a power cut.
@@ -147,6 +155,7 @@ def commit_part(
         spec_digest: of the store's spec.
         clips: how many it holds.
         files: size and digest of every file in `part`.
+        compression: of its tokens.
         producer: what made the tokens.
     """
     record = PartRecord(
@@ -155,32 +164,32 @@ def commit_part(
         spec_digest=spec_digest,
         clips=clips,
         files=files,
+        compression=compression,
         producer=producer,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-    if isinstance(root, ObjectPath):
-        _upload(root / PARTS / part.name, part, record)
-        return record
     write_synced(part / RECORD, seal(record.model_dump(mode="json")))
-    sync_all([part / path for path in files])
-    folders = {part}
-    for path in files:
-        folders.update(parent for parent in (part / path).parents if parent.is_relative_to(part))
-    sync_all(sorted(folders))
-    move_part(part, root)
+    publish_part(root, part, record)
     return record
 
 
-def _upload(prefix: ObjectPath, part: Path, record: PartRecord) -> None:
-    """Put a staged part into object storage; it is a part once its record is there."""
+def publish_part(root: Place, part: Path, record: PartRecord) -> None:
+    """Make a staged part that is complete, its record included, visible and safe.
+
+    On a disk by one rename, which is made durable; in object storage by uploading its record last.
+    """
+    if isinstance(root, ObjectPath):
+        prefix = root / PARTS / part.name
+        for path in record.files:
+            prefix.client.put(f"{prefix.key}/{path}", part / path)
+        create_synced(prefix / RECORD, (part / RECORD).read_bytes())
+        shutil.rmtree(part)
+        return
+    sync_all([part / path for path in record.files])
+    folders = {part}
     for path in record.files:
-        prefix.client.put(f"{prefix.key}/{path}", part / path)
-    create_synced(prefix / RECORD, seal(record.model_dump(mode="json")))
-    shutil.rmtree(part)
-
-
-def move_part(part: Path, root: Path) -> None:
-    """Rename a whole part into a store's `parts/` and make the rename durable."""
+        folders.update(parent for parent in (part / path).parents if parent.is_relative_to(part))
+    sync_all(sorted(folders))
     parts = own_folder(root, PARTS, create=True)
     try:
         part.rename(parts / part.name)
@@ -191,8 +200,17 @@ def move_part(part: Path, root: Path) -> None:
     fsync_folder(parts)
 
 
-def remove_part(root: Path, name: str, staging: Staging) -> None:
-    """Take a part away whole, by one rename, then free its space. No part is ever half there."""
+def remove_part(root: Place, name: str, staging: Staging) -> None:
+    """Take a part away whole, by one rename, then free its space. No part is ever half there.
+
+    In object storage its record goes first: what is left is no part any more.
+    """
+    if isinstance(root, ObjectPath):
+        folder = root / PARTS / name
+        delete_file(folder / RECORD)
+        for path in folder.names():
+            delete_file(folder / path)
+        return
     staging.make_folder()
     trash = staging.folder / f"removed-{name}"
     try:
@@ -203,8 +221,8 @@ def remove_part(root: Path, name: str, staging: Staging) -> None:
     shutil.rmtree(trash)
 
 
-def sweep_staging(root: Path) -> list[str]:
-    """Remove the staging folders of dead owners; returns their names."""
+def sweep_staging(root: Place) -> list[str]:
+    """Remove the staging folders of dead owners in the store; returns their names."""
     swept = []
     for owner, folder in staging_owners(root):
         try:

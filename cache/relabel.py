@@ -46,6 +46,8 @@ def relabel(root: Path, table: Path, *, dry_run: bool = False) -> RelabelPlan:
     for line in read_lines(table):
         plan.lines += 1
         clip = line.pop("id")
+        if clip in store:  # also where the table has been lost
+            rows.setdefault(clip, ClipRow(clip, ""))
         if clip not in rows:
             raise UsageError(
                 f"{table}: clip {clip!r} is not in the store's clips table; its ids are listed by "
@@ -104,9 +106,11 @@ def read_lines(table: Path) -> Iterator[dict[str, str]]:
         yield {name: str(line[name]) for name in known}
 
 
-def write_lines(root: Path, table: Path) -> int:
+def write_lines(root: Path, table: Path, *, dry_run: bool = False) -> int:
     """Write the clips table as CSV, for a user to edit; returns the number of lines."""
     rows = open_store(root).clips()
+    if dry_run:
+        return len(rows)
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)

@@ -13,7 +13,7 @@ from stepcli.cache.errors import ClipNotFound, DamagedStore
 from stepcli.cache.index import INDEX_LIMIT, decode_index, offset_column
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.parts import INDEX, PARTS, read_part_record
-from stepcli.cache.token_layout import TokenLayout, layout_of
+from stepcli.cache.token_layout import TOKENS, TokenLayout, layout_of
 
 Clips = Sequence[str] | np.ndarray
 """Ids of clips, or their positions among the ids of a store as an integer array."""
@@ -29,7 +29,7 @@ class Snapshot:
     part_of: np.ndarray
     """[clips] int32: position in `parts`."""
     offsets: dict[str, np.ndarray]
-    """[clips] int64 by array: byte offset in the array's file of the part."""
+    """[clips] int64 by array: byte offset in the array's file of the part, -1: compressed."""
     crc32c_of: np.ndarray
     """[clips] uint32: checksum of the clip's bytes."""
     row_of: np.ndarray
@@ -39,6 +39,12 @@ class Snapshot:
     def positions(self) -> dict[str, int]:
         """Position by clip id."""
         return {clip: position for position, clip in enumerate(self.ids)}
+
+    @cached_property
+    def any_packed(self) -> bool:
+        """Whether there is a compressed clip, which only its format's library can find."""
+        offsets = self.offsets[TOKENS]
+        return bool(offsets.size and offsets.min() < 0)
 
     def places(self, clips: Clips, where: object) -> np.ndarray:
         """Positions of clips.

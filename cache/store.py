@@ -12,6 +12,7 @@ import numpy as np
 from stepcli.cache import tables
 from stepcli.cache.clip_reader import ClipReader
 from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow, Failure
+from stepcli.cache.compression import Compression
 from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.failures import read_failures
@@ -284,10 +285,12 @@ class Store:
         part_bytes: int = 1 << 30,
         part_clips: int = 4096,
         part_seconds: float = 300.0,
+        compression: Compression = "none",
     ) -> StoreWriter:
         """A writer; a part is committed at the first of the three limits.
 
-        Staging of writers that died on this machine is swept first.
+        Staging of writers that died on this machine is swept first. Compressed parts ("zstd",
+        "gzip") are read through the format's library: smaller, and much slower to read.
         """
         if isinstance(self.path, Path):
             with disk_errors(self.path):
@@ -299,4 +302,5 @@ class Store:
             part_bytes=part_bytes,
             part_clips=part_clips,
             part_seconds=part_seconds,
+            compression=compression,
         )

@@ -1,5 +1,6 @@
 """A store in a few lines, and the state of each clip of its data set."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -27,6 +28,7 @@ def summarize(store: Store) -> dict[str, Any]:
         "format": store.format,
         "clips": {**states, "in_all": sum(states.values())},
         "parts": len(records),
+        "compression": dict(Counter(record.compression for record in records)),
         "bytes": sum(file.size for record in records for file in record.files.values()),
         "clip_shape": list(store.spec.clip_shape),
         "spec": store.spec.model_dump(mode="json"),

@@ -38,6 +38,7 @@ from stepcli.cache.index import (
     is_storable,
 )
 from stepcli.cache.objects import ObjectPath
+from stepcli.cache.table_versions import keep_version
 
 CLIPS = "clips.parquet"
 CLASSES = "classes.csv"
@@ -185,7 +186,38 @@ def _write_clips(root: Place, rows: Sequence[ClipRow]) -> None:
     _replace(root, CLIPS, encode_table(pa.table(columns, schema=SCHEMA)))
 
 
+def is_readable(root: Place, name: str) -> bool:
+    """Whether a table is there and can be read, whoever wrote it."""
+    try:
+        if name == CLIPS:
+            read_clips(root)
+        else:
+            read_classes(root)
+        read_regular(root / name, INDEX_LIMIT)
+    except (FileNotFoundError, DamagedStore):
+        return False
+    return True
+
+
+def restore(root: Place, name: str, content: bytes) -> None:
+    """Put an earlier content of a table back."""
+    with _exclusive(root):
+        _replace(root, name, content)
+
+
+def seal_digests(root: Place) -> None:
+    """Write tables.json anew for the tables as they are; one that cannot be read counts as none."""
+    with _exclusive(root):
+        digests = {CLIPS: [ABSENT], CLASSES: [ABSENT]}
+        for name in digests:
+            if is_readable(root, name):
+                data = read_regular(root / name, INDEX_LIMIT)
+                digests[name] = [hashlib.sha256(data).hexdigest()]
+        replace_synced(root / DIGESTS, seal(digests))
+
+
 def _replace(root: Place, name: str, content: bytes) -> None:
+    keep_version(root, name, content)
     digests = accepted_digests(root)
     fresh = hashlib.sha256(content).hexdigest()
     both = [*digests.get(name, [ABSENT]), fresh]

@@ -25,7 +25,7 @@ from stepcli.cache.parts import TOMBSTONES
 _FIELDS = {"schema_number", "part", "reason", "dropped_clips", "created"}
 
 
-def bury(root: Path, part: str, reason: str, dropped_clips: list[str]) -> None:
+def bury(root: Place, part: str, reason: str, dropped_clips: list[str]) -> None:
     """Put a part out of use for good.
 
     Args:
@@ -34,7 +34,8 @@ def bury(root: Path, part: str, reason: str, dropped_clips: list[str]) -> None:
         reason: what was wrong with it.
         dropped_clips: those that must be extracted again.
     """
-    folder = own_folder(root, TOMBSTONES, create=True)
+    if isinstance(root, Path):
+        own_folder(root, TOMBSTONES, create=True)
     content = {
         "schema_number": SCHEMA,
         "part": part,
@@ -42,7 +43,7 @@ def bury(root: Path, part: str, reason: str, dropped_clips: list[str]) -> None:
         "dropped_clips": dropped_clips,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    create_synced(folder / f"{part}.json", seal(content))
+    create_synced(root / TOMBSTONES / f"{part}.json", seal(content))
 
 
 def tombstone_files(root: Place) -> Sequence[Place]:

@@ -8,17 +8,17 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from stepcli.cache import tables
+from stepcli.cache import table_versions, tables
 from stepcli.cache.consolidated import check_consolidated, consolidated_files
 from stepcli.cache.durable import SEALED_LIMIT, Place, read_regular
 from stepcli.cache.errors import StoreError, StoreNotFound
 from stepcli.cache.failures import failure_files, parse_failures
 from stepcli.cache.index import INDEX_LIMIT, decode_index
 from stepcli.cache.manifest import FILE_NAME, Manifest, read_manifest
-from stepcli.cache.objects import place_of, require_folder
-from stepcli.cache.part_record import PartRecord, hash_file
+from stepcli.cache.objects import place_of
+from stepcli.cache.part_files import part_file_names, wrong_file
+from stepcli.cache.part_record import PartRecord
 from stepcli.cache.parts import INDEX, PARTS, RECORD, list_parts, read_part_record
 from stepcli.cache.stored_clips import part_clips
 from stepcli.cache.token_layout import layout_of
@@ -67,19 +67,19 @@ class _PartResult:
 
 
 def verify_store(
-    root: Path, *, workers: int = 4, on_part: Callable[[int, int], None] | None = None
+    path: Place | str, *, workers: int = 4, on_part: Callable[[int, int], None] | None = None
 ) -> Report:
     """Check every file of a store.
 
     Args:
-        root: the store's folder.
+        path: the store's folder or URL.
         workers: parts checked at the same time.
         on_part: called with (parts done, parts in all).
 
     Raises:
         StoreNotFound: there is no store at all.
     """
-    root = require_folder(place_of(root), "verify")
+    root = place_of(path)
     names = list_parts(root)
     report = Report(parts=len(names))
     manifest = None
@@ -103,7 +103,7 @@ def verify_store(
     return report
 
 
-def _verify_part(root: Path, name: str, manifest: Manifest | None) -> _PartResult:
+def _verify_part(root: Place, name: str, manifest: Manifest | None) -> _PartResult:
     result = _PartResult()
     folder = root / PARTS / name
 
@@ -113,58 +113,42 @@ def _verify_part(root: Path, name: str, manifest: Manifest | None) -> _PartResul
     try:
         record = read_part_record(root, name)
     except FileNotFoundError:
-        if folder.exists():  # else it was compacted away since it was listed
+        if part_file_names(folder):  # else it was compacted away since it was listed
             problem(RECORD, "missing")
         return result
     except StoreError as error:
         problem(RECORD, str(error))
         return result
     result.clips = record.clips
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if _is_leaf(path)}
+    found = part_file_names(folder)
     for stray in sorted(found - record.files.keys() - {RECORD}):
         problem(stray, "not a file of this part")
     for path, expected in sorted(record.files.items()):
-        text = _wrong_file(folder, path, expected.size, expected.sha256, path in found)
+        # A hostile record must not name files outside the part.
+        text = wrong_file(folder / path, expected) if path in found else "missing"
         if text:
             problem(path, text)
         result.bytes += expected.size
     if manifest is not None and record.spec_digest != manifest.spec_digest:
         problem(RECORD, "written for another spec than the store's")
     elif manifest is not None:
-        for text, clips in _wrong_clips(folder, record, manifest):
+        for text, clips in _wrong_clips(root, record, manifest):
             problem("", text, clips)
     return result
 
 
-def _is_leaf(path: Path) -> bool:
-    return path.is_symlink() or not path.is_dir()
-
-
-def _wrong_file(folder: Path, path: str, size: int, sha256: str, found: bool) -> str:
-    """What is wrong with one file of a part, "" when nothing is."""
-    if not found:  # also what keeps a hostile record from naming files outside the part
-        return "missing"
-    place = folder / path
-    if place.is_symlink() or not place.is_file():
-        return "not a plain file"
-    if place.stat().st_size != size:
-        return f"expected {size} bytes, found {place.stat().st_size}"
-    if hash_file(place).sha256 != sha256:
-        return "its bytes do not match their digest"
-    return ""
-
-
 def _wrong_clips(
-    folder: Path, record: PartRecord, manifest: Manifest
+    root: Place, record: PartRecord, manifest: Manifest
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Clips of a part whose bytes do not match their checksums."""
+    folder = root / PARTS / record.name
     try:
         data = read_regular(folder / INDEX, INDEX_LIMIT)
         listed = record.files.get(INDEX)
         if listed is None or hashlib.sha256(data).hexdigest() != listed.sha256:
             return  # said already, and what an index says that is damaged counts for nothing
         table = decode_index(data, record.clips, layout_of(manifest.spec), folder / INDEX)
-        clips = part_clips(folder, manifest, table)
+        clips = part_clips(root, record.name, manifest, table)
         damaged = tuple(clip.record.id for clip in clips if not clip.intact)
     except FileNotFoundError:
         return
@@ -175,11 +159,11 @@ def _wrong_clips(
         yield f"{len(damaged)} of {record.clips} clips are damaged", damaged
 
 
-def _below(root: Path, path: Place) -> str:
+def _below(root: Place, path: Place) -> str:
     return str(path).removeprefix(f"{root}/")
 
 
-def _verify_tables(root: Path) -> Iterator[Problem]:
+def _verify_tables(root: Place) -> Iterator[Problem]:
     try:
         digests = tables.accepted_digests(root)
     except StoreError as error:
@@ -213,6 +197,13 @@ def _verify_tables(root: Path) -> Iterator[Problem]:
             continue  # replaced meanwhile by a newer one
         except StoreError as error:
             yield Problem(_below(root, path), str(error))
+    for name in table_versions.version_names(root):
+        try:
+            table_versions.read_version(root, name)
+        except FileNotFoundError:
+            continue  # an old one, dropped meanwhile
+        except StoreError as error:
+            yield Problem(f"{table_versions.FOLDER}/{name}", str(error))
     for path in failure_files(root):
         try:
             for _ in parse_failures(read_regular(path, SEALED_LIMIT), path):

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from stepcli.cache.clips import ClipRecord, Failure
+from stepcli.cache.compression import Compression, require_compression
 from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.errors import StoreError, TokensError
 from stepcli.cache.failures import FailureLog
@@ -39,7 +40,9 @@ class StoreWriter:
         part_clips: int,
         part_seconds: float,
         generation: int = 0,
+        compression: Compression = "none",
     ) -> None:
+        require_compression(manifest.format, compression)
         self._root = root
         self._manifest = manifest
         self._producer = producer
@@ -47,6 +50,7 @@ class StoreWriter:
         self._part_clips = max(1, min(part_clips, part_bytes // self._layout.tokens.clip_bytes))
         self._part_seconds = part_seconds
         self._generation = generation
+        self._compression = compression
         self._staging = Staging(root)
         self._failures = FailureLog(root, self._staging.owner.unique)
         self._part: OpenPart | None = None
@@ -62,19 +66,24 @@ class StoreWriter:
             TokensError: the tokens do not fit the store; nothing was written.
             StoreError: the disk refused (full, read-only, gone).
         """
-        _require_storable(record, self._manifest.spec.frames)
         self.add_stored(record, encode_clip(tokens, self._layout, record.id))
 
     def add_stored(self, record: ClipRecord, arrays: Sequence[np.ndarray]) -> None:
         """Add one clip that is encoded already, as `Store.read_arrays` hands it out.
 
         Raises:
+            TokensError: its record cannot be stored; nothing was written.
             StoreError: the disk refused (full, read-only, gone).
         """
+        _require_storable(record, self._manifest.spec.frames)
         with disk_errors(self._root):
             if self._part is None:
                 self._part = OpenPart(
-                    self._staging, self._manifest, self._part_clips, self._generation
+                    self._staging,
+                    self._manifest,
+                    self._part_clips,
+                    self._generation,
+                    self._compression,
                 )
             self._part.add(record, arrays)
             self._staging.heartbeat()

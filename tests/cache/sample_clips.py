@@ -7,6 +7,7 @@ import numpy as np
 
 from stepcli.cache import create_store
 from stepcli.cache.clips import ClipRecord, ClipRow
+from stepcli.cache.compression import Compression
 from stepcli.cache.manifest import Format
 from stepcli.cache.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store import Store
@@ -49,12 +50,13 @@ def make_tokens(clip_id: str, spec: StoreSpec = SPEC) -> np.ndarray:
 
 
 def fill_store(
-    path: Path,
+    path: Path | str,
     form: Format,
     count: int,
     *,
     spec: StoreSpec = SPEC,
     part_clips: int = 4,
+    compression: Compression = "none",
 ) -> Store:
     """A committed store of `count` clips."""
     store = create_store(path, spec, dataset="test", format=form)
@@ -62,7 +64,7 @@ def fill_store(
         ClipRow(clip, label=f"label {number % 3}", split="train")
         for number, clip in enumerate(clip_ids(count))
     )
-    with store.writer(PRODUCER, part_clips=part_clips) as writer:
+    with store.writer(PRODUCER, part_clips=part_clips, compression=compression) as writer:
         for clip in clip_ids(count):
             writer.add(make_record(clip, spec.frames), make_tokens(clip, spec))
     store.refresh()

@@ -94,13 +94,6 @@ def test_repair_of_a_part_whose_files_are_damaged(tmp_path: Path, form: Format, 
     assert_right(open_store(tmp_path), [clip for clip in clip_ids(8) if clip not in lost])
 
 
-def test_repair_says_what_it_cannot_mend(tmp_path: Path) -> None:
-    fill_store(tmp_path, "zarr", 2)
-    flip(tmp_path / "clips.parquet", 30)
-    done = run("repair", "--store", tmp_path, fails=DamagedStore)
-    assert [problem["place"] for problem in done["left"]] == ["clips.parquet"]
-
-
 @pytest.mark.parametrize("form", FORMATS)
 def test_merge_links_the_parts_of_other_stores(tmp_path: Path, form: Format) -> None:
     stores = []

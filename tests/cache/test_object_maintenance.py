@@ -1,0 +1,128 @@
+"""Looking after a store that lies in object storage: on a real server, and through fsspec."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
+from store_commands import run
+
+from stepcli.cache import create_store, open_store
+from stepcli.cache.clips import Failure
+from stepcli.cache.errors import DamagedStore
+from stepcli.cache.objects import ObjectClient, ObjectPath, place_of
+from stepcli.cache.store import Store
+from stepcli.cache.verify import verify_store
+
+
+@pytest.fixture(params=["s3", "local", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URLs of stores: through obstore, and through two of fsspec's file systems."""
+    if request.param == "s3":
+        yield request.getfixturevalue("url")
+    else:
+        yield f"{request.param}://{tmp_path}/remote"
+
+
+def client_of(url: str) -> ObjectClient:
+    place = place_of(url)
+    assert isinstance(place, ObjectPath)
+    return place.client
+
+
+def flip(url: str, key: str, place: int) -> None:
+    client = client_of(url)
+    data = bytearray(client.get(key))
+    data[place] ^= 0x10
+    client.put(key, bytes(data))
+
+
+def assert_right(url: str, clips: list[str]) -> None:
+    store = open_store(url)
+    assert store.ids == clips
+    expected = np.stack([make_tokens(clip) for clip in clips]).astype(np.float16)
+    np.testing.assert_array_equal(store.read(clips), expected)
+    assert verify_store(url).ok
+
+
+def part_of(store: Store, clip: str) -> str:
+    return store.parts[store.snapshot.part_of[store.snapshot.positions[clip]]]
+
+
+def test_verify_and_repair(place: str) -> None:
+    store = fill_store(place, "zarr", 10)
+    assert run("verify", "--store", place)["ok"]
+    part = part_of(store, "clip-0005")
+    flip(
+        place,
+        f"parts/{part}/tokens.zarr/tokens/c.0.0.0.0",
+        int(store.snapshot.offsets["tokens"][5]) + 7,
+    )
+    report = run("verify", "--store", place, fails=DamagedStore)
+    assert [problem["clips"] for problem in report["problems"]] == [[], ["clip-0005"]]
+    before = client_of(place).list("")
+    assert run("repair", "--store", place, "--dry-run")["dropped_clips"] == ["clip-0005"]
+    assert client_of(place).list("") == before
+    done = run("repair", "--store", place)
+    assert (done["kept_clips"], done["dropped_clips"]) == (3, ["clip-0005"])
+    assert_right(place, [clip for clip in clip_ids(10) if clip != "clip-0005"])
+    assert not client_of(place).list(f"parts/{part}/")
+    # Tables and the manifest are mended there too.
+    client_of(place).put("manifest.json", b"{}")
+    flip(place, "clips.parquet", 30)
+    assert run("repair", "--store", place)["mended"].keys() == {"manifest.json", "clips.parquet"}
+    assert [row.id for row in open_store(place).clips()] == clip_ids(10)
+    assert verify_store(place).ok
+
+
+def test_labels(place: str, tmp_path: Path) -> None:
+    fill_store(place, "hdf5", 3)
+    table = tmp_path / "mine.csv"
+    run("labels", "--store", place, "--to", table)
+    table.write_text(table.read_text().replace("label 1", "mine"))
+    run("labels", "--store", place, "--from", table)
+    assert [row.label for row in open_store(place).clips()] == ["label 0", "mine", "label 2"]
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_merge_convert_compact_and_compare(place: str, tmp_path: Path, compression: str) -> None:
+    fill_store(tmp_path / "disk", "zarr", 6, part_clips=2)
+    for name, clips in (("a", "pq"), ("b", "qr")):
+        store = create_store(f"{place}/{name}", SPEC, dataset="test", format="zarr")
+        with store.writer(PRODUCER, compression=compression) as writer:  # type: ignore[arg-type]
+            for clip in clips:
+                writer.add(make_record(clip), make_tokens(clip))
+            writer.quarantine(Failure(f"broken {name}", "x.webm", "VideoError", "no frames"))
+    words = ("merge", f"{place}/a", f"{place}/b", tmp_path / "disk")
+    assert run(*words, "--dry-run")["clips"] == 8
+    assert run(*words)["copied_bytes"] > 0
+    everything = sorted([*clip_ids(6), *"pqr"])
+    assert_right(f"{place}/a", everything)
+    assert open_store(f"{place}/a").quarantined().keys() == {"broken a", "broken b"}
+
+    reader = open_store(f"{place}/a")
+    reader.read(["p"])
+    done = run("compact", "--store", f"{place}/a")
+    assert done["superseded"] == 1
+    np.testing.assert_array_equal(reader.read(["p"])[0], make_tokens("p").astype(np.float16))
+    assert_right(f"{place}/a", everything)
+    assert len(open_store(f"{place}/a").parts) == (1 if compression == "none" else 2)
+
+    run("convert", f"{place}/a", tmp_path / "back", "--format", "hdf5")
+    assert_right(str(tmp_path / "back"), everything)
+    run("merge", tmp_path / "disk", f"{place}/a")
+    assert_right(str(tmp_path / "disk"), everything)
+    found = run("compare", f"{place}/a", tmp_path / "back")
+    assert found["identical_clips"] == len(everything)
+
+
+@pytest.mark.parametrize(("form", "compression"), [("zarr", "zstd"), ("hdf5", "gzip")])
+def test_compressed_tokens_come_through_the_format_library(
+    place: str, form: str, compression: str
+) -> None:
+    store = fill_store(place, form, 5, part_clips=3, compression=compression)  # type: ignore[arg-type]
+    record = json.loads(client_of(place).get(f"parts/{store.parts[0]}/part.json"))
+    assert record["compression"] == compression
+    assert_right(place, clip_ids(5))
