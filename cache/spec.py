@@ -9,7 +9,14 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from stepcli.cache.errors import SpecMismatch
 
@@ -33,6 +40,15 @@ class Segment(_Frozen):
     """Tokens a frame."""
     grid: tuple[Count, Count] | None = None
     """Rows and columns of a grid segment; None for prefix tokens."""
+    pooled_from: tuple[Count, Count] | None = None
+    """The backbone's own rows and columns that a grid was averaged from, where that is known."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_known(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = dump(self)
+        if self.pooled_from is None:
+            content.pop("pooled_from", None)
+        return content
 
     @model_validator(mode="after")
     def _grid_counts(self) -> "Segment":

@@ -1,8 +1,9 @@
 """A store read as if fewer tokens had been extracted: segments, grids, layers, frames.
 
 Only what is exact is offered. A grid is averaged from the backbone's own patches ("patches" of a
-full store) and from nothing else: bins of adaptive pooling overlap where the sides do not divide,
-so a mean of stored means would be another number.
+full store), or from a finer stored grid whose bins neither overlap nor are cut: 8 x 8 of 16 x 16
+patches gives 4 x 4, 2 x 2 and 1 x 1. Where the sides do not divide, bins of adaptive pooling
+overlap, and a mean of stored means would be another number (4 x 4 of 14 x 14 gives no 2 x 2).
 """
 
 import re
@@ -128,14 +129,34 @@ def _find(spec: StoreSpec, name: str) -> list[tuple[Segment, int, np.ndarray | N
     if name == "cls" and "prefix" in stored:  # the CLS token leads a prefix
         return [(Segment(name="cls", kind="prefix", count=1), stored["prefix"][1], None)]
     side = re.fullmatch(r"grid([1-9]\d{0,2})", name)
-    patches = stored.get("patches")
-    if side and patches and patches[0].grid and int(side[1]) <= min(patches[0].grid):
+    if side:
         k = int(side[1])
-        segment = Segment(name=name, kind="grid", count=k * k, grid=(k, k))
-        return [(segment, patches[1], pooling_matrix(patches[0].grid, k))]
+        for source, start in sorted(stored.values(), key=lambda one: -one[0].count):
+            if source.grid and _is_exact(source, k):
+                segment = Segment(
+                    name=name,
+                    kind="grid",
+                    count=k * k,
+                    grid=(k, k),
+                    pooled_from=source.pooled_from or source.grid,
+                )
+                return [(segment, start, pooling_matrix(source.grid, k))]
     raise UsageError(
-        f"tokens {name!r} cannot be made from what the store holds ({', '.join(stored)}); grids "
-        "are made from a full store only"
+        f"tokens {name!r} cannot be made from what the store holds ({', '.join(stored)}); a grid "
+        "is made from a full store, or from a finer grid whose bins it does not cut"
+    )
+
+
+def _is_exact(source: Segment, side: int) -> bool:
+    """Whether the mean over a stored grid's tokens is the mean over the patches below them."""
+    assert source.grid is not None
+    if source.name == "patches":
+        return side <= min(source.grid)
+    if source.pooled_from is None:
+        return False  # who knows how its bins lay
+    return all(
+        patches % bins == 0 and bins % side == 0
+        for patches, bins in zip(source.pooled_from, source.grid, strict=True)
     )
 
 

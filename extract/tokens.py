@@ -89,4 +89,5 @@ def _segments(name: str, facts: BackboneFacts) -> list[Segment]:
             f"--tokens {name}: the backbone {facts.name} has {rows} x {columns} patches; "
             f"ask for grid{min(rows, columns)} at most, or full"
         )
-    return [Segment(name=name, kind="grid", count=side * side, grid=(side, side))]
+    grid = (side, side)
+    return [Segment(name=name, kind="grid", count=side * side, grid=grid, pooled_from=facts.grid)]

@@ -1,5 +1,6 @@
 """Reductions while reading agree with having extracted so."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -114,12 +115,60 @@ def test_what_cannot_be_made_is_refused(
         full_store(tmp_path, "float16").view(**asked)  # type: ignore[arg-type]
 
 
-def test_a_mean_of_means_is_refused(tmp_path: Path) -> None:
-    grid4 = Segment(name="grid4", kind="grid", count=16, grid=(4, 4))
-    spec = StoreSpec.model_validate({**dict(SPEC), "segments": (grid4,)})
-    store = create_store(tmp_path, spec, dataset="test")
-    with pytest.raises(UsageError, match="from a full store only"):
-        store.view("grid2")
+def grid_store(path: Path, side: int, patches: tuple[int, int] | None, **changes: object) -> Store:
+    """A store of one grid, as extraction makes it from full tokens."""
+    grid = Segment(
+        name=f"grid{side}", kind="grid", count=side**2, grid=(side, side), pooled_from=patches
+    )
+    spec = StoreSpec.model_validate({**dict(SPEC), "segments": (grid,), "frames": 4, **changes})
+    store = create_store(path, spec, dataset="test")
+    with store.writer(PRODUCER) as writer:
+        for clip in "ab":
+            full = full_tokens(clip, spec, patches or (8, 8))
+            writer.add(make_record(clip, 4), extracted_grid(full, patches or (8, 8), side))
+    store.refresh()
+    return store
+
+
+def full_tokens(clip: str, spec: StoreSpec, patches: tuple[int, int]) -> np.ndarray:
+    seed = zlib.crc32(clip.encode())
+    layers = (len(spec.layers),) if len(spec.layers) > 1 else ()
+    shape = (*layers, spec.frames, PREFIX.count + patches[0] * patches[1], spec.dim)
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("layers", [(-1,), (-4, -3, -1)])
+@pytest.mark.parametrize(("stored", "asked"), [(4, 2), (4, 1), (8, 4), (8, 2), (2, 1)])
+def test_a_grid_of_a_finer_grid_is_what_extraction_would_have_stored(
+    tmp_path: Path, stored: int, asked: int, layers: tuple[int, ...]
+) -> None:
+    store = grid_store(tmp_path, stored, (16, 8), layers=layers)
+    read = store.view(f"grid{asked}").read(["b", "a"])
+    for row, clip in enumerate("ba"):
+        extracted = extracted_grid(full_tokens(clip, store.spec, (16, 8)), (16, 8), asked)
+        # Half a step of each stored mean, and half a step of the result.
+        bound = 2.0**-12 * 4 + np.spacing(np.abs(extracted).astype(np.float16)).astype(np.float32)
+        assert np.all(np.abs(read[row].astype(np.float32) - extracted) <= bound)
+
+
+def test_the_spec_of_a_view_is_that_of_an_extraction(tmp_path: Path) -> None:
+    view = grid_store(tmp_path / "fine", 4, (8, 8), layers=(-4, -3, -1)).view(
+        "grid2", layers=[-1, -4]
+    )
+    extracted = grid_store(tmp_path / "coarse", 2, (8, 8), layers=(-1, -4))
+    assert view.spec == extracted.spec
+    assert view.read(["a"]).shape == extracted.read(["a"]).shape
+
+
+@pytest.mark.parametrize(
+    ("side", "patches", "asked"), [(4, None, 2), (4, (14, 14), 2), (4, (16, 16), 3), (2, (4, 4), 4)]
+)
+def test_a_mean_of_means_that_would_be_another_number_is_refused(
+    tmp_path: Path, side: int, patches: tuple[int, int] | None, asked: int
+) -> None:
+    store = grid_store(tmp_path, side, patches)
+    with pytest.raises(UsageError, match="whose bins it does not cut"):
+        store.view(f"grid{asked}")
 
 
 @pytest.mark.parametrize("scope", ["causal", "clip"])
