@@ -129,7 +129,7 @@ def extract(
         typer.Option(help="Templates for --text, one a line with {} for the label; else bare."),
     ] = None,
     units: Annotated[
-        Path | None, typer.Option(help="Semantic units for --text, one a line.")
+        Path | None, typer.Option(help="Semantic units for --text, one a line; else the dataset's.")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try quarantined clips again.")

@@ -254,11 +254,12 @@ def default_store(request: ExtractionRequest) -> Path:
 
 def _text_job(request: ExtractionRequest) -> Callable[[Store], Path]:
     """Load the text tower and the texts now, so that what is wrong is said before the run."""
-    from stepcli.extract.text import load_text_tower, read_templates, read_texts, store_text
+    from stepcli.extract.datasets.unit_files import units_of
+    from stepcli.extract.text import load_text_tower, read_templates, store_text
 
     tower = load_text_tower(request.text or "")
     templates = read_templates(request.prompts)
-    units = read_texts(request.units, "--units") if request.units else []
+    units = units_of(request.dataset, request.units)
     return lambda store: store_text(store, tower, templates, units)
 
 
