@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from stepcli.cache.durable import disk_errors, replace_synced
 
 if TYPE_CHECKING:
-    from stepcli.probe.train import Bank
+    from stepcli.probe.banks import Bank
 
 SAVE_SECONDS = 60.0
 """At most so often: the state of 64 probes is gigabytes, and an epoch may take a second."""
@@ -45,22 +46,30 @@ class Checkpoint:
         except (SafetensorError, ValueError, KeyError, TypeError):
             # Not whole: training from the start is right, only slower.
             return 0
-        for index, bank in enumerate(banks):
-            prefix = f"{index}/"
-            own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-            bank.load_state(own, header["seconds"][index])
+        kept = {name.partition("/")[0] for name in tensors}
+        if kept != {str(place) for bank in banks for place in bank.places}:
+            return 0
+        members: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            place, _, key = name.partition("/")
+            members.setdefault(int(place), {})[key] = tensor
+        # Probe by probe, so it does not matter how they were put into banks.
+        for bank in banks:
+            states = [members[place] for place in bank.places]
+            bank.load_members(states, sum(header["seconds"][str(place)] for place in bank.places))
         return int(header["epochs"])
 
     def save(self, banks: Sequence["Bank"], epochs: int) -> None:
         """Keep the state after `epochs` epochs, unless the last was kept moments ago."""
         if time.monotonic() - self._saved < self._save_seconds:
             return
-        tensors = {
-            f"{index}/{name}": tensor.contiguous().cpu()
-            for index, bank in enumerate(banks)
-            for name, tensor in bank.state().items()
-        }
-        header = {"epochs": epochs, "seconds": [bank.seconds for bank in banks]}
+        tensors, seconds = {}, {}
+        for bank in banks:
+            for member, place in enumerate(bank.places):
+                for name, tensor in bank.member_state(member).items():
+                    tensors[f"{place}/{name}"] = tensor.contiguous().cpu()
+                seconds[str(place)] = bank.seconds / len(bank.places)
+        header = {"epochs": epochs, "seconds": seconds}
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             replace_synced(self.path, save(tensors, {"pass": json.dumps(header)}))

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from stepcli.cache.errors import UsageError
 from stepcli.cache.spec import canonical_json
 
-CODE_SCHEMA = 1
+CODE_SCHEMA = 2
 """Raised whenever the same config would train another probe, so old runs are not taken for it."""
 
 TaskName = Literal["classify", "arrow"]
@@ -26,12 +26,29 @@ class TaskConfig(_Frozen):
     """"arrow": each clip forward and backward; the backward clip takes the partner's label."""
     clip_frames: int | None = Field(default=None, ge=1)
     """Frames a probe sees; None: all that are stored."""
+    """Without a crop or jitter they are evenly spread over those that are stored."""
     temporal_crop: bool = False
     """Train on a fresh contiguous crop each time, test on the first, middle and last."""
+    jitter: bool = False
+    """Train on a fresh random frame of each of clip_frames equal stretches, test on the middle."""
+    observed: float = Field(default=1.0, gt=0, le=1)
+    """Early recognition: a probe sees only this first share of the stored frames."""
+    views: int | None = Field(default=None, ge=1)
+    """At most so many of the stored training views of a clip; None: all."""
+    test_views: bool = True
+    """Average the probabilities over a clip's stored test views; otherwise its first one counts."""
     pairs: tuple[tuple[str, str], ...] | None = None
     """Nearly symmetric pairs of labels, in place of the store's own."""
+    frame_order: Literal["natural", "shuffled"] = "natural"
+    """"shuffled": train on a fresh permutation of each sample's frames; tests keep their order."""
+    directions: Literal["both", "forward", "backward"] = "both"
+    """Of the arrow task: which directions are trained on; tests always show both."""
     train_split: str = "train"
     test_split: str = "test"
+    split_file: str | None = None
+    """CSV with the columns clip,split in place of the store's own splits: an official split."""
+    split_digest: str | None = None
+    """SHA-256 of that file, filled in when it is read."""
     slice_seed: int | None = Field(default=None, ge=0)
     """Where given, the probe never sees the test split: a slice of the training clips, drawn by
     group with this seed, is held out and reported on, to choose hyper-parameters by."""
@@ -56,11 +73,13 @@ class TaskConfig(_Frozen):
         return self.test_split if self.slice_seed is None else f"{self.train_split}-slice"
 
     @model_validator(mode="after")
-    def _crop_has_a_length(self) -> "TaskConfig":
-        if self.temporal_crop != (self.clip_frames is not None):
+    def _frames_are_chosen_one_way(self) -> "TaskConfig":
+        if self.temporal_crop and self.jitter:
+            raise UsageError("--temporal-crop and --jitter are two ways to choose frames: give one")
+        if (self.temporal_crop or self.jitter) and self.clip_frames is None:
+            flag = "--temporal-crop" if self.temporal_crop else "--jitter"
             raise UsageError(
-                "--temporal-crop and --clip-frames belong together: give both, e.g. "
-                "--clip-frames 8 --temporal-crop, or neither to use every stored frame"
+                f"{flag} needs a length, --clip-frames belongs to it: e.g. --clip-frames 8 {flag}"
             )
         return self
 
@@ -79,6 +98,14 @@ class Recipe(_Frozen):
     label_smoothing: Rate = 0.1
     clip_norm: float = Field(default=0.0, ge=0)
     """Longest gradient of one probe; 0: never cut."""
+    dropout: Rate = 0.0
+    """Share of the classifier's inputs that is zeroed."""
+    attention_dropout: Rate = 0.0
+    """Share of the attention weights of a one-query read-out that is zeroed."""
+    class_balance: Rate = 0.0
+    """beta of class-balanced weights (1 - beta) / (1 - beta^n) (arXiv 1901.05555); 0: all alike."""
+    logit_adjust: float = Field(default=0.0, ge=0)
+    """tau of logit adjustment: train on logits + tau log prior (arXiv 2007.07314)."""
 
 
 class Pass(_Frozen):
@@ -88,7 +115,15 @@ class Pass(_Frozen):
     batch_size: int = Field(default=64, ge=1)
     """Clips a step."""
     data_seed: int = Field(default=0, ge=0)
-    """Order of the clips, crops and directions."""
+    """Order of the clips, crops, views and directions; mixup and token dropout too."""
+    mixup: float = Field(default=0.0, ge=0)
+    """alpha of mixup between the tokens of two clips (arXiv 1710.09412); 0: off."""
+    token_dropout: Rate = 0.0
+    """Share of the tokens that is zeroed, others at every step."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that a batch is worked on in, one after another: less memory, the same gradient."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type of the products with tokens; weights, softmax and optimiser stay float32."""
 
 
 class RunConfig(_Frozen):

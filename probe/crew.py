@@ -6,13 +6,11 @@ waiting). A bank a thread meets the others once a step.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import torch
-
-from stepcli.probe.bank import Probe
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,29 +19,38 @@ Result = TypeVar("Result")
 class Crew(AbstractContextManager["Crew"]):
     """Threads for work on several banks; none on a GPU, whose one queue keeps their order."""
 
-    def __init__(self, probes: Sequence[Probe], device: torch.device) -> None:
-        """A crew for the banks of these probes."""
+    def __init__(self, banks: int, device: torch.device) -> None:
+        """A crew for so many banks."""
         self._cores = torch.get_num_threads()
-        threads = min(self._cores, len(probes)) if device.type == "cpu" else 1
+        threads = min(self._cores, banks) if device.type == "cpu" else 1
         self._pool: ThreadPoolExecutor | None = None
         if threads > 1:
             self._pool = ThreadPoolExecutor(
                 threads, initializer=torch.set_num_threads, initargs=(self._cores // threads,)
             )
-        # The longest work first, so that no thread begins it when the others are done.
-        self._order = sorted(
-            range(len(probes)), key=lambda i: -probes[i].members * probes[i].parameters_each
-        )
 
-    def each(self, work: Callable[[Item], Result], banks: Sequence[Item]) -> list[Result]:
-        """`work` on every bank; results in the banks' order. The first error is raised."""
+    def each(
+        self, work: Callable[[Item], Result], items: Sequence[Item], cost: Callable[[Item], float]
+    ) -> list[Result]:
+        """`work` on every item; results in the items' order. The first error is raised.
+
+        The costliest begin first, so that none begins when the others are done. Whatever happens,
+        no work goes on when this returns.
+        """
         if self._pool is None:
-            return [work(bank) for bank in banks]
-        futures = {i: self._pool.submit(work, banks[i]) for i in self._order}
-        return [futures[i].result() for i in range(len(banks))]
+            return [work(item) for item in items]
+        order = sorted(range(len(items)), key=lambda i: -cost(items[i]))
+        futures = {i: self._pool.submit(work, items[i]) for i in order}
+        wait(futures.values())
+        return [futures[i].result() for i in range(len(items))]
+
+    def alone(self) -> None:
+        """One item after another from now on: less memory at once."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+            torch.set_num_threads(self._cores)
 
     def __exit__(self, *error: object) -> None:
         """Wait for the threads, and give the caller back its cores."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            torch.set_num_threads(self._cores)
+        self.alone()

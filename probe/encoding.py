@@ -57,6 +57,9 @@ class TokenInput(nn.Module):
 
     def forward(self, batch: TokenBatch) -> FoldedTokens:
         """Tokens [B, T, S, D] -> z of every member, folded."""
+        return self._summed(batch).to(batch.precision)
+
+    def _summed(self, batch: TokenBatch) -> FoldedTokens:
         tokens = batch.normalized if self.norm == "tokens" else batch.raw
         tokens = tokens[:, :, self.positions]
         offsets = self._offsets(tokens.shape[1])
@@ -66,7 +69,8 @@ class TokenInput(nn.Module):
     def block_normed(self, batch: TokenBatch) -> FoldedTokens:
         """LayerNorm of forward's z, for a block that begins with a LayerNorm of its own."""
         once = self.norm == "tokens"
-        return self._layer_norm(self(batch), batch.renormalized if once else batch.normalized)
+        normed = batch.renormalized if once else batch.normalized
+        return self._layer_norm(self._summed(batch), normed).to(batch.precision)
 
     def _layer_norm(self, z: FoldedTokens, normed: Tensor) -> FoldedTokens:
         return z.layer_normed(normed[:, :, self.positions])

@@ -13,7 +13,7 @@ The tokens are frozen, so no gradient to them is ever formed.
 import math
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -61,6 +61,10 @@ class FoldedTokens:
             x.square().mean(dim=-1) + shared * (2 / dim) + e.square().mean(dim=-1).unsqueeze(1)
         )
         return FoldedTokens(x, e, (variance + NORM_EPS).rsqrt(), self.frame_mask)
+
+    def to(self, dtype: torch.dtype) -> "FoldedTokens":
+        """With tokens of another type: the products with them are that precise, nothing else."""
+        return self if self.tokens.dtype == dtype else replace(self, tokens=self.tokens.to(dtype))
 
     def materialized(self) -> Tensor:
         """z written out for every member, [K, B, T, S, D] (K = 1 without offsets)."""

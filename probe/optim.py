@@ -38,7 +38,9 @@ class BankAdamW:
         self._parameters = [p for p in probe.parameters() if p.requires_grad]
         self._recipes = list(recipes)
         self._steps = steps
-        self._done = 0
+        self.done = 0
+        """Steps taken."""
+        self._names = {id(parameter): name for name, parameter in probe.named_parameters()}
         self._views: list[tuple[Tensor, Tensor, slice]] = []
         groups = []
         for members, recipe in _runs(recipes):
@@ -58,6 +60,13 @@ class BankAdamW:
                     }
                 )
         self._adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, fused=True)
+        # Made now, not at the first step: what does not fit into memory is known before it begins.
+        for view, _, _ in self._views:
+            self._adamw.state[view] = {
+                "step": torch.zeros((), device=view.device),
+                "exp_avg": torch.zeros_like(view),
+                "exp_avg_sq": torch.zeros_like(view),
+            }
 
     def step(self) -> None:
         """Take one step along the gradients, then drop them."""
@@ -66,32 +75,32 @@ class BankAdamW:
             view.grad = None if parameter.grad is None else parameter.grad[members]
         for group in self._adamw.param_groups:
             recipe: Recipe = group["recipe"]
-            group["lr"] = recipe.lr * rate_factor(self._done, self._steps, recipe.warmup)
+            group["lr"] = recipe.lr * rate_factor(self.done, self._steps, recipe.warmup)
         self._adamw.step()
-        self._done += 1
+        self.done += 1
         for view, parameter, _ in self._views:
             view.grad = parameter.grad = None
 
-    def state(self) -> dict[str, Tensor]:
-        """Moments of every view that has had a gradient, and the steps done."""
-        tensors = {"steps": torch.tensor(self._done)}
-        for index, (view, _, _) in enumerate(self._views):
-            if view in self._adamw.state:
+    def member_state(self, member: int) -> dict[str, Tensor]:
+        """One member's moments, [1, ...] by parameter and "first" or "second"."""
+        tensors = {}
+        for view, parameter, members in self._views:
+            if members.start <= member < members.stop:
                 moments = self._adamw.state[view]
-                tensors[f"{index}.first"] = moments["exp_avg"]
-                tensors[f"{index}.second"] = moments["exp_avg_sq"]
+                own = slice(member - members.start, member - members.start + 1)
+                name = self._names[id(parameter)]
+                tensors[f"{name}.first"] = moments["exp_avg"][own]
+                tensors[f"{name}.second"] = moments["exp_avg_sq"][own]
         return tensors
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take up what `state` gave."""
-        self._done = int(tensors["steps"])
-        for index, (view, _, _) in enumerate(self._views):
-            if f"{index}.first" in tensors:
-                self._adamw.state[view] = {
-                    "step": torch.tensor(float(self._done), device=view.device),
-                    "exp_avg": tensors[f"{index}.first"].to(view),
-                    "exp_avg_sq": tensors[f"{index}.second"].to(view),
-                }
+    def load_state(self, tensors: dict[str, Tensor], done: int) -> None:
+        """Take up what `member_state` gave, all members stacked, after so many steps."""
+        self.done = done
+        for view, parameter, members in self._views:
+            moments, name = self._adamw.state[view], self._names[id(parameter)]
+            moments["step"].fill_(float(done))
+            moments["exp_avg"].copy_(tensors[f"{name}.first"][members])
+            moments["exp_avg_sq"].copy_(tensors[f"{name}.second"][members])
 
     def _clip(self) -> None:
         """Shorten the gradient of each member that is longer than its recipe allows."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stepcli.probe.bank import Probe
+from stepcli.probe.banks import build_probe
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data import layout_of
 from stepcli.probe.placement import token_bytes
 from stepcli.probe.tasks import Task
 from stepcli.probe.tokens import TokenLayout
-from stepcli.probe.train import build_probe
 
 if TYPE_CHECKING:
     from stepcli.cache.store import Store

@@ -1,13 +1,12 @@
 """From configs and a store to finished runs: plan passes, train what is left, write each run."""
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import typer
-from tqdm import tqdm
 
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import open_store
@@ -15,12 +14,15 @@ from stepcli.probe import registry
 from stepcli.probe.checkpoint import SAVE_SECONDS, Checkpoint
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data import Features, layout_of, store_layout
+from stepcli.probe.memory import OutOfMemory
 from stepcli.probe.placement import BANK_SHARE, free_bytes, place_features
 from stepcli.probe.plan import PassPlan, make_plan
 from stepcli.probe.process import tune_process
+from stepcli.probe.progress import SweepProgress
 from stepcli.probe.results import Source, is_done, read_run, write_run
 from stepcli.probe.splits import LabelledClips, hold_out, labelled_clips, thin
 from stepcli.probe.tasks import Task, make_task
+from stepcli.probe.tracking import open_trackers
 from stepcli.probe.train import train
 
 
@@ -42,7 +44,13 @@ class Session:
     """One store, one device and one folder of runs."""
 
     def __init__(
-        self, store: Path, runs: Path, device: str, *, save_seconds: float = SAVE_SECONDS
+        self,
+        store: Path,
+        runs: Path,
+        device: str,
+        *,
+        save_seconds: float = SAVE_SECONDS,
+        trackers: Sequence[str] = (),
     ) -> None:
         """Open the store.
 
@@ -51,6 +59,7 @@ class Session:
             runs: Folder of the runs; made when missing.
             device: "auto", "cpu", "cuda" or "cuda:1".
             save_seconds: How often the state of a pass is kept for resuming.
+            trackers: Names of experiment trackers to copy losses and results to.
 
         Raises:
             StoreNotFound: there is none.
@@ -60,6 +69,7 @@ class Session:
         self.store = open_store(store)
         self.runs = runs
         self._save_seconds = save_seconds
+        self._trackers = tuple(trackers)
         spec = self.store.spec
         path = self.store.path
         place = str(path.resolve() if isinstance(path, Path) else path)
@@ -67,13 +77,13 @@ class Session:
         self._source = Source(
             place, self.store.dataset, spec.backbone, fingerprint, spec.model_dump(mode="json")
         )
-        self._tables: dict[tuple[str, str], LabelledClips] = {}
+        self._tables: dict[tuple[str, str, str | None], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
 
     def task(self, config: TaskConfig) -> Task:
         """The samples of a task on this store."""
         if config not in self._tasks:
-            splits = (config.train_split, config.test_split)
+            splits = (config.train_split, config.test_split, config.split_file)
             if splits not in self._tables:
                 self._tables[splits] = labelled_clips(self.store, *splits)
             table = self._tables[splits]
@@ -122,40 +132,38 @@ class Session:
         free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), self.device)}
         features, where = place_features(self.store, tuple(clips), self.device, free)
         typer.echo(where)
-        with tqdm(
-            total=sum(plan.epochs for plan in plans),
-            desc=f"{sum(len(plan.configs) for plan in plans)} probes",
-            unit="epoch",
-            file=sys.stderr,
-            # Plain lines where nobody watches: one every ten seconds.
-            mininterval=0.1 if sys.stderr.isatty() else 10.0,
-        ) as bar:
-
-            def progress(loss: float) -> None:
-                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-                bar.update()
-
+        runs = sum(len(plan.configs) for plan in plans)
+        trackers = open_trackers(self._trackers, self.runs)
+        with SweepProgress(sum(plan.epochs for plan in plans), runs, trackers) as progress:
             for plan, task in zip(plans, tasks, strict=True):
-                for line in self._train_pass(features, task, plan.configs, progress):
-                    bar.write(line, file=sys.stdout)
+                self._train_pass(features, task, plan.configs, progress)
 
     def _train_pass(
         self,
         features: Features,
         task: Task,
         configs: Sequence[RunConfig],
-        progress: Callable[[float], None],
-    ) -> Iterator[str]:
-        """Train one pass and write its runs; yields a line about each."""
+        progress: SweepProgress,
+    ) -> None:
+        """Train one pass and write its runs; a pass that does not fit into memory in two halves."""
         names = [self.name(config) for config in configs]
         checkpoint = Checkpoint(self.runs, names, self._save_seconds)
         layout = layout_of(self.store, task)
-        for trained in train(features, layout, task, configs, progress, checkpoint):
+        report = partial(progress.epoch, names, configs)
+        try:
+            every = train(features, layout, task, configs, report, checkpoint, progress.say)
+        except OutOfMemory as error:
+            if len(configs) == 1:
+                raise
+            progress.say(f"{error}: {len(configs)} probes are trained in two passes instead")
+            progress.again(configs[0].shared.epochs)
+            middle = len(configs) // 2
+            for half in (configs[:middle], configs[middle:]):
+                self._train_pass(features, task, half, progress)
+            return
+        for trained in every:
             record = write_run(self.runs, trained, task, self._source)
-            yield (
-                f"{record['method']:<16} seed {record['seed']}  top-1 "
-                f"{100 * record['top1']:5.1f} %  {self.runs / record['run']}"
-            )
+            progress.run(record, str(self.runs / record["run"]))
         checkpoint.discard()
 
 

@@ -1,14 +1,17 @@
 """Which clips of a store are for training and which for testing, and what their classes are."""
 
+import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stepcli.cache.clips import ClassRow, ClipRow
 from stepcli.cache.errors import UsageError
+from stepcli.cache.views import clip_of, views_by_clip
 
 if TYPE_CHECKING:
     from stepcli.cache.store import Store
@@ -29,13 +32,19 @@ class LabelledClips:
     warnings: tuple[str, ...]
 
 
-def labelled_clips(store: "Store", train_split: str, test_split: str) -> LabelledClips:
-    """Choose a store's clips by split.
+def labelled_clips(
+    store: "Store", train_split: str, test_split: str, split_file: str | None = None
+) -> LabelledClips:
+    """Choose a store's clips by split: the table's own, or that of a file.
 
     Raises:
-        UsageError: a split has no committed clip; the message lists the splits that have some.
+        UsageError: a split has no committed clip; the message lists the splits that have some. Or
+            the file is no table of clips and splits.
     """
     rows = store.clips()
+    if split_file is not None:
+        split_of = read_splits(Path(split_file))
+        rows = [replace(row, split=split_of.get(clip_of(row.id), "")) for row in rows]
     here = [row for row in rows if row.id in store]
     chosen = {name: [r for r in here if r.split == name] for name in (train_split, test_split)}
     for name, clips in chosen.items():
@@ -64,21 +73,41 @@ def labelled_clips(store: "Store", train_split: str, test_split: str) -> Labelle
     )
 
 
+def read_splits(path: Path) -> dict[str, str]:
+    """Clip -> split, from a CSV file with the columns clip and split; a clip it lacks is in none.
+
+    Raises:
+        UsageError: the file is not there, or is not such a table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if not {"clip", "split"} <= set(reader.fieldnames or ()):
+                raise UsageError(
+                    f"{path}: expected the columns clip,split, found "
+                    f"{','.join(reader.fieldnames or ()) or 'nothing'}; add a header line"
+                )
+            return {row["clip"]: row["split"] for row in reader}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"split_file {path}: expected a CSV file, got: {error}") from None
+
+
 def thin(table: LabelledClips, share: float, shots: int | None, seed: int) -> LabelledClips:
-    """Keep a share, or so many, of each class's training clips; at least one.
+    """Keep a share, or so many, of each class's training clips, with all their views; at least one.
 
     Draws of one seed are nested: what a smaller one keeps, a larger one keeps too.
     """
     random = np.random.default_rng(seed)
-    by_label: dict[str, list[ClipRow]] = {}
-    for row in table.train:
-        by_label.setdefault(row.label, []).append(row)
+    by_label: dict[str, list[str]] = {}
+    views = views_by_clip([row.id for row in table.train])
+    for clip, places in views.items():
+        by_label.setdefault(table.train[next(iter(places.values()))].label, []).append(clip)
     kept: set[str] = set()
     for label in sorted(by_label):
-        rows = by_label[label]
-        count = min(max(1, round(share * len(rows))), shots or len(rows))
-        kept |= {rows[i].id for i in random.permutation(len(rows))[:count]}
-    return replace(table, train=tuple(row for row in table.train if row.id in kept))
+        clips = by_label[label]
+        count = min(max(1, round(share * len(clips))), shots or len(clips))
+        kept |= {clips[i] for i in random.permutation(len(clips))[:count]}
+    return replace(table, train=tuple(row for row in table.train if clip_of(row.id) in kept))
 
 
 def hold_out(table: LabelledClips, share: float, seed: int) -> LabelledClips:
@@ -92,7 +121,7 @@ def hold_out(table: LabelledClips, share: float, seed: int) -> LabelledClips:
     """
     groups: dict[str, list[ClipRow]] = {}
     for row in table.train:
-        groups.setdefault(row.group or row.id, []).append(row)
+        groups.setdefault(row.group or clip_of(row.id), []).append(row)
     left = Counter(row.label for row in table.train)
     wanted = {label: max(1, round(share * n)) for label, n in left.items()}
     held: list[ClipRow] = []

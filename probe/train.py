@@ -1,29 +1,51 @@
 """One loop, many probes, one pass: each batch is loaded once and feeds every bank."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Generator, Tensor
-from torch.nn import functional
+from torch import Tensor
 
-from stepcli.probe.bank import Probe, stack
+from stepcli.probe.augment import augmented
+from stepcli.probe.bank import Probe
+from stepcli.probe.banks import Bank, make_banks
 from stepcli.probe.checkpoint import Checkpoint
-from stepcli.probe.config import RunConfig
+from stepcli.probe.config import Pass, RunConfig
 from stepcli.probe.crew import Crew
 from stepcli.probe.data import Features
-from stepcli.probe.optim import BankAdamW
-from stepcli.probe.registry import methods, parse_options
+from stepcli.probe.loss import Targets
+from stepcli.probe.memory import OutOfMemory
 from stepcli.probe.tasks import Task
 from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 EVALUATION_BATCH = 256
 """Samples at once when nothing is kept for a backward pass."""
 
-Progress = Callable[[float], None]
-"""Called after each epoch with the mean training loss over all members."""
+Part = tuple[TokenBatch, Targets]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """How a pass is going."""
+
+    epoch: int
+    """Epochs done."""
+    epochs: int
+    losses: Tensor
+    """Mean training loss of each config, in order; NaN for what is not trained by steps."""
+
+    @property
+    def loss(self) -> float:
+        """Mean over the probes in training."""
+        return float(self.losses.nanmean())
+
+
+Progress = Callable[[EpochReport], None]
+"""Called after each epoch."""
+Say = Callable[[str], None]
+"""Takes a line for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,108 +56,11 @@ class Trained:
     probe: Probe
     """K = 1."""
     logits: Tensor
-    """[test samples, C], float32."""
+    """[test samples, C], float32; over several views, the logarithm of the mean probability."""
     losses: tuple[float, ...]
     """Mean training loss of each epoch; none where nothing was trained."""
     seconds: float
     """Its share of the training pass: by the work of its bank, then by members."""
-
-
-def build_probe(config: RunConfig, layout: TokenLayout, classes: int) -> Probe:
-    """A probe of one member, initialised from its own seed."""
-    info = methods().get(config.method)
-    options = parse_options(info, config.options)
-    return info.build(layout, classes, options, Generator().manual_seed(config.seed))
-
-
-def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor) -> Tensor:
-    """Cross-entropy of each member, [K], against (1 - s) one-hot + s uniform (arXiv 1512.00567).
-
-    Args:
-        logits: [K, B, C].
-        labels: [B].
-        smoothing: s of each member, [K].
-    """
-    log_p = functional.log_softmax(logits, dim=-1)
-    right = log_p.gather(2, labels.expand(len(logits), -1)[..., None])[..., 0].mean(dim=1)
-    return -((1 - smoothing) * right + smoothing * log_p.mean(dim=(1, 2)))
-
-
-class Bank:
-    """K probes in training, with their optimiser and their share of the clock."""
-
-    def __init__(self, configs: Sequence[RunConfig], probe: Probe, steps: int) -> None:
-        recipes = [config.recipe for config in configs]
-        self.configs = list(configs)
-        self.probe = probe
-        self.seconds = 0.0
-        """Its share of the pass so far; the banks' shares add up to the time on the clock."""
-        self.busy = 0.0
-        """Seconds of steps that have not been shared out yet."""
-        self.losses: list[Tensor] = []
-        if probe.trained:
-            self._optimizer = BankAdamW(probe, recipes, steps)
-        device = next(probe.parameters()).device
-        self._smoothing = torch.tensor([r.label_smoothing for r in recipes], device=device)
-
-    def step(self, batch: TokenBatch, labels: Tensor) -> Tensor:
-        """One training step; returns each member's loss, [K]."""
-        started = time.perf_counter()
-        losses = smoothed_cross_entropy(self.probe(batch), labels, self._smoothing)
-        # Members share no parameter, so the gradient of the sum is each member's own.
-        torch.autograd.backward(losses.sum())
-        self._optimizer.step()
-        self.busy += time.perf_counter() - started
-        return losses.detach()
-
-    def fit(self, batches: Iterable[tuple[TokenBatch, Tensor]]) -> None:
-        """Fit a probe that has no gradients to follow."""
-        started = time.perf_counter()
-        self.probe.fit(batches)
-        self.seconds += time.perf_counter() - started
-
-    def state(self) -> dict[str, Tensor]:
-        """Everything that training goes on from."""
-        tensors = {f"probe.{name}": t for name, t in self.probe.state_dict().items()}
-        tensors |= {f"optimizer.{name}": t for name, t in self._optimizer.state().items()}
-        return tensors | {"losses": torch.stack(self.losses)}
-
-    def load_state(self, tensors: dict[str, Tensor], seconds: float) -> None:
-        """Take up what `state` gave."""
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-
-        self.probe.load_state_dict(part("probe."))
-        self._optimizer.load_state(part("optimizer."))
-        self.losses = list(tensors["losses"])
-        self.seconds = seconds
-
-    @torch.no_grad()
-    def logits(self, batch: TokenBatch) -> Tensor:
-        """[K, B, C] on the host."""
-        logits: Tensor = self.probe(batch)
-        return logits.float().cpu()
-
-
-def make_banks(
-    configs: Sequence[RunConfig],
-    layout: TokenLayout,
-    classes: int,
-    steps: int,
-    device: torch.device,
-) -> list[Bank]:
-    """Stack configs whose probes stack; neighbours of one recipe stay neighbours."""
-    built = [(config, build_probe(config, layout, classes)) for config in configs]
-    alike: dict[tuple[object, ...], list[tuple[RunConfig, Probe]]] = {}
-    for config, probe in built:
-        alike.setdefault(probe.signature(), []).append((config, probe))
-    banks = []
-    for members in alike.values():
-        members.sort(key=lambda member: member[0].recipe.model_dump_json())
-        probe = stack([probe for _, probe in members]).to(device)
-        banks.append(Bank([config for config, _ in members], probe, steps))
-    return banks
 
 
 def train(
@@ -145,46 +70,122 @@ def train(
     configs: Sequence[RunConfig],
     progress: Progress,
     checkpoint: Checkpoint | None = None,
+    say: Say = print,
 ) -> list[Trained]:
     """Train probes side by side and test each once, in the order of `configs`.
 
-    With a checkpoint, training goes on from the last epoch that was kept, if any was.
+    With a checkpoint, training goes on from the last epoch that was kept, if any was. A bank whose
+    step does not fit into memory is halved, and the step done again.
 
     Raises:
         ValueError: the configs do not share one pass over the data.
+        OutOfMemory: the banks do not fit, or a single probe's step does not.
     """
     passes = {config.shared for config in configs}
     if len(passes) != 1:
         raise ValueError(f"one pass trains configs that share it, got {len(passes)} different ones")
     shared = passes.pop()
-    per_epoch = -(-task.samples_per_epoch // shared.batch_size)
+    steps = shared.epochs * -(-task.samples_per_epoch // shared.batch_size)
     device = features.device
-    banks = make_banks(configs, layout, len(task.classes), shared.epochs * per_epoch, device)
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    counts = torch.from_numpy(task.class_counts)
+    try:
+        banks = make_banks(configs, layout, steps, counts, device, cores)
+    except (RuntimeError, MemoryError) as error:
+        raise OutOfMemory.of(error, f"{len(configs)} probes") from error
     for bank in banks:
         if not bank.probe.trained:
             samples = task.epoch(shared.data_seed, 0)
             bank.fit(features.batches(task, samples, shared.batch_size))
+    fitted = [bank for bank in banks if not bank.probe.trained]
     trained = [bank for bank in banks if bank.probe.trained]
     done = 0 if checkpoint is None or not trained else checkpoint.restore(trained)
-    for _ in range(done):
-        progress(float(torch.cat([bank.losses[-1] for bank in trained]).mean()))
-    with Crew([bank.probe for bank in banks], device) as crew:
+
+    def report(epoch: int) -> None:
+        losses = torch.full((len(configs),), torch.nan)
+        for bank in trained:
+            losses[bank.places] = bank.losses[epoch - 1]
+        progress(EpochReport(epoch, shared.epochs, losses))
+
+    for epoch in range(1, done + 1):
+        report(epoch)
+    with Crew(len(banks), device) as crew:
         for epoch in range(done, shared.epochs if trained else 0):
             started = time.perf_counter()
-            totals = [torch.zeros(len(bank.configs), device=device) for bank in trained]
+            totals = torch.zeros(len(configs), device=device)
             samples = task.epoch(shared.data_seed, epoch)
-            for batch, labels in features.batches(task, samples, shared.batch_size):
-                losses = crew.each(partial(Bank.step, batch=batch, labels=labels), trained)
-                for loss, total in zip(losses, totals, strict=True):
-                    total += loss * len(labels)
-            for bank, total in zip(trained, totals, strict=True):
-                bank.losses.append(total.cpu() / task.samples_per_epoch)
+            batches = features.batches(task, samples, shared.batch_size // shared.accumulate or 1)
+            for parts in _steps(batches, shared, epoch):
+                trained = _step(trained, parts, totals, crew, say)
+            totals = totals.cpu() / task.samples_per_epoch
+            for bank in trained:
+                bank.losses.append(totals[bank.places])
             _share_clock(trained, time.perf_counter() - started)
             if checkpoint is not None and epoch + 1 < shared.epochs:
                 checkpoint.save(trained, epoch + 1)
-            progress(float(torch.cat([bank.losses[-1] for bank in trained]).mean()))
-        results = _finish(features, task, banks, crew)
-    return [results[id(config)] for config in configs]
+            report(epoch + 1)
+        results = _finish(features, task, [*fitted, *trained], crew)
+    return [results[place] for place in range(len(configs))]
+
+
+def _steps(
+    batches: Iterator[tuple[TokenBatch, Tensor]], shared: Pass, epoch: int
+) -> Iterator[list[Part]]:
+    """The parts of each step: as many as are to be accumulated, the last step's maybe fewer."""
+    parts: list[Part] = []
+    for number, (batch, labels) in enumerate(batches):
+        batch.precision = getattr(torch, shared.precision)
+        parts.append(augmented(batch, labels, shared, (epoch, number)))
+        if len(parts) == shared.accumulate:
+            yield parts
+            parts = []
+    if parts:
+        yield parts
+
+
+def _step(
+    banks: Sequence[Bank], parts: Sequence[Part], totals: Tensor, crew: Crew, say: Say
+) -> list[Bank]:
+    """One step of every bank; returns the banks, those that were too large in halves.
+
+    Adds each member's loss, times the samples, to `totals` at its place.
+    """
+    samples = sum(len(targets) for _, targets in parts)
+    outcomes = crew.each(partial(_try_step, parts=parts, samples=samples), banks, _cost)
+    after: list[Bank] = []
+    for bank, losses in zip(banks, outcomes, strict=True):
+        if isinstance(losses, Tensor):
+            totals[bank.places] += losses * samples
+            after.append(bank)
+            continue
+        name = f"{len(bank.configs)} x {bank.configs[0].method}"
+        if len(bank.configs) == 1:
+            raise losses
+        say(f"out of memory in a step of {name}: the bank is halved, and banks take turns")
+        crew.alone()
+        halves = bank.halves()
+        if totals.device.type == "cuda":
+            torch.cuda.empty_cache()
+        for half in halves:
+            after += _step([half], parts, totals, crew, say)
+    return after
+
+
+def _try_step(bank: Bank, parts: Sequence[Part], samples: int) -> Tensor | OutOfMemory:
+    """One step, [K] losses; where memory ends, nothing has changed."""
+    try:
+        losses = [
+            bank.gradients(batch, targets, len(targets) / samples) for batch, targets in parts
+        ]
+    except (RuntimeError, MemoryError) as error:
+        bank.drop_gradients()
+        return OutOfMemory.of(error, f"a step of {bank.configs[0].method}")
+    bank.update()
+    return torch.stack(losses).sum(0)
+
+
+def _cost(bank: Bank) -> float:
+    return bank.work
 
 
 def _share_clock(banks: Sequence[Bank], elapsed: float) -> None:
@@ -198,20 +199,20 @@ def _share_clock(banks: Sequence[Bank], elapsed: float) -> None:
 def _finish(
     features: Features, task: Task, banks: Sequence[Bank], crew: Crew
 ) -> dict[int, Trained]:
-    """Test every bank in one pass over the test samples."""
+    """Test every bank in one pass over the test samples; results by place."""
     parts: list[list[Tensor]] = [[] for _ in banks]
-    for batch, _ in features.batches(task, task.test, EVALUATION_BATCH):
-        logits_of = crew.each(partial(Bank.logits, batch=batch), banks)
+    for batch, _ in features.batches(task, task.shown, EVALUATION_BATCH):
+        logits_of = crew.each(partial(Bank.logits, batch=batch), banks, _cost)
         for logits, pieces in zip(logits_of, parts, strict=True):
             pieces.append(logits)
     trained = {}
     for bank, pieces in zip(banks, parts, strict=True):
-        logits = torch.cat(pieces, dim=1)
+        logits = task.combine(torch.cat(pieces, dim=1))
         losses: list[list[float]] = [[] for _ in bank.configs]
         if bank.losses:
             losses = torch.stack(bank.losses, dim=1).tolist()
-        for index, config in enumerate(bank.configs):
-            trained[id(config)] = Trained(
+        for index, (place, config) in enumerate(zip(bank.places, bank.configs, strict=True)):
+            trained[place] = Trained(
                 config,
                 bank.probe.member(index).cpu(),
                 logits[index],

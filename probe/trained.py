@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 
 from stepcli.cache.errors import UsageError
 from stepcli.probe.bank import Probe
+from stepcli.probe.banks import build_probe
 from stepcli.probe.recalibrate import config_of
-from stepcli.probe.train import build_probe
 
 if TYPE_CHECKING:
     from stepcli.probe.tokens import TokenLayout

@@ -17,6 +17,7 @@ from torch.nn import functional
 from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.spec import Dtype, Producer, Segment, StoreSpec, TokenScope
 from stepcli.cache.store import Store, create_store
+from stepcli.cache.views import view_id
 from stepcli.probe.text import StoreText, stored_texts
 from stepcli.probe.tokens import TokenLayout
 
@@ -47,15 +48,20 @@ def make_store(
     scope: TokenScope = "frame",
     dtype: Dtype = "float16",
     test_only: tuple[str, ...] = (),
+    cls: bool = False,
+    views: tuple[str, ...] = ("",),
 ) -> Store:
     """A store whose clips drift along a direction of their class: order tells partners apart.
 
     Two thirds of each class's clips are for training; classes of `test_only` have no such clip.
+    With `cls` the first of a frame's two tokens is a CLS. A clip is stored in each of `views`.
     """
+    grid = Segment(name="grid1", kind="grid", count=2 - cls, grid=(1, 2 - cls))
+    segments = (Segment(name="cls", kind="prefix", count=1), grid) if cls else (grid,)
     spec = StoreSpec(
         backbone="made-up",
         weights_digest="0" * 64,
-        segments=(Segment(name="grid1", kind="grid", count=2, grid=(1, 2)),),
+        segments=segments,
         dim=dim,
         frames=frames,
         sampling="uniform",
@@ -72,12 +78,14 @@ def make_store(
         for index, label in enumerate(labels):
             for number in range(clips_each):
                 split = "test" if number % 3 == 2 or label in test_only else "train"
-                rows.append(ClipRow(f"{label}/{number}", label, split, group=f"g{number}"))
                 sign = 1 if index % 2 else -1
                 drift = sign * np.linspace(-1, 1, frames)[:, None, None] * axis
-                tokens = drift + random.normal(size=(frames, 2, dim)) * 0.3 + index // 2
-                record = ClipRecord(rows[-1].id, "made up", (0.0,) * frames, frames, 8, 8)
-                writer.add(record, tokens.astype(np.float32))
+                for view in views:
+                    stored_id = view_id(f"{label}/{number}", view)
+                    rows.append(ClipRow(stored_id, label, split, group=f"g{number}"))
+                    tokens = drift + random.normal(size=(frames, 2, dim)) * 0.3 + index // 2
+                    record = ClipRecord(stored_id, "made up", (0.0,) * frames, frames, 8, 8)
+                    writer.add(record, tokens.astype(np.float32))
     store.add_clips(rows)
     partners = {"close": "open", "open": "close"} if partners is None else partners
     store.replace_classes(

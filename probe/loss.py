@@ -1,0 +1,72 @@
+"""What K members are trained to make small, each by its own recipe."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stepcli.probe.config import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a batch's B samples should be: a class each, or with mixup a mixture of two."""
+
+    labels: Tensor
+    """[B]"""
+    others: Tensor | None = None
+    """[B]: class of the clip that was mixed in."""
+    share: float = 1.0
+    """Of `labels`; the rest is the others'."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class MemberLoss:
+    """Cross-entropy with each member's label smoothing, class weights and logit adjustment."""
+
+    def __init__(
+        self, recipes: Sequence[Recipe], class_counts: Tensor, device: torch.device
+    ) -> None:
+        """Losses by `recipes` [K] where the training samples have so many of each class, [C]."""
+        self._smoothing = torch.tensor([r.label_smoothing for r in recipes], device=device)
+        counts = class_counts.double().clamp(min=1)
+        self._shift: Tensor | None = None
+        if any(r.logit_adjust for r in recipes):
+            prior = (counts / counts.sum()).log()
+            shift = torch.stack([recipe.logit_adjust * prior for recipe in recipes])
+            self._shift = shift.float().to(device)[:, None]
+        self._weights: Tensor | None = None
+        if any(r.class_balance for r in recipes):
+            weights = torch.stack([balanced(counts, r.class_balance) for r in recipes])
+            self._weights = weights.float().to(device)
+
+    def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
+        """Loss of each member, [K], for logits [K, B, C]."""
+        if self._shift is not None:
+            logits = logits + self._shift
+        log_p = functional.log_softmax(logits, dim=-1)
+        losses = targets.share * self._against(log_p, targets.labels)
+        if targets.others is not None:
+            losses = losses + (1 - targets.share) * self._against(log_p, targets.others)
+        return losses
+
+    def _against(self, log_p: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy against (1 - s) one-hot + s uniform (arXiv 1512.00567), [K]."""
+        right = log_p.gather(2, labels.expand(len(log_p), -1)[..., None])[..., 0]
+        smoothing = self._smoothing[:, None]
+        losses = -((1 - smoothing) * right + smoothing * log_p.mean(dim=2))
+        if self._weights is not None:
+            losses = losses * self._weights[:, labels]
+        return losses.mean(dim=1)
+
+
+def balanced(counts: Tensor, beta: float) -> Tensor:
+    """Class-balanced weights [C] (arXiv 1901.05555), scaled so that a training sample has 1 on
+    average: so parts of a batch, worked on one after another, add up to the whole.
+    """
+    weights = (1 - beta) / (1 - beta**counts) if beta else torch.ones_like(counts)
+    return weights * (counts.sum() / (weights * counts).sum())
