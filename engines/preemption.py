@@ -1,6 +1,7 @@
 """A batch system's notice before it kills a job: as good as Ctrl-C, and told apart from it."""
 
 import signal
+import threading
 from types import FrameType
 
 INTERRUPTED = 130
@@ -21,9 +22,14 @@ def heed_sigterm() -> None:
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:
     """What a command that was ended by the interrupt answers."""
-    return PREEMPTED if isinstance(interrupt, Preempted) else INTERRUPTED
+    # A library that waits in C may hand on a KeyboardInterrupt of its own instead: Ray does.
+    return PREEMPTED if isinstance(interrupt, Preempted) or _noticed.is_set() else INTERRUPTED
+
+
+_noticed = threading.Event()
 
 
 def _raise(_number: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _noticed.set()
     raise Preempted

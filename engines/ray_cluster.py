@@ -1,6 +1,7 @@
 """The one place that starts, joins and leaves a Ray cluster."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -59,6 +60,7 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
         return
     address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address,
@@ -73,6 +75,7 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
             f"--address {address}: no Ray cluster answers ({first}); start one with "
             "`ray start --head`, or leave --address out to use this machine alone"
         ) from error
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own ends the process on the spot
     try:
         yield ray
     finally:

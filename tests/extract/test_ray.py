@@ -20,7 +20,7 @@ import pytest
 
 from stepcli.cache import open_store
 from stepcli.cache.errors import UsageError
-from stepcli.cache.verify import verify
+from stepcli.cache.verify import verify_store
 from stepcli.engines.preemption import PREEMPTED
 from stepcli.engines.ray_cluster import WorkerFailed, import_ray, ray_cluster
 from stepcli.extract.job import ExtractionRequest, run_job
@@ -64,7 +64,7 @@ def request_for(model_folder: Callable[[str], Path]) -> Callable[..., Extraction
         batch=None,
         workers=1,
         clip_seconds=60.0,
-        limit=48,
+        limit=24,
         retry_failed=False,
         limits=PartLimits(clips=5),
     )
@@ -133,7 +133,7 @@ def test_killed_workers_cost_no_clip(
     assert "was lost" in capsys.readouterr().err
     made = open_store(store)
     assert len(set(made.ids)) == len(made.ids) == len(videos)
-    assert verify(store).damaged_clips == ()
+    assert verify_store(store).problems == []
     parts = sorted(path for path in (store / "parts").iterdir())
     assert len(parts) >= len(videos) // 5
 
@@ -185,7 +185,7 @@ def test_sigterm_leaves_a_clean_store(request_for: Any, tmp_path: Path) -> None:
     assert "the same command goes on" in said
     assert seconds < 20, seconds
     assert len(open_store(request.store)) >= 5
-    assert verify(request.store).damaged_clips == ()
+    assert verify_store(request.store).problems == []
 
 
 def test_shares_of_nodes() -> None:
