@@ -8,18 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepcli.cache.store import Store, create_store, open_store
-    from stepcli.cache.streaming import TokenDataset, load_resident, stream_clips
+    from stepcli.cache.streaming import (
+        TokenDataset,
+        load_resident,
+        load_resident_arrays,
+        stream_clips,
+    )
 
 _HOMES = {
     "Store": "store",
     "TokenDataset": "streaming",
     "create_store": "store",
     "load_resident": "streaming",
+    "load_resident_arrays": "streaming",
     "open_store": "store",
     "stream_clips": "streaming",
 }
 
-__all__ = ["Store", "TokenDataset", "create_store", "load_resident", "open_store", "stream_clips"]
+__all__ = [
+    "Store",
+    "TokenDataset",
+    "create_store",
+    "load_resident",
+    "load_resident_arrays",
+    "open_store",
+    "stream_clips",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ All take a `Store` or a `TokenView`. Nothing here imports torch: its DataLoader 
 class.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -30,6 +30,9 @@ class ClipSource(Protocol):
 
     def read(self, clips: Clips, out: np.ndarray | None = None) -> np.ndarray:
         """Copy clips' tokens into memory: [n, *spec.clip_shape]."""
+
+    def read_arrays(self, clips: Clips) -> Sequence[np.ndarray]:
+        """Copy clips' tokens and their scales, as stored."""
 
     def storage_order(self, clips: Sequence[str]) -> list[str]:
         """Ids in the order in which their tokens lie on disk."""
@@ -135,10 +138,40 @@ def load_resident(
     def fill(start: int) -> None:
         source.read(ids[start : start + step], out[start : start + step])
 
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(fill, range(0, len(ids), step)):
-            pass
+    _in_threads(fill, range(0, len(ids), step), workers)
     return out
+
+
+def load_resident_arrays(
+    source: ClipSource, clips: Sequence[str] | None = None, *, workers: int = 2
+) -> list[np.ndarray]:
+    """Read clips as they are stored, int8 with its scales, several threads at a time.
+
+    Args:
+        source: a store, or a view of one that averages nothing.
+        clips: ids in the order wanted; None: all, sorted.
+        workers: threads; reads release Python's lock.
+
+    Returns:
+        As `source.read_arrays`: [tokens], [tokens, scales] or [tokens, scales, channel scales].
+    """
+    ids = source.ids if clips is None else list(clips)
+    samples = source.read_arrays(ids[:1])
+    outs = [np.empty((len(ids), *one.shape[1:]), one.dtype) for one in samples]
+    step = max(1, READ_BYTES // max(1, samples[0].nbytes))
+
+    def fill(start: int) -> None:
+        for out, array in zip(outs, source.read_arrays(ids[start : start + step]), strict=True):
+            out[start : start + step] = array
+
+    _in_threads(fill, range(0, len(ids), step), workers)
+    return outs
+
+
+def _in_threads(work: Callable[[int], None], starts: range, workers: int) -> None:
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(work, starts):
+            pass
 
 
 class TokenDataset:

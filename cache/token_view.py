@@ -8,10 +8,13 @@ overlap, and a mean of stored means would be another number (4 x 4 of 14 x 14 gi
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from stepcli.cache.clips import ClipRecord
 from stepcli.cache.errors import UsageError
+from stepcli.cache.padding import PAD, is_padded
 from stepcli.cache.quantize import decode_clips
 from stepcli.cache.snapshot import Clips
 from stepcli.cache.spec import Segment, StoreSpec
@@ -30,6 +33,7 @@ class TokenView:
         self._layout = layout_of(spec)
         self._frames = _frame_slice(spec, frame_step)
         self._layers = _layer_rows(spec, layers)
+        self._axes = int(len(spec.layers) > 1)
         names = tokens.split(",") if tokens is not None else [s.name for s in spec.segments]
         self._reductions = [found for name in names for found in _find(spec, name.strip())]
         segments = tuple(segment for segment, _, _ in self._reductions)
@@ -41,7 +45,7 @@ class TokenView:
                 "segments": segments,
                 "layers": tuple(spec.layers[row] for row in self._layers),
                 "frames": len(range(*self._frames.indices(spec.frames))),
-                "sampling": spec.sampling + (f"/every-{frame_step}" if frame_step > 1 else ""),
+                "sampling": _sampling(spec.sampling, frame_step),
                 "dtype": "float16" if spec.dtype == "float16" else "float32",
             }
         )
@@ -58,6 +62,47 @@ class TokenView:
     def storage_order(self, clips: Sequence[str]) -> list[str]:
         """Ids in the order in which their tokens lie on disk."""
         return self.store.storage_order(clips)
+
+    def record(self, clip_id: str) -> ClipRecord:
+        """What extraction found out about a clip, for the frames that are kept.
+
+        Raises:
+            ClipNotFound: it is not committed.
+        """
+        record = self.store.record(clip_id)
+        times = record.pts_seconds[self._frames]
+        return replace(record, pts_seconds=times, distinct_frames=len(set(times)))
+
+    def read_arrays(self, clips: Clips) -> Sequence[np.ndarray]:
+        """Copy clips' tokens and what belongs to them, as stored; see `Store.read_arrays`.
+
+        Returns:
+            [tokens], or with their scales: shapes [n, *spec.clip_shape], [n, (L,) T, S],
+            [n, (L,) D]. Channel scales are those of the whole stored clip.
+
+        Raises:
+            UsageError: a grid is averaged here: means of int8 tokens are floats, `read` gives them.
+        """
+        if any(matrix is not None for _, _, matrix in self._reductions):
+            raise UsageError(
+                f"a reduction to {', '.join(s.name for s in self.spec.segments)} has no stored "
+                "form; read its floats"
+            )
+        tokens, *scales = self.store.read_arrays(clips)
+        rows = np.concatenate(
+            [np.arange(start, start + segment.count) for segment, start, _ in self._reductions]
+        )
+        stored = tokens.reshape(len(tokens), -1, *tokens.shape[-3:])
+        kept = stored[:, self._layers][:, :, self._frames][..., rows, :]
+        found = [kept.reshape(len(tokens), *self.spec.clip_shape)]
+        for number, array in enumerate(scales):
+            layered = array.reshape(len(tokens), stored.shape[1], *array.shape[1 + self._axes :])
+            layered = layered[:, self._layers]
+            if number == 0:  # a scale a token
+                layered = layered[:, :, self._frames][..., rows]
+            single = len(self._layers) == 1
+            found.append(layered[:, 0] if single else layered)
+        return found
 
     def read(self, clips: Clips, out: np.ndarray | None = None) -> np.ndarray:
         """Copy clips' reduced tokens into memory.
@@ -105,6 +150,12 @@ def _frame_slice(spec: StoreSpec, step: int) -> slice:
             "extract with fewer frames instead"
         )
     return slice(0, None, step)
+
+
+def _sampling(stored: str, step: int) -> str:
+    """Name of the rule by which every n-th stored frame is chosen; padding stays padding."""
+    base, padded = stored.removesuffix(PAD), is_padded(stored)
+    return base + (f"/every-{step}" if step > 1 else "") + (PAD if padded else "")
 
 
 def _layer_rows(spec: StoreSpec, layers: Sequence[int] | None) -> list[int]:

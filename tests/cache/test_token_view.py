@@ -8,10 +8,12 @@ import pytest
 import torch
 from sample_clips import PRODUCER, SPEC, make_record, make_tokens
 
-from stepcli.cache import create_store
-from stepcli.cache.errors import UsageError
+from stepcli.cache import create_store, load_resident_arrays
+from stepcli.cache.errors import TokensError, UsageError
+from stepcli.cache.quantize import decode_clips
 from stepcli.cache.spec import Segment, StoreSpec
 from stepcli.cache.store import Store
+from stepcli.cache.token_layout import layout_of
 
 PREFIX = Segment(name="prefix", kind="prefix", count=2)
 
@@ -174,5 +176,47 @@ def test_a_mean_of_means_that_would_be_another_number_is_refused(
 @pytest.mark.parametrize("scope", ["causal", "clip"])
 def test_frames_of_a_model_that_mixes_them_are_not_dropped(tmp_path: Path, scope: str) -> None:
     store = full_store(tmp_path, "float16", token_scope=scope)
+    with pytest.raises(UsageError, match="depend on other frames"):
+        store.view(frame_step=2)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int8-channel", "bfloat16"])
+@pytest.mark.parametrize("layers", [(-1,), (-3, -2, -1)])
+def test_a_selection_hands_out_what_is_stored(
+    tmp_path: Path, dtype: str, layers: tuple[int, ...]
+) -> None:
+    store = full_store(tmp_path, dtype, layers=layers)
+    for chosen in ([-1], [-1, -3]) if len(layers) > 1 else ([-1],):
+        view = store.view("patches,cls", layers=chosen, frame_step=2)
+        arrays = view.read_arrays(["c", "a"])
+        assert arrays[0].dtype == store.dtype
+        layout = layout_of(StoreSpec.model_validate({**dict(view.spec), "dtype": dtype}))
+        assert [a.shape[1:] for a in arrays] == [a.clip_shape for a in layout.arrays]
+        np.testing.assert_array_equal(decode_clips(arrays, layout), view.read(["c", "a"]))
+        resident = load_resident_arrays(view, ["c", "a"])
+        for one, other in zip(resident, arrays, strict=True):
+            np.testing.assert_array_equal(one, other)
+    with pytest.raises(UsageError, match="read its floats"):
+        store.view("grid2").read_arrays(["a"])
+
+
+def test_a_view_keeps_the_times_of_its_frames(tmp_path: Path) -> None:
+    store = full_store(tmp_path / "plain", "float16")
+    view = store.view(frame_step=2)
+    assert view.record("a").pts_seconds == (0.0, 0.5)
+    assert view.record("a").distinct_frames == 2
+    padded = full_store(tmp_path / "padded", "float16", sampling="uniform+pad")
+    assert padded.view("cls", frame_step=2).spec.sampling == "uniform/every-2+pad"
+
+
+def test_a_clip_of_tubelets_has_a_time_a_token_step(tmp_path: Path) -> None:
+    """Eight video frames, two a token: four steps, four times, and none may be left out."""
+    store = full_store(tmp_path, "float16", token_scope="clip", frames_per_token=2)
+    assert store.spec.clip_shape[0] == len(store.record("a").pts_seconds) == 4
+    with store.writer(PRODUCER) as writer, pytest.raises(TokensError, match="4 finite frame times"):
+        writer.add(make_record("d", 8), make_tokens("d", store.spec))
+    view = store.view("grid2")
+    assert (view.spec.frames_per_token, view.spec.token_scope) == (2, "clip")
+    assert view.record("b") == store.record("b")
     with pytest.raises(UsageError, match="depend on other frames"):
         store.view(frame_step=2)
