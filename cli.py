@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from stepcli.apply import commands as apply_commands
 from stepcli.cache import commands as cache_commands
 from stepcli.cache.errors import StepcliError
 from stepcli.examples import demo
@@ -65,6 +66,7 @@ app.add_typer(probe_commands.results_app, name="results")
 app.command("analyse")(analyse_commands.analyse)
 app.command("order")(analyse_commands.order)
 app.command("calibrate")(analyse_commands.calibrate)
+app.command("report")(apply_commands.report)
 app.command("methods")(probe_commands.methods)
 app.command("backbones")(extract_commands.backbones)
 app.add_typer(extract_commands.datasets_app, name="datasets", help="Known data sets.")

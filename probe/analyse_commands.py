@@ -150,12 +150,12 @@ def order(
     keep_order_tests(found, store, device)
     kept = {each: [kept_order_tests(runs, record) for record in each.records] for each in found}
     if as_json:
-        tests = [
+        every = [
             {"label": each.label, "run": record["run"], "tests": test}
             for each, of_seeds in kept.items()
             for record, test in zip(each.records, of_seeds, strict=True)
         ]
-        typer.echo(json.dumps(tests, indent=1))
+        typer.echo(json.dumps(every, indent=1))
         return
     for number, (each, tests) in enumerate(kept.items()):
         if number:

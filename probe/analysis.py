@@ -241,7 +241,8 @@ def confusion(found: Configuration, seeds: Sequence[Predictions]) -> NDArray[np.
     counts = np.zeros((size, size))
     for seed in seeds:
         np.add.at(counts, (seed.labels, seed.logits.argmax(axis=1)), 1)
-    return np.divide(counts, np.maximum(counts.sum(axis=1, keepdims=True), 1))
+    shares: NDArray[np.float64] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
 
 
 def _class_rows(

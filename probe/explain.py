@@ -112,13 +112,16 @@ def patch_grid(attended: Attention, segments: tuple[Segment, ...]) -> Tensor | N
             finest = segment, [read.index(place) for place in here]
     if finest is None or finest[0].grid is None:
         return None
-    return attended.weights[..., finest[1]].unflatten(-1, finest[0].grid)
+    picked = attended.weights[..., finest[1]]
+    return picked.reshape(*picked.shape[:-1], *finest[0].grid)
 
 
 def encoding_similarity(probe: Probe) -> Tensor | None:
     """Cosine similarity of the frame encodings of a probe (K = 1), [T, T]; None without any."""
     for module in probe.modules():
         if isinstance(module, TokenInput) and module.frame_encoding is not None:
-            encoding = torch.nn.functional.normalize(module.frame_encoding[0].detach(), dim=-1)
-            return encoding @ encoding.T
+            encoding = module.frame_encoding[0].detach()
+            unit = encoding / encoding.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+            similar: Tensor = unit @ unit.T
+            return similar
     return None

@@ -84,7 +84,7 @@ def _test_together(
 ) -> None:
     """All probes of one task see the same batches, loaded once."""
     task = session.task(config)
-    clips = tuple(dict.fromkeys(task.clips[clip] for clip in task.test.clip))
+    clips = tuple(dict.fromkeys(task.clips[clip] for clip in task.shown.clip))
     free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), session.device)}
     features, _ = place_features(session.store, clips, session.device, free)
     layout = layout_of(session.store, task)

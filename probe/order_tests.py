@@ -117,8 +117,8 @@ def run_order_tests(
     logits: dict[str | int, list[list[Tensor]]] = {way: [[] for _ in probes] for way in shown}
     needs_all: set[int] = set()
     random = np.random.default_rng(seed)
-    for start in range(0, len(task.test), BATCH):
-        samples = _Shown(features, task, task.test[start : start + BATCH])
+    for start in range(0, len(task.shown), BATCH):
+        samples = _Shown(features, task, task.shown[start : start + BATCH])
         for way, pieces in logits.items():
             early = isinstance(way, int)
             batch = samples.first(way) if isinstance(way, int) else samples.ordered(way, random)
@@ -127,7 +127,7 @@ def run_order_tests(
                     continue
                 try:
                     with torch.no_grad():
-                        pieces[index].append(probe(batch)[0].float().cpu())
+                        pieces[index].append(probe(batch).float().cpu())
                 except UsageError:
                     # A user's own module cannot know of frames that are not there yet.
                     if not early:
@@ -136,18 +136,17 @@ def run_order_tests(
     return [
         _results(
             {
-                way: torch.cat(pieces[index]).numpy()
+                way: task.combine(torch.cat(pieces[index], dim=1))[0].numpy()
                 for way, pieces in logits.items()
-                if pieces[index]
+                if index not in needs_all or isinstance(way, str)
             },
             task,
-            with_early=index not in needs_all,
         )
         for index in range(len(probes))
     ]
 
 
-def _results(logits: dict[str | int, Floats], task: Task, *, with_early: bool) -> OrderTests:
+def _results(logits: dict[str | int, Floats], task: Task) -> OrderTests:
     """Of one probe's logits, by the order's name or the number of first frames."""
     truth, partner = task.test.label, _partners(task)
     orders = {
@@ -158,7 +157,7 @@ def _results(logits: dict[str | int, Floats], task: Task, *, with_early: bool) -
     early = [
         EarlyPoint(way / task.length, _accuracy(each, truth))
         for way, each in logits.items()
-        if isinstance(way, int) and with_early
+        if isinstance(way, int)
     ]
     return OrderTests(orders, tuple(early))
 
@@ -173,7 +172,10 @@ class _Shown:
         full = torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=device)
         self.padded = mask is not None
         self.real = full if mask is None else mask.to(device)
-        self._facts = lambda: features.facts.of(task, samples).to(device)
+        self._features, self._task, self._samples = features, task, samples
+
+    def _facts(self) -> SampleFacts:
+        return self._features.facts.of(self._task, self._samples).to(self.tokens.device)
 
     def ordered(self, name: str, random: np.random.Generator) -> TokenBatch:
         """The frames in another order; padding stays where it is."""

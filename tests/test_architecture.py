@@ -10,13 +10,26 @@ import pytest
 
 # Which rooms a room may import; the door (cli.py) may import all of them.
 MAY_IMPORT = {
+    "apply": {"apply", "extract", "probe", "engines", "cache"},
     "cache": {"cache"},
     "engines": {"engines", "cache"},
     "extract": {"extract", "engines", "cache"},
     "probe": {"probe", "engines", "cache"},
     "examples": {"examples", "cache"},
 }
-HEAVY = {"torch", "transformers", "zarr", "h5py", "av", "numpy", "pyarrow", "pydantic", "PIL"}
+HEAVY = {
+    "jinja2",
+    "matplotlib",
+    "torch",
+    "transformers",
+    "zarr",
+    "h5py",
+    "av",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "PIL",
+}
 CACHE_NEVER = {"torch", "transformers", "av"}
 
 

@@ -1,0 +1,65 @@
+"""`stepcli report`: what a folder of runs says, as a page, figures and tables."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stepcli.probe.analyse_commands import RunsArgument, StoreOption
+
+
+def report(
+    runs: RunsArgument = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
+    store: StoreOption = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="CSV with columns label,partner, in place of the runs' own pairs."),
+    ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of papers' numbers: method,value,params,source,... (docs/report.md)."
+        ),
+    ] = None,
+    order: Annotated[
+        bool,
+        typer.Option(
+            "--order/--no-order", help="Run the order tests that are not kept yet (stepcli order)."
+        ),
+    ] = True,
+    pdf: Annotated[bool, typer.Option("--pdf/--no-pdf", help="Write figures as PDF too.")] = True,
+    device: Annotated[str, typer.Option(help="Of the order tests: auto, cpu, cuda.")] = "auto",
+) -> None:
+    """One HTML page that opens offline, and LaTeX, CSV, SVG and PDF of its tables and figures."""
+    import importlib.util
+
+    from stepcli.cache.errors import StoreError, UsageError
+
+    absent = [name for name in ("jinja2", "matplotlib") if not importlib.util.find_spec(name)]
+    if absent:
+        raise UsageError(f"the report needs {' and '.join(absent)}: pip install 'stepcli[report]'")
+    from stepcli.apply.stored_frames import stored_frames
+    from stepcli.probe.configurations import configurations
+    from stepcli.probe.order_runs import keep_order_tests
+    from stepcli.probe.pairs import read_pairs
+    from stepcli.probe.report.published import read_published
+    from stepcli.probe.report.write import write_report
+
+    given = None if pairs is None else read_pairs(pairs, several=True)
+    points = [] if published is None else read_published(published)
+    if order:
+        try:
+            keep_order_tests(configurations(runs), store, device)
+        except (StoreError, UsageError) as error:
+            # A report without its store still shows everything else, and says what it lacks.
+            typer.secho(f"note: no order tests: {error}", err=True, fg=typer.colors.YELLOW)
+    done = write_report(
+        runs, out, store=store, pairs=given, published=points, frames_of=stored_frames, pdf=pdf
+    )
+    for line in done.missing:
+        typer.secho(f"note: not shown: {line}", err=True, fg=typer.colors.YELLOW)
+    typer.echo(
+        f"{done.page}: {done.figures} figures, {done.tables} tables; "
+        f"{out / 'figures'} (SVG{', PDF' if pdf else ''}), {out / 'tables'} (LaTeX, CSV)"
+    )

@@ -1,0 +1,75 @@
+"""The frames of a stored clip as pictures, read again from its video."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepcli.cache.errors import VideoError
+from stepcli.cache.views import view_of
+from stepcli.extract.preprocess import PixelPlan
+from stepcli.extract.video import decode, frame_times, open_video, upright
+from stepcli.extract.views import ViewPlan, cut, space_and_time
+
+if TYPE_CHECKING:
+    from stepcli.cache.store import Store
+
+
+def stored_frames(store: "Store", clip_id: str) -> NDArray[np.uint8]:
+    """What the backbone saw of a stored clip, before normalisation.
+
+    Args:
+        store: The store.
+        clip_id: Of a committed clip or view.
+
+    Returns:
+        [T, height, width, 3] uint8, T the store's time steps; of a step that spans several video
+        frames the one nearest to its time.
+
+    Raises:
+        VideoError: the video is not there any more, or is another one now.
+        ClipNotFound: the clip is not committed.
+    """
+    record = store.record(clip_id)
+    pictures = frames_at(Path(record.source), record.pts_seconds)
+    plan = PixelPlan.from_spec(store.spec.preprocessing)
+    space, _ = space_and_time(view_of(clip_id))
+    views = ViewPlan(
+        **{
+            name: value
+            for name, value in store.spec.preprocessing.items()
+            if name in ("train_views", "crop_seed", "crop_min_area")
+        }  # type: ignore[arg-type]
+    )
+    return np.stack([cut(picture, plan, views, (space,), clip_id)[0] for picture in pictures])
+
+
+def frames_at(path: Path, seconds: Sequence[float]) -> list[NDArray[np.uint8]]:
+    """The frames of a video that are nearest to some times, in one pass over the file.
+
+    Args:
+        path: Of the video.
+        seconds: Times since its first frame, never decreasing.
+
+    Raises:
+        VideoError: it cannot be read, or ends before the last time.
+    """
+    with open_video(path) as (container, stream):
+        ticks = [frame.pts for frame in decode(container, stream)]
+        times = np.array(frame_times(stream, ticks).seconds)
+    if times[-1] + 1 < seconds[-1]:
+        raise VideoError(
+            f"{path} ends after {times[-1]:.1f} s and the clip's last frame is at "
+            f"{seconds[-1]:.1f} s: it is another video now"
+        )
+    wanted = [int(np.abs(times - second).argmin()) for second in seconds]
+    found: dict[int, NDArray[np.uint8]] = {}
+    with open_video(path) as (container, stream):
+        for number, frame in enumerate(decode(container, stream)):
+            if number in wanted:
+                found[number] = upright(frame)
+            if len(found) == len(set(wanted)):
+                break
+    return [found[number] for number in wanted]

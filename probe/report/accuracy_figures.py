@@ -1,0 +1,310 @@
+"""Figures of how often probes are right: by parameters, pair, class and share of train."""
+
+from collections.abc import Sequence
+from math import log10
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter
+
+from stepcli.probe.analysis import confusion
+from stepcli.probe.report.published import Published
+from stepcli.probe.report.study import KINDS, Entry, Study
+from stepcli.probe.report.style import (
+    LOOKS,
+    Figure,
+    canvas,
+    finish,
+    legend_below,
+    series,
+    shortened,
+)
+
+MOST_CLASSES = 40
+"""Of a figure with a row a class; the table below it has them all."""
+MOST_ROWS = 30
+
+
+def measure(study: Study) -> str:
+    """Name of what entries are ranked by."""
+    return "forced choice" if study.has_pairs else "top-1"
+
+
+def pareto(study: Study, published: Sequence[Published]) -> Figure:
+    """Top-1 with intervals against trainable parameters; the best for their size on a line."""
+    drawn, axes = canvas(3.6)
+    marks: list[tuple[float, float, str]] = []
+    for kind in KINDS:
+        look = LOOKS[kind]
+        for number, entry in enumerate(study.of_kind(kind)):
+            top1 = entry.analysis.top1
+            # A row of zero parameters (no training) has no place on a logarithmic axis but the end.
+            x = max(entry.analysis.params, 1)
+            if top1.low is not None and top1.high is not None:
+                axes.plot([x, x], [100 * top1.low, 100 * top1.high], color=look["color"], lw=1.2)
+            axes.plot(
+                x,
+                100 * top1.mean,
+                look["marker"],
+                color=look["color"],
+                markeredgecolor="black",
+                markeredgewidth=0.6,
+                markersize=7,
+                label=kind if number == 0 else None,
+            )
+            marks.append((x, 100 * top1.mean, shortened([entry.label], 26)[0]))
+    for number, point in enumerate(published):
+        axes.plot(
+            max(point.params, 1),
+            point.value,
+            "v",
+            markerfacecolor="white",
+            markeredgecolor="black",
+            markersize=8,
+            label="published" if number == 0 else None,
+        )
+        marks.append((max(point.params, 1), point.value, point.method))
+    _name_marks(axes, marks)
+    front = _front(study.entries)
+    axes.plot(
+        [max(e.analysis.params, 1) for e in front],
+        [100 * e.analysis.top1.mean for e in front],
+        color="#888888",
+        linestyle=":",
+        zorder=0,
+    )
+    axes.set_xscale("log")
+    axes.margins(x=0.18, y=0.12)
+    axes.xaxis.set_major_formatter(FuncFormatter(_count))
+    axes.set_xlabel("trainable parameters")
+    axes.set_ylabel("top-1, %")
+    axes.legend(loc="best")
+    names = ", ".join(f"{e.label} {100 * e.analysis.top1.mean:.1f} %" for e in study.entries)
+    return finish(
+        drawn,
+        "pareto",
+        "Accuracy against trainable parameters",
+        "Bars: 95 % interval over groups of clips. Dotted: the best for their size. Hollow: "
+        "published numbers, on the source's own test set-up.",
+        f"Top-1 by trainable parameters: {names}.",
+    )
+
+
+def _name_marks(axes: Any, marks: Sequence[tuple[float, float, str]]) -> None:
+    """Names beside marks; one that would lie over another goes a line lower."""
+    values = [y for _, y, _ in marks]
+    line = max(max(values) - min(values), 5) / 22
+    placed: list[tuple[float, float]] = []
+    for x, y, name in sorted(marks, key=lambda mark: -mark[1]):
+        height = y
+        while any(abs(log10(x / px)) < 0.8 and abs(height - py) < line for px, py in placed):
+            height -= line
+        placed.append((x, height))
+        axes.annotate(
+            name, (x, y), xytext=(x * 1.12, height), textcoords="data", fontsize=7, va="center"
+        )
+
+
+def _front(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries that no smaller one equals, by size."""
+    front: list[Entry] = []
+    for entry in sorted(entries, key=lambda e: (e.analysis.params, -e.analysis.top1.mean)):
+        if not front or entry.analysis.top1.mean > front[-1].analysis.top1.mean:
+            front.append(entry)
+    return front
+
+
+def _count(value: float, _: object = None) -> str:
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:g} {unit}"
+    return f"{value:g}"
+
+
+def dumbbells(study: Study) -> Figure | None:
+    """Forced choice of each pair: order-blind, the best control, the best that sees order."""
+    shown = [
+        entry for kind in KINDS if (entry := study.best(kind)) is not None and entry.analysis.pairs
+    ]
+    if not shown:
+        return None
+    names = [f"{row.a} / {row.b}" for row in shown[0].analysis.pairs][:MOST_CLASSES]
+    drawn, axes = canvas(1.1 + 0.26 * len(names))
+    values = np.array(
+        [[100 * r.forced_choice for r in e.analysis.pairs[: len(names)]] for e in shown]
+    )
+    rows = np.arange(len(names))[::-1]
+    axes.hlines(rows, values.min(axis=0), values.max(axis=0), color="#bbbbbb", lw=2.5, zorder=1)
+    for entry, row in zip(shown, values, strict=True):
+        look = LOOKS[entry.kind]
+        axes.scatter(
+            row,
+            rows,
+            s=46,
+            color=look["color"],
+            marker=look["marker"],
+            edgecolor="black",
+            linewidth=0.6,
+            label=f"{shortened([entry.label], 24)[0]} ({entry.kind})",
+            zorder=2,
+        )
+    axes.axvline(50, color="black", lw=0.8, linestyle="--")
+    axes.set_yticks(rows, shortened(names, 44))
+    axes.set_xlim(min(45, float(values.min()) - 3), 102)
+    axes.set_xlabel("forced choice between the two, % (dashed: chance)")
+    legend_below(drawn, axes)
+    said = "; ".join(f"{e.label}: {100 * e.score:.1f} % over pairs" for e in shown)
+    return finish(
+        drawn,
+        "pairs",
+        "Nearly symmetric pairs",
+        "For each pair of opposite classes, how often the larger of the two logits is the right "
+        "one. The strongest configuration of each kind is shown.",
+        f"Forced choice by pair. {said}.",
+    )
+
+
+def confusions(study: Study) -> Figure | None:
+    """What the classes of pairs are taken for, by the strongest of two kinds side by side."""
+    entries = [
+        e
+        for e in (study.best("order-blind"), study.best("sees order") or study.best("control"))
+        if e is not None
+    ]
+    index = (
+        list(
+            dict.fromkeys(
+                entries[0].found.classes.index(name)
+                for row in entries[0].analysis.pairs
+                for name in (row.a, row.b)
+            )
+        )
+        if entries
+        else []
+    )
+    if not index or len(index) > MOST_CLASSES:
+        return None
+    names = shortened([entries[0].found.classes[i] for i in index], 20)
+    drawn, axes = canvas(
+        3.8 if len(entries) > 1 else 5, columns=len(entries), sharey=True, squeeze=False
+    )
+    image: Any = None
+    for entry, place in zip(entries, axes[0], strict=True):
+        shares = 100 * confusion(entry.found, entry.found.predictions())[np.ix_(index, index)]
+        image = place.imshow(shares, cmap="Greys", vmin=0, vmax=100)
+        if len(index) <= 20:
+            for (row, column), share in np.ndenumerate(shares):
+                if share >= 0.5:
+                    place.text(
+                        column,
+                        row,
+                        f"{share:.0f}",
+                        ha="center",
+                        va="center",
+                        fontsize=5.5,
+                        color="white" if share > 55 else "black",
+                    )
+        place.set_title(shortened([entry.label], 24)[0])
+        place.set_xticks(range(len(index)), names, rotation=90, fontsize=6.5)
+        place.set_yticks(range(len(index)), names, fontsize=6.5)
+        place.grid(visible=False)
+        place.set_xlabel("predicted")
+    axes[0][0].set_ylabel("true class")
+    drawn.colorbar(image, ax=axes[0].tolist(), label="% of the class", shrink=0.7)
+    return finish(
+        drawn,
+        "confusion",
+        "What the classes of pairs are taken for",
+        "Per cent of each class (row) that got each answer, mean over seeds. Partners stand side "
+        "by side: what an order-blind probe confuses lies in 2 x 2 blocks on the diagonal.",
+        "Confusion matrices of "
+        + " and ".join(e.label for e in entries)
+        + "; the table of classes below gives each class's recall and commonest error.",
+    )
+
+
+def class_bars(study: Study) -> Figure | None:
+    """Recall of each class: the strongest order-blind entry beside the strongest other."""
+    entries = [
+        e
+        for e in (study.best("order-blind"), study.best("sees order", "imported"))
+        if e is not None
+    ]
+    if not entries:
+        return None
+    recalls = [{row.name: 100 * row.recall for row in e.analysis.classes} for e in entries]
+    names = sorted(recalls[0], key=lambda name: recalls[-1][name] - recalls[0][name], reverse=True)
+    cut = names if len(names) <= MOST_CLASSES else [*names[:20], *names[-20:]]
+    drawn, axes = canvas(1.1 + 0.24 * len(cut))
+    rows = np.arange(len(cut))[::-1]
+    height = 0.8 / len(entries)
+    for number, (entry, values) in enumerate(zip(entries, recalls, strict=True)):
+        look = LOOKS[entry.kind]
+        axes.barh(
+            rows + (0.5 * (len(entries) - 1) - number) * height,
+            [values[name] for name in cut],
+            height,
+            color=look["color"],
+            edgecolor="black",
+            linewidth=0.5,
+            hatch=look["hatch"],
+            label=shortened([entry.label], 30)[0],
+        )
+    axes.set_yticks(rows, shortened(cut, 44))
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("recall, %")
+    legend_below(drawn, axes)
+    note = "" if cut == names else f" The 20 largest gains and losses of {len(names)} classes."
+    return finish(
+        drawn,
+        "classes",
+        "Recall of each class",
+        f"Mean over seeds; sorted by what seeing order adds.{note}",
+        "Recall by class of " + " and ".join(e.label for e in entries) + "; see the table.",
+    )
+
+
+def fractions(study: Study) -> Figure | None:
+    """Top-1 against how much of train was used, where runs differ in it."""
+    lines: dict[str, list[tuple[float, Entry]]] = {}
+    counted = False
+    for entry in study.entries:
+        task = entry.found.first["config"].get("task", {})
+        if task.get("shots"):
+            counted = True
+            lines.setdefault(entry.analysis.method, []).append((float(task["shots"]), entry))
+    if not counted:
+        for entry in study.entries:
+            task = entry.found.first["config"].get("task", {})
+            share = 100 * task.get("train_share", 1.0)
+            lines.setdefault(entry.analysis.method, []).append((share, entry))
+    lines = {m: sorted(p, key=lambda point: point[0]) for m, p in lines.items()}
+    lines = {m: p for m, p in lines.items() if len({x for x, _ in p}) > 1}
+    if not lines:
+        return None
+    drawn, axes = canvas(3.2)
+    for number, (method, points) in enumerate(lines.items()):
+        means = [100 * e.analysis.top1.mean for _, e in points]
+        axes.plot([x for x, _ in points], means, label=method, **series(number))
+        for x, entry in points:
+            top1 = entry.analysis.top1
+            if top1.low is not None and top1.high is not None:
+                axes.plot([x, x], [100 * top1.low, 100 * top1.high], color="#777777", lw=0.8)
+    axes.set_xscale("log")
+    places = sorted({x for points in lines.values() for x, _ in points})
+    axes.set_xticks(places, [f"{x:g}" for x in places])
+    axes.minorticks_off()
+    axes.set_xlabel("training clips of each class" if counted else "share of train, %")
+    axes.set_ylabel("top-1, %")
+    axes.legend(loc="best")
+    return finish(
+        drawn,
+        "low-data",
+        "With less training data",
+        "Each seed draws its own clips, smaller draws within larger ones. Bars: 95 % intervals.",
+        "Top-1 against the amount of training data: "
+        + "; ".join(
+            f"{m} {', '.join(f'{x:g}: {100 * e.analysis.top1.mean:.1f} %' for x, e in p)}"
+            for m, p in lines.items()
+        ),
+    )

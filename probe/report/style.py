@@ -1,0 +1,107 @@
+"""How figures look: readable without colour, on paper and on a screen."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure as Canvas
+
+WIDTH = 7.2
+"""Inches: two columns of a paper."""
+
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "hatch.linewidth": 0.6,
+    "svg.fonttype": "path",  # the same letters on every machine
+    "svg.hashsalt": "stepcli",
+    "pdf.fonttype": 42,
+}
+
+# Okabe & Ito's palette, which colour-blind readers tell apart; each with its own marker and hatch.
+LOOKS: dict[str, dict[str, str]] = {
+    "order-blind": {"color": "#56b4e9", "marker": "o", "hatch": ""},
+    "control": {"color": "#e69f00", "marker": "s", "hatch": "///"},
+    "sees order": {"color": "#d55e00", "marker": "D", "hatch": "xxx"},
+    "imported": {"color": "#009e73", "marker": "^", "hatch": "..."},
+    "published": {"color": "#000000", "marker": "v", "hatch": ""},
+}
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+MARKERS = "oDs^vPX*"
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure with the words that go with it."""
+
+    name: str
+    """Of its files."""
+    title: str
+    caption: str
+    alt: str
+    """What it shows, for those who cannot see it."""
+    svg: bytes = field(repr=False)
+    drawn: Canvas = field(repr=False)
+
+    def pdf(self) -> bytes:
+        """The same for papers; its fonts are embedded, which takes a second."""
+        return _saved(self.drawn, "pdf", {"CreationDate": None})
+
+
+def canvas(height: float, columns: int = 1, rows: int = 1, **options: Any) -> tuple[Canvas, Any]:
+    """An empty figure of full width, `height` inches, and its axes."""
+    drawn = Canvas(figsize=(WIDTH, height), layout="constrained")
+    return drawn, drawn.subplots(rows, columns, **options)
+
+
+def finish(drawn: Canvas, name: str, title: str, caption: str, alt: str) -> Figure:
+    """A figure with its words, drawn once; the same data gives the same bytes."""
+    return Figure(name, title, caption, alt, _saved(drawn, "svg", {"Date": None}), drawn)
+
+
+def _saved(drawn: Canvas, form: str, stamp: dict[str, Any]) -> bytes:
+    sink = io.BytesIO()
+    drawn.savefig(sink, format=form, metadata=stamp, dpi=150)
+    # Where everything stands is known now; a second file need not find it out again.
+    drawn.set_layout_engine("none")
+    return sink.getvalue()
+
+
+def legend_below(drawn: Canvas, axes: Any, columns: int = 2) -> None:
+    """What the marks mean, below the plot, where it hides nothing."""
+    handles, names = axes.get_legend_handles_labels()
+    drawn.legend(handles, names, loc="outside lower center", ncols=columns)
+
+
+def series(index: int) -> dict[str, Any]:
+    """Colour, dash and marker of the n-th line of a plot."""
+    return {
+        "color": SERIES[index % len(SERIES)],
+        "linestyle": DASHES[index % len(DASHES)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "markersize": 4,
+    }
+
+
+def styled() -> Any:
+    """A context in which figures are drawn in this style."""
+    return mpl.rc_context(rc=STYLE)
+
+
+def shortened(labels: Sequence[str], longest: int = 34) -> list[str]:
+    """Labels that leave room for the plot."""
+    return [label if len(label) <= longest else f"{label[: longest - 1]}…" for label in labels]

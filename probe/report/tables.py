@@ -1,0 +1,207 @@
+"""Tables of the report: one content for the page, LaTeX and CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stepcli.probe.order_table import mean_of
+from stepcli.probe.order_tests import NORMAL, ORDERS
+from stepcli.probe.report.published import Published
+from stepcli.probe.report.study import Entry, Study
+
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "_": r"\_",
+        "%": r"\%",
+        "&": r"\&",
+        "#": r"\#",
+        "$": r"\$",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "<": r"$<$",
+        ">": r"$>$",
+        "|": r"$|$",
+        "…": r"\ldots{}",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; a column of numbers sorts as numbers."""
+
+    name: str
+    title: str
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def long(self) -> bool:
+        """Whether a reader wants to search it."""
+        return len(self.rows) > 12
+
+    def csv(self) -> str:
+        """With a header line."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(self.header)
+        writer.writerows(self.rows)
+        return out.getvalue()
+
+    def latex(self) -> str:
+        """A table with booktabs rules, ready for \\input; long ones are longtables."""
+        columns = "l" + "r" * (len(self.header) - 1)
+        lines = [" & ".join(cell.translate(LATEX) for cell in row) + r" \\" for row in self.rows]
+        head = " & ".join(cell.translate(LATEX) for cell in self.header) + r" \\"
+        caption = rf"\caption{{{self.caption.translate(LATEX)}}}"
+        if self.long:
+            begin = [rf"\begin{{longtable}}{{{columns}}}", caption + r" \\", r"\toprule"]
+            return "\n".join(
+                [
+                    *begin,
+                    head,
+                    r"\midrule",
+                    r"\endhead",
+                    *lines,
+                    r"\bottomrule",
+                    r"\end{longtable}",
+                    "",
+                ]
+            )
+        return "\n".join(
+            [
+                *(r"\begin{table}", r"\centering", caption),
+                *(rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule"),
+                *(*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""),
+            ]
+        )
+
+
+def percent(value: float | None) -> str:
+    """A fraction of 1 as per cent with one digit."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def leaderboard(study: Study, published: Sequence[Published]) -> Table:
+    """One row a configuration, the strongest first."""
+    rows: list[tuple[str, ...]] = [
+        (
+            entry.label,
+            entry.kind,
+            percent(entry.analysis.top1.mean),
+            _interval(entry),
+            percent(entry.analysis.mean_class),
+            percent(None if (o := entry.analysis.overall) is None else o.macro_forced_choice),
+            percent(entry.analysis.calibration.before.ece),
+            f"{entry.analysis.params:,}",
+            str(entry.analysis.seeds),
+        )
+        for entry in reversed(study.entries)
+    ]
+    rows += [
+        (
+            f"{p.method} [{p.source}]",
+            "published",
+            f"{p.value:.1f}",
+            "-",
+            "-",
+            "-",
+            "-",
+            f"{p.params:,}",
+            "-",
+        )
+        for p in published
+    ]
+    header = ("method", "kind", "top-1", "95 %", "mean class", "forced choice", "ECE", "parameters")
+    return Table(
+        "leaderboard",
+        "Leaderboard",
+        f"{study.title}: per cent of {study.first.samples} test samples, mean over seeds.",
+        (*header, "seeds"),
+        tuple(rows),
+    )
+
+
+def _interval(entry: Entry) -> str:
+    top1 = entry.analysis.top1
+    if top1.low is None or top1.high is None:
+        return "-"
+    return f"{100 * top1.low:.1f} to {100 * top1.high:.1f}"
+
+
+def pair_table(study: Study) -> Table | None:
+    """Every pair of every configuration."""
+    rows = [
+        (
+            entry.label,
+            f"{row.a} / {row.b}",
+            str(row.samples),
+            percent(row.forced_choice),
+            f"{row.auc:.3f}",
+            percent(row.recall_a),
+            percent(row.recall_b),
+            percent(row.accuracy_either),
+        )
+        for entry in reversed(study.entries)
+        for row in entry.analysis.pairs
+    ]
+    if not rows:
+        return None
+    return Table(
+        "pairs",
+        "All pairs",
+        "Forced choice: of the two logits the larger decides, over all samples of the pair. "
+        "Either: accuracy where one of the two was predicted. Per cent.",
+        ("method", "pair", "n", "forced choice", "AUC", "recall 1", "recall 2", "either"),
+        tuple(rows),
+    )
+
+
+def class_table(study: Study) -> Table:
+    """Recall and commonest error of each class, by the strongest entry."""
+    entry = study.best("sees order", "imported") or study.entries[-1]
+    return Table(
+        "classes",
+        f"Classes, by {entry.label}",
+        f"{entry.label}: recall of each class and what it is taken for most often, per cent.",
+        ("class", "n", "recall", "taken for", "of the class", "partner"),
+        tuple(
+            (
+                row.name,
+                str(row.samples),
+                percent(row.recall),
+                row.most_confused or "-",
+                percent(row.confused_share),
+                row.partner or "-",
+            )
+            for row in sorted(entry.analysis.classes, key=lambda row: row.recall)
+        ),
+    )
+
+
+def order_table(study: Study) -> Table | None:
+    """Top-1 in each order, and what goes over to the partner when played backward."""
+    entries = [entry for entry in reversed(study.entries) if entry.tests]
+    if not entries:
+        return None
+    return Table(
+        "order",
+        "Order tests",
+        "Top-1 with the stored test frames shown in another order, per cent; to partner: of the "
+        "right answers those that go to the partner when the clip is played backward.",
+        ("method", NORMAL, *ORDERS, "to partner"),
+        tuple(
+            (
+                entry.label,
+                *(percent(mean_of(entry.tests, name, "top1")) for name in (NORMAL, *ORDERS)),
+                percent(mean_of(entry.tests, "reversed", "flips")),
+            )
+            for entry in entries
+        ),
+    )
