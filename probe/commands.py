@@ -17,6 +17,22 @@ RunsOption = Annotated[
 ]
 
 
+# What `probe` and `sweep` say alike of the data; None in a sweep: as the file says.
+JITTER = typer.Option(
+    "--jitter", help="Train on a random frame of each of --clip-frames stretches, test on middles."
+)
+OBSERVED = typer.Option(min=0.01, max=1, help="Share of the stored frames, from the first, seen.")
+VIEWS = typer.Option(min=1, help="At most so many stored training views a clip. Default: all.")
+SPLIT_FILE = typer.Option(help="CSV with columns clip,split in place of the store's own splits.")
+FRAME_ORDER = typer.Option(help="shuffled: train on frames in a fresh random order, test as is.")
+DIRECTIONS = typer.Option(help="Of --task arrow: directions to train on; tests show both.")
+MIXUP = typer.Option(min=0, help="alpha of mixup between the tokens of two clips; 0: off.")
+TOKEN_DROPOUT = typer.Option(min=0, max=0.99, help="Share of tokens zeroed at each step.")
+ACCUMULATE = typer.Option(min=1, help="Parts that a batch is worked on in: less memory.")
+PRECISION = typer.Option(help="Of products with tokens; all else stays float32.")
+TRACK = typer.Option(help="Copy losses and results to tensorboard, wandb, mlflow (a,b).")
+
+
 def _wait_passively() -> None:
     """Let OpenMP threads sleep, not spin, while they wait: before torch is imported.
 
@@ -69,8 +85,23 @@ def probe(
     data_seed: Annotated[int, typer.Option(min=0, help="Order of clips and crops.")] = 0,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Option of a method, e.g. heads=12; see stepcli methods."),
+        typer.Option(
+            "--set",
+            help="Option of a method, e.g. heads=12, or of its recipe, e.g. dropout=0.2; see "
+            "stepcli methods and docs/sweep.md.",
+        ),
     ] = None,
+    jitter: Annotated[bool, JITTER] = False,
+    observed: Annotated[float, OBSERVED] = 1.0,
+    views: Annotated[int | None, VIEWS] = None,
+    split_file: Annotated[Path | None, SPLIT_FILE] = None,
+    frame_order: Annotated[Literal["natural", "shuffled"], FRAME_ORDER] = "natural",
+    directions: Annotated[Literal["both", "forward", "backward"], DIRECTIONS] = "both",
+    mixup: Annotated[float, MIXUP] = 0.0,
+    token_dropout: Annotated[float, TOKEN_DROPOUT] = 0.0,
+    accumulate: Annotated[int, ACCUMULATE] = 1,
+    precision: Annotated[Literal["float32", "bfloat16"], PRECISION] = "float32",
+    track: Annotated[str | None, TRACK] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
     """Train probes on a store's tokens and write one run a probe and seed."""
@@ -81,7 +112,16 @@ def probe(
     from stepcli.probe.pairs import read_pairs
     from stepcli.probe.session import Session
 
-    shared = checked(Pass, epochs=epochs, batch_size=batch_size, data_seed=data_seed)
+    shared = checked(
+        Pass,
+        epochs=epochs,
+        batch_size=batch_size,
+        data_seed=data_seed,
+        mixup=mixup,
+        token_dropout=token_dropout,
+        accumulate=accumulate,
+        precision=precision,
+    )
     recipe = {
         "weight_decay": weight_decay,
         "warmup": warmup,
@@ -95,6 +135,12 @@ def probe(
         name=task,
         clip_frames=clip_frames,
         temporal_crop=temporal_crop,
+        jitter=jitter,
+        observed=observed,
+        views=views,
+        split_file=None if split_file is None else str(split_file),
+        frame_order=frame_order,
+        directions=directions,
         pairs=None if pairs is None else read_pairs(pairs),
         train_split=train_split,
         test_split=test_split,
@@ -104,7 +150,8 @@ def probe(
     for name, options in parse_settings(set_ or [], names).items():
         single = {option: ",".join(values) for option, values in options.items()}
         configs += run_configs(name, [single], recipe, task_config, shared, range(seeds))
-    Session(locate_store(store), _runs_folder(runs), device).run(configs)
+    trackers = [] if track is None else track.split(",")
+    Session(locate_store(store), _runs_folder(runs), device, trackers=trackers).run(configs)
 
 
 def sweep(
@@ -121,6 +168,17 @@ def sweep(
     temporal_crop: Annotated[bool, typer.Option("--temporal-crop", help="As for probe.")] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="As for probe.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="As for probe.")] = None,
+    search: Annotated[
+        Literal["grid", "random", "zip", "optuna"] | None,
+        typer.Option(help="optuna: adaptive, on held-out slices; --lr 1e-5..1e-2 is a range."),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Points to try with --search random or optuna.")
+    ] = None,
+    recipe_mode: Annotated[
+        Literal["same", "own"] | None,
+        typer.Option(help="own: each method's authors' recipe, where the sweep gives no value."),
+    ] = None,
     select: Annotated[
         bool,
         typer.Option(
@@ -135,7 +193,29 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, banks, passes and memory; train nothing.")
     ] = False,
+    jitter: Annotated[bool, JITTER] = False,
+    observed: Annotated[float | None, OBSERVED] = None,
+    views: Annotated[int | None, VIEWS] = None,
+    split_file: Annotated[Path | None, SPLIT_FILE] = None,
+    frame_order: Annotated[Literal["natural", "shuffled"] | None, FRAME_ORDER] = None,
+    directions: Annotated[Literal["both", "forward", "backward"] | None, DIRECTIONS] = None,
+    mixup: Annotated[float | None, MIXUP] = None,
+    token_dropout: Annotated[float | None, TOKEN_DROPOUT] = None,
+    accumulate: Annotated[int | None, ACCUMULATE] = None,
+    precision: Annotated[Literal["float32", "bfloat16"] | None, PRECISION] = None,
+    track: Annotated[str | None, TRACK] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="This machine alone, or a Ray cluster (extra: stepcli[ray])."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster, e.g. auto. Default: RAY_ADDRESS; else this machine alone."),
+    ] = None,
+    worker_cpus: Annotated[
+        int | None, typer.Option(min=1, help="Cores of a Ray task. Default: a node's, at most 4.")
+    ] = None,
 ) -> None:
     """Train a grid of settings of many methods in as few passes over the store as possible.
 
@@ -143,6 +223,7 @@ def sweep(
     """
     _wait_passively()
     from stepcli.cache.locate import locate_store
+    from stepcli.probe.ray_engine import RaySession
     from stepcli.probe.run_sweep import flags_over, run_sweep
     from stepcli.probe.session import Session
 
@@ -151,12 +232,44 @@ def sweep(
         methods=None if method is None else method.split(","),
         settings=set_ or [],
         recipe={"lr": lr, "weight_decay": weight_decay},
-        task={"name": task, "clip_frames": clip_frames, "temporal_crop": temporal_crop or None},
-        shared={"epochs": epochs, "batch_size": batch_size},
-        top={"seeds": seeds, "select": select or None},
+        task={
+            "name": task,
+            "clip_frames": clip_frames,
+            "temporal_crop": temporal_crop or None,
+            "jitter": jitter or None,
+            "observed": observed,
+            "views": views,
+            "split_file": None if split_file is None else str(split_file),
+            "frame_order": frame_order,
+            "directions": directions,
+        },
+        shared={
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "mixup": mixup,
+            "token_dropout": token_dropout,
+            "accumulate": accumulate,
+            "precision": precision,
+        },
+        top={
+            "seeds": seeds,
+            "select": select or None,
+            "search": search,
+            "trials": trials,
+            "recipe_mode": recipe_mode,
+        },
     )
+    trackers = [] if track is None else track.split(",")
+    folder = _runs_folder(runs)
     for place in store or [locate_store(None)]:
-        run_sweep(Session(place, _runs_folder(runs), device), config, dry_run=dry_run)
+        session = (
+            Session(place, folder, device, trackers=trackers)
+            if engine == "local"
+            else RaySession(
+                place, folder, device, address=address, cpus=worker_cpus, trackers=trackers
+            )
+        )
+        run_sweep(session, config, dry_run=dry_run)
 
 
 results_app = typer.Typer(help="Show the finished runs, compare them, add other people's.")

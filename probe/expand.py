@@ -12,7 +12,7 @@ from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
 from stepcli.probe.registry import ProbeInfo, methods, parse_options
 
 Model = TypeVar("Model", bound=BaseModel)
-Search = Literal["grid", "random", "zip"]
+Search = Literal["grid", "random", "zip", "optuna"]
 Values = Mapping[str, Sequence[Any]]
 """Name of a recipe field or method option to the values that are tried."""
 
@@ -49,11 +49,11 @@ def parse_settings(
         name, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"--set {setting!r}: expected option=value, e.g. --set heads=12")
-        known = {option for info in infos for option in info.options.model_fields}
+        known = {option for info in infos for option in sweepable(info)}
         if name not in known:
             raise UnknownName(f"option of {', '.join(names)}", name, known)
         for info in infos:
-            if name in info.options.model_fields:
+            if name in sweepable(info):
                 chosen[info.name][name] = value.split(",")
     return chosen
 
@@ -64,7 +64,7 @@ def points(values: Values, search: Search, trials: int, seed: int) -> list[dict[
     Args:
         values: What each setting may be.
         search: "grid": all combinations; "random": `trials` different ones of them; "zip": the
-            first values together, the second values together, ...
+            first values together, the second values together, ... "optuna" finds its own points.
         trials: How many, for "random".
         seed: Of the random choice.
 
@@ -100,6 +100,8 @@ def run_configs(
     task: TaskConfig,
     shared: Pass,
     seeds: Iterable[int],
+    *,
+    own_recipe: bool = False,
 ) -> list[RunConfig]:
     """One config for each combination of settings and seed of one method.
 
@@ -110,6 +112,7 @@ def run_configs(
         task: The task of all.
         shared: Epochs, batch size, data order.
         seeds: Seeds of each combination.
+        own_recipe: Where neither `tried` nor `recipe` gives a value, the method's authors' counts.
 
     Raises:
         UnknownName: a setting is neither of the recipe nor of the method.
@@ -122,7 +125,9 @@ def run_configs(
         own = {k: v for k, v in settings.items() if k not in Recipe.model_fields}
         mine = {k: v for k, v in settings.items() if k in Recipe.model_fields}
         options = parse_options(info, own).model_dump(mode="json")
-        whole = checked(Recipe, **{"lr": info.lr, **recipe, **mine})
+        whole = checked(
+            Recipe, **{"lr": info.lr, **(info.recipe if own_recipe else {}), **recipe, **mine}
+        )
         configs += [
             RunConfig(
                 method=name,

@@ -15,8 +15,10 @@ from stepcli.probe.train import EpochReport
 class SweepProgress(AbstractContextManager["SweepProgress"]):
     """A bar over the epochs of all passes, runs done and the best of them; and the trackers."""
 
-    def __init__(self, epochs: int, runs: int, trackers: Sequence[Tracker]) -> None:
-        """For so many epochs, all passes together, and runs."""
+    def __init__(
+        self, epochs: int, runs: int, trackers: Sequence[Tracker], *, unit: str = "epoch"
+    ) -> None:
+        """For so many epochs, all passes together, or other units of work, and runs."""
         self._runs = runs
         self._done = 0
         self._best: dict[str, Any] | None = None
@@ -24,7 +26,7 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         self._bar = tqdm(
             total=epochs,
             desc=f"0/{runs} runs",
-            unit="epoch",
+            unit=unit,
             file=sys.stderr,
             # Plain lines where nobody watches: one every ten seconds.
             mininterval=0.1 if sys.stderr.isatty() else 10.0,
@@ -55,6 +57,10 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         )
         for tracker in self._trackers:
             tracker.finished(record)
+
+    def advance(self) -> None:
+        """A unit of work is done of which nothing else is known."""
+        self._bar.update()
 
     def say(self, line: str) -> None:
         """A line above the bar."""

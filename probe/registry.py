@@ -1,7 +1,7 @@
 """The methods that there are: a duplicate raises, an unknown name lists the close ones."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -59,6 +59,9 @@ class ProbeInfo:
     """Whether, at its defaults, its logits depend on the order of the frames."""
     lr: float = 5e-4
     """Peak learning rate where the user gives none, found on held-out slices of training clips."""
+    recipe: Mapping[str, float] = field(default_factory=dict)
+    """What the method's authors train it with, by field of Recipe, where it is known; used where a
+    sweep asks for own recipes."""
     needs: tuple[str, ...] = ()
     """What, at its defaults, a store must hold beside tokens of some kind."""
 

@@ -70,6 +70,16 @@ def flags_over(
 
 def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
     """Train a sweep on one store, or say what that would be."""
+    if sweep.search == "optuna":
+        from stepcli.probe.adaptive import adaptive_search, points_note
+
+        if dry_run:
+            typer.echo(points_note(sweep, list(sweep.methods)))
+            return
+        found = adaptive_search(session, sweep)
+        _report(session, sweep, found)
+        session.run([config for choice in found.values() for config in choice.configs])
+        return
     configs = sweep_configs(sweep)
     every = [config for each in configs.values() for config in each]
     for warning in budget_warnings(configs):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -34,10 +34,17 @@ class SweepConfig(BaseModel):
     seeds: int = Field(default=5, ge=1)
     search: Search = "grid"
     trials: int = Field(default=20, ge=1)
-    """Points of the grid to try, for search: random."""
+    """Points to try of each method, for search: random (of the grid) and optuna."""
+    recipe_mode: Literal["same", "own"] = "same"
+    """"own": where the sweep gives a method no value, its authors' recipe counts."""
     search_seed: int = Field(default=0, ge=0)
     select: bool = False
     """Choose on held-out slices of train, refit on all, test once; otherwise test every point."""
+
+    @property
+    def own_recipes(self) -> bool:
+        """Whether methods' authors' recipes fill in what is not given."""
+        return self.recipe_mode == "own"
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -105,7 +112,13 @@ def sweep_configs(sweep: SweepConfig) -> dict[str, list[RunConfig]]:
             values = {k: v if isinstance(v, list) else [v] for k, v in settings.items()}
             tried = points(values, sweep.search, sweep.trials, sweep.search_seed)
             configs[" ".join([method, *(f"{k}={v}" for k, v in variant.items())])] = run_configs(
-                method, tried, sweep.recipe, task, sweep.shared, range(sweep.seeds)
+                method,
+                tried,
+                sweep.recipe,
+                task,
+                sweep.shared,
+                range(sweep.seeds),
+                own_recipe=sweep.own_recipes,
             )
     return configs
 
@@ -151,10 +164,10 @@ def choose(configs: Sequence[RunConfig], scores: Sequence[float]) -> Choice:
     best = tuple(max(tried, key=lambda item: item[1])[0] for tried in by_seed.values())
     curves = [expected_best([score for _, score in tried]) for tried in by_seed.values()]
     mean_curve = tuple(sum(step) / len(curves) for step in zip(*curves, strict=True))
-    return Choice(best, mean_curve, tuple(_edge_warnings(configs, best)))
+    return Choice(best, mean_curve, tuple(edge_warnings(configs, best)))
 
 
-def _edge_warnings(configs: Sequence[RunConfig], best: Sequence[RunConfig]) -> list[str]:
+def edge_warnings(configs: Sequence[RunConfig], best: Sequence[RunConfig]) -> list[str]:
     """Say where the best value of a searched number is the smallest or largest that was tried."""
     warnings = []
     for name in Recipe.model_fields:

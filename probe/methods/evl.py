@@ -144,6 +144,7 @@ INFOS = (
         "EVL's decoder, arXiv 2208.03550",
         order_aware=True,
         lr=4e-4,
+        recipe={"lr": 4e-4, "weight_decay": 0.05},
         needs=("the last 4 layers",),
     ),
 )

@@ -142,6 +142,7 @@ INFOS = (
         "X-CLIP's head, arXiv 2208.02816",
         order_aware=True,
         lr=3e-4,
+        recipe={"beta2": 0.98, "weight_decay": 1e-3, "label_smoothing": 0.1},
         needs=("CLS", "patches", "text embeddings"),
     ),
 )

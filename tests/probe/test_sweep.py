@@ -16,6 +16,7 @@ from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.expand import points, run_configs
 from stepcli.probe.splits import LabelledClips, hold_out, thin
 from stepcli.probe.sweep import (
+    SweepConfig,
     budget_warnings,
     choose,
     on_slice,
@@ -248,6 +249,41 @@ def test_draws_are_nested_stratified_and_by_seed() -> None:
     assert draw(0.1, None, 0) != draw(0.1, None, 1)
     assert sorted(clip[0] for clip in draw(1.0, 3, 5)) == ["a"] * 3 + ["b"] * 3
     assert len(draw(0.001, None, 0)) == 2
+
+
+def test_optuna_searches_on_slices_and_takes_up_where_it_was(store: Store, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    place = ("--store", store.path, "--runs", runs, "--seeds", 2, "--epochs", 2)
+    words = ("sweep", "--method", "linear", "--lr", "1e-4..1e-1", "--set", "norm=tokens,none")
+    search = ("--search", "optuna", "--trials")
+    dry = call(*words, *search, 3, *place, "--dry-run")
+    assert "3 points for each of linear, 2 seeds each, on held-out slices" in dry.output
+    assert not runs.exists()
+    done = call(*words, *search, 3, *place)
+    assert done.exit_code == 0, done.output
+    splits = [json.loads(path.read_text())["split"] for path in runs.glob("*/run.json")]
+    assert (splits.count("train-slice"), splits.count("test")) == (6, 2)
+    (selection,) = runs.glob("selection-*.json")
+    chosen = json.loads(selection.read_text())["methods"]["linear"]
+    assert len(chosen["expected_best_top1"]) == 3
+    assert chosen["settings"][0] == chosen["settings"][1]
+    more = call(*words, *search, 4, *place)
+    assert more.exit_code == 0, more.output
+    assert "4 of 4 points" in more.output
+    assert "3 of 3" not in more.output
+    wrong = call(*words[:3], "--lr", "1e-2..1e-4", *search, 2, *place)
+    assert "first end must be below" in wrong.stderr
+
+
+def test_own_recipes_fill_in_what_a_sweep_leaves_open() -> None:
+    methods = {"linear": {"lr": [1e-3]}, "evl": {}}
+    same = SweepConfig(methods=methods, recipe={"weight_decay": 0.2})
+    own = SweepConfig(methods=methods, recipe_mode="own", seeds=1)
+    assert {c.recipe.weight_decay for c in sweep_configs(same)["evl"]} == {0.2}
+    (evl,) = sweep_configs(own)["evl"]
+    assert (evl.recipe.lr, evl.recipe.weight_decay) == (4e-4, 0.05)
+    (linear,) = sweep_configs(own)["linear"]
+    assert linear.recipe.lr == 1e-3
 
 
 def test_an_unknown_recipe_lists_close_ones() -> None:
