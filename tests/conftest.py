@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -42,6 +44,22 @@ def stepcli() -> Stepcli:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def ray() -> Iterator[Any]:
+    """A real Ray cluster of this machine, two cores; starting one takes seconds."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    module: Any = import_module("ray")
+    module.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        logging_level="error",
+        log_to_driver=False,
+    )
+    yield module
+    module.shutdown()
 
 
 @pytest.fixture(scope="session")

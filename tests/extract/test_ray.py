@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,28 +22,12 @@ from stepcli.cache import open_store
 from stepcli.cache.errors import UsageError
 from stepcli.cache.verify import verify_store
 from stepcli.engines.preemption import PREEMPTED
-from stepcli.engines.ray_cluster import WorkerFailed, import_ray, ray_cluster
+from stepcli.engines.ray_cluster import WorkerFailed, ray_cluster
 from stepcli.extract.job import ExtractionRequest, run_job
 from stepcli.extract.ray_engine import RayOptions, WorkerShare
 from stepcli.extract.sink import PartLimits
 
 KILLS = int(os.environ.get("STEPCLI_KILLS", "2"))
-
-
-@pytest.fixture(scope="module")
-def ray() -> Iterator[Any]:
-    """A cluster that the tests share: starting one takes seconds."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray: Any = import_ray()
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        logging_level="error",
-        log_to_driver=False,
-    )
-    yield ray
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,76 @@
+"""A sweep on a real Ray cluster of this machine: the local engine's table."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepcli.cache.errors import UsageError
+from stepcli.cache.store import Store
+from stepcli.engines.ray_cluster import WorkerFailed
+from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.expand import run_configs
+from stepcli.probe.plan import PassPlan
+from stepcli.probe.ray_engine import RaySession, sees_store, shares
+from stepcli.probe.session import Session
+
+
+def some_configs() -> list[RunConfig]:
+    task = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
+    shared = Pass(epochs=2, batch_size=8)
+    return [
+        config
+        for method in ("step", "linear")
+        for config in run_configs(method, [{"lr": 1e-3}, {"lr": 1e-2}], {}, task, shared, range(2))
+    ]
+
+
+def figures(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a table is made from; not when and where it was computed."""
+    names = ("run", "method", "seed", "top1", "mean_class", "forced_choice")
+    return [{name: record[name] for name in names} for record in records]
+
+
+def test_the_table_is_the_local_engines(
+    ray: Any, store_of: Callable[..., Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_of(tmp_path / "store")
+    configs = some_configs()
+    local = Session(tmp_path / "store", tmp_path / "local", "cpu").run(configs)
+    capsys.readouterr()
+    far = RaySession(tmp_path / "store", tmp_path / "ray", "cpu", cpus=1).run(configs)
+    assert figures(far) == figures(local)
+    said = capsys.readouterr().out
+    assert "2 banks on 1 nodes, 2 at once" in said
+    assert said.count("top-1") == len(configs)
+    again = RaySession(tmp_path / "store", tmp_path / "ray", "cpu", cpus=1).run(configs)
+    assert json.dumps(again) == json.dumps(far)
+
+
+def test_a_workers_error_is_the_sweeps(
+    ray: Any, store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    """What is wrong with the place of the runs is found by the worker."""
+    store_of(tmp_path / "store")
+    (tmp_path / "runs").write_text("a file in the way")
+    with pytest.raises((WorkerFailed, UsageError), match="runs"):
+        RaySession(tmp_path / "store", tmp_path / "runs", "cpu", cpus=1).run(some_configs())
+
+
+def test_a_node_must_see_this_very_store(store_of: Callable[..., Store], tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store")
+    assert sees_store(str(tmp_path / "store"), store.fingerprint)
+    assert not sees_store(str(tmp_path / "store"), "another")
+    assert not sees_store(str(tmp_path / "nowhere"), store.fingerprint)
+
+
+def test_banks_are_halved_until_every_slot_has_one() -> None:
+    configs = tuple(some_configs())
+    plans = [PassPlan(configs, (), 2, 2, 2, 2)]
+    assert [len(share) for share in shares(plans, 1)] == [4, 4]
+    assert [len(share) for share in shares(plans, 3)] == [4, 2, 2]
+    assert [len(share) for share in shares(plans, 99)] == [1] * 8
+    split = [config for share in shares(plans, 5) for config in share]
+    assert sorted(map(str, split)) == sorted(map(str, configs))
