@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TOKEN_SHARE = 0.6
 """Of the free memory that resident tokens may take; the rest is for probes and activations."""
-BANK_SHARE = 0.25
+BANK_SHARE = 0.35
 """Of the free memory that weights, gradients and moments of one pass may take."""
 
 
