@@ -35,6 +35,7 @@ kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, bo
 		$(BIN)/python tests/cache/kill_rounds.py --action $$action --format $$format --rounds 200 || exit 1; \
 	done; done
 	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/test_kill.py
+	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/test_ray.py -k killed
 	unshare --map-root-user --mount $(BIN)/python tests/cache/disk_full.py
 
 clean:  ## remove the venv and build products
