@@ -27,7 +27,7 @@ AT_ONCE = 8
 def adaptive_search(session: Session, sweep: SweepConfig) -> dict[str, Choice]:
     """Search each method's settings; returns what was chosen for every seed, to be refit.
 
-    A point's score is its top-1 on the held-out slices, mean over seeds: one point serves all seeds.
+    A point's score is its top-1 on the held-out slices, mean over seeds: it serves all seeds.
 
     Raises:
         UsageError: optuna is not installed, or the sweep has variants or nothing to search.
@@ -104,8 +104,8 @@ def _search(
         )
     finished = _finished(study)[: sweep.trials]
     best = max(finished, key=lambda trial: trial.value or 0.0)
-    for trial in finished:
-        tried[trial.number] = configs_of(trial.params)
+    for each in finished:
+        tried[each.number] = configs_of(each.params)
     every = [config for configs in tried.values() for config in configs]
     return Choice(
         tuple(tried[best.number]),

@@ -72,6 +72,14 @@ def probe(
     ] = False,
     train_split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
     test_split: Annotated[str, typer.Option(help="Split to report on.")] = "test",
+    shots: Annotated[
+        int | None,
+        typer.Option(min=1, help="Few-shot: training clips a class, drawn anew for each seed."),
+    ] = None,
+    protocol: Annotated[
+        Literal["all", "base-to-novel"],
+        typer.Option(help="base-to-novel: train on half of the classes, test the others by text."),
+    ] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="Probes of each method: seeds 0, 1, ...")] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training clips.")] = 60,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples a step.")] = 64,
@@ -144,6 +152,8 @@ def probe(
         pairs=None if pairs is None else read_pairs(pairs),
         train_split=train_split,
         test_split=test_split,
+        shots=shots,
+        protocol=protocol,
     )
     names = method.split(",")
     configs = []
@@ -168,6 +178,10 @@ def sweep(
     temporal_crop: Annotated[bool, typer.Option("--temporal-crop", help="As for probe.")] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="As for probe.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="As for probe.")] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="As for probe.")] = None,
+    protocol: Annotated[
+        Literal["all", "base-to-novel"] | None, typer.Option(help="As for probe.")
+    ] = None,
     search: Annotated[
         Literal["grid", "random", "zip", "optuna"] | None,
         typer.Option(help="optuna: adaptive, on held-out slices; --lr 1e-5..1e-2 is a range."),
@@ -242,6 +256,8 @@ def sweep(
             "split_file": None if split_file is None else str(split_file),
             "frame_order": frame_order,
             "directions": directions,
+            "shots": shots,
+            "protocol": protocol,
         },
         shared={
             "epochs": epochs,
@@ -280,8 +296,8 @@ def results(
     context: typer.Context,
     runs: RunsOption = None,
     format_: Annotated[
-        Literal["table", "json", "csv", "markdown", "latex"],
-        typer.Option("--format", help="json, csv: one entry a run, fractions of 1."),
+        Literal["table", "json", "csv", "markdown", "latex", "parquet"],
+        typer.Option("--format", help="json, csv, parquet: one entry a run, fractions of 1."),
     ] = "table",
     compare: Annotated[
         str | None,
@@ -290,18 +306,40 @@ def results(
     slices: Annotated[
         bool, typer.Option("--slices", help="Show also the runs on held-out slices of train.")
     ] = False,
+    average_splits: Annotated[
+        bool,
+        typer.Option("--average-splits", help="Official splits averaged, apart from the seeds."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write to; --format parquet needs one.")
+    ] = None,
 ) -> None:
     """Show the finished runs: per cent, mean ± deviation over seeds."""
     if context.invoked_subcommand is not None:
         return
     from stepcli.probe.compare import compare_methods, describe
+    from stepcli.probe.import_logits import read_imported
     from stepcli.probe.results import read_runs
-    from stepcli.probe.table import render
+    from stepcli.probe.significance import survivors
+    from stepcli.probe.table import render, write_parquet
 
     folder = _runs_folder(runs)
     found = read_runs(folder, slices=slices)
     if compare is None:
-        typer.echo(render(found, format_))
+        if format_ == "parquet":
+            write_parquet(found, out)
+            return
+        text = render(
+            found,
+            format_,
+            published=read_imported(folder),
+            bold=survivors(folder, found) if format_ == "latex" else (),
+            average_splits=average_splits,
+        )
+        if out is None:
+            typer.echo(text)
+        else:
+            out.write_text(text + "\n", encoding="utf-8")
         return
     names = compare.split(",")
     for line in describe(names[0], compare_methods(folder, found, names)):
@@ -310,18 +348,34 @@ def results(
 
 @results_app.command("import")
 def import_results(
-    file: Annotated[Path, typer.Argument(help="CSV: clip, then one column of logits a class.")],
-    like: Annotated[
-        str, typer.Option(help="A run here that was tested on the same clips, by its folder name.")
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV: clip, then one column of logits a class. Or published numbers: method, "
+            "value, params, source, and split, frames, views, backbone, dataset where known."
+        ),
     ],
-    name: Annotated[str, typer.Option(help="How the tables call the model, e.g. videomae-lora.")],
+    like: Annotated[
+        str | None,
+        typer.Option(help="Logits: a run here tested on the same clips, by its folder name."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Logits: how tables call the model, e.g. videomae-lora.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the imported model.")] = 0,
     params: Annotated[int, typer.Option(min=0, help="Its trainable parameters.")] = 0,
     runs: RunsOption = None,
 ) -> None:
-    """Put another model's per-clip logits into the same tables and comparisons."""
-    from stepcli.probe.import_logits import import_logits
+    """Put another model's per-clip logits, or published numbers, into the same tables."""
+    from stepcli.cache.errors import UsageError
+    from stepcli.probe.import_logits import import_logits, import_published, is_published
 
+    if is_published(file):
+        count = import_published(file, _runs_folder(runs))
+        typer.echo(f"{count} published numbers are shown with these runs, marked as such")
+        return
+    if like is None or name is None:
+        raise UsageError("a file of logits needs --like RUN and --name MODEL; see docs/sweep.md")
     record = import_logits(file, _runs_folder(runs), like, name=name, seed=seed, params=params)
     typer.echo(f"{name} seed {seed}  top-1 {100 * record['top1']:5.1f} %  {record['run']}")
 

@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from stepcli.cache.durable import replace_synced
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.probe.metrics import summary
+from stepcli.probe.report.published import Published, read_published
 from stepcli.probe.results import prediction_table, read_run, write_folder
 
 
@@ -65,6 +67,40 @@ def import_logits(
     table = prediction_table(samples, logits)
     write_folder(runs, record, {"predictions.parquet": table})
     return record
+
+
+PUBLISHED = "published.csv"
+"""In a folder of runs: other people's numbers, shown with its tables."""
+
+
+def is_published(path: Path) -> bool:
+    """Whether a CSV holds published numbers: it names no clips, but sources."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: expected a CSV file, got: {error}") from None
+    return "clip" not in header and "source" in header
+
+
+def import_published(path: Path, runs: Path) -> int:
+    """Check published numbers and keep them beside the runs; returns how many there are.
+
+    A later import takes the place of an earlier one.
+
+    Raises:
+        UsageError: a column is missing, or a number is none.
+    """
+    found = read_published(path)
+    runs.mkdir(parents=True, exist_ok=True)
+    replace_synced(runs / PUBLISHED, path.read_bytes())
+    return len(found)
+
+
+def read_imported(runs: Path) -> list[Published]:
+    """The published numbers that were imported into a folder of runs."""
+    path = runs / PUBLISHED
+    return read_published(path) if path.is_file() else []
 
 
 def _read(path: Path, classes: list[str]) -> dict[tuple[str, int, bool], NDArray[np.float32]]:

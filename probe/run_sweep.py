@@ -86,8 +86,14 @@ def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
         typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
     first = [on_slice(config) for config in every] if sweep.select else every
     if dry_run:
-        for line in describe_plan(session.plan(first), len(every)):
+        plans = session.plan(first)
+        for line in describe_plan(plans, len(every)):
             typer.echo(line)
+        if plans:
+            typer.echo(
+                f"about {_duration(session.estimate(plans))} of training, from a few timed steps "
+                "of each pass on random tokens; reading and testing come on top"
+            )
         if sweep.select:
             refits = len(configs) * sweep.seeds
             typer.echo(f"then {refits} chosen configurations are refit on all of train and tested")
@@ -101,6 +107,12 @@ def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
     }
     _report(session, sweep, choices)
     session.run([config for choice in choices.values() for config in choice.configs])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def describe_plan(plans: Sequence[PassPlan], runs: int) -> list[str]:

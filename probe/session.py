@@ -14,13 +14,14 @@ from stepcli.probe import registry
 from stepcli.probe.checkpoint import SAVE_SECONDS, Checkpoint
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data import Features, layout_of, store_layout
+from stepcli.probe.estimate import estimate_seconds
 from stepcli.probe.memory import OutOfMemory
 from stepcli.probe.placement import BANK_SHARE, free_bytes, place_features
 from stepcli.probe.plan import PassPlan, make_plan
 from stepcli.probe.process import tune_process
 from stepcli.probe.progress import SweepProgress
 from stepcli.probe.results import Source, is_done, read_run, write_run
-from stepcli.probe.splits import LabelledClips, hold_out, labelled_clips, thin
+from stepcli.probe.splits import LabelledClips, hold_out, labelled_clips, only_base, thin
 from stepcli.probe.tasks import Task, make_task
 from stepcli.probe.tracking import open_trackers
 from stepcli.probe.train import train
@@ -89,6 +90,8 @@ class Session:
             table = self._tables[splits]
             if config.thinned:
                 table = thin(table, config.train_share, config.shots, config.draw_seed or 0)
+            if config.protocol == "base-to-novel":
+                table = only_base(table)
             if config.slice_seed is not None:
                 table = hold_out(table, config.slice_share, config.slice_seed)
             self._tasks[config] = make_task(config, self.store.spec, table)
@@ -111,6 +114,15 @@ class Session:
         """
         room = int(BANK_SHARE * free_bytes(self.device))
         return make_plan(self.left(configs), self.store, self.task, room)
+
+    def estimate(self, plans: Sequence[PassPlan]) -> float:
+        """Seconds that the plans' training steps will take, from a few real ones."""
+        tune_process()
+        total = 0.0
+        for plan in plans:
+            task = self.task(plan.configs[0].task)
+            total += estimate_seconds(plan, layout_of(self.store, task), task, self.device)
+        return total
 
     def run(self, configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
         """Train what is left; returns the records of all configs, in their order."""

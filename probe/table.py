@@ -3,11 +3,18 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-Format = Literal["table", "json", "csv", "markdown", "latex"]
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stepcli.cache.errors import UsageError
+from stepcli.probe.report.published import Published
+
+Format = Literal["table", "json", "csv", "markdown", "latex", "parquet"]
 
 FIELDS = (
     *("run", "method", "task", "config", "seed", "split", "top1", "top5", "mean_class"),
@@ -18,17 +25,33 @@ FIELDS = (
 METRICS = ("top1", "top5", "mean_class", "forced_choice")
 
 
-def render(runs: Sequence[dict[str, Any]], form: Format) -> str:
+def render(
+    runs: Sequence[dict[str, Any]],
+    form: Format,
+    *,
+    published: Sequence[Published] = (),
+    bold: Collection[str] = (),
+    average_splits: bool = False,
+) -> str:
     """Runs as text.
 
-    "json" and "csv" have one entry a run, accuracies as fractions of 1; "table" and "markdown" have
-    one line a configuration, accuracies in per cent, mean ± sample deviation over its seeds.
+    "json" and "csv" have one entry a run, accuracies as fractions of 1; the others have one line a
+    configuration, accuracies in per cent, mean ± sample deviation over its seeds.
+
+    Args:
+        runs: Finished runs.
+        form: Of the text.
+        published: Other people's numbers, shown as such below the runs.
+        bold: Configurations whose top-1 is bold in LaTeX.
+        average_splits: One line for what differs in its split file, splits or store alone: first
+            the mean over seeds of each official split, then mean ± deviation over the splits.
     """
     if form == "json":
         return json.dumps([{name: run[name] for name in FIELDS} for run in runs], indent=1)
     if form == "csv":
         return _csv(runs)
-    header, rows = summary_rows(runs)
+    header, rows = summary_rows(runs, bold if form == "latex" else (), average_splits)
+    rows += [_published_row(each, len(header)) for each in published]
     if form == "latex":
         return _latex(header, rows)
     if form == "markdown":
@@ -72,17 +95,46 @@ def _csv(runs: Sequence[dict[str, Any]]) -> str:
     return out.getvalue().rstrip("\n")
 
 
+def write_parquet(runs: Sequence[dict[str, Any]], path: Path | None) -> None:
+    """One row a run, as "csv" has it, in a Parquet file.
+
+    Raises:
+        UsageError: no file is given: it is no text for a terminal.
+    """
+    if path is None:
+        raise UsageError("--format parquet is no text; say where to with --out runs.parquet")
+    rows = [{name: run[name] for name in FIELDS} for run in runs]
+    for row in rows:
+        row["config"] = json.dumps(row["config"])
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+
+
 def configuration(run: dict[str, Any]) -> str:
     """Equal for runs that differ in their seed alone."""
     config = {name: value for name, value in run["config"].items() if name != "seed"}
     return json.dumps([config, run["fingerprint"]], sort_keys=True)
 
 
-def summary_rows(runs: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
+"""Fields of a task that an official split has its own of."""
+
+
+def over_splits(run: dict[str, Any]) -> str:
+    """Equal for runs that differ in their seed and official split alone."""
+    config = {name: value for name, value in run["config"].items() if name != "seed"}
+    if "task" in config:
+        task = {name: v for name, v in config["task"].items() if name not in SPLIT_FIELDS}
+        config = config | {"task": task}
+    return json.dumps([config, run["dataset"], run["backbone"]], sort_keys=True)
+
+
+def summary_rows(
+    runs: Sequence[dict[str, Any]], bold: Collection[str] = (), average_splits: bool = False
+) -> tuple[list[str], list[list[str]]]:
     """Header and one row a configuration, the weakest first within a task."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        groups.setdefault(configuration(run), []).append(run)
+        groups.setdefault((over_splits if average_splits else configuration)(run), []).append(run)
     names = labels([members[0] for members in groups.values()])
     header = ["method", "task", "split", "seeds", *METRICS, "params", "s/run"]
     rows = []
@@ -92,18 +144,42 @@ def summary_rows(runs: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[s
     )
     for label, members in order:
         first = members[0]
+        splits: dict[str, list[dict[str, Any]]] = {}
+        for run in members:
+            splits.setdefault(configuration(run), []).append(run)
+        values = {metric: [run[metric] for run in members] for metric in METRICS}
+        if average_splits:
+            values = {
+                metric: [_mean([run[metric] for run in each]) for each in splits.values()]
+                for metric in METRICS
+            }
+        cells = [_percent(values[metric]) for metric in METRICS]
+        if configuration(first) in bold:
+            cells[0] = rf"\textbf{{{cells[0]}}}"
         rows.append(
             [
                 label,
                 first["task"],
-                first["split"],
-                str(len(members)),
-                *(_percent([run[metric] for run in members]) for metric in METRICS),
+                f"{len(splits)} splits" if average_splits else first["split"],
+                str(len({run["seed"] for run in members})),
+                *cells,
                 f"{first['params']:,}",
                 f"{fmean(run['seconds'] for run in members):.1f}",
             ]
         )
     return header, rows
+
+
+def _published_row(entry: Published, width: int) -> list[str]:
+    """Other people's number: no seeds, no time, and where it comes from."""
+    row = [f"{entry.method} (published)", "-", entry.details or "-", "-", f"{entry.value:.1f}"]
+    row += ["-"] * (width - len(row) - 2)
+    return [*row, f"{entry.params:,}", entry.source]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _percent(values: Sequence[float | None]) -> str:

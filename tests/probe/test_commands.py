@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,95 @@ def test_methods_count_their_parameters_on_a_store(store: Store) -> None:
     assert done.exit_code == 0, done.output
     # 4D^2 + 4D attention + TD encoding + D CLS + head, with D = 16, T = 6 and two classes.
     assert f"; {4 * 256 + 64 + 6 * 16 + 16 + 34:,} parameters)" in done.stdout
+
+
+def test_published_numbers_stand_in_the_tables_as_such(runs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "published.csv"
+    file.write_text("method,value,params,source,split\nadapter,61.5,5000000,arXiv 1,val\n")
+    done = call("results", "import", file, "--runs", runs)
+    assert done.exit_code == 0, done.output
+    row = call("results", "--runs", runs).stdout.splitlines()[-1]
+    assert row.startswith("adapter (published)")
+    assert "61.5" in row
+    assert row.endswith("5,000,000  arXiv 1")
+    file.write_text("method,value,params,source\nadapter,161.5,5,arXiv 1\n")
+    assert call("results", "import", file, "--runs", runs).exit_code == 2
+    assert "61.5" in call("results", "--runs", runs).stdout
+    logits = tmp_path / "logits.csv"
+    logits.write_text("clip,open,close\n")
+    assert "needs --like" in call("results", "import", logits, "--runs", runs).stderr
+
+
+def test_parquet_says_what_json_says(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs.parquet"
+    assert call("results", "--runs", runs, "--format", "parquet", "--out", out).exit_code == 0
+    for mine, theirs in zip(pq.read_table(out).to_pylist(), table(runs), strict=True):
+        assert json.loads(mine.pop("config")) == theirs.pop("config")
+        assert mine == theirs
+    assert "--out runs.parquet" in call("results", "--runs", runs, "--format", "parquet").stderr
+
+
+def test_latex_is_bold_only_where_holm_lets_it(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    """Sixteen groups: enough for an interval, and a difference that no chance explains."""
+    place = ("--store", store_of(tmp_path / "s", clips_each=48).path, "--runs", tmp_path / "r")
+    words = ("--task", "arrow", "--clip-frames", 4, "--temporal-crop", "--epochs", 25)
+    done = call("probe", "--method", "first-last,linear", "--seeds", 2, *words, *place)
+    assert done.exit_code == 0, done.output
+    text = call("results", "--runs", tmp_path / "r", "--format", "latex").stdout
+    (bold,) = [line for line in text.splitlines() if "textbf" in line]
+    assert bold.startswith("first-last & arrow & test & 2 & \\textbf{100.0 $\\pm$ 0.0}")
+    first = call("probe", "--method", "first-last", "--seeds", 2, "--lr", 0.011, *words, *place)
+    assert first.exit_code == 0
+    assert "textbf" not in call("results", "--runs", tmp_path / "r", "--format", "latex").stdout
+
+
+def test_official_splits_are_averaged_apart_from_seeds(store: Store, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for number in range(3):
+        rows = [
+            f"{row.id},{'test' if i % 3 == number else 'train'}"
+            for i, row in enumerate(store.clips())
+        ]
+        (tmp_path / f"split{number}.csv").write_text("\n".join(["clip,split", *rows]) + "\n")
+        words = ("--split-file", tmp_path / f"split{number}.csv", "--seeds", 2, "--epochs", 1)
+        done = call("probe", "--method", "linear", *words, "--store", store.path, "--runs", runs)
+        assert done.exit_code == 0, done.output
+    assert len(call("results", "--runs", runs).stdout.splitlines()) == 4
+    lines = call("results", "--runs", runs, "--average-splits").stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[1].split()[:5] == ["linear", "classify", "3", "splits", "2"]
+    wrong = ("--split-file", tmp_path / "nowhere.csv", "--store", store.path, "--runs", runs)
+    assert "nowhere.csv" in call("probe", "--method", "linear", *wrong).stderr
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
+def test_trackers_get_losses_and_results(name: str, store: Store, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    place = ("--store", store.path, "--runs", runs)
+    done = call("probe", "--method", "linear", "--track", name, "--epochs", 3, *place)
+    assert done.exit_code == 0, done.output
+    files = [path for path in (runs / ".tracking" / name).rglob("*") if path.is_file()]
+    held = b"".join(path.read_bytes() for path in files)
+    assert b"train/loss" in held or any("loss" in str(path) for path in files)
+    assert len(table(runs)) == 1
+    unknown = call("probe", "--method", "linear", "--track", "tensorbord", "--lr", 0.5, *place)
+    assert "did you mean tensorboard" in unknown.stderr
+
+
+def test_views_are_averaged_to_one_answer_a_clip(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    views = ("center", "left", "crop0", "crop1")
+    store = store_of(tmp_path / "s", views=views)
+    place = ("--store", store.path, "--runs", tmp_path / "r")
+    done = call("probe", "--method", "linear", "--epochs", 2, *place)
+    assert done.exit_code == 0, done.output
+    (row,) = table(tmp_path / "r")
+    held = pq.read_table(tmp_path / "r" / row["run"] / "predictions.parquet")
+    assert sorted(held["clip"].to_pylist()) == [
+        *("close/2@center", "close/5@center", "open/2@center", "open/5@center")
+    ]
+    chances = np.exp(np.stack(held["logits"].to_numpy()))
+    np.testing.assert_allclose(chances.sum(axis=1), 1, rtol=1e-5)

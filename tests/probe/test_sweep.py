@@ -1,6 +1,7 @@
 """Sweeps: what a file or flags mean, how the best is chosen, and that nothing is done twice."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,7 @@ def test_a_sweep_trains_its_grid_and_only_once(file: Path, store: Store, tmp_pat
     assert plan.exit_code == 0, plan.output
     assert "12 runs, 0 done already, 12 to train in 1 passes" in plan.stdout
     assert "4 x step, " in plan.stdout
+    assert re.search(r"about \d+ s of training, from a few timed steps", plan.stdout)
     assert not runs.exists()
     done = call("sweep", file, *place)
     assert done.exit_code == 0, done.output
