@@ -20,6 +20,7 @@ import os
 import platform
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -37,7 +38,6 @@ from PIL import Image
 
 from stepcli.cache import create_store
 from stepcli.cache.clips import Failure
-from stepcli.cache.malloc import keep_freed_memory
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.cpu import cores, use_one_thread_a_pass
@@ -192,7 +192,15 @@ def main() -> None:
     given = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     transformers.utils.logging.set_verbosity_error()
-    keep_freed_memory()
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        # What `stepcli extract` does before its first thread (stepcli.cache.malloc); here libraries
+        # have been imported already. The usual way profits from it too.
+        kept = {
+            "MALLOC_ARENA_MAX": "1",
+            "MALLOC_MMAP_MAX_": "0",
+            "MALLOC_TRIM_THRESHOLD_": str(2**31),
+        }
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | kept)
     use_one_thread_a_pass()
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)

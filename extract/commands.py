@@ -190,6 +190,9 @@ def extract(
 
       stepcli extract --dataset csv --root clips.csv --backbone hf:/models/my-vit --limit 100
     """
+    from stepcli.cache.malloc import keep_freed_memory
+
+    keep_freed_memory()  # before PyArrow, torch or anybody else starts a thread
     import json
 
     from stepcli.cache.errors import UsageError

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from stepcli.cache.clips import Failure
-from stepcli.cache.malloc import keep_freed_memory
 from stepcli.cache.spec import Producer
 from stepcli.cache.store import Store
 from stepcli.extract.backbones.base import Backbone
@@ -156,7 +155,6 @@ def run(
         backbone.facts.plan, spec.sampling, frames, views or ViewPlan(), resources.decoder
     )
     attempts = {failure.id: failure.attempt for failure in store.quarantined().values()}
-    keep_freed_memory()
     use_one_thread_a_pass()
     forward = Forward(
         backbone,

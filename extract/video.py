@@ -214,7 +214,8 @@ def assemble(
 
 def upright(frame: Any) -> RGB:
     """The frame as RGB, turned as its rotation flag says (a multiple of 90 degrees)."""
-    image: RGB = frame.to_ndarray(format="rgb24")
+    # One thread: by default FFmpeg starts one for each core, for every frame anew.
+    image: RGB = frame.to_ndarray(format="rgb24", threads=1)
     quarter_turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
 
