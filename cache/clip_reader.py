@@ -83,8 +83,8 @@ class ClipReader:
         for part, offset, start, end in _runs(snapshot, places, source.array):
             file = files.get(part)
             if file is None:
-                folder = self._parts / snapshot.parts[part]
-                file = files[part] = self._files.get(folder, source.file)
+                name = snapshot.parts[part]
+                file = files[part] = self._files.get(self._parts, name, source.file)
             # Before anything is allocated: what a hostile spec claims must be there in bytes.
             file.require(offset + (end - start) * size)
             pieces.append((file, offset, start * size, end * size))
@@ -173,7 +173,9 @@ def _runs(
     """Clips that lie one behind the other are one read: (part, offset, first, past the last)."""
     parts = snapshot.part_of[places]
     offsets = snapshot.offsets[array.name][places]
-    breaks = np.flatnonzero((np.diff(parts) != 0) | (np.diff(offsets) != array.clip_bytes)) + 1
-    starts = [0, *breaks.tolist()]
+    if len(places) == 1:
+        return iter([(int(parts[0]), int(offsets[0]), 0, 1)])
+    apart = (parts[1:] != parts[:-1]) | (offsets[1:] - offsets[:-1] != array.clip_bytes)
+    starts = [0, *(np.flatnonzero(apart) + 1).tolist()]
     ends = [*starts[1:], len(places)]
     return zip(parts[starts].tolist(), offsets[starts].tolist(), starts, ends, strict=True)

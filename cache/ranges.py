@@ -82,19 +82,19 @@ class FilePool:
     def __init__(self) -> None:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = 64 if soft == resource.RLIM_INFINITY else max(8, min(1024, soft // 4))
-        self._files: OrderedDict[tuple[Path, str], OpenFile] = OrderedDict()
+        self._files: OrderedDict[tuple[str, str], OpenFile] = OrderedDict()
         self._lock = threading.Lock()
         _POOLS.add(self)
 
-    def get(self, folder: Path, relative: str) -> OpenFile:
-        """The open file below a folder; FileNotFoundError when it is not there (any more)."""
+    def get(self, root: Path, folder: str, relative: str) -> OpenFile:
+        """The open file in a folder of the pool's only root; FileNotFoundError when it is gone."""
         key = (folder, relative)
         with self._lock:
             file = self._files.get(key)
             if file is not None:
                 self._files.move_to_end(key)
                 return file
-        file = OpenFile(folder, relative)
+        file = OpenFile(root / folder, relative)
         with self._lock:
             self._files[key] = file
             if len(self._files) > self._most:

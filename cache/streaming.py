@@ -87,19 +87,27 @@ def _batches(
     generator: np.random.Generator | None,
     batch: int,
 ) -> Iterator[tuple[list[str], np.ndarray]]:
-    def load(group: list[list[str]]) -> tuple[list[str], np.ndarray]:
-        ids = [clip for block in group for clip in block]
-        return ids, source.read(ids)
+    # Two buffers in turn: memory that is new to the process costs as much as reading it. What is
+    # yielded are copies.
+    buffers: list[np.ndarray | None] = [None, None]
+
+    def load(number: int) -> tuple[list[str], np.ndarray]:
+        ids = [clip for block in groups[number] for clip in block]
+        buffer = buffers[number % 2]
+        if buffer is None or len(buffer) < len(ids):
+            buffer = buffers[number % 2] = source.read(ids)
+            return ids, buffer
+        return ids, source.read(ids, buffer[: len(ids)])
 
     left_ids: list[str] = []
     left = np.empty(0)
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(load, groups[0]) if groups else None
+        coming = pool.submit(load, 0) if groups else None
         for number in range(len(groups)):
             assert coming is not None
             ids, tokens = coming.result()
             last = number + 1 == len(groups)
-            coming = None if last else pool.submit(load, groups[number + 1])
+            coming = None if last else pool.submit(load, number + 1)
             order = np.arange(len(ids)) if generator is None else generator.permutation(len(ids))
             start = 0
             if left_ids:  # what did not fill a batch goes ahead of the next group
