@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from stepcli.apply import commands as apply_commands
+from stepcli.apply import predict_commands
 from stepcli.cache import commands as cache_commands
 from stepcli.cache.errors import StepcliError
 from stepcli.examples import demo
@@ -66,6 +67,7 @@ app.add_typer(probe_commands.results_app, name="results")
 app.command("analyse")(analyse_commands.analyse)
 app.command("order")(analyse_commands.order)
 app.command("calibrate")(analyse_commands.calibrate)
+app.command("predict")(predict_commands.predict)
 app.command("report")(apply_commands.report)
 app.command("methods")(probe_commands.methods)
 app.command("backbones")(extract_commands.backbones)

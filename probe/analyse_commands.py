@@ -176,11 +176,13 @@ def calibrate(
     """
     from stepcli.probe.analysis import temperatures
     from stepcli.probe.configurations import configurations
-    from stepcli.probe.recalibrate import train_slices
+    from stepcli.probe.recalibrate import keep_calibration, train_slices
 
     names = None if method is None else method.split(",")
     train_slices(runs, configurations(runs, names), store, device)
-    for each in configurations(runs, names):
+    found = configurations(runs, names)
+    keep_calibration(found)
+    for each in found:
         fitted = temperatures(each)
         text = "imported: no slice" if fitted is None else ", ".join(f"{t:.3f}" for t in fitted)
         typer.echo(f"{each.label}: temperature {text}")

@@ -1,0 +1,215 @@
+"""Trained probes that share one backbone: their runs read and checked, and what they answer.
+
+A frame's tokens are computed as extraction does, rounded as the store would have kept them, so that
+a video gets the answer that extracting and evaluating it would have given.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from stepcli.cache.errors import SpecMismatch, UsageError
+from stepcli.cache.padding import frame_mask
+from stepcli.cache.quantize import decode_clips, encode_clip
+from stepcli.cache.spec import StoreSpec, explain_difference
+from stepcli.cache.token_layout import layout_of
+from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.forward import Forward, resolve_device
+from stepcli.extract.preprocess import PixelPlan
+from stepcli.extract.sampling import Sampling, parse_sampling
+from stepcli.extract.spec import make_spec
+from stepcli.extract.tokens import parse_tokens
+from stepcli.probe.bank import Probe
+from stepcli.probe.calibration import softmax
+from stepcli.probe.config import TaskConfig
+from stepcli.probe.data import deepest_last, frames_first
+from stepcli.probe.recalibrate import KeptCalibration, config_of, kept_calibration
+from stepcli.probe.results import read_run
+from stepcli.probe.tasks import spread
+from stepcli.probe.tokens import TokenBatch, TokenLayout
+from stepcli.probe.trained import load_probe
+
+BATCH = 32
+"""Frames of one pass of the backbone."""
+
+Tokens = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ClipTokens:
+    """What the store would hold of one clip."""
+
+    tokens: torch.Tensor
+    """[T, (L,) S, D] on the host."""
+    real: torch.Tensor
+    """[T], False where a step is padding."""
+
+
+@dataclass(frozen=True)
+class TrainedProbe:
+    """One run, ready to answer."""
+
+    name: str
+    """Of its folder."""
+    record: dict[str, Any]
+    probe: Probe
+    task: TaskConfig
+    calibration: KeptCalibration | None
+    """Fitted by `stepcli calibrate`; without it probabilities are as trained."""
+
+    @property
+    def classes(self) -> list[str]:
+        """Names by index."""
+        names: list[str] = self.record["classes"]
+        return names
+
+    def probabilities(self, clip: ClipTokens, device: torch.device) -> NDArray[np.float64]:
+        """Of one clip: [C], mean over the crops that a test would show."""
+        temperature = 1.0 if self.calibration is None else self.calibration.temperature
+        mean: NDArray[np.float64] = softmax(self.logits(clip, device), temperature).mean(axis=0)
+        return mean
+
+    def logits(self, clip: ClipTokens, device: torch.device) -> NDArray[np.float32]:
+        """Of each crop that a test would show of a clip: [crops, C]."""
+        rows = torch.from_numpy(np.stack(self._rows(len(clip.tokens))))
+        real = clip.real[rows]
+        mask = None if bool(real.all()) else real.to(device)
+        with torch.no_grad():
+            logits = self.probe(TokenBatch(clip.tokens[rows].to(device), mask))[0]
+        found: NDArray[np.float32] = logits.float().cpu().numpy()
+        return found
+
+    def _rows(self, stored: int) -> list[NDArray[np.int64]]:
+        """Which of the stored frames each test crop shows."""
+        observed = max(1, round(stored * self.task.observed))
+        length = observed if self.task.clip_frames is None else self.task.clip_frames
+        if self.task.temporal_crop:
+            starts = np.unique([0, (observed - length) // 2, observed - length])
+            return [np.arange(start, start + length) for start in starts]
+        return [spread(observed, length)]
+
+
+class Applied:
+    """Probes of one kind of tokens with the backbone that makes them."""
+
+    def __init__(self, folders: Sequence[Path], device: str, backbone: str | None = None) -> None:
+        """Load runs and the backbone that they were trained on.
+
+        Args:
+            folders: Of the runs.
+            device: auto, cpu, cuda or cuda:1.
+            backbone: Where it is now; None: by the name that the runs recorded.
+
+        Raises:
+            UsageError: a folder is no run with a probe, or it has no record of its tokens.
+            SpecMismatch: the runs read different tokens, or the backbone is not theirs.
+        """
+        records = [_read(folder) for folder in folders]
+        specs = [_spec(folder, record) for folder, record in zip(folders, records, strict=True)]
+        self.spec = specs[0]
+        for folder, spec in zip(folders, specs, strict=True):
+            if spec != self.spec:
+                raise SpecMismatch(
+                    f"{folder} reads other tokens than {folders[0]} "
+                    f"({'; '.join(explain_difference(self.spec, spec))}); predict with them apart"
+                )
+        if self.spec.token_scope != "frame":
+            raise UsageError(
+                f"the probes read tokens of whole clips (token_scope: {self.spec.token_scope}); "
+                "predict computes each frame once: extract the videos, and evaluate there"
+            )
+        self.device = resolve_device(device)
+        self.plan = PixelPlan.from_spec(self.spec.preprocessing)
+        self.sampling: Sampling = parse_sampling(self.spec.sampling)
+        self._forward = self._load(backbone)
+        self._token_layout = layout_of(self.spec)
+        self.probes = [
+            self._probe(folder, record) for folder, record in zip(folders, records, strict=True)
+        ]
+
+    def _load(self, name: str | None) -> Forward:
+        spec = self.spec
+        backbone = load_backbone(name or spec.backbone)
+        if self.plan.path == "fast":
+            backbone.preprocess_fast()
+        names = ",".join(segment.name for segment in spec.segments)
+        whole = names.replace("prefix,patches", "full")
+        selection = parse_tokens("full" if whole == "patches" else whole, backbone.facts)
+        made = make_spec(
+            backbone, selection, spec.frames, spec.sampling, spec.dtype, layers=spec.layers
+        )
+        # Views are what was cut of a clip beside its centre; a new video is shown as the centre.
+        plain = spec.model_copy(update={"preprocessing": self.plan.to_spec()})
+        differing = [
+            line for line in explain_difference(plain, made) if not line.startswith("backbone:")
+        ]
+        if differing:
+            raise SpecMismatch(
+                f"backbone {backbone.facts.name} is not the one that the probes were trained on "
+                f"({'; '.join(differing)}); give the right one with --backbone"
+            )
+        return Forward(
+            backbone,
+            selection,
+            device=self.device,
+            dtype=torch.float32,
+            batch=BATCH,
+            layers=spec.layers,
+        )
+
+    def _probe(self, folder: Path, record: dict[str, Any]) -> TrainedProbe:
+        task = config_of(record).task
+        observed = max(1, round(self.spec.frames * task.observed))
+        layout = TokenLayout(
+            task.clip_frames or observed,
+            self.spec.dim,
+            self.spec.segments,
+            deepest_last(self.spec.layers),
+            tuple(record["classes"]),
+        )
+        probe = load_probe(folder, record, layout).to(self.device)
+        return TrainedProbe(folder.name, record, probe, task, kept_calibration(folder))
+
+    def frame_tokens(self, pictures: NDArray[np.uint8]) -> Tokens:
+        """Tokens of frames [n, height, width, 3], already resized and cropped: [n, (L,) S, D]."""
+        return self._forward.frames(torch.from_numpy(np.ascontiguousarray(pictures)))
+
+    def clip(self, frames: Tokens, distinct: int) -> ClipTokens:
+        """A clip as the store would give it back.
+
+        Args:
+            frames: Tokens of its T steps, [T, (L,) S, D].
+            distinct: How many of the steps show different frames.
+        """
+        several = len(self.spec.layers) > 1
+        clip = np.ascontiguousarray(frames.swapaxes(0, 1)) if several else frames
+        arrays = encode_clip(clip, self._token_layout, "a new video")
+        kept = decode_clips([array[None] for array in arrays], self._token_layout)
+        real = frame_mask(self.spec.sampling, [distinct], self.spec.frames)[0]
+        return ClipTokens(frames_first(kept, self.spec.layers)[0], torch.from_numpy(real))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    if not path.is_file():
+        raise UsageError(f"{folder} is not a run's folder (no run.json); give runs/<name of a run>")
+    return read_run(path)
+
+
+def _spec(folder: Path, record: dict[str, Any]) -> StoreSpec:
+    if "spec" not in record:
+        raise UsageError(
+            f"{folder} has no record of its tokens: it was imported, or trained by an older "
+            "stepcli; train it again"
+        )
+    try:
+        return StoreSpec.model_validate_json(json.dumps(record["spec"]))
+    except ValidationError as error:
+        raise UsageError(f"{folder}/run.json: its spec is not a store's: {error}") from None

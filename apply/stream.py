@@ -1,0 +1,104 @@
+"""A camera, a pipe or a file as it comes: a rolling window whose frames are computed once."""
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from stepcli.apply.probes import Applied, ClipTokens, Tokens
+from stepcli.cache.errors import UsageError, VideoError
+from stepcli.extract.video import upright
+
+
+class RollingWindow:
+    """The last T frames of a stream, evenly spaced: those that fall on a grid of seconds / T."""
+
+    def __init__(self, applied: Applied, seconds: float) -> None:
+        """An empty window of that length.
+
+        Raises:
+            UsageError: the length is not positive.
+        """
+        if seconds <= 0:
+            raise UsageError(f"--window {seconds:g}: expected seconds above 0")
+        self._applied = applied
+        self._interval = seconds / applied.spec.frames
+        self._kept: deque[tuple[float, Tokens]] = deque(maxlen=applied.spec.frames)
+        self._next = 0.0
+
+    def wants(self, seconds: float) -> bool:
+        """Whether the frame shown at that time is one that the window looks at."""
+        return seconds >= self._next - 1e-9
+
+    def push(self, picture: NDArray[np.uint8], seconds: float) -> bool:
+        """Take a frame [height, width, 3], uint8, as decoded; True when the window is full."""
+        shaped = self._applied.plan.shape_pixels(picture)
+        self._kept.append((seconds, self._applied.frame_tokens(shaped[None])[0]))
+        # On the grid, not from this frame on: a camera's jitter does not add up.
+        self._next += self._interval * max(1, int((seconds - self._next) / self._interval) + 1)
+        return len(self._kept) == self._kept.maxlen
+
+    def clip(self) -> ClipTokens:
+        """The window as a clip."""
+        return self._applied.clip(np.stack([tokens for _, tokens in self._kept]), len(self._kept))
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Times of the first and the last frame."""
+        return self._kept[0][0], self._kept[-1][0]
+
+
+@dataclass(frozen=True)
+class LiveFrame:
+    """A frame of a stream."""
+
+    picture: NDArray[np.uint8]
+    """[height, width, 3]"""
+    seconds: float
+    """Since the first frame."""
+
+
+@contextmanager
+def open_stream(place: str, form: str | None) -> Iterator[Iterator[Any]]:
+    """Raw frames of "-" (standard input), a device or a file, as they come.
+
+    Args:
+        place: Where they come from.
+        form: FFmpeg's name of the format where it cannot tell, e.g. v4l2, mjpeg, rawvideo.
+
+    Raises:
+        VideoError: nothing there that FFmpeg can open.
+    """
+    source: Any = sys.stdin.buffer if place == "-" else place
+    try:
+        container = av.open(source, format=form, metadata_errors="ignore")
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise VideoError(
+            f"--stream {place}: not a stream that FFmpeg can open ({error})"
+        ) from error
+    try:
+        if not container.streams.video:
+            raise VideoError(f"--stream {place}: holds no video")
+        yield container.decode(container.streams.video[0])
+    except av.error.FFmpegError as error:
+        raise VideoError(f"--stream {place}: decoding failed ({error})") from error
+    finally:
+        container.close()
+
+
+def live_frames(frames: Iterator[Any], window: RollingWindow) -> Iterator[LiveFrame]:
+    """Those frames that the window wants; others are not even converted."""
+    first = None
+    for frame in frames:
+        if frame.time is None:
+            raise VideoError("the stream's frames have no times; give their rate to FFmpeg")
+        first = frame.time if first is None else first
+        seconds = float(frame.time - first)
+        if window.wants(seconds):
+            yield LiveFrame(upright(frame), seconds)

@@ -1,0 +1,120 @@
+"""Videos to the tokens of windows in time, each frame's computed once, in bounded memory."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepcli.apply.probes import BATCH, Applied, ClipTokens, Tokens
+from stepcli.cache.errors import UsageError
+from stepcli.extract.video import decode, frame_times, open_video, require_complete, upright
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a video that is answered as a clip."""
+
+    start: float
+    """Seconds since the video's first frame."""
+    end: float
+    """Of the frame after its last one, or of the video's end."""
+    frames: tuple[int, ...]
+    """[T]: which of the video's frames are looked at."""
+
+
+def video_times(path: Path) -> NDArray[np.float64]:
+    """When each frame of a video is shown, seconds since its first one.
+
+    Raises:
+        VideoError: it cannot be read to its end.
+    """
+    with open_video(path) as (container, stream):
+        ticks = [frame.pts for frame in decode(container, stream)]
+        require_complete(container, stream, len(ticks))
+        return np.array(frame_times(stream, ticks).seconds)
+
+
+def plan_windows(
+    times: NDArray[np.float64],
+    applied: Applied,
+    name: str,
+    length: float | None,
+    stride: float | None,
+) -> list[Window]:
+    """The windows of a video; one over all of it without a length.
+
+    Args:
+        times: Of its frames.
+        applied: Whose sampling rule picks the frames of a window.
+        name: Of the video, which seeds random rules.
+        length: Of a window, seconds.
+        stride: From one window's start to the next's, seconds; None: half a length.
+
+    Raises:
+        UsageError: a length or stride that is not positive.
+    """
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    end = float(times[-1]) + step
+    if length is None:
+        spans = [(0.0, end)]
+    else:
+        stride = length / 2 if stride is None else stride
+        if length <= 0 or stride <= 0:
+            raise UsageError(f"--window {length:g} --stride {stride:g}: expected seconds above 0")
+        # The last window ends with the video, so that its end is not left out.
+        last = max(0.0, end - length)
+        starts = [*np.arange(0, last, stride).tolist(), last]
+        spans = [(start, min(start + length, end)) for start in starts]
+    windows = []
+    for start, stop in spans:
+        first, after = np.searchsorted(times, (start - 1e-6, stop - 1e-6))
+        first = min(int(first), len(times) - 1)
+        count = max(1, int(after) - first)
+        picked = applied.sampling.indices(count, applied.spec.frames, name)
+        windows.append(Window(start, stop, tuple(first + index for index in picked)))
+    return windows
+
+
+def window_tokens(
+    path: Path, windows: Sequence[Window], applied: Applied
+) -> Iterator[tuple[Window, ClipTokens]]:
+    """Tokens of each window, in order. Kept at a time: one batch of pictures, and the tokens of
+    the frames that windows still to come look at.
+
+    Raises:
+        VideoError: the video cannot be read.
+    """
+    wanted = sorted({frame for window in windows for frame in window.frames})
+    tokens: dict[int, Tokens] = {}
+    waiting = list(windows)
+    for numbers, pictures in _batches(path, wanted, applied):
+        tokens |= dict(zip(numbers, applied.frame_tokens(pictures), strict=True))
+        while waiting and max(waiting[0].frames) <= numbers[-1]:
+            window = waiting.pop(0)
+            steps = np.stack([tokens[frame] for frame in window.frames])
+            yield window, applied.clip(steps, len(set(window.frames)))
+            if waiting:
+                needed = min(waiting[0].frames)
+                tokens = {frame: t for frame, t in tokens.items() if frame >= needed}
+
+
+def _batches(
+    path: Path, wanted: Sequence[int], applied: Applied
+) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+    """The wanted frames, resized and cropped, a batch of the backbone at a time."""
+    numbers: list[int] = []
+    pictures: list[NDArray[np.uint8]] = []
+    chosen = set(wanted)
+    with open_video(path) as (container, stream):
+        for number, frame in enumerate(decode(container, stream)):
+            if number not in chosen:
+                continue
+            numbers.append(number)
+            pictures.append(applied.plan.shape_pixels(upright(frame)))
+            if len(numbers) == BATCH or number == wanted[-1]:
+                yield numbers, np.stack(pictures)
+                numbers, pictures = [], []
+                if number == wanted[-1]:
+                    return

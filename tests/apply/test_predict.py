@@ -1,0 +1,292 @@
+"""Trained probes on new videos: the answers that extracting and evaluating would have given."""
+
+import csv
+import io
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from stepcli.apply.probes import Applied
+from stepcli.apply.stored_frames import frames_at, stored_frames
+from stepcli.apply.stream import RollingWindow, live_frames, open_stream
+from stepcli.apply.timeline import Answer, clock, stretches, subtitles
+from stepcli.apply.windows import plan_windows, video_times, window_tokens
+from stepcli.cache.errors import VideoError
+from stepcli.cache.store import open_store
+from stepcli.cli import app
+from stepcli.probe.calibration import softmax
+from stepcli.probe.configurations import read_predictions
+
+CLIPS = Path(__file__).parents[2] / "examples" / "openclose" / "clips"
+
+
+def call(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def refused(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 2, done.output
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of ten clips, and two probes that were trained and tested on it."""
+    folder = tmp_path_factory.mktemp("predict")
+    rows = ["id,path,label,split,group"]
+    for label in ("handle-press", "handle-pull"):
+        for number in range(5):
+            split = "test" if number == 4 else "train"
+            path = CLIPS / label / f"{number:03d}.mp4"
+            rows.append(f"{label}-{number},{path},{label},{split},{number}")
+    (folder / "clips.csv").write_text("\n".join(rows))
+    call(
+        *("extract", "--dataset", "csv", "--root", folder / "clips.csv", "--frames", 4),
+        *("--backbone", "mobilenet_v2-bundled", "--tokens", "grid1", "--store", folder / "store"),
+    )
+    common = ("--store", folder / "store", "--runs", folder / "runs", "--epochs", 3)
+    call("probe", "--method", "linear,step", *common)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(work: Path) -> dict[str, Path]:
+    """Folders of the runs by method."""
+    return {path.name.partition("-")[0]: path for path in (work / "runs").glob("[!.]*-*")}
+
+
+@pytest.fixture(scope="module")
+def applied(runs: dict[str, Path]) -> Applied:
+    return Applied([runs["linear"], runs["step"]], "cpu")
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two actions one after the other, 2 x 60 frames at 20 a second."""
+    path = tmp_path_factory.mktemp("video") / "both.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=20)
+        stream.width = stream.height = 224
+        for label in ("handle-press", "handle-pull"):
+            with av.open(str(CLIPS / label / "004.mp4")) as source:
+                pictures = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+            for number in range(60):
+                picture = pictures[number * len(pictures) // 60]
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_video_gets_the_answer_of_extraction_and_evaluation(
+    work: Path, runs: dict[str, Path]
+) -> None:
+    videos = [CLIPS / label / "004.mp4" for label in ("handle-press", "handle-pull")]
+    words = [word for video in videos for word in ("--video", video)]
+    found = json.loads(call("predict", runs["linear"], runs["step"], *words, "--format", "json"))
+    assert [Path(each["video"]).parent.name for each in found] == [
+        *("handle-press", "handle-press", "handle-pull", "handle-pull")
+    ]
+    for each in found:
+        said = read_predictions(work / "runs" / each["run"])
+        clip = f"{Path(each['video']).parent.name}-4"
+        expected = softmax(said.logits)[said.clips.index(clip)]
+        classes = json.loads((work / "runs" / each["run"] / "run.json").read_text())["classes"]
+        (window,) = each["windows"]
+        got = {entry["label"]: entry["probability"] for entry in window["top"]}
+        assert [got[name] for name in classes] == pytest.approx(expected, abs=2e-4)
+        assert window["said"] == classes[int(expected.argmax())]
+
+
+def test_probes_share_one_pass_of_the_backbone(applied: Applied) -> None:
+    passes: list[int] = []
+    frames = applied.frame_tokens
+    video = CLIPS / "handle-pull" / "004.mp4"
+
+    def counted(pictures: np.ndarray) -> np.ndarray:
+        passes.append(len(pictures))
+        return frames(pictures)
+
+    applied.frame_tokens = counted  # type: ignore[method-assign]
+    windows = plan_windows(video_times(video), applied, "x", 0.5, 0.125)
+    clips = list(window_tokens(video, windows, applied))
+    applied.frame_tokens = frames  # type: ignore[method-assign]
+    assert len(clips) == len(windows) > 3
+    # Overlapping windows look at some frames together; each is computed once.
+    assert sum(passes) == len({frame for window in windows for frame in window.frames})
+    assert sum(passes) < sum(len(window.frames) for window in windows)
+
+
+def test_windows_cover_a_video_to_its_end(applied: Applied, long_video: Path) -> None:
+    times = video_times(long_video)
+    assert len(times) == 120
+    windows = plan_windows(times, applied, "x", 2.0, None)
+    assert [window.start for window in windows] == pytest.approx([0, 1, 2, 3, 4])
+    assert windows[-1].end == pytest.approx(6)
+    assert windows[-1].frames == (85, 95, 104, 114)
+    (whole,) = plan_windows(times, applied, "x", None, None)
+    assert whole.frames == (15, 45, 74, 104)
+
+
+def test_a_long_video_becomes_a_timeline(
+    runs: dict[str, Path], long_video: Path, tmp_path: Path
+) -> None:
+    words = ("--video", long_video, "--window", "2", "--out", tmp_path / "out")
+    text = call("predict", runs["linear"], *words)
+    assert "00:00:00.000 - " in text
+    assert "- 00:00:06.000" in text
+    assert max(map(len, text.splitlines())) <= 80
+    (json_file,) = (tmp_path / "out").glob("both.linear-*.json")
+    (found,) = json.loads(json_file.read_text())
+    ends = [(each["start_seconds"], each["end_seconds"]) for each in found["timeline"]]
+    assert ends[0][0] == 0
+    assert ends[-1][1] == 6
+    assert all(before[1] == after[0] for before, after in pairwise(ends))
+    assert json_file.with_suffix(".srt").read_text().startswith("1\n00:00:00,000 --> ")
+    assert b"<svg" in json_file.with_suffix(".svg").read_bytes()
+
+
+def test_a_window_as_long_as_the_training_clips(runs: dict[str, Path], long_video: Path) -> None:
+    rows = call(
+        *("predict", runs["linear"], "--video", long_video, "--window", "auto"),
+        *("--format", "csv", "--top", 1),
+    )
+    lines = list(csv.DictReader(io.StringIO(rows)))
+    lengths = {round(float(r["end_seconds"]) - float(r["start_seconds"]), 2) for r in lines}
+    assert len(lines) > 4
+    assert max(lengths) < 3
+
+
+def test_a_stream_gives_the_logits_of_the_same_frames(applied: Applied, long_video: Path) -> None:
+    window = RollingWindow(applied, 2.0)
+    taken: list[np.ndarray] = []
+    seconds: list[float] = []
+    with open_stream(str(long_video), None) as frames:
+        for frame in live_frames(frames, window):
+            taken.append(frame.picture)
+            seconds.append(frame.seconds)
+            full = window.push(frame.picture, frame.seconds)
+            assert full == (len(taken) >= 4)
+            if not full:
+                continue
+            shaped = np.stack([applied.plan.shape_pixels(picture) for picture in taken[-4:]])
+            batch = applied.clip(applied.frame_tokens(shaped), 4)
+            for probe in applied.probes:
+                live = probe.logits(window.clip(), applied.device)
+                assert live == pytest.approx(probe.logits(batch, applied.device), abs=1e-4)
+    assert seconds == pytest.approx(np.arange(12) * 0.5)
+    assert window.span == (seconds[-4], seconds[-1])
+
+
+def test_a_stream_is_answered_line_by_line(runs: dict[str, Path], long_video: Path) -> None:
+    text = call(
+        *("predict", runs["linear"], runs["step"], "--stream", long_video),
+        *("--window", "2", "--stride", "1"),
+    )
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {line["run"] for line in lines} == {runs["linear"].name, runs["step"].name}
+    assert [line["end_seconds"] for line in lines[::2]] == [1.5, 2.5, 3.5, 4.5, 5.5]
+
+
+def test_calibrated_probabilities_and_abstention(work: Path, runs: dict[str, Path]) -> None:
+    video = CLIPS / "handle-pull" / "004.mp4"
+    assert "no calibration" in refused(
+        *("predict", runs["linear"], "--video", video, "--risk", "0.05")
+    )
+    kept = runs["linear"] / "calibration.json"
+    kept.write_text(
+        json.dumps({"temperature": 2.0, "samples": 9, "thresholds": {"0.05": None, "0.1": 0.0}})
+    )
+    plain: dict[str, Any]
+    (plain,) = json.loads(
+        call("predict", runs["linear"], "--video", video, "--format", "json", "--risk", "0.1")
+    )
+    assert plain["temperature"] == 2
+    assert plain["windows"][0]["said"] in ("handle-press", "handle-pull")
+    text = call("predict", runs["linear"], "--video", video, "--risk", "0.05")
+    assert "(unsure)" in text
+    assert "choose one of 0.05, 0.1" in refused(
+        *("predict", runs["linear"], "--video", video, "--risk", "0.07")
+    )
+    kept.unlink()
+
+
+def test_a_backbone_with_other_weights_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / runs["linear"].name
+    shutil.copytree(runs["linear"], folder)
+    record = json.loads((folder / "run.json").read_text())
+    record["spec"]["weights_digest"] = "0" * 64
+    (folder / "run.json").write_text(json.dumps(record))
+    video = CLIPS / "handle-pull" / "004.mp4"
+    said = refused("predict", folder, "--video", video)
+    assert "not the one that the probes were trained on" in said
+    assert "weights_digest" in said
+    assert "reads other tokens" in refused("predict", runs["step"], folder, "--video", video)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "nothing to look at"),
+        ("--video {video} --window soon", "expected seconds, auto or all"),
+        ("--video {video} --window -1", "expected seconds above 0"),
+        ("--stream {video}", "needs the length of its window"),
+    ],
+)
+def test_bad_input_is_one_line(words: str, message: str, runs: dict[str, Path]) -> None:
+    video = CLIPS / "handle-pull" / "004.mp4"
+    said = refused("predict", runs["linear"], *words.format(video=video).split())
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_video_that_is_none_is_said(runs: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").write_bytes(b"not a video")
+    done = CliRunner().invoke(
+        app, ["predict", str(runs["linear"]), "--video", str(tmp_path / "x.mp4")]
+    )
+    assert done.exit_code == 1
+    assert "not a video" in done.stderr
+
+
+def test_stored_frames_are_what_the_backbone_saw(work: Path, applied: Applied) -> None:
+    store = open_store(work / "store")
+    pictures = stored_frames(store, "handle-pull-0")
+    assert pictures.shape == (4, 224, 224, 3)
+    again = applied.clip(applied.frame_tokens(pictures), 4).tokens.numpy()
+    stored = store.read_floats(["handle-pull-0"])[0]
+    assert np.abs(again - stored).max() < 0.01 * np.abs(stored).max()
+
+
+def test_a_clip_whose_video_is_gone_has_no_pictures(tmp_path: Path) -> None:
+    with pytest.raises(VideoError):
+        frames_at(tmp_path / "gone.mp4", [0.0])
+    with pytest.raises(VideoError, match="another video now"):
+        frames_at(CLIPS / "handle-pull" / "000.mp4", [0.0, 60.0])
+
+
+def test_neighbouring_windows_with_one_answer_are_one_stretch() -> None:
+    classes = ["a", "b"]
+    answers = [
+        Answer(0, 2, np.array([0.8, 0.2]), "a"),
+        Answer(1, 3, np.array([0.6, 0.4]), "a"),
+        Answer(2, 4, np.array([0.1, 0.9]), "b"),
+        Answer(3, 5, np.array([0.5, 0.5]), "(unsure)"),
+    ]
+    found = stretches(answers, classes)
+    assert [(s.start, s.end, s.said) for s in found] == [
+        *((0, 2.5, "a"), (2.5, 3.5, "b"), (3.5, 5, "(unsure)"))
+    ]
+    assert found[0].probability == pytest.approx(0.7)
+    assert subtitles(found).splitlines()[:3] == [*("1", "00:00:00,000 --> 00:00:02,500", "a 70 %")]
+    assert clock(3723.0456) == "01:02:03.046"
