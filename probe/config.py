@@ -1,6 +1,7 @@
 """What one run is: a method and its options, a task, a recipe and a seed."""
 
 import hashlib
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -33,6 +34,9 @@ class TaskConfig(_Frozen):
     """Train on a fresh random frame of each of clip_frames equal stretches, test on the middle."""
     observed: float = Field(default=1.0, gt=0, le=1)
     """Early recognition: a probe sees only this first share of the stored frames."""
+    layer: int | None = None
+    """Which of the stored layers a probe reads, by its number in the store's spec; None: the
+    deepest, and every one for methods that read several."""
     views: int | None = Field(default=None, ge=1)
     """At most so many of the stored training views of a clip; None: all."""
     test_views: bool = True
@@ -59,6 +63,9 @@ class TaskConfig(_Frozen):
     """Share of each class's training clips that is used."""
     shots: int | None = Field(default=None, ge=1)
     """At most so many training clips of each class; None: all."""
+    protocol: Literal["all", "base-to-novel"] = "all"
+    """"base-to-novel": train on the first half of the classes, test the other half too, by their
+    texts alone; each half among itself (arXiv 2203.05557)."""
     draw_seed: int | None = Field(default=None, ge=0)
     """Which clips a share or shots take; smaller draws of one seed are parts of larger ones."""
 
@@ -71,6 +78,18 @@ class TaskConfig(_Frozen):
     def reported_split(self) -> str:
         """What the numbers of a run are about."""
         return self.test_split if self.slice_seed is None else f"{self.train_split}-slice"
+
+    @model_validator(mode="after")
+    def _split_file_is_known_by_its_content(self) -> "TaskConfig":
+        if self.split_file is not None and self.split_digest is None:
+            try:
+                digest = hashlib.sha256(Path(self.split_file).read_bytes()).hexdigest()
+            except OSError as error:
+                raise UsageError(
+                    f"--split-file {self.split_file}: expected a CSV file, got: {error}"
+                ) from None
+            object.__setattr__(self, "split_digest", digest)
+        return self
 
     @model_validator(mode="after")
     def _frames_are_chosen_one_way(self) -> "TaskConfig":
@@ -112,6 +131,9 @@ class Pass(_Frozen):
     """What all probes of one pass over the data share."""
 
     epochs: int = Field(default=60, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    """In place of epochs: as many whole ones as come nearest to so many steps, so that small and
+    large draws of the training clips are trained equally long."""
     batch_size: int = Field(default=64, ge=1)
     """Clips a step."""
     data_seed: int = Field(default=0, ge=0)
@@ -124,6 +146,16 @@ class Pass(_Frozen):
     """Parts that a batch is worked on in, one after another: less memory, the same gradient."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of the products with tokens; weights, softmax and optimiser stay float32."""
+
+    def epochs_of(self, samples: int) -> int:
+        """Epochs to train where one has so many samples."""
+        if self.steps is None:
+            return self.epochs
+        return max(1, round(self.steps / self.steps_of(samples)))
+
+    def steps_of(self, samples: int) -> int:
+        """Steps of an epoch of so many samples."""
+        return -(-samples // self.batch_size)
 
 
 class RunConfig(_Frozen):
@@ -139,7 +171,11 @@ class RunConfig(_Frozen):
     """Initial values of the probe."""
 
     def run_id(self, fingerprint: str) -> str:
-        """Name of the run: its method, and a hash of config, tokens and code schema."""
+        """Name of the run: its method, and a hash of config, tokens and code schema.
+
+        Args:
+            fingerprint: Of the tokens, and of the texts where the method reads some.
+        """
         identity = {
             "config": self.model_dump(mode="json"),
             "fingerprint": fingerprint,

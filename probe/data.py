@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,8 @@ RESIDENT = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 def layout_of(store: "Store", task: Task) -> TokenLayout:
     """Shape and meaning of what a probe of this task sees."""
-    return store_layout(store, task.length, task.classes)
+    layout = store_layout(store, task.length, task.classes)
+    return layout if task.layer is None else replace(layout, layers=(task.layer,))
 
 
 def store_layout(store: "Store", frames: int, classes: tuple[str, ...]) -> TokenLayout:
@@ -57,6 +59,8 @@ class Features(ABC):
 
     device: torch.device
     facts: ClipFacts
+    layers: tuple[int, ...]
+    """Stored layers, deepest last."""
 
     @abstractmethod
     def gather(self, task: Task, samples: Samples) -> Tensor:
@@ -73,6 +77,9 @@ class Features(ABC):
     def batch(self, task: Task, samples: Samples, tokens: Tensor) -> TokenBatch:
         """Gathered tokens with the mask of their padding and what is known of their frames."""
         mask = self.facts.mask(task, samples)
+        if task.layer is not None and tokens.ndim == 5:
+            place = self.layers.index(task.layer)
+            tokens = tokens[:, :, place : place + 1]
         return TokenBatch(
             tokens,
             None if mask is None else mask.to(self.device),
@@ -92,6 +99,7 @@ class Resident(Features):
         """Read the tokens of clips: float types as stored, int8 as float32."""
         self.device = device
         self.facts = ClipFacts(store)
+        self.layers = deepest_last(store.spec.layers)
         spec = store.spec
         dtype = RESIDENT.get(spec.dtype, torch.float32)
         layers = [len(spec.layers)] if len(spec.layers) > 1 else []
@@ -120,6 +128,7 @@ class Streamed(Features):
     def __init__(self, store: "Store", device: torch.device) -> None:
         self.device = device
         self.facts = ClipFacts(store)
+        self.layers = deepest_last(store.spec.layers)
         self._store = store
 
     def gather(self, task: Task, samples: Samples) -> Tensor:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stepcli.cache.errors import UsageError
 from stepcli.probe.bank import Probe
 from stepcli.probe.banks import build_probe
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data import layout_of
 from stepcli.probe.placement import token_bytes
+from stepcli.probe.registry import methods
 from stepcli.probe.tasks import Task
 from stepcli.probe.tokens import TokenLayout
 
@@ -69,11 +71,29 @@ def make_plan(
     plans = []
     for members in passes.values():
         task = task_of(members[0].task)
+        _require_texts(members, task)
         kinds = _kinds(members, layout_of(store, task), len(task.classes))
         plans += [
             _pass_plan(part, kinds, task, store) for part in _split(members, kinds, bank_bytes)
         ]
     return plans
+
+
+def _require_texts(configs: Sequence[RunConfig], task: Task) -> None:
+    """Refuse methods that cannot answer with a class that they were not trained on.
+
+    Raises:
+        UsageError: naming the method and those that can.
+    """
+    if task.base_classes == len(task.classes):
+        return
+    by_text = [n for n in methods().names() if "text embeddings" in methods().get(n).needs]
+    for config in configs:
+        if "text embeddings" not in methods().get(config.method).needs:
+            raise UsageError(
+                f"--protocol base-to-novel: {config.method} does not know a class that it was not "
+                f"trained on; use a method that knows classes by their texts: {', '.join(by_text)}"
+            )
 
 
 def _kind(config: RunConfig) -> str:
@@ -109,7 +129,8 @@ def _pass_plan(
     configs: Sequence[RunConfig], kinds: dict[str, Probe], task: Task, store: "Store"
 ) -> PassPlan:
     shared = configs[0].shared
-    epochs = shared.epochs if any(kinds[_kind(config)].trained for config in configs) else 0
+    epochs = shared.epochs_of(task.samples_per_epoch)
+    epochs = epochs if any(kinds[_kind(config)].trained for config in configs) else 0
     banks: dict[tuple[object, ...], list[RunConfig]] = {}
     for config in configs:
         banks.setdefault(kinds[_kind(config)].signature(), []).append(config)

@@ -25,7 +25,8 @@ from safetensors.torch import save
 from stepcli.cache.durable import disk_errors, fsync_folder, write_synced
 from stepcli.cache.errors import UsageError
 from stepcli.probe.config import CODE_SCHEMA
-from stepcli.probe.metrics import summary
+from stepcli.probe.metrics import base_to_novel, summary
+from stepcli.probe.registry import methods
 from stepcli.probe.tasks import Task
 from stepcli.probe.train import Trained
 
@@ -42,6 +43,20 @@ class Source:
     fingerprint: str
     spec: dict[str, Any]
     """The store's spec as JSON: what a probe needs that is used without its store."""
+    texts: str = ""
+    """Digests of the text embeddings beside the tokens."""
+
+    def identity(self, method: str) -> str:
+        """What a method's result depends on: the tokens, and the texts where it reads some."""
+        reads = "text embeddings" in methods().get(method).needs
+        return self.fingerprint + self.texts if reads else self.fingerprint
+
+
+def _frame_bytes(spec: dict[str, Any]) -> int:
+    """Stored bytes of one frame's tokens, scales not counted."""
+    tokens = sum(segment["count"] for segment in spec["segments"])
+    size = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}[spec["dtype"]]
+    return int(size * tokens * spec["dim"] * max(1, len(spec["layers"])))
 
 
 def is_done(runs: Path, run: str) -> bool:
@@ -55,7 +70,7 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
     Returns:
         What run.json says.
     """
-    run = trained.config.run_id(source.fingerprint)
+    run = trained.config.run_id(source.identity(trained.config.method))
     logits = trained.logits.numpy()
     record = {
         "run": run,
@@ -65,8 +80,12 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
         "seed": trained.config.seed,
         "split": trained.config.task.reported_split,
         **summary(logits, task.test.label, task.pairs),
+        **_halves(logits, task),
         "params": trained.probe.parameters_each,
         "seconds": round(trained.seconds, 3),
+        "seconds_an_epoch": round(trained.seconds / max(1, len(trained.losses)), 4),
+        "multiply_adds": trained.multiply_adds,
+        "bytes_a_clip": _frame_bytes(source.spec) * task.length,
         "fingerprint": source.fingerprint,
         "dataset": source.dataset,
         "backbone": source.backbone,
@@ -89,6 +108,14 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
     }
     write_folder(runs, record, contents)
     return record
+
+
+def _halves(logits: np.ndarray, task: Task) -> dict[str, float]:
+    """Base-to-novel's three numbers, where that was the protocol and both halves were tested."""
+    labels = task.test.label
+    if task.base_classes == len(task.classes) or labels.max() < task.base_classes:
+        return {}
+    return base_to_novel(logits, labels, task.base_classes)
 
 
 def write_folder(runs: Path, record: dict[str, Any], contents: dict[str, bytes]) -> None:

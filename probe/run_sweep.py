@@ -57,6 +57,8 @@ def flags_over(
     for section, values in (("task", task), ("shared", shared)):
         given = {key: value for key, value in values.items() if value is not None}
         content[section] = content.get(section, {}) | given
+        if "epochs" in given:
+            content[section]["steps"] = None
     content |= {key: value for key, value in top.items() if value is not None}
     try:
         sweep = SweepConfig.model_validate(content)

@@ -23,6 +23,7 @@ from stepcli.probe.progress import SweepProgress
 from stepcli.probe.results import Source, is_done, read_run, write_run
 from stepcli.probe.splits import LabelledClips, hold_out, labelled_clips, only_base, thin
 from stepcli.probe.tasks import Task, make_task
+from stepcli.probe.text import stored_texts
 from stepcli.probe.tracking import open_trackers
 from stepcli.probe.train import train
 
@@ -75,8 +76,11 @@ class Session:
         path = self.store.path
         place = str(path.resolve() if isinstance(path, Path) else path)
         fingerprint = self.store.fingerprint
+        texts = "".join(text.sha256 for text in stored_texts(path))
         self._source = Source(
-            place, self.store.dataset, spec.backbone, fingerprint, spec.model_dump(mode="json")
+            *(place, self.store.dataset, spec.backbone, fingerprint),
+            spec.model_dump(mode="json"),
+            texts,
         )
         self._tables: dict[tuple[str, str, str | None], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
@@ -99,7 +103,7 @@ class Session:
 
     def name(self, config: RunConfig) -> str:
         """A config's run on this store."""
-        return config.run_id(self.store.fingerprint)
+        return config.run_id(self._source.identity(config.method))
 
     def left(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
         """Those of the configs that are not done yet, each once."""
@@ -168,7 +172,7 @@ class Session:
             if len(configs) == 1:
                 raise
             progress.say(f"{error}: {len(configs)} probes are trained in two passes instead")
-            progress.again(configs[0].shared.epochs)
+            progress.again(configs[0].shared.epochs_of(task.samples_per_epoch))
             middle = len(configs) // 2
             for half in (configs[:middle], configs[middle:]):
                 self._train_pass(features, task, half, progress)

@@ -18,9 +18,11 @@ from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.spec import StoreSpec
 from stepcli.cache.views import clip_of, is_flip, testing_views, training_views, views_by_clip
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.splits import LabelledClips, unseen_classes
+from stepcli.probe.splits import LabelledClips, base_classes, unseen_classes
 
 Ints = NDArray[np.int64]
+RULED_OUT = -1e4
+"""Logit of a class that a sample cannot be of: its chance is zero, and still a number."""
 FrameChoice = Literal["crop", "jitter", "spread"]
 """Contiguous runs; a random frame of each of equal stretches; evenly spread ones."""
 
@@ -66,6 +68,8 @@ class Task:
     groups: tuple[str, ...]
     """What a clip must not be torn apart from: its source video, subject or episode."""
     classes: tuple[str, ...]
+    base_classes: int
+    """The first so many classes are trained on: all, or those of base-to-novel's base."""
     pairs: tuple[tuple[int, int], ...]
     """Nearly symmetric classes, by index."""
     length: int
@@ -73,6 +77,8 @@ class Task:
     stored_frames: int
     """Of which they are chosen: the stored ones, or the first share that may be observed."""
     choice: FrameChoice
+    layer: int | None
+    """The only stored layer that is shown, where not all are."""
     trained_ways: tuple[bool, ...]
     """Directions that are trained on: False is forward, True backward."""
     shuffles: bool
@@ -109,9 +115,13 @@ class Task:
     def combine(self, logits: Tensor) -> Tensor:
         """Logits of what was shown, [K, shown, C], to one row a sample of `test`.
 
-        Over several views probabilities are averaged; of a view whose left and right are swapped,
+        Base and novel classes are each told apart among themselves. Over several views probabilities are averaged; of a view whose left and right are swapped,
         after swapping its classes back.
         """
+        if self.base_classes < len(self.classes):
+            novel = torch.arange(len(self.classes)) >= self.base_classes
+            of_novel = torch.from_numpy(self.shown.label >= self.base_classes)
+            logits = logits.masked_fill(of_novel[:, None] != novel, RULED_OUT)
         if len(self.shown) == len(self.test):
             return logits
         chances = logits.double().softmax(-1)
@@ -174,6 +184,9 @@ def make_task(config: TaskConfig, spec: StoreSpec, table: LabelledClips) -> Task
         UsageError: the store cannot serve the task, or no clip is left for one of its sides.
         UnknownName: a pair names a class that the store has not.
     """
+    if config.layer is not None and config.layer not in spec.layers:
+        held = ", ".join(map(str, spec.layers))
+        raise UsageError(f"layer={config.layer}: the store holds layers {held}; choose one of them")
     stored = max(1, round(config.observed * spec.frames))
     length = stored if config.clip_frames is None else config.clip_frames
     if length > stored:
@@ -186,6 +199,11 @@ def make_task(config: TaskConfig, spec: StoreSpec, table: LabelledClips) -> Task
     for label in (label for pair in pairs for label in pair):
         if label not in table.classes:
             raise UnknownName("label in pairs", label, table.classes)
+    if config.name == "arrow" and config.protocol != "all":
+        raise UsageError(
+            "base-to-novel halves the classes of a data set, the arrow task pairs them: use "
+            "--task classify"
+        )
     if config.name == "arrow":
         return _arrow(config, spec, table, pairs, stored, length)
     return _build(config, table, table.classes, pairs, None, stored, length)
@@ -258,16 +276,20 @@ def _build(
     reported = np.unique(shown_of, return_index=True)[1]
     taught = [(backward_labels if way else labels)[:seen_rows] for way in trained_ways]
     seen = {int(label) for part in taught for label in part}
+    if config.protocol == "base-to-novel":
+        seen |= set(range(base_classes(classes, config.protocol), len(classes)))
     if warning := unseen_classes(seen, shown.label[reported].tolist(), classes):
         warnings.append(warning)
     return Task(
         clips=tuple(row.id for row in rows),
         groups=tuple(row.group or clip_of(row.id) for row in rows),
         classes=classes,
+        base_classes=base_classes(classes, config.protocol),
         pairs=tuple((index[a], index[b]) for a, b in pairs),
         length=length,
         stored_frames=stored,
         choice=choice,
+        layer=config.layer,
         trained_ways=trained_ways,
         shuffles=config.frame_order == "shuffled",
         labels=labels,

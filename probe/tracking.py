@@ -3,6 +3,7 @@
 What they show is a copy: tables are always made from the runs' own folders.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -143,13 +144,15 @@ class WandB(_Later):
         run.summary.update(
             {f"{record['split']}/{name}": v for name, v in final_metrics(record).items()}
         )
-        run.finish(quiet=True)
+        run.finish()
 
 
 class MLflow(_Later):
-    """MLflow's file store: `mlflow ui --backend-store-uri sqlite:///<runs>/.tracking/mlflow/...`."""
+    """MLflow's file store: `mlflow ui --backend-store-uri <runs>/.tracking/mlflow`."""
 
     def __init__(self, folder: Path) -> None:
+        # Files need no database; newer versions of MLflow keep them only for who asks.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow import MlflowClient
 
         super().__init__()

@@ -4,9 +4,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from stepcli.probe.augment import augmented
 from stepcli.probe.bank import Probe
@@ -61,6 +64,8 @@ class Trained:
     """Mean training loss of each epoch; none where nothing was trained."""
     seconds: float
     """Its share of the training pass: by the work of its bank, then by members."""
+    multiply_adds: int
+    """Of its matrix products for the logits of one clip."""
 
 
 def train(
@@ -85,12 +90,13 @@ def train(
     if len(passes) != 1:
         raise ValueError(f"one pass trains configs that share it, got {len(passes)} different ones")
     shared = passes.pop()
-    steps = shared.epochs * -(-task.samples_per_epoch // shared.batch_size)
+    epochs = shared.epochs_of(task.samples_per_epoch)
+    steps = epochs * shared.steps_of(task.samples_per_epoch)
     device = features.device
     cores = torch.get_num_threads() if device.type == "cpu" else 1
     counts = torch.from_numpy(task.class_counts)
     try:
-        banks = make_banks(configs, layout, steps, counts, device, cores)
+        banks = make_banks(configs, layout, steps, counts, device, cores, task.base_classes)
     except (RuntimeError, MemoryError) as error:
         raise OutOfMemory.of(error, f"{len(configs)} probes") from error
     for bank in banks:
@@ -105,12 +111,12 @@ def train(
         losses = torch.full((len(configs),), torch.nan)
         for bank in trained:
             losses[bank.places] = bank.losses[epoch - 1]
-        progress(EpochReport(epoch, shared.epochs, losses))
+        progress(EpochReport(epoch, epochs, losses))
 
     for epoch in range(1, done + 1):
         report(epoch)
     with Crew(len(banks), device) as crew:
-        for epoch in range(done, shared.epochs if trained else 0):
+        for epoch in range(done, epochs if trained else 0):
             started = time.perf_counter()
             totals = torch.zeros(len(configs), device=device)
             samples = task.epoch(shared.data_seed, epoch)
@@ -121,7 +127,7 @@ def train(
             for bank in trained:
                 bank.losses.append(totals[bank.places])
             _share_clock(trained, time.perf_counter() - started)
-            if checkpoint is not None and epoch + 1 < shared.epochs:
+            if checkpoint is not None and epoch + 1 < epochs:
                 checkpoint.save(trained, epoch + 1)
             report(epoch + 1)
         results = _finish(features, task, [*fitted, *trained], crew)
@@ -205,12 +211,14 @@ def _finish(
         logits_of = crew.each(partial(Bank.logits, batch=batch), banks, _cost)
         for logits, pieces in zip(logits_of, parts, strict=True):
             pieces.append(logits)
+    one_clip, _ = next(features.batches(task, task.shown[:1], 1))
     trained = {}
     for bank, pieces in zip(banks, parts, strict=True):
         logits = task.combine(torch.cat(pieces, dim=1))
         losses: list[list[float]] = [[] for _ in bank.configs]
         if bank.losses:
             losses = torch.stack(bank.losses, dim=1).tolist()
+        products = multiply_adds(bank, one_clip)
         for index, (place, config) in enumerate(zip(bank.places, bank.configs, strict=True)):
             trained[place] = Trained(
                 config,
@@ -218,5 +226,27 @@ def _finish(
                 logits[index],
                 tuple(losses[index]),
                 bank.seconds / len(bank.configs),
+                products,
             )
     return trained
+
+
+def multiply_adds(bank: Bank, one_clip: TokenBatch) -> int:
+    """Multiplications of one member's matrix products for one clip."""
+    with _Products() as products:
+        bank.logits(one_clip)
+    return products.operations // (2 * len(bank.configs))
+
+
+class _Products(TorchDispatchMode):
+    """Counts the additions and multiplications of matrix products, by torch's own formulas."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(func.overloadpacket)) is not None:
+            self.operations += formula(*args, **(kwargs or {}), out_val=out)
+        return out

@@ -50,6 +50,7 @@ def make_store(
     test_only: tuple[str, ...] = (),
     cls: bool = False,
     views: tuple[str, ...] = ("",),
+    layers: tuple[int, ...] = (-1,),
 ) -> Store:
     """A store whose clips drift along a direction of their class: order tells partners apart.
 
@@ -62,6 +63,7 @@ def make_store(
         backbone="made-up",
         weights_digest="0" * 64,
         segments=segments,
+        **({"layers": layers} if len(layers) > 1 else {}),
         dim=dim,
         frames=frames,
         sampling="uniform",
@@ -84,6 +86,8 @@ def make_store(
                     stored_id = view_id(f"{label}/{number}", view)
                     rows.append(ClipRow(stored_id, label, split, group=f"g{number}"))
                     tokens = drift + random.normal(size=(frames, 2, dim)) * 0.3 + index // 2
+                    if len(layers) > 1:
+                        tokens = np.stack([tokens] * len(layers))
                     record = ClipRecord(stored_id, "made up", (0.0,) * frames, frames, 8, 8)
                     writer.add(record, tokens.astype(np.float32))
     store.add_clips(rows)

@@ -209,12 +209,24 @@ def test_selection_touches_the_test_split_once_a_seed(
     assert len(chosen["linear"]["expected_best_top1"]) == 4
 
 
+RECIPE_STORES: dict[str, dict[str, Any]] = {
+    "frames.yaml": {"frames": 32},
+    "layers.yaml": {"layers": (9, 10, 11, 12)},
+    "augmentation-views.yaml": {"views": ("center", *(f"crop{n}" for n in range(8)))},
+    "low-data.yaml": {"clips_each": 330, "frames": 2},
+    "low-data-steps.yaml": {"clips_each": 330, "frames": 2},
+}
+"""What a recipe asks of its store beside 9 frames of 36 clips a class."""
+
+
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_every_shipped_recipe_runs_through(
     name: str, store_of: Callable[..., Store], tmp_path: Path
 ) -> None:
     """At a tiny size: one epoch, one seed, 16 channels."""
-    store = store_of(tmp_path / "s", frames=9, clips_each=36)
+    store = store_of(
+        tmp_path / "s", **({"frames": 9, "clips_each": 36} | RECIPE_STORES.get(name, {}))
+    )
     place = ("--store", store.path, "--runs", tmp_path / "runs")
     small = ("--epochs", 1, "--seeds", 1)
     done = call("sweep", f"recipes/{name}", *small, *place)
