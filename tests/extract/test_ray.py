@@ -76,12 +76,15 @@ def test_a_cluster_makes_the_store_that_one_process_makes(
 
 
 def test_killed_workers_cost_no_clip(
-    ray: Any, request_for: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ray: Any,
+    request_for: Any,
+    project: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
-    clips = Path(sys.modules["stepcli.examples"].__path__[0]) / "openclose" / "clips"
-    videos = sorted(clips.rglob("*.mp4"))[:: max(1, 4 // KILLS)]
+    videos = sorted((project / "examples/openclose/clips").rglob("*.mp4"))[:: max(1, 4 // KILLS)]
     table = tmp_path / "clips.csv"
     table.write_text("\n".join(["path,label", *(f"{path},x" for path in [broken, *videos])]))
     store = tmp_path / "store"
