@@ -38,6 +38,7 @@ class Bank:
         probe: Probe,
         steps: int,
         class_counts: Tensor,
+        taught: int | None = None,
     ) -> None:
         """Train `probe` for so many steps.
 
@@ -47,6 +48,7 @@ class Bank:
             probe: The members, stacked.
             steps: Of the whole training.
             class_counts: Training samples of each class, [C].
+            taught: The first so many classes are trained on, among themselves; None: all.
 
         Raises:
             UsageError: a recipe asks for a dropout that the method has no place for.
@@ -62,11 +64,12 @@ class Bank:
         """Seconds of steps that have not been shared out yet."""
         self.losses: list[Tensor] = []
         self._class_counts = class_counts
+        self._taught = taught
         self._dropouts: list[MemberDropout] = []
         if probe.trained:
             self._optimizer = BankAdamW(probe, recipes, steps)
             device = next(probe.parameters()).device
-            self._loss = MemberLoss(recipes, class_counts, device)
+            self._loss = MemberLoss(recipes, class_counts[:taught], device)
             self._dropouts = place_dropouts(probe, configs, device)
 
     @property
@@ -81,7 +84,7 @@ class Bank:
         for dropout in self._dropouts:
             dropout.step = self._optimizer.done
         logits, extra = self.probe.training_logits(batch)
-        losses = self._loss(logits, targets)
+        losses = self._loss(logits[..., : self._taught], targets)
         losses = losses if extra is None else losses + extra
         # Members share no parameter, so the gradient of the sum is each member's own.
         torch.autograd.backward(losses.sum() * weight)
@@ -139,6 +142,7 @@ class Bank:
                 probe,
                 self.steps,
                 self._class_counts,
+                self._taught,
             )
             bank.load_members(mine, self.seconds * len(mine) / len(states))
             bank.busy = self.busy * len(mine) / len(states)
@@ -204,6 +208,7 @@ def make_banks(
     class_counts: Tensor,
     device: torch.device,
     cores: int,
+    taught: int | None = None,
 ) -> list[Bank]:
     """Stack configs whose probes stack; neighbours of one recipe stay neighbours.
 
@@ -226,5 +231,5 @@ def make_banks(
     for members in parts:
         places, each, probes = zip(*members, strict=True)
         probe = stack(probes).to(device)
-        banks.append(Bank(each, places, probe, steps, class_counts))
+        banks.append(Bank(each, places, probe, steps, class_counts, taught))
     return banks

@@ -46,6 +46,14 @@ def forced_choice(
     return choices
 
 
+def base_to_novel(logits: Floats, labels: Ints, base: int) -> dict[str, float]:
+    """Top-1 of the first `base` classes' samples and of the others', and their harmonic mean."""
+    right = logits.argmax(axis=1) == labels
+    old, new = (float(right[side].mean()) for side in (labels < base, labels >= base))
+    harmonic = 2 * old * new / (old + new) if old + new else 0.0
+    return {"base_top1": old, "novel_top1": new, "harmonic": harmonic}
+
+
 def summary(
     logits: Floats, labels: Ints, pairs: Sequence[tuple[int, int]]
 ) -> dict[str, float | None]:

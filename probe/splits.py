@@ -110,6 +110,20 @@ def thin(table: LabelledClips, share: float, shots: int | None, seed: int) -> La
     return replace(table, train=tuple(row for row in table.train if clip_of(row.id) in kept))
 
 
+def base_classes(names: Sequence[str], protocol: str) -> int:
+    """How many of the classes, in the order of their index, are trained on.
+
+    Base-to-novel: the first half, of an odd number the larger one.
+    """
+    return (len(names) + 1) // 2 if protocol == "base-to-novel" else len(names)
+
+
+def only_base(table: LabelledClips) -> LabelledClips:
+    """Train on the base classes alone; what is tested stays."""
+    base = table.classes[: base_classes(table.classes, "base-to-novel")]
+    return replace(table, train=tuple(row for row in table.train if row.label in base))
+
+
 def hold_out(table: LabelledClips, share: float, seed: int) -> LabelledClips:
     """Hold out a slice of the training clips in place of the test split.
 

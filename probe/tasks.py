@@ -115,8 +115,9 @@ class Task:
     def combine(self, logits: Tensor) -> Tensor:
         """Logits of what was shown, [K, shown, C], to one row a sample of `test`.
 
-        Base and novel classes are each told apart among themselves. Over several views probabilities are averaged; of a view whose left and right are swapped,
-        after swapping its classes back.
+        Base and novel classes are each told apart among themselves. Over several views
+        probabilities are averaged; of a view whose left and right are swapped, after swapping its
+        classes back.
         """
         if self.base_classes < len(self.classes):
             novel = torch.arange(len(self.classes)) >= self.base_classes

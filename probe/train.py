@@ -233,17 +233,18 @@ def _finish(
 
 def multiply_adds(bank: Bank, one_clip: TokenBatch) -> int:
     """Multiplications of one member's matrix products for one clip."""
-    with _Products() as products:
+    products = _Products()
+    with products:
         bank.logits(one_clip)
     return products.operations // (2 * len(bank.configs))
 
 
-class _Products(TorchDispatchMode):
+class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the additions and multiplications of matrix products, by torch's own formulas."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.operations = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))

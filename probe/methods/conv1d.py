@@ -59,8 +59,11 @@ class Conv1d(Probe):
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         frames = batch.without_missing(self.options.frame_means(self.layout, batch))
-        mixed = depthwise(frames, self.taps) + frames
-        logits: Tensor = self.head(batch.mean_over_frames(mixed))
+        # The mean over time of a convolution is the taps' sum of means, which all members share.
+        moved = depthwise(frames, torch.eye(3).to(frames)[:, None].expand(-1, frames.shape[-1], -1))
+        means = batch.mean_over_frames(moved)
+        mixed = torch.einsum("jbd,kdj->kbd", means, self.taps) + means[1]
+        logits: Tensor = self.head(mixed)
         return logits
 
 
