@@ -62,6 +62,8 @@ class TextTower:
                 truncation=True,
                 return_tensors="pt",
             )
+            if self.model.config.model_type == "siglip":
+                inputs = {"input_ids": inputs["input_ids"]}  # trained without a mask
             done.append(self.model.get_text_features(**inputs).pooler_output.float())
         return torch.cat(done)
 

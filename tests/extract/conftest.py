@@ -271,8 +271,17 @@ def clip_table(tmp_path: Path, openclose_clips: list[Path]) -> Path:
 
 
 @pytest.fixture
+def summaries() -> list[dict[str, Any]]:
+    """What the runs of `extract` said for scripts, in order."""
+    return []
+
+
+@pytest.fixture
 def extract(
-    clip_table: Path, tmp_path: Path, model_folder: Callable[[str], Path]
+    clip_table: Path,
+    tmp_path: Path,
+    model_folder: Callable[[str], Path],
+    summaries: list[dict[str, Any]],
 ) -> Callable[..., int]:
     """Extract with a tiny model; keywords as of ExtractionRequest."""
 
@@ -296,6 +305,8 @@ def extract(
             "limit": None,
             "retry_failed": False,
         }
-        return run_job(ExtractionRequest(**{**settings, **changes}))[0]
+        code, summary = run_job(ExtractionRequest(**{**settings, **changes}))
+        summaries.append(summary)
+        return code
 
     return run

@@ -98,6 +98,31 @@ def test_tokens_are_those_of_the_plain_call(
     assert (ours - theirs).abs().max() <= 1e-4 * theirs.square().mean().sqrt()
 
 
+SEQUENCES = [family for family in EXPECTED if family not in ("resnet", "convnext", "mobilenet_v2")]
+
+
+@pytest.mark.parametrize("family", SEQUENCES)
+def test_layers_are_the_models_own_hidden_states(
+    family: str, model_folder: Callable[[str], Path]
+) -> None:
+    backbone = load_backbone(f"hf:{model_folder(family)}")
+    backbone.require_layers((-2, -1))
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    options: dict[str, Any] = {"output_hidden_states": True}
+    if family == "mae":
+        options["noise"] = torch.arange(16.0).expand(2, -1)
+    with torch.inference_mode():
+        first, last = backbone.layers(pixels, (-2, -1))
+        hidden = backbone.model(pixels, **options).hidden_states
+        expected = backbone.tokens(pixels)
+    assert len(hidden) == 3  # embeddings and two blocks
+    prefix = len(backbone.facts.prefix)
+    assert torch.equal(first.prefix, hidden[1][:, :prefix])
+    assert torch.equal(first.patches.flatten(1, 2), hidden[1][:, prefix:])
+    assert torch.equal(last.patches, expected.patches)
+    assert not torch.equal(first.patches, last.patches)
+
+
 def clips_of(family: str, pixels: torch.Tensor, folder: Path) -> torch.Tensor:
     """The plain call of a video model on [clips, 4, 3, 64, 64]."""
     if family == "xclip":

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +105,17 @@ def test_a_killed_run_resumes_to_the_same_store(
     assert [row.label for row in resumed.clips()] == [row.label for row in whole.clips()]
 
 
-def test_ctrl_c_commits_and_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
+def test_a_notice_to_end_commits_and_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "store"
     process = start(path, model, "zarr")
     parts = path / "parts"
     while not (parts.exists() and any(parts.iterdir())):
         assert process.poll() is None
         time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)  # batch systems send it more than once
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err.decode()
     assert "interrupted" in err.decode()

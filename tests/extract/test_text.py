@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from stepcli.cache import create_store
 from stepcli.cache.clips import ClassRow
@@ -112,3 +116,29 @@ def test_template_files(tmp_path: Path) -> None:
 def test_a_model_without_a_text_tower_is_refused(model_folder: Callable[[str], Path]) -> None:
     with pytest.raises(BackboneError, match="a dinov2 has no text tower"):
         load_text_tower(f"hf:{model_folder('dinov2')}")
+
+
+def test_siglip_embeds_texts_padded_to_their_full_length(
+    model_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """SigLIP pads with its own token and has no mask: length matters, and it has no CLS token."""
+    folder = shutil.copytree(model_folder("siglip"), tmp_path / "tiny-siglip")
+    words = ["<pad>", "</s>", "<unk>", "opening", "closing", "door", "eating"]
+    model = WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = Whitespace()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    tower = load_text_tower(f"hf:{folder}")
+    assert tower.length == 16
+    found = tower.embed(["opening door", "eating"])
+    plain = transformers.SiglipModel.from_pretrained(folder).eval()
+    for text, ids in (("opening door", [3, 5]), ("eating", [6])):
+        inputs = torch.tensor([ids + [0] * (16 - len(ids))])
+        with torch.inference_mode():
+            expected = plain.get_text_features(input_ids=inputs).pooler_output[0]
+        place = 0 if text == "opening door" else 1
+        torch.testing.assert_close(found[place], expected, atol=1e-5, rtol=1e-4)
+    beside = tower.weights_beside()
+    assert set(beside) == {"logit_scale", "logit_bias"}
