@@ -1,10 +1,11 @@
 # Every check and every job of the project, one target each. PYTHON chooses the interpreter of the venv.
 PYTHON ?= python3
 VENV ?= .venv
+REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench kill-test clean
+.PHONY: help demo test lint bench kill-test report-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -34,9 +35,14 @@ kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, bo
 	@for action in write merge compact convert; do for format in zarr hdf5; do \
 		$(BIN)/python tests/cache/kill_rounds.py --action $$action --format $$format --rounds 200 || exit 1; \
 	done; done
-	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/test_kill.py
+	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/test_kill.py tests/probe/test_kill.py
 	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/test_ray.py -k killed
 	unshare --map-root-user --mount $(BIN)/python tests/cache/disk_full.py
+
+report-check: $(VENV)/installed  ## open a report (REPORT=...) in headless Chromium, with axe-core
+	npm pack --silent --pack-destination $${TMPDIR:-/tmp} axe-core@4 > $${TMPDIR:-/tmp}/axe-core.name
+	tar -xzf $${TMPDIR:-/tmp}/$$(cat $${TMPDIR:-/tmp}/axe-core.name) -C $${TMPDIR:-/tmp} package/axe.min.js
+	$(BIN)/python tests/probe/report_browser.py $(REPORT) --axe $${TMPDIR:-/tmp}/package/axe.min.js --shots $(dir $(REPORT))shots
 
 clean:  ## remove the venv and build products
 	rm -rf $(VENV) build dist *.egg-info

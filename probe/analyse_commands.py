@@ -184,5 +184,7 @@ def calibrate(
     keep_calibration(found)
     for each in found:
         fitted = temperatures(each)
-        text = "imported: no slice" if fitted is None else ", ".join(f"{t:.3f}" for t in fitted)
+        text = (
+            "none: no twin on a slice" if fitted is None else ", ".join(f"{t:.3f}" for t in fitted)
+        )
         typer.echo(f"{each.label}: temperature {text}")

@@ -1,5 +1,6 @@
 """Finished runs, gathered by configuration: the seeds of one method with one group of settings."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.probe.config import RunConfig
 from stepcli.probe.metrics import Floats, Ints
 from stepcli.probe.pairs import Pairs
 from stepcli.probe.results import read_runs
@@ -36,7 +39,8 @@ class Predictions:
     @property
     def correct(self) -> NDArray[np.float64]:
         """[n]: 1 where the largest logit is the label's."""
-        return np.equal(self.logits.argmax(axis=1), self.labels).astype(np.float64)
+        right: NDArray[np.bool_] = self.logits.argmax(axis=1) == self.labels
+        return right.astype(np.float64)
 
 
 def read_predictions(folder: Path) -> Predictions:
@@ -150,6 +154,9 @@ def _slice_seed(record: Record) -> Any:
 
 
 def _without_slice(record: Record) -> str:
-    config = dict(record["config"])
-    config["task"] = {k: v for k, v in config.get("task", {}).items() if k != "slice_seed"}
-    return json.dumps([config, record["fingerprint"]], sort_keys=True)
+    config = record["config"]
+    with contextlib.suppress(ValidationError):
+        # A setting that came with a later version has its default in runs from before it.
+        config = RunConfig.model_validate(config).model_dump(mode="json")
+    task = {k: v for k, v in config.get("task", {}).items() if k != "slice_seed"}
+    return json.dumps([config | {"task": task}, record["fingerprint"]], sort_keys=True)

@@ -120,7 +120,7 @@ def kind_of(found: Configuration, tests: Sequence[dict[str, Any]]) -> Kind:
     config = found.first["config"]
     if "imported" in config:
         return "imported"
-    if found.first["method"] in CONTROLS:
+    if found.first["method"] in CONTROLS or _shuffled(found):
         return "control"
     if tests:
         return "order-blind" if moved(tests, list(REORDERINGS)) < BLIND else "sees order"
@@ -132,6 +132,27 @@ def kind_of(found: Configuration, tests: Sequence[dict[str, Any]]) -> Kind:
     except UnknownName:
         aware = True
     return "sees order" if aware else "order-blind"
+
+
+def _shuffled(found: Configuration) -> bool:
+    order: str = found.first["config"].get("task", {}).get("frame_order", "natural")
+    return order == "shuffled"
+
+
+def shuffled_twins(study: Study) -> list[tuple[Entry, Entry]]:
+    """Entries with their twins that were trained on shuffled frames and else alike."""
+    twins = []
+    for twin in study.entries:
+        if not _shuffled(twin.found):
+            continue
+        config = twin.found.first["config"]
+        natural = config | {"task": config["task"] | {"frame_order": "natural"}}
+        twins += [
+            (entry, twin)
+            for entry in study.entries
+            if entry.found.first["config"] | {"seed": 0} == natural | {"seed": 0}
+        ]
+    return twins
 
 
 def difference(one: Entry, other: Entry) -> Difference | None:

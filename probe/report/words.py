@@ -6,7 +6,7 @@ from shlex import quote
 from typing import Any
 
 from stepcli.probe.registry import methods
-from stepcli.probe.report.study import Entry, Study, difference
+from stepcli.probe.report.study import Entry, Study, difference, shuffled_twins
 from stepcli.probe.report.tables import percent
 from stepcli.probe.stats import FEWEST_GROUPS
 
@@ -33,6 +33,12 @@ def verdict(study: Study) -> list[str]:
         rival = max((e for e in (blind, control) if e is not None), key=_score, default=None)
         if rival is not None:
             lines.append(_gain(sees, rival))
+        lines += [
+            f"Trained on shuffled frames, {entry.analysis.method} reaches "
+            f"{percent(twin.score)} % instead of {percent(entry.score)} %: it gains "
+            f"{100 * (entry.score - twin.score):+.1f} points from order."
+            for entry, twin in shuffled_twins(study)
+        ]
         if control is None:
             lines.append(
                 "No trained control (first-frame, last-frame, first-last, duration) is among the "
