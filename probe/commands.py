@@ -306,6 +306,12 @@ def results(
     slices: Annotated[
         bool, typer.Option("--slices", help="Show also the runs on held-out slices of train.")
     ] = False,
+    chosen: Annotated[
+        bool,
+        typer.Option(
+            "--chosen", help="What sweep --select chose: one row a method, intervals over groups."
+        ),
+    ] = False,
     average_splits: Annotated[
         bool,
         typer.Option("--average-splits", help="Official splits averaged, apart from the seeds."),
@@ -317,6 +323,7 @@ def results(
     """Show the finished runs: per cent, mean ± deviation over seeds."""
     if context.invoked_subcommand is not None:
         return
+    from stepcli.probe.chosen import chosen_table
     from stepcli.probe.compare import compare_methods, describe
     from stepcli.probe.import_logits import read_imported
     from stepcli.probe.results import read_runs
@@ -324,6 +331,9 @@ def results(
     from stepcli.probe.table import render, write_parquet
 
     folder = _runs_folder(runs)
+    if chosen:
+        typer.echo(chosen_table(folder, format_))
+        return
     found = read_runs(folder, slices=slices)
     if compare is None:
         if format_ == "parquet":

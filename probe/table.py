@@ -52,6 +52,11 @@ def render(
         return _csv(runs)
     header, rows = summary_rows(runs, bold if form == "latex" else (), average_splits)
     rows += [_published_row(each, len(header)) for each in published]
+    return arranged(header, rows, form)
+
+
+def arranged(header: Sequence[str], rows: Sequence[Sequence[str]], form: Format) -> str:
+    """Cells as a table for a terminal, Markdown or LaTeX."""
     if form == "latex":
         return _latex(header, rows)
     if form == "markdown":

@@ -22,6 +22,7 @@ is all that is read of them.
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -45,8 +46,11 @@ HEAD_WIDTH = 64
 class XclipOptions(FrameOptions):
     """The tower's texts, how frames get to them, and depths."""
 
+    initial: ClassVar[frozenset[str]] = frozenset({"pe_scale", "alpha"})
+
     mit_layers: int = Field(1, ge=1, description="blocks over frames; 4: X-Florence's head")
     prompt_layers: int = Field(2, ge=1, description="layers in which texts look at the clip")
+    pe_scale: float = Field(0.02, ge=0, description="initial deviation of the frames' encoding")
     alpha: float = Field(0.1, description="how much the prompt weighs at the start")
 
 
@@ -85,7 +89,7 @@ class Xclip(Probe):
         register_texts(self, layout, text)
         dim = text.dim
         self.frames = FrameProjection(layout, options, text, generator)
-        self.position = normal(0.02, (layout.frames, dim), generator)
+        self.position = normal(options.pe_scale, (layout.frames, dim), generator)
         heads = max(1, dim // HEAD_WIDTH)
         blocks = [
             Block(dim, heads, generator, init="vit", activation="quick-gelu")
