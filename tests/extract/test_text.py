@@ -132,7 +132,7 @@ def test_siglip_embeds_texts_padded_to_their_full_length(
     ).save_pretrained(folder)
     tower = load_text_tower(f"hf:{folder}")
     assert tower.length == 16
-    found = tower.embed(["opening door", "eating"])
+    found = tower.features(["opening door", "eating"])
     plain = transformers.SiglipModel.from_pretrained(folder).eval()
     for text, ids in (("opening door", [3, 5]), ("eating", [6])):
         inputs = torch.tensor([ids + [0] * (16 - len(ids))])
