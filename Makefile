@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench kill-test report-check clean
+.PHONY: help demo test lint bench kill-test report-check fuzz clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -43,6 +43,9 @@ report-check: $(VENV)/installed  ## open a report (REPORT=...) in headless Chrom
 	npm pack --silent --pack-destination $${TMPDIR:-/tmp} axe-core@4 > $${TMPDIR:-/tmp}/axe-core.name
 	tar -xzf $${TMPDIR:-/tmp}/$$(cat $${TMPDIR:-/tmp}/axe-core.name) -C $${TMPDIR:-/tmp} package/axe.min.js
 	$(BIN)/python tests/probe/report_browser.py $(REPORT) --axe $${TMPDIR:-/tmp}/package/axe.min.js --shots $(dir $(REPORT))shots
+
+fuzz: $(VENV)/installed  ## 500 videos with bytes mutated at random through the decoders
+	STEPCLI_FUZZ=500 $(BIN)/python -m pytest -q -p no:xdist tests/extract/test_hostile.py -k mutated
 
 clean:  ## remove the venv and build products
 	rm -rf $(VENV) build dist *.egg-info
