@@ -56,6 +56,7 @@ def test_values_and_gradients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(passes.CHUNK_VALUES, "cpu", chunk)
+    monkeypatch.setattr(passes, "FEWEST_QUERIES", 4)
     monkeypatch.setattr(passes, "KEPT_BYTES", kept_bytes)
     generator = Generator().manual_seed(0)
 
