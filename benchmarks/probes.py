@@ -95,6 +95,7 @@ def bank_step(members: int, heads: int, tokens: Tensor, labels: Tensor) -> Step:
             by_threads[cores] = banks, Crew(len(banks), tokens.device)
         banks, crew = by_threads[cores]
         batch = TokenBatch(tokens)
+        batch.make(["normalized"])
         crew.each(lambda bank: work(bank, batch), banks, lambda bank: bank.work)
 
     return step

@@ -1,7 +1,7 @@
 """What a probe reads: the layout of a clip's tokens, and one batch of them shared by every bank."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Literal
@@ -12,10 +12,12 @@ from torch.nn import functional
 
 from stepcli.cache.errors import UsageError
 from stepcli.cache.spec import Segment
+from stepcli.probe.codes import CodedTokens
 
 if TYPE_CHECKING:
     from stepcli.probe.text import StoreText
 
+Norms = Literal["raw", "normalized", "renormalized"]
 Select = Literal["all", "patches", "cls"]
 NORM_EPS = 1e-5
 
@@ -140,12 +142,12 @@ class TokenBatch:
 
     def __init__(
         self,
-        tokens: Tensor,
+        tokens: Tensor | CodedTokens,
         frame_mask: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
         facts: Callable[[], SampleFacts] | None = None,
     ) -> None:
-        """Wrap tokens of any float dtype.
+        """Wrap tokens of any float dtype, or int8 codes.
 
         Args:
             tokens: [B, T, S, D], or [B, T, L, S, D] where L layers are stored, deepest last.
@@ -162,7 +164,7 @@ class TokenBatch:
             )
         if frame_mask is not None and not bool(frame_mask.any(dim=1).all()):
             raise ValueError("frame_mask leaves a clip without a single frame")
-        self.every_layer = tokens if tokens.ndim == 5 else tokens[:, :, None]
+        self._given = tokens
         self.frame_mask = frame_mask
         self.dtype = dtype
         self.precision = dtype
@@ -173,6 +175,60 @@ class TokenBatch:
     def with_tokens(self, tokens: Tensor, frame_mask: Tensor | None) -> "TokenBatch":
         """The same clips with other tokens."""
         return TokenBatch(tokens, frame_mask, self.dtype, self._read_facts)
+
+    @property
+    def made(self) -> frozenset[str]:
+        """Which of the whole-batch tensors were asked for so far."""
+        return frozenset(self.__dict__) & {"raw", "normalized", "renormalized", "centered"}
+
+    def make(self, names: Iterable[str]) -> None:
+        """Make whole-batch tensors now: with all threads, where the banks have one each."""
+        for name in names:
+            getattr(self, name)
+
+    @property
+    def clips(self) -> int:
+        """B."""
+        return len(self._given)
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return self._given.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tokens are."""
+        return self._given.device
+
+    @shared_property
+    def every_layer(self) -> Tensor:
+        """[B, T, L, S, D]; codes are made floats."""
+        given = self._given
+        tokens = given.floats() if isinstance(given, CodedTokens) else given
+        return tokens if tokens.ndim == 5 else tokens[:, :, None]
+
+    def view(self, kind: Norms, positions: slice | list[int]) -> "Tensor | CodedTokens":
+        """Some tokens of each frame, raw, or after one LayerNorm, or two; codes stay codes."""
+        if isinstance(self._given, CodedTokens):
+            return self._coded[kind].select(positions)
+        tokens: Tensor = getattr(self, kind)
+        return tokens[:, :, positions]
+
+    @shared_property
+    def _coded(self) -> dict[str, CodedTokens]:
+        """Codes with what each LayerNorm makes of them: two numbers a token."""
+        given = self._given
+        if not isinstance(given, CodedTokens):
+            raise TypeError("these tokens are floats")
+        centered, variance = given.centered()
+        once = (variance + NORM_EPS).rsqrt()
+        twice = once * (variance * once.square() + NORM_EPS).rsqrt()
+        return {
+            "raw": given,
+            "normalized": replace(centered, inverse=once),
+            "renormalized": replace(centered, inverse=twice),
+        }
 
     @shared_property
     def stored(self) -> Tensor:
@@ -233,8 +289,12 @@ class TokenBatch:
         """[B, T, D]: the mean of each frame's selected tokens."""
         key = (normalized, select)
         if key not in self._frame_means:
-            tokens = self.normalized if normalized else self.raw
-            self._frame_means[key] = tokens[:, :, layout.positions(select)].mean(dim=2)
+            kind: Norms = "normalized" if normalized else "raw"
+            tokens = self.view(kind, layout.positions(select))
+            if isinstance(tokens, CodedTokens):
+                self._frame_means[key] = tokens.frame_means()
+            else:
+                self._frame_means[key] = tokens.mean(dim=2)
         return self._frame_means[key]
 
     def without_missing(self, rows: Tensor) -> Tensor:

@@ -115,6 +115,8 @@ def train(
 
     for epoch in range(1, done + 1):
         report(epoch)
+    # What the banks ask of a batch, as the batch before has shown.
+    wanted: frozenset[str] = frozenset()
     with Crew(len(banks), device) as crew:
         for epoch in range(done, epochs if trained else 0):
             started = time.perf_counter()
@@ -122,7 +124,10 @@ def train(
             samples = task.epoch(shared.data_seed, epoch)
             batches = features.batches(task, samples, shared.batch_size // shared.accumulate or 1)
             for parts in _steps(batches, shared, epoch):
+                for batch, _ in parts:
+                    batch.make(wanted)
                 trained = _step(trained, parts, totals, crew, say)
+                wanted = parts[0][0].made
             totals = totals.cpu() / task.samples_per_epoch
             for bank in trained:
                 bank.losses.append(totals[bank.places])

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "engines": {"engines", "cache"},
     "extract": {"extract", "engines", "cache"},
     "probe": {"probe", "engines", "cache"},
-    "examples": {"examples", "cache"},
+    "examples": {"examples", "probe", "cache"},
 }
 HEAVY = {
     "jinja2",
