@@ -1,5 +1,8 @@
 """`charades`: 9,848 videos of people at home, 157 actions (arXiv 1604.01753), as segments.
 
+Checked (2026-11) against public code that reads the annotations: "c000 <class>" a line, and the
+actions of a video with ; between. The opposite pairs are ours, by the words of the classes.
+
 Each annotated action segment becomes a clip with one label, as the chirality protocol uses them;
 Charades' own multi-label score over whole videos is another task.
 """

@@ -1,7 +1,9 @@
 """`hri30`: HRI30 (Iodice et al., ICPR 2022), 30 actions beside an industrial robot, 2,940 clips.
 
-The layout was read off public code that uses the data set (a list of video and class without a
-header, all videos in one folder); the authors' archive itself was not at hand.
+Checked (2026-11) against several public repositories that train on it: annotations/
+train_set_labels.csv without a header, "<video>.avi,<class>" a line; train_set/ and test_set/ with
+all videos in one folder; the test labels are kept back by the authors. Not checked: the authors'
+archive itself, and the spelling of the classes in it.
 """
 
 from collections.abc import Mapping

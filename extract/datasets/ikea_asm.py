@@ -1,5 +1,9 @@
 """`ikea_asm`: IKEA ASM (Ben-Shabat et al., WACV 2021), people assembling furniture.
 
+Checked (2026-11) against the authors' own public code: the tables videos (video_path, camera,
+annotated) and annotations (atomic_action_id, object_id, starting_frame, ending_frame), the two
+action lists line by line, the cross-environment lists. Not checked: the archive itself.
+
 Segments of long videos; annotations in an SQLite file that names every camera's videos. Only
 annotated segments become clips, so this is segment-wise recognition on 32 classes; published
 frame-wise figures, with the background class NA as the 33rd, are not comparable.

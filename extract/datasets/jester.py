@@ -1,4 +1,9 @@
-"""`jester`: 148,092 clips of 27 hand gestures (Materzynska et al., ICCV workshops 2019)."""
+"""`jester`: 148,092 clips of 27 hand gestures (Materzynska et al., ICCV workshops 2019).
+
+Checked (2026-11) against several public readers of version 1: jester-v1-{train,validation}.csv with
+"<id>;<class>" a line and no header, jester-v1-labels.csv with a class a line, 20bn-jester-v1/<id>/
+of JPEGs, lists beside it or in annotations/ or labels/.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
