@@ -98,7 +98,7 @@ def _gather_in_one(
     scores = directions.to(x.dtype) @ x.transpose(1, 2)
     places = () if shift is None else (shift.shape[2], x.shape[1] // shift.shape[2])
     if shift is not None:
-        by_shift = scores.unflatten(0, (-1, len(shift))).unflatten(-1, places)
+        by_shift = scores.unflatten(0, (-1, len(shift))).unflatten(-1, places)  # type: ignore[no-untyped-call]
         scores = (by_shift + shift).flatten(-2).flatten(0, 1)
     factor = (
         None if scale is None else scale.repeat_interleave(len(directions) // scale.shape[1], 1)
@@ -111,7 +111,7 @@ def _gather_in_one(
     used = weights if factor is None else weights * factor
     by_place = scores.new_empty(0)
     if shift is not None:
-        by_place = used.unflatten(-1, places)
+        by_place = used.unflatten(-1, places)  # type: ignore[no-untyped-call]
         by_place = by_place.sum(-1, keepdim=True) if shift.shape[3] == 1 else by_place
     return Gathered(used @ x, scores.logsumexp(-1), by_place, scores.new_empty(0))
 
