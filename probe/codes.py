@@ -119,11 +119,14 @@ class CodedTokens:
         """Without each token's mean, and the tokens' variances [...]."""
         flat_mean = torch.empty(len(self), self.scales[0].numel(), device=self.device)
         variance = torch.empty_like(flat_mean)
-        plain = replace(self, mean=None, inverse=None, dtype=torch.float32)
-        for row, part, tile in plain.tiles():
+        for row, part, tile in replace(self, dtype=torch.float32).tiles():
             variance[row, part], flat_mean[row, part] = torch.var_mean(tile, -1, correction=0)
-        shape = self.scales.shape
-        return replace(plain, mean=flat_mean.view(shape), dtype=self.dtype), variance.view(shape)
+        mean = flat_mean.view(self.scales.shape)
+        if self.inverse is not None:
+            mean = mean / self.inverse
+        if self.mean is not None:
+            mean = mean + self.mean
+        return replace(self, mean=mean), variance.view(mean.shape)
 
 
 def scores_along(directions: Tensor, x: CodedTokens) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from stepcli.probe.folded import FoldedTokens
 from stepcli.probe.layers import normal
-from stepcli.probe.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.tokens import Norms, Select, TokenBatch, TokenLayout
 
 Encoding = Literal["none", "learned", "sinusoidal"]
 Norm = Literal["tokens", "sum", "none"]
@@ -60,20 +60,19 @@ class TokenInput(nn.Module):
         return self._summed(batch).to(batch.precision)
 
     def _summed(self, batch: TokenBatch) -> FoldedTokens:
-        tokens = batch.normalized if self.norm == "tokens" else batch.raw
-        tokens = tokens[:, :, self.positions]
+        kind: Norms = "normalized" if self.norm == "tokens" else "raw"
+        tokens = batch.view(kind, self.positions)
         offsets = self._offsets(tokens.shape[1])
         z = FoldedTokens(tokens, offsets, None, batch.frame_mask)
-        return self._layer_norm(z, batch.normalized) if self.norm == "sum" else z
+        if self.norm != "sum":
+            return z
+        return z.layer_normed(batch.view("normalized", self.positions))
 
     def block_normed(self, batch: TokenBatch) -> FoldedTokens:
         """LayerNorm of forward's z, for a block that begins with a LayerNorm of its own."""
-        once = self.norm == "tokens"
-        normed = batch.renormalized if once else batch.normalized
-        return self._layer_norm(self._summed(batch), normed).to(batch.precision)
-
-    def _layer_norm(self, z: FoldedTokens, normed: Tensor) -> FoldedTokens:
-        return z.layer_normed(normed[:, :, self.positions])
+        kind: Norms = "renormalized" if self.norm == "tokens" else "normalized"
+        z = self._summed(batch)
+        return z.layer_normed(batch.view(kind, self.positions)).to(batch.precision)
 
     def _offsets(self, frames: int) -> Tensor | None:
         """[K, T, P, D]."""

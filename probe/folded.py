@@ -22,6 +22,7 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from stepcli.cache.errors import UsageError
+from stepcli.probe.codes import CodedTokens, covariances
 from stepcli.probe.dropout import MemberDropout
 from stepcli.probe.layers import Init, StackedLayerNorm, StackedLinear
 from stepcli.probe.passes import Rows, gather
@@ -32,7 +33,7 @@ from stepcli.probe.tokens import NORM_EPS
 class FoldedTokens:
     """K views z = scale * (tokens + offsets) of the same tokens, never written out."""
 
-    tokens: Tensor
+    tokens: Tensor | CodedTokens
     """[B, T, S, D], the same for every member."""
     offsets: Tensor | None = None
     """[K, T, P, D] with P = 1 (one vector a frame) or P = S (one a token)."""
@@ -41,7 +42,7 @@ class FoldedTokens:
     frame_mask: Tensor | None = None
     """[B, T], False where a frame is missing: it gets no attention."""
 
-    def layer_normed(self, normed_tokens: Tensor) -> "FoldedTokens":
+    def layer_normed(self, normed_tokens: Tensor | CodedTokens) -> "FoldedTokens":
         """LayerNorm of z (without learned scale and shift), still folded.
 
         Args:
@@ -52,14 +53,18 @@ class FoldedTokens:
         """
         if self.offsets is None:
             return FoldedTokens(normed_tokens, None, None, self.frame_mask)
-        x = self.tokens - self.tokens.mean(dim=-1, keepdim=True)
         e = self.offsets - self.offsets.mean(dim=-1, keepdim=True)
-        dim = x.shape[-1]
-        kind = "btsd,ktd->kbts" if e.shape[2] == 1 else "btsd,ktsd->kbts"
-        shared = torch.einsum(kind, x, e.squeeze(2) if e.shape[2] == 1 else e)
-        variance = (
-            x.square().mean(dim=-1) + shared * (2 / dim) + e.square().mean(dim=-1).unsqueeze(1)
-        )
+        dim = e.shape[-1]
+        x: Tensor | CodedTokens
+        if isinstance(self.tokens, CodedTokens):
+            x, own = self.tokens.centered()
+            shared = covariances(x, e)
+        else:
+            x = self.tokens - self.tokens.mean(dim=-1, keepdim=True)
+            own = x.square().mean(dim=-1)
+            kind = "btsd,ktd->kbts" if e.shape[2] == 1 else "btsd,ktsd->kbts"
+            shared = torch.einsum(kind, x, e.squeeze(2) if e.shape[2] == 1 else e)
+        variance = own + shared * (2 / dim) + e.square().mean(dim=-1).unsqueeze(1)
         return FoldedTokens(x, e, (variance + NORM_EPS).rsqrt(), self.frame_mask)
 
     def to(self, dtype: torch.dtype) -> "FoldedTokens":
@@ -68,7 +73,8 @@ class FoldedTokens:
 
     def materialized(self) -> Tensor:
         """z written out for every member, [K, B, T, S, D] (K = 1 without offsets)."""
-        z = self.tokens[None]
+        tokens = self.tokens
+        z = (tokens.floats() if isinstance(tokens, CodedTokens) else tokens)[None]
         if self.offsets is not None:
             z = z + self.offsets[:, None]
         return z if self.scale is None else z * self.scale[..., None]

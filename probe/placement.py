@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from stepcli.probe.data import RESIDENT, Features, Resident, Streamed
+from stepcli.probe.data import Features, Resident, Streamed, resident_type
 
 if TYPE_CHECKING:
     from stepcli.cache.store import Store
@@ -33,7 +33,7 @@ def free_bytes(device: torch.device) -> int:
 
 def token_bytes(store: "Store", clips: int) -> int:
     """Memory that the tokens of so many clips take when resident."""
-    size = RESIDENT.get(store.spec.dtype, torch.float32).itemsize
+    size = resident_type(store.spec).itemsize
     values = clips
     for extent in store.spec.clip_shape:
         values *= extent

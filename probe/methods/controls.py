@@ -29,15 +29,15 @@ Which = Callable[[TokenBatch], Tensor]
 def first(batch: TokenBatch) -> Tensor:
     """Index of each clip's first frame, [B]."""
     if batch.frame_mask is None:
-        return torch.zeros(len(batch.stored), dtype=torch.long, device=batch.stored.device)
+        return torch.zeros(batch.clips, dtype=torch.long, device=batch.device)
     return batch.frame_mask.int().argmax(dim=1)
 
 
 def last(batch: TokenBatch) -> Tensor:
     """Index of each clip's last frame, [B]."""
-    frames = batch.stored.shape[1]
+    frames = batch.frames
     if batch.frame_mask is None:
-        return torch.full((len(batch.stored),), frames - 1, device=batch.stored.device)
+        return torch.full((batch.clips,), frames - 1, device=batch.device)
     return frames - 1 - batch.frame_mask.int().flip(1).argmax(dim=1)
 
 
@@ -65,9 +65,9 @@ class FramesLinear(Probe):
 
 def middle(batch: TokenBatch) -> Tensor:
     """Index of the middle one of each clip's frames, the later of two, [B]."""
-    frames = batch.stored.shape[1]
+    frames = batch.frames
     if batch.frame_mask is None:
-        return torch.full((len(batch.stored),), frames // 2, device=batch.stored.device)
+        return torch.full((batch.clips,), frames // 2, device=batch.device)
     rank = batch.frame_mask.cumsum(dim=1)
     return (rank > batch.frame_mask.sum(dim=1, keepdim=True) // 2).int().argmax(dim=1)
 

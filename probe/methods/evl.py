@@ -120,7 +120,7 @@ class Evl(Probe):
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, (L,) S, D] -> logits [K, B, C]."""
-        x = self.cls[:, None].expand(-1, len(batch.every_layer), -1)
+        x = self.cls[:, None].expand(-1, batch.clips, -1)
         stored = batch.every_layer.shape[2]
         for index, layer in enumerate(self.decoder):
             place = 0 if stored == 1 else stored - len(self.decoder) + index

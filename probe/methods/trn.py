@@ -78,7 +78,7 @@ class Trn(Probe):
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         frames = self.project.shared(self.options.frame_means(self.layout, batch))
         frames = functional.relu(batch.without_missing(frames))
-        logits = frames.new_zeros(self.members, len(batch.stored), self.classes)
+        logits = frames.new_zeros(self.members, batch.clips, self.classes)
         for scale, relation in zip(self.scales, self.relations, strict=True):
             tuples = spread_tuples(frames.shape[2], scale, self.options.tuples)
             chosen = frames[:, :, torch.tensor(tuples, device=frames.device)]

@@ -111,7 +111,7 @@ class Xclip(Probe):
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         texts = (self.labels * self.label_lengths[..., None])[:, None]
-        texts = texts.expand(-1, len(batch.stored), -1, -1)
+        texts = texts.expand(-1, batch.clips, -1, -1)
         prompted = texts
         visual = self._visual(batch)
         for layer in self.prompts:

@@ -75,8 +75,10 @@ def test_tokens_in_memory_are_those_stored(
     store = store_of(tmp_path / dtype, dtype=dtype)
     task = task_of(store, TaskConfig())
     features = Resident(store, task.clips, CPU, CPU)
-    want = torch.from_numpy(store.read_floats(task.clips))
-    assert torch.equal(features.tokens.float(), want)
+    samples = task.epoch(0, 0)
+    want = torch.from_numpy(store.read_floats([task.clips[clip] for clip in samples.clip]))
+    assert torch.equal(features.gather(task, samples).float(), want)
+    assert features.tokens.element_size() == {"float32": 4, "int8": 1}.get(dtype, 2)
 
 
 def test_classify_shows_whole_clips_forward(store: Store) -> None:
