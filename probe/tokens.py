@@ -174,7 +174,9 @@ class TokenBatch:
 
     def with_tokens(self, tokens: Tensor, frame_mask: Tensor | None) -> "TokenBatch":
         """The same clips with other tokens."""
-        return TokenBatch(tokens, frame_mask, self.dtype, self._read_facts)
+        batch = TokenBatch(tokens, frame_mask, self.dtype, self._read_facts)
+        batch.precision = self.precision
+        return batch
 
     @property
     def made(self) -> frozenset[str]:
