@@ -17,7 +17,7 @@ from stepcli.cache.errors import StepcliError
 from stepcli.examples import demo
 from stepcli.extract import commands as extract_commands
 from stepcli.extract import preview_commands
-from stepcli.probe import analyse_commands
+from stepcli.probe import analyse_commands, export_commands
 from stepcli.probe import commands as probe_commands
 
 # What the operating system says no to and the user can mend; any other OSError is a defect of ours.
@@ -69,6 +69,7 @@ app.command("order")(analyse_commands.order)
 app.command("calibrate")(analyse_commands.calibrate)
 app.command("predict")(predict_commands.predict)
 app.command("report")(apply_commands.report)
+app.command("export")(export_commands.export)
 app.command("methods")(probe_commands.methods)
 app.command("backbones")(extract_commands.backbones)
 app.add_typer(extract_commands.datasets_app, name="datasets", help="Known data sets.")

@@ -1,0 +1,206 @@
+"""A trained probe to take away: a folder with its card, and ONNX that any runtime reads."""
+
+import json
+import logging
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stepcli.cache.durable import disk_errors, replace_synced
+from stepcli.cache.errors import UsageError
+from stepcli.cache.spec import StoreSpec
+from stepcli.probe.bank import Probe
+from stepcli.probe.data import deepest_last
+from stepcli.probe.recalibrate import config_of, kept_calibration
+from stepcli.probe.results import read_run
+from stepcli.probe.tokens import TokenBatch, TokenLayout
+from stepcli.probe.trained import WEIGHTS, load_probe
+
+KEPT = ("run.json", WEIGHTS, "calibration.json", "order.json")
+"""What of a run travels; predictions of the test clips stay."""
+CARD = "README.md"
+ONNX = "probe.onnx"
+TOLERANCE = 1e-4
+"""Largest difference of a logit between ONNX and PyTorch, relative to the largest logit."""
+
+
+def layout_of_run(record: dict[str, Any]) -> TokenLayout:
+    """What a finished run's probe reads, without its store.
+
+    Raises:
+        UsageError: the run has no record of its tokens.
+    """
+    if "spec" not in record:
+        raise UsageError(
+            f"run {record['run']} has no record of its tokens: it was imported, or trained by an "
+            "older stepcli; train it again"
+        )
+    spec = StoreSpec.model_validate_json(json.dumps(record["spec"]))
+    task = config_of(record).task
+    frames = task.clip_frames or max(1, round(spec.frames * task.observed))
+    return TokenLayout(
+        frames, spec.dim, spec.segments, deepest_last(spec.layers), tuple(record["classes"])
+    )
+
+
+def export_folder(folder: Path, out: Path) -> Path:
+    """Copy what makes a trained probe, with a card, to <out>/<name of the run>.
+
+    Raises:
+        UsageError: the folder is no run with a probe.
+    """
+    record = read_run(_require(folder) / "run.json")
+    target = out / record["run"]
+    with disk_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+        for name in KEPT:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, target / name)
+        replace_synced(target / CARD, card(folder, record).encode())
+    return target
+
+
+def _require(folder: Path) -> Path:
+    for name in ("run.json", WEIGHTS):
+        if not (folder / name).is_file():
+            raise UsageError(f"{folder} is not the folder of a trained probe: it has no {name}")
+    return folder
+
+
+def card(folder: Path, record: dict[str, Any]) -> str:
+    """What somebody who is given the probe must know, from its own record alone."""
+    spec = record.get("spec", {})
+    kept = kept_calibration(folder)
+    numbers = [
+        f"| {name.replace('_', ' ')} | {100 * record[name]:.1f} % |"
+        for name in ("top1", "top5", "mean_class", "forced_choice")
+        if record.get(name) is not None
+    ]
+    tokens = ", ".join(segment["name"] for segment in spec.get("segments", ()))
+    classes = ", ".join(f"`{name}`" for name in record["classes"])
+    scaled = (
+        "Probabilities are as trained; `stepcli calibrate` fits a temperature."
+        if kept is None
+        else f"Temperature {kept.temperature:.3f}, fitted on {kept.samples} held-out samples."
+    )
+    return "\n".join(
+        [
+            "---",
+            "library_name: stepcli",
+            "pipeline_tag: video-classification",
+            "---",
+            "",
+            f"# {record['run']}",
+            "",
+            f"A `{record['method']}` probe ({record['params']:,} trainable parameters) on frozen "
+            f"features of `{record.get('backbone', 'unknown')}`, trained on {record['dataset']} "
+            f"(task {record['task']}, seed {record['seed']}).",
+            "",
+            f"| on split {record['split']} ({record['test_samples']} samples) | |",
+            "| --- | ---: |",
+            *numbers,
+            "",
+            scaled,
+            "",
+            "## What it reads",
+            "",
+            f"{spec.get('frames', '?')} frames a clip, sampling `{spec.get('sampling', '?')}`, "
+            f"tokens {tokens} with {spec.get('dim', '?')} channels; backbone weights sha256 "
+            f"`{spec.get('weights_digest', '?')}`.",
+            "",
+            "## Use",
+            "",
+            "```sh",
+            f"stepcli predict {record['run']} --video clip.mp4",
+            "```",
+            "",
+            "## Classes",
+            "",
+            classes,
+            "",
+            "The numbers hold for clips like those it was tested on. Nobody has looked at how it "
+            "treats people or places that its data does not show.",
+            "",
+        ]
+    )
+
+
+class _Plain(nn.Module):
+    """One probe as a function of its tokens alone."""
+
+    def __init__(self, probe: Probe) -> None:
+        super().__init__()
+        self.probe = probe
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, T, (L,) S, D] float32 -> logits [B, C]."""
+        logits: Tensor = self.probe(TokenBatch(tokens))[0]
+        return logits
+
+
+def export_onnx(folder: Path, path: Path) -> float:
+    """Write a probe as ONNX, of any number of clips, and hold it against PyTorch.
+
+    Input `tokens` [clips, T, (L,) S, D] float32 in the order in which they are stored; output
+    `logits` [clips, classes].
+
+    Returns:
+        The largest difference of a logit from PyTorch's, on random tokens.
+
+    Raises:
+        UsageError: the method cannot be written so, or the answers differ.
+    """
+    import onnxruntime
+
+    record = read_run(_require(folder) / "run.json")
+    layout = layout_of_run(record)
+    module = _Plain(load_probe(folder, record, layout)).eval()
+    layers = [len(layout.layers)] if len(layout.layers) > 1 else []
+    shape = (layout.frames, *layers, layout.tokens, layout.dim)
+    # Two clips: a graph traced with one could take "one" for granted.
+    example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    clips = torch.export.Dim("clips", min=1, max=1 << 16)
+    # It says at each export that torchvision's operators, which nothing here uses, are not there.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            # PyTorch's own deprecations, among its parts.
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                dynamic_shapes={"tokens": {0: clips}},
+                input_names=["tokens"],
+                output_names=["logits"],
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"method {record['method']} cannot be written as ONNX: {reason:.200}"
+        ) from error
+    if program is None:
+        raise UsageError(f"method {record['method']}: PyTorch made no ONNX program of it")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        program.save(path)
+    others = torch.randn(5, *shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = module(others).numpy()
+    session = onnxruntime.InferenceSession(path)
+    (found,) = session.run(["logits"], {"tokens": others.numpy()})
+    difference = float(np.abs(found - expected).max())
+    if difference > TOLERANCE * max(1.0, float(np.abs(expected).max())):
+        path.unlink()
+        raise UsageError(
+            f"method {record['method']}: ONNX gives other logits than PyTorch (by "
+            f"{difference:.2g}); nothing was written"
+        )
+    return difference

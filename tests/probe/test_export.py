@@ -1,0 +1,87 @@
+"""A probe that was taken away is the same probe."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from stepcli.cache.store import Store
+from stepcli.cli import app
+from stepcli.probe.export import layout_of_run
+from stepcli.probe.passes import Rows, _gather_in_one, gather
+from stepcli.probe.results import read_run
+from stepcli.probe.trained import load_probe
+
+
+def call(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, store_of: Callable[..., Store]) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    store_of(folder / "store")
+    call(
+        *("probe", "--method", "step,linear", "--epochs", 1),
+        *("--store", folder / "store", "--runs", folder / "runs"),
+    )
+    return folder / "runs"
+
+
+def test_the_folder_is_a_probe_with_a_card(runs: Path, tmp_path: Path) -> None:
+    (run,) = runs.glob("step-*")
+    call("export", run, "--out", tmp_path)
+    target = tmp_path / run.name
+    assert {path.name for path in target.iterdir()} == {
+        *("run.json", "probe.safetensors", "README.md")
+    }
+    record = read_run(target / "run.json")
+    probe = load_probe(target, record, layout_of_run(record))
+    assert probe.parameters_each == record["params"]
+    card = (target / "README.md").read_text()
+    assert f"| top1 | {100 * record['top1']:.1f} % |" in card
+    assert "`close`, `open`" in card
+    assert record["spec"]["weights_digest"] in card
+
+
+def test_onnx_gives_pytorchs_logits_for_any_number_of_clips(runs: Path, tmp_path: Path) -> None:
+    (run,) = runs.glob("step-*")
+    said = call("export", run, "--out", tmp_path, "--onnx")
+    assert "logits differ from PyTorch's by at most" in said
+    assert (tmp_path / run.name / "probe.onnx").is_file()
+
+
+def test_what_is_no_trained_probe_is_said(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"run": tmp_path.name}))
+    done = CliRunner().invoke(app, ["export", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "it has no probe.safetensors" in done.stderr
+
+
+@pytest.mark.parametrize("places", [0, 1, 3])
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("clips", [1, 4])
+def test_the_pass_for_export_is_the_pass(places: int, scaled: bool, clips: int) -> None:
+    """4 frames of 3 tokens; `places` entries of the shift a frame, and `clips` different ones."""
+    random = torch.Generator().manual_seed(2)
+
+    def values(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random)
+
+    missing = torch.zeros(8, 12, dtype=torch.bool)
+    missing[3, 6:] = True
+    rows = Rows(values(8, 12, 16), 4, missing)
+    shift = values(clips, 6, 4, places) if places else None
+    scale = values(8, 2, 12).abs() if scaled else None
+    directions = values(6, 16)
+    expected = gather(rows, directions, shift, scale)
+    found = _gather_in_one(rows, directions, shift, scale)
+    for mine, theirs in zip(found[:2], expected[:2], strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+    if places:
+        assert torch.allclose(found.by_place, expected.by_place, atol=1e-5)
