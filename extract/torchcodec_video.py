@@ -54,23 +54,31 @@ def read_with_torchcodec(
         count = len(decoder)
         if count == 0:
             raise VideoError("damaged: not one frame could be decoded")
-        shown = decoder.get_all_pts() if hasattr(decoder, "get_all_pts") else None
-        if shown is None:
-            shown = [decoder.get_frame_at(i).pts_seconds for i in range(count)]
-        seconds = [float(time) - float(shown[0]) for time in shown]
-        start, stop = segment.bounds(seconds)
+        start, stop = _bounds(decoder, segment, count)
         indices = [start + index for index in pick(stop - start)]
         wanted = sorted(set(indices))
-        frames = decoder.get_frames_at(indices=wanted).data.numpy()
+        batch = decoder.get_frames_at(indices=wanted)
+        frames = batch.data.numpy()
+        first = float(decoder.get_frame_at(0).pts_seconds)
+        seconds = [float(time) - first for time in batch.pts_seconds]
     except (RuntimeError, ValueError, IndexError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise VideoError(f"not a video that torchcodec can decode ({first})") from error
+        reason = str(error).strip().splitlines()[0]
+        raise VideoError(f"not a video that torchcodec can decode ({reason})") from error
     place = {index: position for position, index in enumerate(wanted)}
     height, width = frames.shape[1:3]
     return ReadClip(
         [convert(np.ascontiguousarray(frame)) for frame in frames],
         [place[index] for index in indices],
-        [seconds[index] for index in indices],
+        [seconds[place[index]] for index in indices],
         height,
         width,
     )
+
+
+def _bounds(decoder: Any, segment: Segment, count: int) -> tuple[int, int]:
+    """First frame and the frame after the last."""
+    if segment.start_seconds is None and segment.end_seconds is None:
+        return segment.bounds(range(count))  # by number: times do not matter
+    # It offers no list of times, so all frames are decoded for a segment by seconds.
+    times = [float(decoder.get_frame_at(i).pts_seconds) for i in range(count)]
+    return segment.bounds([time - times[0] for time in times])

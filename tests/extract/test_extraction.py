@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -363,3 +364,12 @@ def test_the_summary_for_scripts_counts_everything(
     assert reason["example"].endswith("gone.mp4")
     assert summary["seconds"]["limit"] in ("decoding", "the backbone", "writing")
     assert summary["seconds"]["forward"] > 0
+
+
+def test_a_decoder_that_is_not_installed_is_not_replaced(
+    extract: Extract, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)  # as where it is not installed
+    with pytest.raises(UsageError, match="--decoder torchcodec: it cannot be loaded here"):
+        extract(decoder="torchcodec")
+    assert not (tmp_path / "store").exists()
