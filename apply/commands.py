@@ -63,3 +63,31 @@ def report(
         f"{done.page}: {done.figures} figures, {done.tables} tables; "
         f"{out / 'figures'} (SVG{', PDF' if pdf else ''}), {out / 'tables'} (LaTeX, CSV)"
     )
+
+
+def picture(
+    clip: Annotated[str, typer.Argument(help="Id of a committed clip.")],
+    store: Annotated[
+        Path | None, typer.Option(help="Store to read. Default: the only one.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("clip.png"),
+) -> None:
+    """A clip's frames with its stored tokens as colours beneath: is the extraction sane?
+
+    Colours are the first three principal components of the finest grid of tokens.
+    """
+    import io
+
+    from stepcli.apply.token_picture import token_picture
+    from stepcli.cache.durable import disk_errors, replace_synced
+    from stepcli.cache.locate import locate_store
+    from stepcli.cache.store import open_store
+
+    drawn, has_frames = token_picture(open_store(locate_store(store)), clip)
+    sink = io.BytesIO()
+    drawn.save(sink, "PNG")
+    with disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_synced(out, sink.getvalue())
+    note = "" if has_frames else " (without frames: the video is not there any more)"
+    typer.echo(f"{out}: {drawn.width} x {drawn.height} pixels{note}")

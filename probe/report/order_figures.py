@@ -30,7 +30,7 @@ def order_tests(study: Study) -> Figure | None:
     names = [NORMAL, *ORDERS]
     panels = [("top1", "top-1, %")]
     if any(mean_of(e.tests, NORMAL, "flips") is not None for e in entries):
-        panels.append(("flips", "of what was right, taken for the partner, %"))
+        panels.append(("flips", "right answers gone to the partner, %"))
     drawn, axes = canvas(1.5 + 0.26 * len(entries), columns=len(panels), sharey=True, squeeze=False)
     for (field, title), place in zip(panels, axes[0], strict=True):
         values = np.array(
