@@ -55,7 +55,7 @@ def export_folder(folder: Path, out: Path) -> Path:
         UsageError: the folder is no run with a probe.
     """
     record = read_run(_require(folder) / "run.json")
-    target = out / record["run"]
+    target = out / str(record["run"])
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
