@@ -19,17 +19,16 @@ def class_rows(
         names: every class, in the order of its index.
         partners: nearly symmetric pairs; names that the data set has not are left out, since a
             subset of a data set keeps the pairs that are whole.
-        mirrors: pairs that a horizontal flip swaps.
+        mirrors: pairs that a horizontal flip swaps; a half whose other is not here keeps its name,
+            so that a flip of it is refused instead of mislabelled.
         prompts: class name -> text for a text tower.
 
     Raises:
         UsageError: a class stands in two pairs, or with itself.
     """
     known = set(names)
-    partner_of, mirror_of = (
-        _both_ways([pair for pair in pairs if known.issuperset(pair)])
-        for pairs in (partners, mirrors)
-    )
+    partner_of = _both_ways([pair for pair in partners if known.issuperset(pair)])
+    mirror_of = _both_ways(mirrors)
     return tuple(
         ClassRow(
             name,

@@ -18,6 +18,7 @@ from stepcli.cache.errors import SpecMismatch, UnknownName, UsageError
 from stepcli.cache.padding import frame_mask
 from stepcli.cache.views import clip_of, split_view, training_views, view_id
 from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.forward import Forward
 from stepcli.extract.preprocess import PixelPlan
@@ -143,6 +144,13 @@ def test_flips_swap_mirrored_classes_or_are_refused() -> None:
         mirror_labels(plain, None, "x")
     with pytest.raises(UsageError, match="a flip makes 'r' of 'l', and x has not both"):
         mirror_labels(classes[:1], None, "x")
+
+
+def test_a_class_without_its_mirror_is_not_flipped_into_itself() -> None:
+    """A subset of a data set may hold "push left" alone."""
+    classes = class_rows(["push left", "up"], mirrors=[("push left", "push right")])
+    with pytest.raises(UsageError, match="a flip makes 'push right' of 'push left'"):
+        mirror_labels(classes, None, "x")
 
 
 def plain_tokens(path: Path, backbone: Any, pick: Any, change: Any) -> np.ndarray:
