@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from stepcli.cache.disk_cache import disk_cache
 from stepcli.cache.durable import Place
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats import array_file
@@ -41,6 +42,7 @@ class ClipReader:
         self._layout = layout
         self._sources = [_Source(array, array_file(form, array)) for array in layout.arrays]
         self._files = FilePool()
+        self._cache = disk_cache() if isinstance(root, ObjectPath) else None
         self._packed: OrderedDict[tuple[int, str], PackedTokens] = OrderedDict()
         self._packed_lock = threading.Lock()
 
@@ -140,12 +142,11 @@ class ClipReader:
         found: list[Any] = [None] * len(places)
         part_of = snapshot.part_of[places]
         for part in np.unique(part_of).tolist():
-            rows = np.flatnonzero(part_of == part).tolist()
+            rows = np.flatnonzero(part_of == part)
             item = parts / snapshot.parts[part] / source.file
             starts = snapshot.offsets[source.array.name][places[rows]].tolist()
-            if max(starts) + size > item.client.size(item.key):
-                raise DamagedStore(f"{item}: ends before byte {max(starts) + size}")
-            for row, data in zip(rows, item.client.get_ranges(item.key, starts, size), strict=True):
+            clips = self._fetch(item, starts, size)
+            for row, data in zip(rows.tolist(), clips, strict=True):
                 found[row] = data
         if out is None:
             out = np.empty((len(places), *source.array.clip_shape), source.array.dtype)
@@ -155,6 +156,23 @@ class ClipReader:
                 raise DamagedStore(f"{parts}: {values.nbytes} bytes of a clip, expected {size}")
             out[row] = values.reshape(source.array.clip_shape)
         return out
+
+    def _fetch(self, item: ObjectPath, starts: list[int], size: int) -> Sequence[Any]:
+        """Ranges of one object: from the local cache, where there is one, and one request."""
+        found: list[Any] = [None] * len(starts)
+        if self._cache is not None:
+            found = [self._cache.get(f"{item} {start} {size}", size) for start in starts]
+        left = [number for number, data in enumerate(found) if data is None]
+        if not left:
+            return found
+        wanted = [starts[number] for number in left]
+        if max(wanted) + size > item.client.size(item.key):
+            raise DamagedStore(f"{item}: ends before byte {max(wanted) + size}")
+        for number, data in zip(left, item.client.get_ranges(item.key, wanted, size), strict=True):
+            found[number] = data
+            if self._cache is not None and len(data) == size:
+                self._cache.put(f"{item} {starts[number]} {size}", bytes(data))
+        return found
 
     def read_all(self, snapshot: Snapshot, places: np.ndarray) -> Sequence[np.ndarray]:
         """Every array of some clips, tokens first."""

@@ -13,11 +13,11 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """What a store holds: spec, clips done and left, parts, bytes, who wrote them."""
-    from stepcli.cache.locate import locate_store
+    from stepcli.cache.locate import chosen_place
     from stepcli.cache.store import open_store
     from stepcli.cache.summary import summarize
 
-    summary = summarize(open_store(locate_store(store)))
+    summary = summarize(open_store(chosen_place(store)))
     if as_json:
         print_json(summary)
         return
@@ -41,13 +41,13 @@ def list_clips(
     """List clips: id, state, label, split, and why a clip is in quarantine."""
     from itertools import islice
 
-    from stepcli.cache.locate import locate_store
+    from stepcli.cache.locate import chosen_place
     from stepcli.cache.store import open_store
     from stepcli.cache.summary import clip_states
 
     found = (
         line
-        for line in clip_states(open_store(locate_store(store)))
+        for line in clip_states(open_store(chosen_place(store)))
         if state in ("all", line["state"])
     )
     lines = list(islice(found, limit or None))
@@ -65,11 +65,11 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """One clip: its line in the clips table, where it lies, and its tokens in numbers."""
-    from stepcli.cache.locate import locate_store
+    from stepcli.cache.locate import chosen_place
     from stepcli.cache.store import open_store
     from stepcli.cache.summary import describe_clip
 
-    facts = describe_clip(open_store(locate_store(store)), clip)
+    facts = describe_clip(open_store(chosen_place(store)), clip)
     if as_json:
         print_json(facts)
         return
@@ -87,11 +87,11 @@ def verify(
     from dataclasses import asdict
 
     from stepcli.cache.errors import DamagedStore
-    from stepcli.cache.locate import locate_store
+    from stepcli.cache.locate import chosen_place
     from stepcli.cache.progress import Progress
     from stepcli.cache.verify import verify_store
 
-    root = locate_store(store)
+    root = chosen_place(store)
     with Progress("verify", "part") as progress:
         report = verify_store(root, workers=workers, on_part=progress.show)
     if as_json:

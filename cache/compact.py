@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 
-from stepcli.cache.durable import disk_errors
+from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.part_files import part_file_names
 from stepcli.cache.part_record import PartRecord
 from stepcli.cache.parts import (
@@ -45,7 +44,7 @@ class CompactPlan:
 
 
 def compact_store(
-    path: Path | str,
+    path: Place | str,
     *,
     part_bytes: int = 1 << 30,
     part_clips: int = 4096,

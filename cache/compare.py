@@ -6,10 +6,10 @@ given by channel too.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
+from stepcli.cache.durable import Place
 from stepcli.cache.errors import UsageError
 from stepcli.cache.spec import explain_difference
 from stepcli.cache.store import Store, open_store
@@ -51,8 +51,8 @@ class Comparison:
 
 
 def compare_stores(
-    a: Path | str,
-    b: Path | str,
+    a: Place | str,
+    b: Place | str,
     *,
     limit: int = 0,
     on_clip: Callable[[int, int], None] | None = None,

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from stepcli.cache.clips import Failure
 from stepcli.cache.compression import Compression, require_compression
+from stepcli.cache.durable import Place
 from stepcli.cache.errors import StoreNotFound, TokensError, UsageError
 from stepcli.cache.manifest import Format, read_manifest
 from stepcli.cache.objects import is_same_place, place_of
@@ -38,8 +38,8 @@ class ConvertPlan:
 
 
 def convert_store(
-    source: Path | str,
-    target: Path | str,
+    source: Place | str,
+    target: Place | str,
     *,
     form: Format | None = None,
     dtype: Dtype | None = None,
@@ -103,7 +103,7 @@ def convert_store(
     return plan
 
 
-def _is_store(place: Path | str) -> bool:
+def _is_store(place: Place | str) -> bool:
     try:
         read_manifest(place_of(place))
     except StoreNotFound:

@@ -4,7 +4,6 @@ libhdf5 ends the process where the disk is full (SIGSEGV when a file is closed a
 failed, h5py 3.16). So it writes through `_PatientFile`, which never refuses, and says afterwards.
 """
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from stepcli.cache.compression import IN_LIBRARY, LEVEL
 from stepcli.cache.hdf5_tokens import FILE, create_dataset
 from stepcli.cache.part_record import hash_file
+from stepcli.cache.raw_file import RawFile
 from stepcli.cache.token_layout import TokenLayout
 from stepcli.cache.token_stream import FinishedFiles, SideArrays, row_offsets
 
@@ -69,12 +69,12 @@ class CompressedHdf5Writer:
         self._disk.close()
 
 
-class _PatientFile(io.RawIOBase):
+class _PatientFile(RawFile):
     """A new file that takes every write; what the disk refused is kept in memory, and told."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        self._at = self._size = 0
         self._error: OSError | None = None
         self._refused: list[tuple[int, bytes]] = []
 
@@ -83,22 +83,8 @@ class _PatientFile(io.RawIOBase):
         if self._error is not None:
             raise OSError(self._error.errno, self._error.strerror)
 
-    def readable(self) -> bool:
-        return True
-
     def writable(self) -> bool:
         return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
     def truncate(self, size: int | None = None) -> int:
         self._size = self._at if size is None else size

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
+from stepcli.cache.durable import Place
 from stepcli.cache.errors import StoreNotFound, UsageError
+from stepcli.cache.objects import place_of
 
 STORES_VARIABLE = "STEPCLI_STORES"
 
@@ -11,6 +13,11 @@ STORES_VARIABLE = "STEPCLI_STORES"
 def stores_folder() -> Path:
     """Where stores are kept: environment variable STEPCLI_STORES, else ./stores."""
     return Path(os.environ.get(STORES_VARIABLE) or "stores")
+
+
+def chosen_place(given: Path | None) -> Place:
+    """The same as the place that it is: a folder, or for a URL a prefix of objects."""
+    return place_of(locate_store(given))
 
 
 def locate_store(given: Path | None) -> Path:

@@ -36,11 +36,11 @@ def repair(
     A damaged manifest is restored from the parts, a damaged table from its last version.
     """
     from stepcli.cache.errors import DamagedStore
-    from stepcli.cache.locate import locate_store
+    from stepcli.cache.locate import chosen_place
     from stepcli.cache.progress import Progress
     from stepcli.cache.repair import repair_store
 
-    root = locate_store(store)
+    root = chosen_place(store)
     with Progress("verify", "part") as progress:
         plan = repair_store(root, workers=workers, dry_run=dry_run, on_part=progress.show)
     if as_json:
@@ -74,12 +74,16 @@ def merge(
 ) -> None:
     """Add the parts of other stores of one spec, by hard link where the file system has them."""
     from stepcli.cache.merge import merge_stores
+    from stepcli.cache.objects import place_of
     from stepcli.cache.progress import Progress
 
+    into = place_of(target)
     with Progress("merge", "part") as progress:
-        plan = merge_stores(target, sources, dry_run=dry_run, on_part=progress.show)
+        plan = merge_stores(
+            into, [place_of(source) for source in sources], dry_run=dry_run, on_part=progress.show
+        )
     if as_json:
-        print_json({"store": str(target), "dry_run": dry_run, **asdict(plan)})
+        print_json({"store": str(into), "dry_run": dry_run, **asdict(plan)})
         return
     for part, source in plan.parts.items():
         say(f"{would('add', dry_run)} part {part} of {source}")
@@ -117,12 +121,13 @@ def convert(
 ) -> None:
     """Copy a store into another format, dtype or place; begun again, it goes on where it was."""
     from stepcli.cache.convert import convert_store
+    from stepcli.cache.objects import place_of
     from stepcli.cache.progress import Progress
 
     with Progress("convert", "clip") as progress:
         plan = convert_store(
-            source,
-            target,
+            place_of(source),
+            place_of(target),
             form=form,
             dtype=dtype,
             part_bytes=part_bytes,
@@ -135,12 +140,12 @@ def convert(
         print_json({"dry_run": dry_run, **asdict(plan)})
     else:
         say(
-            f"{would('write', dry_run)} {plan.clips} clips, {plan.bytes} bytes, to {target} as "
-            f"{plan.format} {plan.dtype}, compression {plan.compression}; "
+            f"{would('write', dry_run)} {plan.clips} clips, {plan.bytes} bytes, to {plan.target} "
+            f"as {plan.format} {plan.dtype}, compression {plan.compression}; "
             f"{plan.quarantined} quarantined"
         )
     if plan.quarantined:
-        say(f"see why: stepcli store ls --store {target} --state quarantined", err=True)
+        say(f"see why: stepcli store ls --store {plan.target} --state quarantined", err=True)
         raise typer.Exit(3)
 
 
@@ -154,10 +159,10 @@ def compact(
 ) -> None:
     """Rewrite small parts into full ones and drop superseded copies; open readers go on."""
     from stepcli.cache.compact import compact_store
-    from stepcli.cache.locate import locate_store
+    from stepcli.cache.locate import chosen_place
     from stepcli.cache.progress import Progress
 
-    root = locate_store(store)
+    root = chosen_place(store)
     with Progress("compact", "clip") as progress:
         plan = compact_store(
             root,

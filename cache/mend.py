@@ -13,7 +13,7 @@ from stepcli.cache.failures import intact_lines
 from stepcli.cache.index import INDEX_LIMIT
 from stepcli.cache.manifest import FILE_NAME, Manifest, parse_manifest, read_manifest
 from stepcli.cache.parts import PARTS, TOMBSTONES, is_part_name, list_parts, staging_owners
-from stepcli.cache.tombstones import bury
+from stepcli.cache.tombstones import rewrite_tombstone
 
 
 def manifest_from_parts(root: Place) -> Manifest:
@@ -76,8 +76,7 @@ def mend(root: Place, place: str, *, dry_run: bool) -> str:
         return "deleted: it is only a copy"
     if folder == TOMBSTONES and is_part_name(name.removesuffix(".json")):
         if not dry_run:
-            delete_file(path)
-            bury(root, name.removesuffix(".json"), "its tombstone was damaged", [])
+            rewrite_tombstone(path)
         return "written again: the part stays out of use"
     if folder == FAILURES:
         return _mend_failures(root, path, dry_run)

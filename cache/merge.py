@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stepcli.cache.clips import ClipRow
-from stepcli.cache.durable import disk_errors
-from stepcli.cache.errors import UsageError
+from stepcli.cache.durable import Place, disk_errors
+from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.failures import FailureLog, read_failures
 from stepcli.cache.objects import ObjectPath, is_same_place
-from stepcli.cache.part_files import copy_file
+from stepcli.cache.part_files import copy_file, wrong_file
+from stepcli.cache.part_record import PartRecord
 from stepcli.cache.parts import (
     PARTS,
     RECORD,
@@ -44,8 +45,8 @@ class MergePlan:
 
 
 def merge_stores(
-    target: Path | str,
-    sources: Sequence[Path | str],
+    target: Place | str,
+    sources: Sequence[Place | str],
     *,
     dry_run: bool = False,
     on_part: Callable[[int, int], None] | None = None,
@@ -92,7 +93,7 @@ def merge_stores(
     return plan
 
 
-def _compatible(into: Store, path: Path | str) -> Store:
+def _compatible(into: Store, path: Place | str) -> Store:
     other = open_store(path)
     if is_same_place(other.path, into.path):
         raise UsageError(f"{path} is the store to merge into; name other stores")
@@ -122,10 +123,7 @@ def _merge(
         for done, (name, source) in enumerate(plan.parts.items(), 1):
             record = read_part_record(places[source], name)
             staged = staging.folder / name
-            copied = sum(
-                copy_file(places[source] / PARTS / name / path, staged / path)
-                for path in [*record.files, RECORD]
-            )
+            copied = _stage(places[source] / PARTS / name, staged, record)
             size = sum(file.size for file in record.files.values())
             plan.copied_bytes += size if uploading else copied
             publish_part(into.path, staged, record)
@@ -141,6 +139,18 @@ def _merge(
     if classes and not into.classes():
         into.replace_classes(classes[0])
     _merge_failures(into, others)
+
+
+def _stage(source: Place, staged: Path, record: PartRecord) -> int:
+    """Link or copy a part's files into staging; bytes copied, which are checked."""
+    copied = copy_file(source / RECORD, staged / RECORD)
+    for path, expected in record.files.items():
+        size = copy_file(source / path, staged / path)
+        copied += size
+        problem = wrong_file(staged / path, expected) if size else ""
+        if problem:
+            raise DamagedStore(f"{source / path}: {problem}; run stepcli store repair there first")
+    return copied
 
 
 def _merge_failures(into: Store, others: list[Store]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,17 @@ from obstore.store import from_url
 
 from stepcli.cache.errors import StoreError
 
+RETRIES: Any = {
+    "max_retries": 5,
+    "retry_timeout": timedelta(seconds=60),
+    "backoff": {
+        "init_backoff": timedelta(seconds=0.1),
+        "max_backoff": timedelta(seconds=5),
+        "base": 2,
+    },
+}
+"""Of one request, after answers of 500 and above, dropped connections and timeouts."""
+
 
 class ObstoreClient:
     """See `ObjectClient`."""
@@ -18,7 +30,7 @@ class ObstoreClient:
     def __init__(self, url: str) -> None:
         self._url = url
         with self._errors():
-            self._store: Any = from_url(url)
+            self._store: Any = from_url(url, retry_config=RETRIES)
 
     def get(self, key: str) -> bytes:
         """A whole object; FileNotFoundError when there is none."""

@@ -4,7 +4,6 @@ Nothing is handed to a library before its size is right and what it says about i
 what stepcli writes: a part may come from anybody.
 """
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from stepcli.cache.manifest import Format
 from stepcli.cache.objects import ObjectPath
 from stepcli.cache.part_files import file_size
 from stepcli.cache.part_record import PartRecord
+from stepcli.cache.raw_file import RawFile
 from stepcli.cache.token_layout import ArrayLayout, TokenLayout
 
 
@@ -124,27 +124,12 @@ class _PackedHdf5:
             self._dataset.read_direct(out, np.s_[row])
 
 
-class _ObjectFile(io.RawIOBase):
+class _ObjectFile(RawFile):
     """An object as a file that libhdf5 can read through Python."""
 
     def __init__(self, path: ObjectPath) -> None:
+        super().__init__(path.client.size(path.key))
         self._path = path
-        self._size = path.client.size(path.key)
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
     def readinto(self, buffer: Any) -> int:
         target = memoryview(buffer).cast("B")

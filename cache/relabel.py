@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from stepcli.cache.clips import ClipRow
+from stepcli.cache.durable import Place
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.store import open_store
 from stepcli.cache.tables import CLIPS, parse_classes
@@ -27,7 +28,7 @@ class RelabelPlan:
     """By clip: column to its new text."""
 
 
-def relabel(root: Path, table: Path, *, dry_run: bool = False) -> RelabelPlan:
+def relabel(root: Place, table: Path, *, dry_run: bool = False) -> RelabelPlan:
     """Take labels, splits, groups or views from a CSV or Parquet file into the clips table.
 
     Args:
@@ -67,7 +68,7 @@ def relabel(root: Path, table: Path, *, dry_run: bool = False) -> RelabelPlan:
     return plan
 
 
-def replace_classes(root: Path, table: Path, *, dry_run: bool = False) -> int:
+def replace_classes(root: Place, table: Path, *, dry_run: bool = False) -> int:
     """Take over a user's classes.csv; returns the number of classes.
 
     Raises:
@@ -106,7 +107,7 @@ def read_lines(table: Path) -> Iterator[dict[str, str]]:
         yield {name: str(line[name]) for name in known}
 
 
-def write_lines(root: Path, table: Path, *, dry_run: bool = False) -> int:
+def write_lines(root: Place, table: Path, *, dry_run: bool = False) -> int:
     """Write the clips table as CSV, for a user to edit; returns the number of lines."""
     rows = open_store(root).clips()
     if dry_run:

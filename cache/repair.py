@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from stepcli.cache import tables
 from stepcli.cache.durable import Place, disk_errors, replace_synced
@@ -48,7 +47,7 @@ class RepairPlan:
 
 
 def repair_store(
-    path: Path | str,
+    path: Place | str,
     *,
     workers: int = 4,
     dry_run: bool = False,

@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from stepcli.cache.clips import ClipRecord
 from stepcli.cache.durable import Place, read_regular
 from stepcli.cache.errors import ClipNotFound, DamagedStore
-from stepcli.cache.index import INDEX_LIMIT, decode_index, offset_column
+from stepcli.cache.index import INDEX_LIMIT, decode_index, offset_column, record_of
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.parts import INDEX, PARTS, read_part_record
 from stepcli.cache.token_layout import TOKENS, TokenLayout, layout_of
@@ -95,6 +96,13 @@ def read_index(root: Place, name: str, manifest: Manifest) -> pa.Table:
     if hashlib.sha256(data).hexdigest() != record.files[INDEX].sha256:
         raise DamagedStore(f"{path}: its bytes do not match the digest in the part's record")
     return decode_index(data, record.clips, layout_of(manifest.spec), path)
+
+
+def read_record(root: Place, snapshot: Snapshot, clip_id: str, manifest: Manifest) -> ClipRecord:
+    """What the index of its part says about one clip."""
+    place = int(snapshot.places([clip_id], root)[0])
+    table = read_index(root, snapshot.parts[snapshot.part_of[place]], manifest)
+    return record_of(table.slice(int(snapshot.row_of[place]), 1).to_pylist()[0])
 
 
 def combine(

@@ -16,12 +16,11 @@ from stepcli.cache.compression import Compression
 from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.failures import read_failures
-from stepcli.cache.index import record_of
 from stepcli.cache.manifest import Format, Manifest, create_manifest, read_manifest
 from stepcli.cache.objects import place_of
 from stepcli.cache.parts import list_parts, sweep_staging
 from stepcli.cache.quantize import decode_clips
-from stepcli.cache.snapshot import Clips, Snapshot, read_index
+from stepcli.cache.snapshot import Clips, Snapshot, read_record
 from stepcli.cache.spec import Producer, StoreSpec, require_same_spec
 from stepcli.cache.take_snapshot import take_snapshot
 from stepcli.cache.token_layout import layout_of
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 _Read = TypeVar("_Read")
 
 
-def open_store(path: str | Path) -> "Store":
+def open_store(path: Place | str) -> "Store":
     """Open a store for reading and writing.
 
     Raises:
@@ -45,7 +44,7 @@ def open_store(path: str | Path) -> "Store":
 
 
 def create_store(
-    path: str | Path,
+    path: Place | str,
     spec: StoreSpec,
     *,
     dataset: str,
@@ -240,11 +239,7 @@ class Store:
         Raises:
             ClipNotFound: it is not committed.
         """
-        place = int(self._snapshot.places([clip_id], self.path)[0])
-        part = self._snapshot.parts[self._snapshot.part_of[place]]
-        table = read_index(self.path, part, self.manifest)
-        row = int(self._snapshot.row_of[place])
-        return record_of(table.slice(row, 1).to_pylist()[0])
+        return read_record(self.path, self._snapshot, clip_id, self.manifest)
 
     def clips(self) -> list[ClipRow]:
         """The clips table: all clips of the data set, committed or not."""
@@ -292,9 +287,8 @@ class Store:
         Staging of writers that died on this machine is swept first. Compressed parts ("zstd",
         "gzip") are read through the format's library: smaller, and much slower to read.
         """
-        if isinstance(self.path, Path):
-            with disk_errors(self.path):
-                sweep_staging(self.path)
+        with disk_errors(self.path):
+            sweep_staging(self.path)
         return StoreWriter(
             self.path,
             self.manifest,

@@ -61,10 +61,10 @@ def labels(
 ) -> None:
     """Change labels, splits, groups, views or classes; no token is touched."""
     from stepcli.cache.errors import UsageError
-    from stepcli.cache.locate import locate_store
+    from stepcli.cache.locate import chosen_place
     from stepcli.cache.relabel import relabel, replace_classes, write_lines
 
-    root = locate_store(store)
+    root = chosen_place(store)
     if [table, classes, to].count(None) != 2:
         raise UsageError(
             "give one of --from FILE (change the clips table), --classes FILE (replace the "

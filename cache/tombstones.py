@@ -15,6 +15,7 @@ from stepcli.cache.durable import (
     list_names,
     own_folder,
     read_regular,
+    replace_synced,
     seal,
     unseal,
 )
@@ -36,14 +37,25 @@ def bury(root: Place, part: str, reason: str, dropped_clips: list[str]) -> None:
     """
     if isinstance(root, Path):
         own_folder(root, TOMBSTONES, create=True)
-    content = {
-        "schema_number": SCHEMA,
-        "part": part,
-        "reason": reason,
-        "dropped_clips": dropped_clips,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    create_synced(root / TOMBSTONES / f"{part}.json", seal(content))
+    create_synced(root / TOMBSTONES / f"{part}.json", _content(part, reason, dropped_clips))
+
+
+def rewrite_tombstone(path: Place) -> None:
+    """Replace a damaged tombstone: its name says all that matters, and stays there throughout."""
+    content = _content(path.name.removesuffix(".json"), "its tombstone was damaged", [])
+    replace_synced(path, content)
+
+
+def _content(part: str, reason: str, dropped_clips: list[str]) -> bytes:
+    return seal(
+        {
+            "schema_number": SCHEMA,
+            "part": part,
+            "reason": reason,
+            "dropped_clips": dropped_clips,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+    )
 
 
 def tombstone_files(root: Place) -> Sequence[Place]:

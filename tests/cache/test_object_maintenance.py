@@ -1,8 +1,12 @@
 """Looking after a store that lies in object storage: on a real server, and through fsspec."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +14,11 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 from store_commands import run
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.clips import Failure
-from stepcli.cache.errors import DamagedStore
+from stepcli.cache.clips import ClipRow, Failure
+from stepcli.cache.errors import DamagedStore, SpecMismatch
 from stepcli.cache.objects import ObjectClient, ObjectPath, place_of
+from stepcli.cache.obstore_client import ObstoreClient
+from stepcli.cache.spec import StoreSpec
 from stepcli.cache.store import Store
 from stepcli.cache.verify import verify_store
 
@@ -126,3 +132,56 @@ def test_compressed_tokens_come_through_the_format_library(
     record = json.loads(client_of(place).get(f"parts/{store.parts[0]}/part.json"))
     assert record["compression"] == compression
     assert_right(place, clip_ids(5))
+
+
+def test_of_two_first_writers_in_object_storage_one_is_refused(url: str) -> None:
+    """A conditional PUT on a real server; fsspec's local files have none."""
+    specs = [StoreSpec.model_validate({**dict(SPEC), "frames": frames}) for frames in (4, 8)]
+    barrier = Barrier(6)
+
+    def create(spec: StoreSpec) -> int:
+        barrier.wait()
+        try:
+            return create_store(url, spec, dataset="test").spec.frames
+        except SpecMismatch:
+            return 0
+
+    with ThreadPoolExecutor(6) as pool:
+        frames = sorted(pool.map(create, specs * 3))
+    assert frames == [0] * 3 + [open_store(url).spec.frames] * 3
+
+
+def test_two_writers_of_one_list_in_object_storage(url: str) -> None:
+    create_store(url, SPEC, dataset="test")
+
+    def write(_: int) -> None:
+        store = open_store(url)
+        store.add_clips(ClipRow(clip, "label") for clip in clip_ids(6))
+        with store.writer(PRODUCER, part_clips=2) as writer:
+            for clip in clip_ids(6):
+                writer.add(make_record(clip), make_tokens(clip))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, range(2)))
+    assert_right(url, clip_ids(6))
+    assert len(open_store(url).parts) == 6
+    assert [row.id for row in open_store(url).clips()] == clip_ids(6)
+
+
+def test_listings_are_by_part_not_by_clip(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_store(url, "zarr", 40, part_clips=20)
+    asked: Counter[str] = Counter()
+    for name in ("get", "get_ranges", "size", "list"):
+        whole = getattr(ObstoreClient, name)
+
+        def counted(self: object, *words: object, whole: Any = whole, name: str = name) -> object:
+            asked[name] += 1
+            return whole(self, *words)
+
+        monkeypatch.setattr(ObstoreClient, name, counted)
+    store = open_store(url)
+    assert asked["list"] == 2, "parts and tombstones"
+    assert asked["get"] == 1 + 2 * 2, "the manifest, and a record and an index a part"
+    asked.clear()
+    store.read(store.ids)
+    assert asked == {"size": 2, "get_ranges": 2}, "all clips of a part at once"
