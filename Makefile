@@ -44,8 +44,12 @@ report-check: $(VENV)/installed  ## open a report (REPORT=...) in headless Chrom
 	tar -xzf $${TMPDIR:-/tmp}/$$(cat $${TMPDIR:-/tmp}/axe-core.name) -C $${TMPDIR:-/tmp} package/axe.min.js
 	$(BIN)/python tests/probe/report_browser.py $(REPORT) --axe $${TMPDIR:-/tmp}/package/axe.min.js --shots $(dir $(REPORT))shots
 
-fuzz: $(VENV)/installed  ## 500 videos with bytes mutated at random through the decoders
+fuzz: $(VENV)/installed  ## 500 mutated videos through the decoders; hostile stores, 1,000 flipped bits a format through verify
 	STEPCLI_FUZZ=500 $(BIN)/python -m pytest -q -p no:xdist tests/extract/test_hostile.py -k mutated
+	$(BIN)/python tests/cache/hostile.py
+	for format in zarr hdf5; do \
+		$(BIN)/python tests/cache/flip_bits.py --format $$format --flips 1000 || exit 1; \
+	done
 
 clean:  ## remove the venv and build products
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,6 +1,7 @@
 """Servers that fail now and then, servers that fail for good, and the local cache in front."""
 
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from failing_proxy import Fault, failing_proxy
 from sample_clips import clip_ids, fill_store, make_tokens
 
-from stepcli.cache import open_store
+from stepcli.cache import obstore_client, open_store
 from stepcli.cache.disk_cache import DiskCache
 from stepcli.cache.errors import StoreError, UsageError
 from stepcli.cache.verify import verify_store
@@ -21,6 +22,8 @@ def stored(clips: list[str]) -> np.ndarray:
 def test_what_fails_now_and_then_is_tried_again(
     s3: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    backoff = {"init_backoff": timedelta(milliseconds=5)}
+    monkeypatch.setattr(obstore_client, "RETRIES", {**obstore_client.RETRIES, "backoff": backoff})
     faults: list[Fault] = ["500", "", "drop", "", "slow", "", ""]
     with failing_proxy(s3, lambda number: faults[number % len(faults)]) as (endpoint, seen):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
