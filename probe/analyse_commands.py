@@ -188,3 +188,51 @@ def calibrate(
             "none: no twin on a slice" if fitted is None else ", ".join(f"{t:.3f}" for t in fitted)
         )
         typer.echo(f"{each.label}: temperature {text}")
+
+
+def chirality(
+    groups: Annotated[Path, typer.Argument(help="CSV with the columns group,label.")],
+    method: Annotated[str, typer.Option(help="Trained on each group alone.")] = "linear",
+    store: Annotated[
+        Path | None, typer.Option(help="Store to read. Default: the only one.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Probes of each group.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over a group's clips.")] = 60,
+    train_split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
+    test_split: Annotated[str, typer.Option(help="Split to report on.")] = "test",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """The chirality protocol: one probe for each group of mirror-image actions, then the mean."""
+    import json
+    from dataclasses import asdict
+    from statistics import fmean
+
+    from stepcli.cache.locate import locate_store
+    from stepcli.probe.chirality import chirality as measure
+    from stepcli.probe.chirality import read_groups
+    from stepcli.probe.config import Pass
+
+    scores, left_out = measure(
+        locate_store(store),
+        read_groups(groups),
+        method,
+        seeds=seeds,
+        shared=Pass(epochs=epochs),
+        splits=(train_split, test_split),
+        device=device,
+    )
+    for line in left_out:
+        typer.secho(f"note: left out: {line}", err=True, fg=typer.colors.YELLOW)
+    mean = fmean(score.top1 for score in scores)
+    if as_json:
+        groups_ = [asdict(score) for score in scores]
+        typer.echo(json.dumps({"method": method, "mean_top1": mean, "groups": groups_}, indent=1))
+        return
+    typer.echo(f"{'group':<34}  {'classes':>7}  {'train':>6}  {'test':>6}  {'top-1':>6}")
+    for score in scores:
+        typer.echo(
+            f"{score.group:<34.34}  {score.classes:>7}  {score.train_clips:>6}  "
+            f"{score.test_samples:>6}  {100 * score.top1:>6.1f}"
+        )
+    typer.echo(f"{method}: {100 * mean:.1f} % mean over {len(scores)} groups, {seeds} seeds each")
