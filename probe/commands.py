@@ -2,9 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 RUNS_VARIABLE = "STEPCLI_RUNS"
 
@@ -288,7 +289,23 @@ def sweep(
         run_sweep(session, config, dry_run=dry_run)
 
 
-results_app = typer.Typer(help="Show the finished runs, compare them, add other people's.")
+class _MethodsBySpace(TyperGroup):
+    """Takes `--compare step linear` for `--compare step,linear`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Join what follows --compare up to the next option."""
+        if "--compare" in args:
+            start = args.index("--compare") + 1
+            rest = (i for i, arg in enumerate(args[start:], start) if arg.startswith("-"))
+            stop = next(rest, len(args))
+            if stop > start:
+                args = [*args[:start], ",".join(args[start:stop]), *args[stop:]]
+        return super().parse_args(ctx, args)
+
+
+results_app = typer.Typer(
+    cls=_MethodsBySpace, help="Show the finished runs, compare them, add other people's."
+)
 
 
 @results_app.callback(invoke_without_command=True)
@@ -301,7 +318,7 @@ def results(
     ] = "table",
     compare: Annotated[
         str | None,
-        typer.Option(help="Methods a,b,c: each against the first, paired over groups of clips."),
+        typer.Option(help="Methods a b c: each against the first, paired over groups of clips."),
     ] = None,
     slices: Annotated[
         bool, typer.Option("--slices", help="Show also the runs on held-out slices of train.")
@@ -401,6 +418,8 @@ def methods(store: StoreOption = None) -> None:
         order = "sees order" if info.order_aware else "order-blind"
         here = f"; {counts[name]}" if counts else ""
         typer.secho(f"{name}  ({order}; {info.source}{here})", bold=True)
+        if info.needs:
+            typer.echo(f"    needs a store with {', '.join(info.needs)}")
         typer.echo(f"    lr={info.lr:g}  peak learning rate where none is given")
         for option, field in info.options.model_fields.items():
             typer.echo(f"    {option}={field.default}  {field.description}")

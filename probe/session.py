@@ -176,6 +176,7 @@ class Session:
             middle = len(configs) // 2
             for half in (configs[:middle], configs[middle:]):
                 self._train_pass(features, task, half, progress)
+            checkpoint.discard()
             return
         for trained in every:
             record = write_run(self.runs, trained, task, self._source)

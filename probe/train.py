@@ -174,7 +174,10 @@ def _step(
             raise losses
         say(f"out of memory in a step of {name}: the bank is halved, and banks take turns")
         crew.alone()
-        halves = bank.halves()
+        try:
+            halves = bank.halves()
+        except (RuntimeError, MemoryError) as error:
+            raise OutOfMemory.of(error, f"the halves of {name}") from error
         if totals.device.type == "cuda":
             torch.cuda.empty_cache()
         for half in halves:

@@ -62,7 +62,7 @@ def logits_file(runs: Path, run: str, path: Path, **change: object) -> Path:
 
 
 def test_a_sure_gain_is_called_one(runs: Path) -> None:
-    done = call("results", "--runs", runs, "--compare", "linear,first-last")
+    done = call("results", "--runs", runs, "--compare", "linear", "first-last")
     assert done.exit_code == 0, done.output
     (line,) = done.stdout.splitlines()
     gain = np.mean([r["top1"] for r in rows(runs) if r["method"] == "first-last"]) - 0.5
