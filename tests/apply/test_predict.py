@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from stepcli.apply.api import load_probe, predict, train
 from stepcli.apply.probes import Applied
 from stepcli.apply.stored_frames import frames_at, stored_frames
 from stepcli.apply.stream import RollingWindow, live_frames, open_stream
 from stepcli.apply.timeline import Answer, clock, stretches, subtitles
 from stepcli.apply.windows import plan_windows, video_times, window_tokens
-from stepcli.cache.errors import VideoError
+from stepcli.cache.errors import UsageError, VideoError
 from stepcli.cache.store import open_store
 from stepcli.cli import app
 from stepcli.probe.calibration import softmax
@@ -273,6 +274,20 @@ def test_a_clip_whose_video_is_gone_has_no_pictures(tmp_path: Path) -> None:
         frames_at(tmp_path / "gone.mp4", [0.0])
     with pytest.raises(VideoError, match="another video now"):
         frames_at(CLIPS / "handle-pull" / "000.mp4", [0.0, 60.0])
+
+
+def test_the_api_trains_loads_and_predicts(work: Path, applied: Applied) -> None:
+    shared = {"epochs": 3}
+    # The same settings as the command's: nothing is trained again.
+    (record,) = train(work / "store", "linear", runs=work / "runs", shared=shared, device="cpu")
+    assert record["run"] == applied.probes[0].name
+    videos = [CLIPS / label / "004.mp4" for label in ("handle-press", "handle-pull")]
+    found = predict(load_probe(work / "runs" / record["run"], device="cpu"), videos, top=1)
+    assert [Path(each["video"]).parent.name for each in found] == ["handle-press", "handle-pull"]
+    assert [len(each["windows"][0]["top"]) for each in found] == [1, 1]
+    assert predict(applied, videos[0])[0]["windows"][0]["said"] == found[0]["windows"][0]["said"]
+    with pytest.raises(UsageError, match="needs the folder"):
+        load_probe()
 
 
 def test_neighbouring_windows_with_one_answer_are_one_stretch() -> None:
