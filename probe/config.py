@@ -147,6 +147,15 @@ class Pass(_Frozen):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of the products with tokens; weights, softmax and optimiser stay float32."""
 
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> "Pass":
+        if self.batch_size % self.accumulate:
+            raise UsageError(
+                f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}; "
+                "take a divisor, e.g. 2"
+            )
+        return self
+
     def epochs_of(self, samples: int) -> int:
         """Epochs to train where one has so many samples."""
         if self.steps is None:

@@ -122,7 +122,7 @@ def train(
             started = time.perf_counter()
             totals = torch.zeros(len(configs), device=device)
             samples = task.epoch(shared.data_seed, epoch)
-            batches = features.batches(task, samples, shared.batch_size // shared.accumulate or 1)
+            batches = features.batches(task, samples, shared.batch_size // shared.accumulate)
             for parts in _steps(batches, shared, epoch):
                 for batch, _ in parts:
                     batch.make(wanted)

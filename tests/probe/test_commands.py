@@ -154,6 +154,7 @@ def test_without_pairs_there_is_no_forced_choice(store: Store, tmp_path: Path) -
         ("--method step --lr -1", "--lr -1.0: Input should be greater than 0"),
         ("--method step --label-smoothing 1", "--label-smoothing 1.0"),
         ("--method step --temporal-crop", "needs a length"),
+        ("--method step --accumulate 3", "does not divide --batch-size 64"),
         ("--method step --device cuda:7", "this machine has cpu"),
         ("--method step --test-split val", "split 'val'"),
         ("--method step --pairs nowhere.csv", "nowhere.csv"),

@@ -213,6 +213,9 @@ RECIPE_STORES: dict[str, dict[str, Any]] = {
     "frames.yaml": {"frames": 32},
     "layers.yaml": {"layers": (9, 10, 11, 12)},
     "augmentation-views.yaml": {"views": ("center", *(f"crop{n}" for n in range(8)))},
+    "all-methods.yaml": {"cls": True},
+    "base-to-novel.yaml": {"cls": True},
+    "zero-shot.yaml": {"cls": True},
     "low-data.yaml": {"clips_each": 330, "frames": 2},
     "low-data-steps.yaml": {"clips_each": 330, "frames": 2},
 }
@@ -221,12 +224,14 @@ RECIPE_STORES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_every_shipped_recipe_runs_through(
-    name: str, store_of: Callable[..., Store], tmp_path: Path
+    name: str, store_of: Callable[..., Store], text_of: Callable[..., object], tmp_path: Path
 ) -> None:
     """At a tiny size: one epoch, one seed, 16 channels."""
     store = store_of(
         tmp_path / "s", **({"frames": 9, "clips_each": 36} | RECIPE_STORES.get(name, {}))
     )
+    if name in ("all-methods.yaml", "base-to-novel.yaml", "zero-shot.yaml"):
+        text_of(["close", "open"], store=store.path, dim=8, vision_dim=16)
     place = ("--store", store.path, "--runs", tmp_path / "runs")
     small = ("--epochs", 1, "--seeds", 1)
     done = call("sweep", f"recipes/{name}", *small, *place)
