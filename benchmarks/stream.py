@@ -1,0 +1,55 @@
+"""A camera's rolling window against the backbone alone, on the same frames, alternating.
+
+    python benchmarks/stream.py RUN VIDEO
+
+Prints frames a second of both and their ratio: what decoding aside a stream costs beside its tokens
+(resizing, rounding as the store does, and the probe at every second full window).
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stepcli.apply.probes import Applied
+from stepcli.apply.stream import RollingWindow
+from stepcli.apply.windows import video_times
+from stepcli.extract.video import decode, open_video, upright
+
+FRAMES = 96
+ROUNDS = 5
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    applied = Applied([Path(sys.argv[1])], "auto")
+    video = Path(sys.argv[2])
+    times = video_times(video)[:FRAMES]
+    with open_video(video) as (container, stream):
+        pictures = [upright(f) for f, _ in zip(decode(container, stream), times, strict=False)]
+    shaped = np.stack([applied.plan.shape_pixels(picture) for picture in pictures])
+    seconds = {"backbone": 0.0, "stream": 0.0}
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        for picture in shaped:
+            applied.frame_tokens(picture[None])
+        seconds["backbone"] += time.perf_counter() - started
+        started = time.perf_counter()
+        # The window's grid is the video's own frames, so that every frame counts.
+        step = float(np.diff(times).mean())
+        window = RollingWindow(applied, step * applied.spec.frames)
+        for number, picture in enumerate(pictures):
+            if window.push(picture, number * step) and number % (applied.spec.frames // 2) == 0:
+                for probe in applied.probes:
+                    probe.probabilities(window.clip(), applied.device)
+        seconds["stream"] += time.perf_counter() - started
+    rates = {name: ROUNDS * len(pictures) / spent for name, spent in seconds.items()}
+    print(f"backbone alone, one frame at a time: {rates['backbone']:.1f} frames/s")
+    print(f"rolling window with the probe: {rates['stream']:.1f} frames/s")
+    print(f"ratio: {rates['stream'] / rates['backbone']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
