@@ -1,7 +1,7 @@
 """Stage one on real clips: what each stage could do alone, the pipeline, and the usual way.
 
     python benchmarks/extract.py [--clips 384] [--repeats 2] [--backbone bundled|dinov2-small]
-    python benchmarks/extract.py --memory        # peak memory at 100 and 2,000 clips
+    python benchmarks/extract.py --memory --backbone tiny     # peak memory at 100 and 2,000 clips
 
 Prints rates and ratios:
 - decode only: the decoder pool on all cores with nothing behind it, from its first clip on;
@@ -58,11 +58,20 @@ FRAMES = 16
 TOKENS = "grid2"
 
 
-def random_dinov2_small(folder: Path) -> str:
-    """A model of DINOv2-small's size with random weights, and its usual processor."""
+SIZES = {"dinov2-small": (384, 12, 6), "tiny": (32, 1, 2)}
+"""Channels, layers, heads."""
+
+
+def random_dinov2(size: str, folder: Path) -> str:
+    """A DINOv2 of this size with random weights, and its usual processor."""
     torch.manual_seed(0)
+    channels, layers, heads = SIZES[size]
     config = transformers.Dinov2Config(
-        hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518, patch_size=14
+        hidden_size=channels,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        image_size=518,
+        patch_size=14,
     )
     transformers.Dinov2Model(config).save_pretrained(folder)
     transformers.BitImageProcessorPil(
@@ -187,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=384)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--backbone", choices=["bundled", "dinov2-small"], default="bundled")
+    parser.add_argument("--backbone", choices=["bundled", *SIZES], default="bundled")
     parser.add_argument("--memory", action="store_true")
     given = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -206,7 +215,7 @@ def main() -> None:
         place = Path(name)
         source = None if given.backbone == "bundled" else place / "model"
         backbone = load_backbone(
-            "mobilenet_v2-bundled" if source is None else random_dinov2_small(source)
+            "mobilenet_v2-bundled" if source is None else random_dinov2(given.backbone, source)
         )
         if given.memory:
             measure_memory(backbone)

@@ -19,6 +19,7 @@ import pytest
 
 from stepcli.cache import open_store
 from stepcli.cache.errors import StoreNotFound
+from stepcli.engines.preemption import PREEMPTED
 from stepcli.extract.job import ExtractionRequest, run_job
 
 KILLS = int(os.environ.get("STEPCLI_KILLS", "2"))
@@ -117,7 +118,7 @@ def test_a_notice_to_end_commits_and_says_how_to_go_on(model: Path, tmp_path: Pa
     with suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)  # batch systems send it more than once
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err.decode()
+    assert process.returncode == PREEMPTED, err.decode()
     assert "interrupted" in err.decode()
     assert "Traceback" not in err.decode()
     assert not staged(path)
