@@ -10,7 +10,7 @@ from stepcli.probe.banks import Bank, make_banks
 from stepcli.probe.config import RunConfig
 from stepcli.probe.crew import Crew
 from stepcli.probe.loss import Targets
-from stepcli.probe.plan import PassPlan
+from stepcli.probe.plan import PassPlan, kind
 from stepcli.probe.tasks import Task
 from stepcli.probe.tokens import TokenBatch, TokenLayout
 
@@ -62,19 +62,15 @@ def estimate_seconds(
                 wall = time.perf_counter()
             crew.each(partial(step, batch=batch), banks, lambda bank: bank.work)
         wall = time.perf_counter() - wall
-    whole = sum(busy[id(bank)] * factors[_kind(bank.configs[0])] for bank in banks)
+    whole = sum(busy[id(bank)] * factors[kind(bank.configs[0])] for bank in banks)
     return wall * whole / sum(busy.values()) / TIMED_STEPS * plan.steps
-
-
-def _kind(config: RunConfig) -> str:
-    return f"{config.method} {config.options}"
 
 
 def _sample(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], dict[str, float]]:
     """At most so many configs of each kind, and how many times as many there are."""
     kinds: dict[str, list[RunConfig]] = {}
     for config in configs:
-        kinds.setdefault(_kind(config), []).append(config)
+        kinds.setdefault(kind(config), []).append(config)
     sample = [config for members in kinds.values() for config in members[:MOST_MEMBERS]]
-    factors = {kind: len(m) / min(len(m), MOST_MEMBERS) for kind, m in kinds.items()}
+    factors = {name: len(m) / min(len(m), MOST_MEMBERS) for name, m in kinds.items()}
     return sample, factors

@@ -96,7 +96,8 @@ def _require_texts(configs: Sequence[RunConfig], task: Task) -> None:
             )
 
 
-def _kind(config: RunConfig) -> str:
+def kind(config: RunConfig) -> str:
+    """Equal for configs whose probes are built alike, but for their seed."""
     return f"{config.method} {config.options}"
 
 
@@ -104,8 +105,8 @@ def _kinds(configs: Sequence[RunConfig], layout: TokenLayout, classes: int) -> d
     """One probe of each method with each options."""
     kinds: dict[str, Probe] = {}
     for config in configs:
-        if _kind(config) not in kinds:
-            kinds[_kind(config)] = build_probe(config, layout, classes)
+        if kind(config) not in kinds:
+            kinds[kind(config)] = build_probe(config, layout, classes)
     return kinds
 
 
@@ -116,7 +117,7 @@ def _split(
     parts: list[list[RunConfig]] = []
     room = 0
     for config in configs:
-        size = kinds[_kind(config)].parameters_each * BYTES_A_PARAMETER
+        size = kinds[kind(config)].parameters_each * BYTES_A_PARAMETER
         if not parts or size > room:
             parts.append([])
             room = bank_bytes
@@ -130,14 +131,14 @@ def _pass_plan(
 ) -> PassPlan:
     shared = configs[0].shared
     epochs = shared.epochs_of(task.samples_per_epoch)
-    epochs = epochs if any(kinds[_kind(config)].trained for config in configs) else 0
+    epochs = epochs if any(kinds[kind(config)].trained for config in configs) else 0
     banks: dict[tuple[object, ...], list[RunConfig]] = {}
     for config in configs:
-        banks.setdefault(kinds[_kind(config)].signature(), []).append(config)
+        banks.setdefault(kinds[kind(config)].signature(), []).append(config)
     return PassPlan(
         tuple(configs),
         tuple(
-            BankPlan(each[0].method, len(each), kinds[_kind(each[0])].parameters_each)
+            BankPlan(each[0].method, len(each), kinds[kind(each[0])].parameters_each)
             for each in banks.values()
         ),
         epochs,

@@ -1,6 +1,7 @@
 """Samples: what is shown, in which direction, under which label, and what is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from stepcli.probe.config import TaskConfig
 from stepcli.probe.data import Resident
 from stepcli.probe.pairs import read_pairs
 from stepcli.probe.splits import labelled_clips
-from stepcli.probe.tasks import Task, make_task
+from stepcli.probe.tasks import Task, make_task, spread
 
 CPU = torch.device("cpu")
 CROPS = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
@@ -163,7 +164,7 @@ def test_pairs_are_read_from_a_table(tmp_path: Path) -> None:
         ("", "found nothing"),
         ("label,partner\nopen,close\nopen,shut\n", "'open' is paired with 'shut' and with 'close'"),
         ("label,partner\nopen,open\n", "'open' is paired with 'open'"),
-        ("label,partner\nopen\n", "each class has one partner"),
+        ("label,partner\nopen\n", "each class has a partner"),
     ],
 )
 def test_bad_pairs_are_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -173,3 +174,72 @@ def test_bad_pairs_are_refused(text: str, message: str, tmp_path: Path) -> None:
         read_pairs(path)
     with pytest.raises(UsageError, match="expected a CSV file"):
         read_pairs(tmp_path / "nowhere.csv")
+
+
+def test_spread_frames_are_the_same_from_either_end() -> None:
+    for stored in range(1, 33):
+        for length in range(1, stored + 1):
+            frames = spread(stored, length)
+            assert len(set(frames.tolist())) == length
+            assert (np.diff(frames) > 0).all()
+            if length % 2 <= stored % 2:
+                assert (stored - 1 - frames[::-1] == frames).all()
+
+
+def test_jitter_takes_one_frame_of_each_stretch(store: Store) -> None:
+    task = task_of(store, TaskConfig(clip_frames=3, jitter=True))
+    shown = np.concatenate([task.epoch(0, epoch).frames(3) for epoch in range(20)])
+    assert {tuple(column) for column in (shown // 2).tolist()} == {(0, 1, 2)}
+    assert len(np.unique(shown)) == 6
+    assert task.test.frames(3).tolist() == [spread(6, 3).tolist()] * 4
+
+
+def test_early_recognition_sees_the_first_frames_alone(store: Store) -> None:
+    task = task_of(store, TaskConfig(observed=0.5))
+    assert task.length == 3
+    assert task.epoch(0, 0).frames(3).max() == task.test.frames(3).max() == 2
+
+
+def test_training_draws_one_view_and_a_test_swaps_flipped_classes_back(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    views = ("center", "flip-center", "crop0", "crop1", "crop2")
+    store = store_of(tmp_path / "s", views=views)
+    table = labelled_clips(store, "train", "test")
+    partner = {"open": "close", "close": "open"}
+
+    def flipped(rows: tuple[ClipRow, ...]) -> tuple[ClipRow, ...]:
+        return tuple(
+            replace(row, label=partner[row.label]) if "@flip" in row.id else row for row in rows
+        )
+
+    table = replace(table, train=flipped(table.train), test=flipped(table.test))
+    task = make_task(TaskConfig(), store.spec, table)
+    assert (task.train_clips, task.samples_per_epoch, len(task.test)) == (8, 8, 4)
+    drawn = [task.clips[row] for epoch in range(20) for row in task.epoch(0, epoch).clip]
+    assert {clip.partition("@")[2] for clip in drawn} == {"crop0", "crop1", "crop2"}
+    assert len(task.shown) == 8
+    logits = torch.nn.functional.one_hot(torch.from_numpy(task.shown.label), 2)[None] * 5.0
+    combined = task.combine(logits)
+    assert combined.argmax(2)[0].tolist() == task.test.label.tolist()
+    assert {task.clips[row].partition("@")[2] for row in task.test.clip} == {"center"}
+    one = make_task(TaskConfig(views=1, test_views=False), store.spec, table)
+    assert len(one.shown) == 4
+    assert set(one.train_views.tolist()) == {1}
+
+
+def test_shuffled_frames_are_the_same_frames(store: Store) -> None:
+    task = task_of(store, TaskConfig(frame_order="shuffled"))
+    frames = task.epoch(0, 0).frames(6)
+    assert (np.sort(frames, axis=1) == np.arange(6)).all()
+    assert (frames != np.arange(6)).any()
+    assert (task.test.frames(6) == np.arange(6)).all()
+
+
+def test_one_direction_is_trained_and_both_are_tested(store: Store) -> None:
+    arrow = TaskConfig(name="arrow", directions="backward")
+    task = task_of(store, arrow)
+    assert task.epoch(0, 0).backward.all()
+    assert task.samples_per_epoch == task.train_clips == 8
+    assert task.test.backward.sum() * 2 == len(task.test)
+    assert task.class_counts.tolist() == [4, 4]
