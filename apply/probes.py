@@ -4,7 +4,6 @@ A frame's tokens are computed as extraction does, rounded as the store would hav
 a video gets the answer that extracting and evaluating it would have given.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from stepcli.cache.errors import SpecMismatch, UsageError
 from stepcli.cache.padding import frame_mask
 from stepcli.cache.quantize import decode_clips, encode_clip
-from stepcli.cache.spec import StoreSpec, explain_difference
+from stepcli.cache.spec import explain_difference
 from stepcli.cache.token_layout import layout_of
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.forward import Forward, resolve_device
@@ -33,8 +31,8 @@ from stepcli.probe.data import deepest_last, frames_first
 from stepcli.probe.recalibrate import KeptCalibration, config_of, kept_calibration
 from stepcli.probe.results import read_run
 from stepcli.probe.tasks import spread
-from stepcli.probe.tokens import TokenBatch, TokenLayout
-from stepcli.probe.trained import load_probe
+from stepcli.probe.tokens import TokenBatch
+from stepcli.probe.trained import layout_of_run, load_probe, spec_of_run
 
 BATCH = 32
 """Frames of one pass of the backbone."""
@@ -61,6 +59,8 @@ class TrainedProbe:
     record: dict[str, Any]
     probe: Probe
     task: TaskConfig
+    layer: int | None
+    """Place of the one layer that it reads where several are stored; None: all of them."""
     calibration: KeptCalibration | None
     """Fitted by `stepcli calibrate`; without it probabilities are as trained."""
 
@@ -78,11 +78,13 @@ class TrainedProbe:
 
     def logits(self, clip: ClipTokens, device: torch.device) -> NDArray[np.float32]:
         """Of each crop that a test would show of a clip: [crops, C]."""
-        rows = torch.from_numpy(np.stack(self._rows(len(clip.tokens))))
+        several = clip.tokens.ndim == 4 and self.layer is not None
+        tokens = clip.tokens[:, self.layer] if several else clip.tokens
+        rows = torch.from_numpy(np.stack(self._rows(len(tokens))))
         real = clip.real[rows]
         mask = None if bool(real.all()) else real.to(device)
         with torch.no_grad():
-            logits = self.probe(TokenBatch(clip.tokens[rows].to(device), mask))[0]
+            logits = self.probe(TokenBatch(tokens[rows].to(device), mask))[0]
         found: NDArray[np.float32] = logits.float().cpu().numpy()
         return found
 
@@ -112,7 +114,7 @@ class Applied:
             SpecMismatch: the runs read different tokens, or the backbone is not theirs.
         """
         records = [_read(folder) for folder in folders]
-        specs = [_spec(folder, record) for folder, record in zip(folders, records, strict=True)]
+        specs = [spec_of_run(record) for record in records]
         self.spec = specs[0]
         for folder, spec in zip(folders, specs, strict=True):
             if spec != self.spec:
@@ -165,17 +167,10 @@ class Applied:
         )
 
     def _probe(self, folder: Path, record: dict[str, Any]) -> TrainedProbe:
+        probe = load_probe(folder, record, layout_of_run(record)).to(self.device)
         task = config_of(record).task
-        observed = max(1, round(self.spec.frames * task.observed))
-        layout = TokenLayout(
-            task.clip_frames or observed,
-            self.spec.dim,
-            self.spec.segments,
-            deepest_last(self.spec.layers),
-            tuple(record["classes"]),
-        )
-        probe = load_probe(folder, record, layout).to(self.device)
-        return TrainedProbe(folder.name, record, probe, task, kept_calibration(folder))
+        layer = None if task.layer is None else deepest_last(self.spec.layers).index(task.layer)
+        return TrainedProbe(folder.name, record, probe, task, layer, kept_calibration(folder))
 
     def frame_tokens(self, pictures: NDArray[np.uint8]) -> Tokens:
         """Tokens of frames [n, height, width, 3], already resized and cropped: [n, (L,) S, D]."""
@@ -201,15 +196,3 @@ def _read(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{folder} is not a run's folder (no run.json); give runs/<name of a run>")
     return read_run(path)
-
-
-def _spec(folder: Path, record: dict[str, Any]) -> StoreSpec:
-    if "spec" not in record:
-        raise UsageError(
-            f"{folder} has no record of its tokens: it was imported, or trained by an older "
-            "stepcli; train it again"
-        )
-    try:
-        return StoreSpec.model_validate_json(json.dumps(record["spec"]))
-    except ValidationError as error:
-        raise UsageError(f"{folder}/run.json: its spec is not a store's: {error}") from None

@@ -1,6 +1,5 @@
 """A trained probe to take away: a folder with its card, and ONNX that any runtime reads."""
 
-import json
 import logging
 import shutil
 import warnings
@@ -13,13 +12,11 @@ from torch import Tensor, nn
 
 from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UsageError
-from stepcli.cache.spec import StoreSpec
 from stepcli.probe.bank import Probe
-from stepcli.probe.data import deepest_last
-from stepcli.probe.recalibrate import config_of, kept_calibration
+from stepcli.probe.recalibrate import kept_calibration
 from stepcli.probe.results import read_run
-from stepcli.probe.tokens import TokenBatch, TokenLayout
-from stepcli.probe.trained import WEIGHTS, load_probe
+from stepcli.probe.tokens import TokenBatch
+from stepcli.probe.trained import WEIGHTS, layout_of_run, load_probe
 
 KEPT = ("run.json", WEIGHTS, "calibration.json", "order.json")
 """What of a run travels; predictions of the test clips stay."""
@@ -27,25 +24,6 @@ CARD = "README.md"
 ONNX = "probe.onnx"
 TOLERANCE = 1e-4
 """Largest difference of a logit between ONNX and PyTorch, relative to the largest logit."""
-
-
-def layout_of_run(record: dict[str, Any]) -> TokenLayout:
-    """What a finished run's probe reads, without its store.
-
-    Raises:
-        UsageError: the run has no record of its tokens.
-    """
-    if "spec" not in record:
-        raise UsageError(
-            f"run {record['run']} has no record of its tokens: it was imported, or trained by an "
-            "older stepcli; train it again"
-        )
-    spec = StoreSpec.model_validate_json(json.dumps(record["spec"]))
-    task = config_of(record).task
-    frames = task.clip_frames or max(1, round(spec.frames * task.observed))
-    return TokenLayout(
-        frames, spec.dim, spec.segments, deepest_last(spec.layers), tuple(record["classes"])
-    )
 
 
 def export_folder(folder: Path, out: Path) -> Path:

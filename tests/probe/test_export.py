@@ -10,10 +10,9 @@ from typer.testing import CliRunner
 
 from stepcli.cache.store import Store
 from stepcli.cli import app
-from stepcli.probe.export import layout_of_run
 from stepcli.probe.passes import Rows, _gather_in_one, gather
 from stepcli.probe.results import read_run
-from stepcli.probe.trained import load_probe
+from stepcli.probe.trained import layout_of_run, load_probe
 
 
 def call(*words: object) -> str:
