@@ -34,13 +34,18 @@ PRECISION = typer.Option(help="Of products with tokens; all else stays float32."
 TRACK = typer.Option(help="Copy losses and results to tensorboard, wandb, mlflow (a,b).")
 
 
-def _wait_passively() -> None:
-    """Let OpenMP threads sleep, not spin, while they wait: before torch is imported.
+def _tune_early() -> None:
+    """Let OpenMP threads sleep, not spin, while they wait, and keep freed memory: both before torch
+    is imported.
 
     Where other programs use the cores too, a spinning thread holds up the one it waits for; a step
     was two to four times slower.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before libraries start threads: glibc settles then how many places it allocates from.
+    from stepcli.cache.malloc import keep_freed_memory
+
+    keep_freed_memory()
 
 
 def _runs_folder(given: Path | None) -> Path:
@@ -114,7 +119,7 @@ def probe(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
     """Train probes on a store's tokens and write one run a probe and seed."""
-    _wait_passively()
+    _tune_early()
     from stepcli.cache.locate import locate_store
     from stepcli.probe.config import Pass, TaskConfig
     from stepcli.probe.expand import checked, parse_settings, run_configs
@@ -236,7 +241,7 @@ def sweep(
 
     Flags go over what the file says. What is done already is not done again.
     """
-    _wait_passively()
+    _tune_early()
     from stepcli.cache.locate import locate_store
     from stepcli.probe.ray_engine import RaySession
     from stepcli.probe.run_sweep import flags_over, run_sweep
