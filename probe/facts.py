@@ -40,10 +40,15 @@ class ClipFacts:
         return SampleFacts(torch.from_numpy(seconds.astype(np.float32)))
 
     def mask(self, task: "Task", samples: "Samples") -> torch.Tensor | None:
-        """[B, T], False where a shown step is padding; None where the store pads no clip."""
+        """[B, T], False where a shown step is padding; None where none is.
+
+        Of a sample that lies wholly in padding every step counts: padding repeats the last frame,
+        so what is shown is that frame, standing still.
+        """
         if not self._padded:
             return None
         distinct = [self._record(task.clips[clip])[1] for clip in samples.clip]
         real = frame_mask(self._store.spec.sampling, distinct, self._store.spec.frames)
         shown = np.take_along_axis(real, samples.frames(task.length), axis=1)
+        shown |= ~shown.any(axis=1, keepdims=True)
         return None if shown.all() else torch.from_numpy(shown)
