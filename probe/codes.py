@@ -52,10 +52,6 @@ class CodedTokens:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def to(self, dtype: torch.dtype) -> "CodedTokens":
-        """With tiles of another type."""
-        return replace(self, dtype=dtype)
-
     def select(self, positions: slice | list[int]) -> "CodedTokens":
         """Some of the S tokens of each frame."""
         return self._each(lambda values: values[:, :, positions], self.channels)

@@ -68,8 +68,13 @@ class FoldedTokens:
         return FoldedTokens(x, e, (variance + NORM_EPS).rsqrt(), self.frame_mask)
 
     def to(self, dtype: torch.dtype) -> "FoldedTokens":
-        """With tokens of another type: the products with them are that precise, nothing else."""
-        return self if self.tokens.dtype == dtype else replace(self, tokens=self.tokens.to(dtype))
+        """With tokens of another type: the products with them are that precise, nothing else.
+
+        int8 codes stay what they are: their products are made from float32 tiles.
+        """
+        if not isinstance(self.tokens, Tensor) or self.tokens.dtype == dtype:
+            return self
+        return replace(self, tokens=self.tokens.to(dtype))
 
     def materialized(self) -> Tensor:
         """z written out for every member, [K, B, T, S, D] (K = 1 without offsets)."""
