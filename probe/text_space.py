@@ -86,6 +86,11 @@ class FrameProjection(nn.Module):
         super().__init__()
         self.layout = layout
         self.select: Literal["cls", "patches"] = "cls" if options.frame == "cls" else "patches"
+        if self.select == "cls" and all(part.kind != "prefix" for part in layout.segments):
+            raise UsageError(
+                "frame=cls needs a CLS token and the store holds none; extract with --tokens "
+                "cls,grid4 or full, or use frame=mean with project=learned"
+            )
         layout.positions(self.select)
         self.tower: TowerProjection | None = None
         self.learned: StackedLinear | None = None
