@@ -1,10 +1,12 @@
 """The report's sentences, each made from the runs' numbers alone."""
 
+import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from shlex import quote
 from typing import Any
 
+from stepcli.probe.config import TaskConfig
 from stepcli.probe.registry import methods
 from stepcli.probe.report.study import Entry, Study, difference, shuffled_twins
 from stepcli.probe.report.tables import percent
@@ -143,6 +145,30 @@ def versions(study: Study) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
+_TASK_FLAGS = (
+    *("clip_frames", "observed", "views", "frame_order", "directions", "shots", "protocol"),
+    *("train_split", "test_split", "split_file"),
+)
+_FOUND_BY_ITSELF = ("slice_seed", "draw_seed", "split_digest")
+
+
+def _task_words(task: dict[str, Any]) -> list[str]:
+    """Flags for what differs from a plain task; what has no flag is named for a sweep's file."""
+    usual = TaskConfig().model_dump(mode="json")
+    words = [f"--task {task['name']}"] if task["name"] != usual["name"] else []
+    for name, value in task.items():
+        if name in ("name", *_FOUND_BY_ITSELF) or value == usual.get(name):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif name in _TASK_FLAGS:
+            words.append(f"{flag} {quote(str(value))}")
+        else:
+            words.append(f"# in a sweep's file: task: {{{name}: {json.dumps(value)}}}")
+    return words
+
+
 def commands(study: Study) -> list[str]:
     """Commands that train such runs again, one a configuration; defaults are left out."""
     lines = []
@@ -156,10 +182,8 @@ def commands(study: Study) -> list[str]:
         task, recipe, shared = config["task"], config["recipe"], config["shared"]
         method = config["method"]
         words = [f"stepcli probe --method {quote(method)} --seeds {len(entry.found.records)}"]
-        if task["name"] != "classify":
-            words.append(f"--task {task['name']}")
-        if task["temporal_crop"]:
-            words.append(f"--clip-frames {task['clip_frames']} --temporal-crop")
+        of_task = _task_words(task)
+        words += [word for word in of_task if not word.startswith("#")]
         words.append(f"--epochs {shared['epochs']} --batch-size {shared['batch_size']}")
         words.append(f"--lr {recipe['lr']:g} --weight-decay {recipe['weight_decay']:g}")
         known = methods()
@@ -169,5 +193,6 @@ def commands(study: Study) -> list[str]:
             for name, value in config["options"].items()
             if usual.get(name) != value
         ]
+        words += [word for word in of_task if word.startswith("#")]
         lines.append(" ".join(words))
     return lines

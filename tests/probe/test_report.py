@@ -176,6 +176,13 @@ def test_the_same_runs_give_the_same_figure_on_page_and_paper(
             assert figure.pdf().startswith(b"%PDF")
 
 
+def test_the_commands_train_such_runs_again(page: ElementTree.Element) -> None:
+    lines = "\n".join("".join(pre.itertext()) for pre in page.iter(f"{HTML}pre")).splitlines()
+    (arrow,) = [line for line in lines if "--task arrow" in line]
+    assert "--method attentive --seeds 1 --task arrow --clip-frames 4 --temporal-crop" in arrow
+    assert any("# in a sweep's file: task: {train_share: 0.25}" in line for line in lines)
+
+
 def test_latex_escapes_what_latex_would_run() -> None:
     table = Table("t", "T", "5 % & more", ("a_b", "n"), ((HOSTILE, "1 | 2"),))
     text = table.latex()
