@@ -100,7 +100,9 @@ def place_of(path: "str | Path | ObjectPath") -> Path | ObjectPath:
         return Path(path)
     if match[1] == "file":
         return Path("/", match[2])
-    return ObjectPath(f"{match[1]}://{match[2].rstrip('/')}")
+    # Schemes without a host: what follows is a path from the root, and a Path has merged slashes.
+    root = "/" if match[1] == "local" else ""
+    return ObjectPath(f"{match[1]}://{root}{match[2].rstrip('/')}")
 
 
 def is_same_place(one: Path | ObjectPath, other: Path | ObjectPath) -> bool:

@@ -124,6 +124,8 @@ def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("kind", ["local", "memory"])
 def test_a_url_of_fsspec(tmp_path: Path, kind: str) -> None:
     exercise(f"{kind}://{tmp_path}/remote", "zarr", "bfloat16")
+    if kind == "local":  # where it says, not below the working directory
+        assert (tmp_path / "remote" / "manifest.json").is_file()
 
 
 def test_what_is_a_url() -> None:
