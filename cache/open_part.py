@@ -9,7 +9,6 @@ import numpy as np
 
 from stepcli.cache.clips import ClipRecord
 from stepcli.cache.compression import Compression
-from stepcli.cache.durable import write_synced
 from stepcli.cache.formats import open_token_writer
 from stepcli.cache.index import encode_index
 from stepcli.cache.manifest import FILE_NAME as MANIFEST
@@ -68,8 +67,9 @@ class OpenPart:
         records = self._records[: self.clips]
         index = encode_index(records, finished.offsets, self._checksums, self._layout)
         manifest = manifest_bytes(self._manifest)
-        write_synced(self._folder / INDEX, index)
-        write_synced(self._folder / MANIFEST, manifest)
+        # Made durable with the tokens, all files together, when the part is published.
+        (self._folder / INDEX).write_bytes(index)
+        (self._folder / MANIFEST).write_bytes(manifest)
         return commit_part(
             self._staging.root,
             self._folder,

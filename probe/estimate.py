@@ -9,6 +9,7 @@ import torch
 from stepcli.probe.banks import Bank, make_banks
 from stepcli.probe.config import RunConfig
 from stepcli.probe.crew import Crew
+from stepcli.probe.facts import ClipFacts
 from stepcli.probe.loss import Targets
 from stepcli.probe.plan import PassPlan, kind
 from stepcli.probe.tasks import Task
@@ -20,7 +21,7 @@ TIMED_STEPS = 2
 
 
 def estimate_seconds(
-    plan: PassPlan, layout: TokenLayout, task: Task, device: torch.device
+    plan: PassPlan, layout: TokenLayout, task: Task, facts: ClipFacts, device: torch.device
 ) -> float:
     """Seconds of a pass's training steps; reading and testing are not in it.
 
@@ -40,6 +41,7 @@ def estimate_seconds(
     clips = min(shared.batch_size, task.samples_per_epoch)
     size = (clips, task.length, len(layout.layers), layout.tokens, layout.dim)
     tokens = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(device)
+    samples = task.epoch(0, 0)[:clips]
     targets = Targets(torch.zeros(clips, dtype=torch.long, device=device))
     busy: dict[int, float] = {}
 
@@ -54,7 +56,7 @@ def estimate_seconds(
     with Crew(len(banks), device) as crew:
         wall = 0.0
         for number in range(TIMED_STEPS + 1):
-            batch = TokenBatch(tokens)
+            batch = TokenBatch(tokens, facts=lambda: facts.of(task, samples).to(device))
             batch.precision = getattr(torch, shared.precision)
             if number == 1:
                 # The first step warms allocators up.

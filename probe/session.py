@@ -15,6 +15,7 @@ from stepcli.probe.checkpoint import SAVE_SECONDS, Checkpoint
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data import Features, layout_of, store_layout
 from stepcli.probe.estimate import estimate_seconds
+from stepcli.probe.facts import ClipFacts
 from stepcli.probe.memory import OutOfMemory
 from stepcli.probe.placement import BANK_SHARE, free_bytes, place_features
 from stepcli.probe.plan import PassPlan, make_plan
@@ -125,7 +126,9 @@ class Session:
         total = 0.0
         for plan in plans:
             task = self.task(plan.configs[0].task)
-            total += estimate_seconds(plan, layout_of(self.store, task), task, self.device)
+            total += estimate_seconds(
+                plan, layout_of(self.store, task), task, ClipFacts(self.store), self.device
+            )
         return total
 
     def run(self, configs: Sequence[RunConfig]) -> list[dict[str, Any]]:

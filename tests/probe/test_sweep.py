@@ -172,6 +172,13 @@ def test_a_sweep_trains_its_grid_and_only_once(file: Path, store: Store, tmp_pat
     assert "12 of 12 runs are done already" in call("sweep", file, *place).output
 
 
+def test_a_dry_run_times_methods_that_read_more_than_tokens(store: Store, tmp_path: Path) -> None:
+    place = ("--store", store.path, "--runs", tmp_path / "runs")
+    plan = call("sweep", "--method", "duration,linear", "--dry-run", *place)
+    assert plan.exit_code == 0, plan.output
+    assert "5 x duration" in plan.stdout
+
+
 def test_flags_say_what_a_file_says(file: Path, store: Store, tmp_path: Path) -> None:
     place = ("--store", store.path, "--runs", tmp_path / "runs")
     flags = "--method step,linear --lr 1e-3,1e-2 --set heads=2,4 --seeds 2 --epochs 1"
