@@ -19,10 +19,10 @@ from stepcli.cache.errors import StepcliError
 from stepcli.probe import commands as probe_commands
 
 CONTROLS = ("first-frame", "last-frame", "first-last")
-ORDER_BLIND = ("linear", "efficient", "self-attention")
+ORDER_BLIND = ("linear", "attentive", "self-attention")
 SEEDS = 3
 EPOCHS = 35
-"""Fewer than the default, so that the whole demo stays under three minutes on two cores."""
+"""Fewer than the default, so that the whole demo stays under five minutes on two cores."""
 SCHEDULE = f"--task arrow --clip-frames 8 --temporal-crop --epochs {EPOCHS}"
 
 
@@ -37,7 +37,7 @@ def demo(
 ) -> None:
     """Extract the bundled clips, train seven methods on them, and say what the table shows.
 
-    Offline, under three minutes on two cores. A second call finds the store and the runs done.
+    Offline, a few minutes on two cores. A second call finds the store and the runs done.
     """
     started = time.monotonic()
     store, runs = out / "store", out / "runs"
