@@ -1,6 +1,7 @@
 """manifest.json: what a store is. Created once, exclusively, and never changed."""
 
 import json
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -52,11 +53,21 @@ def read_manifest(root: Place) -> Manifest:
     try:
         data = read_regular(path, SEALED_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
+        lost = isinstance(root, Path) and (root / "parts").is_dir()
+        advice = (
+            f"`stepcli store repair --store {root}` restores it from its parts"
+            if lost
+            else "give the store's folder, or make one with stepcli extract"
+        )
         raise StoreNotFound(
-            f"no feature store at {root}: it has no {FILE_NAME}; "
-            "give the store's folder, or make one with stepcli extract"
+            f"no feature store at {root}: it has no {FILE_NAME}; {advice}"
         ) from None
-    return parse_manifest(data, path)
+    try:
+        return parse_manifest(data, path)
+    except DamagedStore as error:
+        raise DamagedStore(
+            f"{error}; `stepcli store repair --store {root}` restores it from its parts"
+        ) from error
 
 
 def parse_manifest(data: bytes, place: Place | str) -> Manifest:

@@ -7,9 +7,9 @@ import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 from store_commands import files_of, run
 
-from stepcli.cache import create_store
+from stepcli.cache import create_store, open_store
 from stepcli.cache.clips import ClassRow, ClipRow, Failure
-from stepcli.cache.errors import DamagedStore, StoreNotFound
+from stepcli.cache.errors import DamagedStore, StoreError, StoreNotFound
 from stepcli.cache.spec import StoreSpec
 from stepcli.cache.store import Store
 from stepcli.cache.tombstones import bury
@@ -48,6 +48,8 @@ def test_the_manifest_comes_back_from_the_parts(
 ) -> None:
     whole = files_of(store.path)
     damage(store.path / "manifest.json")
+    with pytest.raises(StoreError, match="stepcli store repair"):
+        open_store(store.path)
     before = files_of(store.path)
     plan = run("repair", "--store", store.path, "--dry-run")
     assert files_of(store.path) == before
