@@ -114,10 +114,20 @@ def write_parquet(runs: Sequence[dict[str, Any]], path: Path | None) -> None:
     pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
 
 
-def configuration(run: dict[str, Any]) -> str:
-    """Equal for runs that differ in their seed alone."""
+def _without_seeds(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's config without its seed, and without what is drawn anew for each seed."""
     config = {name: value for name, value in run["config"].items() if name != "seed"}
-    return json.dumps([config, run["fingerprint"]], sort_keys=True)
+    if "task" in config:
+        task = dict(config["task"])
+        task.pop("draw_seed", None)
+        task["slice_seed"] = task.get("slice_seed") is not None
+        config["task"] = task
+    return config
+
+
+def configuration(run: dict[str, Any]) -> str:
+    """Equal for runs that differ in their seed alone, and in what is drawn by it."""
+    return json.dumps([_without_seeds(run), run["fingerprint"]], sort_keys=True)
 
 
 SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
@@ -126,7 +136,7 @@ SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
 
 def over_splits(run: dict[str, Any]) -> str:
     """Equal for runs that differ in their seed and official split alone."""
-    config = {name: value for name, value in run["config"].items() if name != "seed"}
+    config = _without_seeds(run)
     if "task" in config:
         task = {name: v for name, v in config["task"].items() if name not in SPLIT_FIELDS}
         config = config | {"task": task}
@@ -215,9 +225,7 @@ def labels(runs: Sequence[dict[str, Any]]) -> list[str]:
 def _flat(run: dict[str, Any]) -> dict[str, Any]:
     """A run's settings by dotted name."""
     flat: dict[str, Any] = {"store": run["fingerprint"][:8]}
-    for section, values in run["config"].items():
-        if section == "seed":
-            continue
+    for section, values in _without_seeds(run).items():
         if isinstance(values, dict):
             flat |= {f"{section}.{key}": value for key, value in values.items()}
         else:
