@@ -37,14 +37,13 @@ class Checkpoint:
 
     def restore(self, banks: Sequence["Bank"]) -> int:
         """Load the banks' state; returns the epochs that are done, 0 where nothing was kept."""
-        if not self.path.is_file():
-            return 0
         try:
             with safe_open(self.path, "pt") as file:
                 header = json.loads(file.metadata()["pass"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, ValueError, KeyError, TypeError):
-            # Not whole: training from the start is right, only slower.
+        except (FileNotFoundError, SafetensorError, ValueError, KeyError, TypeError):
+            # Nothing kept, or another process has just finished these runs, or it is not whole:
+            # training from the start is right, only slower.
             return 0
         kept = {name.partition("/")[0] for name in tensors}
         if kept != {str(place) for bank in banks for place in bank.places}:
