@@ -17,8 +17,9 @@ from stepcli.cache.errors import StepcliError
 from stepcli.examples import demo
 from stepcli.extract import commands as extract_commands
 from stepcli.extract import preview_commands
-from stepcli.probe import analyse_commands, export_commands
 from stepcli.probe import commands as probe_commands
+from stepcli.probe import export_commands
+from stepcli.probe.analysis import commands as analyse_commands
 
 # What the operating system says no to and the user can mend; any other OSError is a defect of ours.
 _MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE}

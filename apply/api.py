@@ -42,8 +42,8 @@ def train(
         UnknownName: no such method or option.
     """
     from stepcli.probe.config import Pass, TaskConfig
-    from stepcli.probe.expand import checked, run_configs
-    from stepcli.probe.session import Session
+    from stepcli.probe.sweeps.expand import checked, run_configs
+    from stepcli.probe.sweeps.session import Session
 
     configs = run_configs(
         method,

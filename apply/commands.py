@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stepcli.probe.analyse_commands import RunsArgument, StoreOption
+from stepcli.probe.analysis.commands import RunsArgument, StoreOption
 
 
 def report(
@@ -40,11 +40,11 @@ def report(
     if absent:
         raise UsageError(f"the report needs {' and '.join(absent)}: pip install 'stepcli[report]'")
     from stepcli.apply.stored_frames import stored_frames
-    from stepcli.probe.configurations import configurations
-    from stepcli.probe.order_runs import keep_order_tests
+    from stepcli.probe.analysis.order_runs import keep_order_tests
     from stepcli.probe.pairs import read_pairs
-    from stepcli.probe.report.published import read_published
     from stepcli.probe.report.write import write_report
+    from stepcli.probe.results.configurations import configurations
+    from stepcli.probe.results.published import read_published
 
     given = None if pairs is None else read_pairs(pairs, several=True)
     points = [] if published is None else read_published(published)

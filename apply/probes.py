@@ -14,25 +14,25 @@ import torch
 from numpy.typing import NDArray
 
 from stepcli.cache.errors import SpecMismatch, UsageError
+from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.padding import frame_mask
 from stepcli.cache.quantize import decode_clips, encode_clip
 from stepcli.cache.spec import explain_difference
-from stepcli.cache.token_layout import layout_of
 from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.extract.decode.sampling import Sampling, parse_sampling
 from stepcli.extract.forward import Forward, resolve_device
-from stepcli.extract.preprocess import PixelPlan
-from stepcli.extract.sampling import Sampling, parse_sampling
 from stepcli.extract.spec import make_spec
 from stepcli.extract.tokens import parse_tokens
-from stepcli.probe.bank import Probe
-from stepcli.probe.calibration import softmax
+from stepcli.probe.analysis.calibration import softmax
+from stepcli.probe.analysis.recalibrate import KeptCalibration, config_of, kept_calibration
+from stepcli.probe.analysis.trained import layout_of_run, load_probe, spec_of_run
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.data import deepest_last, frames_first
-from stepcli.probe.recalibrate import KeptCalibration, config_of, kept_calibration
-from stepcli.probe.results import read_run
-from stepcli.probe.tasks import spread
-from stepcli.probe.tokens import TokenBatch
-from stepcli.probe.trained import layout_of_run, load_probe, spec_of_run
+from stepcli.probe.data.features import deepest_last, frames_first
+from stepcli.probe.data.tasks import spread
+from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.results.runs import read_run
 
 BATCH = 32
 """Frames of one pass of the backbone."""

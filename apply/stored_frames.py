@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from stepcli.cache.errors import VideoError
 from stepcli.cache.views import view_of
-from stepcli.extract.preprocess import PixelPlan
-from stepcli.extract.video import decode, frame_times, open_video, upright
-from stepcli.extract.views import ViewPlan, cut, space_and_time
+from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.extract.decode.video import decode, frame_times, open_video, upright
+from stepcli.extract.decode.views import ViewPlan, cut, space_and_time
 
 if TYPE_CHECKING:
     from stepcli.cache.store import Store

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stepcli.apply.probes import Applied, ClipTokens, Tokens
 from stepcli.cache.errors import UsageError, VideoError
-from stepcli.extract.video import upright
+from stepcli.extract.decode.video import upright
 
 
 class RollingWindow:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stepcli.apply.probes import BATCH, Applied, ClipTokens, Tokens
 from stepcli.cache.errors import UsageError
-from stepcli.extract.video import decode, frame_times, open_video, require_complete, upright
+from stepcli.extract.decode.video import decode, frame_times, open_video, require_complete, upright
 
 
 @dataclass(frozen=True)

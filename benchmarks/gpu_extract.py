@@ -27,16 +27,16 @@ from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.cpu import cores, use_one_thread_a_pass
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
-from stepcli.extract.decode_worker import DecodeSettings
+from stepcli.extract.decode.pool import DecodePool
+from stepcli.extract.decode.sampling import uniform
+from stepcli.extract.decode.worker import DecodeSettings
 from stepcli.extract.forward import Forward
 from stepcli.extract.job import default_resources, spread
 from stepcli.extract.pipeline import Resources, run
 from stepcli.extract.progress import Progress
-from stepcli.extract.sampling import uniform
 from stepcli.extract.sink import PartLimits
 from stepcli.extract.spec import make_producer, make_spec
 from stepcli.extract.tokens import parse_tokens
-from stepcli.extract.workers import DecodePool
 
 FRAMES = 16
 TOKENS = "cls,grid4"

@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from probes import CLASSES, Step, Textbook, sgemm_step, textbook_step
 
-from stepcli.probe.banks import make_banks
 from stepcli.probe.config import RunConfig
-from stepcli.probe.loss import Targets
-from stepcli.probe.process import tune_process
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.registry import methods, parse_options
-from stepcli.probe.tokens import TokenBatch, TokenLayout
+from stepcli.probe.training.banks import make_banks
+from stepcli.probe.training.loss import Targets
+from stepcli.probe.training.process import tune_process
 
 
 def bank_step(

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from stepcli.probe.compare import correctness
-from stepcli.probe.results import read_runs
-from stepcli.probe.stats import paired_difference
+from stepcli.probe.results.compare import correctness
+from stepcli.probe.results.runs import read_runs
+from stepcli.probe.results.stats import paired_difference
 
 
 def stepcli(*words: str) -> None:

@@ -30,13 +30,13 @@ from torch import Generator, Tensor, nn
 from stepcli.cache.clips import ClipRecord
 from stepcli.cache.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store import create_store, open_store
-from stepcli.probe.banks import Bank, make_banks
 from stepcli.probe.config import RunConfig
-from stepcli.probe.crew import Crew
-from stepcli.probe.loss import Targets
-from stepcli.probe.process import tune_process
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.registry import methods, parse_options
-from stepcli.probe.tokens import TokenBatch, TokenLayout
+from stepcli.probe.training.banks import Bank, make_banks
+from stepcli.probe.training.crew import Crew
+from stepcli.probe.training.loss import Targets
+from stepcli.probe.training.process import tune_process
 
 Step = Callable[[], object]
 CLASSES = 34

@@ -16,7 +16,7 @@ import torch
 from stepcli.apply.probes import Applied
 from stepcli.apply.stream import RollingWindow
 from stepcli.apply.windows import video_times
-from stepcli.extract.video import decode, open_video, upright
+from stepcli.extract.decode.video import decode, open_video, upright
 
 FRAMES = 96
 ROUNDS = 5

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from stepcli.cache import maintenance_commands, table_commands
+from stepcli.cache.care import maintenance_commands, table_commands
 from stepcli.cache.options import JsonOption, StoreOption, WorkersOption, print_json, say
 
 app = typer.Typer(no_args_is_help=True)
@@ -13,9 +13,9 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """What a store holds: spec, clips done and left, parts, bytes, who wrote them."""
+    from stepcli.cache.care.summary import summarize
     from stepcli.cache.locate import chosen_place
     from stepcli.cache.store import open_store
-    from stepcli.cache.summary import summarize
 
     summary = summarize(open_store(chosen_place(store)))
     if as_json:
@@ -41,9 +41,9 @@ def list_clips(
     """List clips: id, state, label, split, and why a clip is in quarantine."""
     from itertools import islice
 
+    from stepcli.cache.care.summary import clip_states
     from stepcli.cache.locate import chosen_place
     from stepcli.cache.store import open_store
-    from stepcli.cache.summary import clip_states
 
     found = (
         line
@@ -65,9 +65,9 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """One clip: its line in the clips table, where it lies, and its tokens in numbers."""
+    from stepcli.cache.care.summary import describe_clip
     from stepcli.cache.locate import chosen_place
     from stepcli.cache.store import open_store
-    from stepcli.cache.summary import describe_clip
 
     facts = describe_clip(open_store(chosen_place(store)), clip)
     if as_json:
@@ -86,10 +86,10 @@ def verify(
     """Check every byte of a store; names each damaged clip and exits with 4 if there is one."""
     from dataclasses import asdict
 
+    from stepcli.cache.care.verify import verify_store
     from stepcli.cache.errors import DamagedStore
     from stepcli.cache.locate import chosen_place
     from stepcli.cache.progress import Progress
-    from stepcli.cache.verify import verify_store
 
     root = chosen_place(store)
     with Progress("verify", "part") as progress:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache.errors import DamagedStore, StoreError
-from stepcli.cache.objects import ObjectPath
+from stepcli.cache.remote.objects import ObjectPath
 from stepcli.cache.spec import canonical_json
 
 Place = Path | ObjectPath

@@ -21,8 +21,8 @@ from stepcli.cache.durable import (
     replace_synced,
 )
 from stepcli.cache.errors import DamagedStore
-from stepcli.cache.index import INDEX_LIMIT
-from stepcli.cache.objects import ObjectPath
+from stepcli.cache.parts.index import INDEX_LIMIT
+from stepcli.cache.remote.objects import ObjectPath
 from stepcli.cache.spec import canonical_json
 
 FOLDER = "failures"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stepcli.cache.durable import Place
 from stepcli.cache.errors import StoreNotFound, UsageError
-from stepcli.cache.objects import place_of
+from stepcli.cache.remote.objects import place_of
 
 STORES_VARIABLE = "STEPCLI_STORES"
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stepcli.cache.errors import TokensError
-from stepcli.cache.token_layout import TokenLayout
+from stepcli.cache.formats.layout import TokenLayout
 
 STEPS = 127
 """Largest int8 magnitude in use: symmetric, -128 is never written."""

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from stepcli.cache import tables
-from stepcli.cache.clip_reader import ClipReader
 from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow, Failure
-from stepcli.cache.compression import Compression
 from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.failures import read_failures
+from stepcli.cache.formats.compression import Compression
+from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.manifest import Format, Manifest, create_manifest, read_manifest
-from stepcli.cache.objects import place_of
-from stepcli.cache.parts import list_parts, sweep_staging
+from stepcli.cache.parts.folders import list_parts, sweep_staging
 from stepcli.cache.quantize import decode_clips
-from stepcli.cache.snapshot import Clips, Snapshot, read_record
+from stepcli.cache.reading.clip_reader import ClipReader
+from stepcli.cache.reading.snapshot import Clips, Snapshot, read_record
+from stepcli.cache.reading.take_snapshot import take_snapshot
+from stepcli.cache.remote.objects import place_of
 from stepcli.cache.spec import Producer, StoreSpec, require_same_spec
-from stepcli.cache.take_snapshot import take_snapshot
-from stepcli.cache.token_layout import layout_of
 from stepcli.cache.writer import StoreWriter
 
 if TYPE_CHECKING:
-    from stepcli.cache.token_view import TokenView
+    from stepcli.cache.reading.token_view import TokenView
 
 _Read = TypeVar("_Read")
 
@@ -205,7 +205,7 @@ class Store:
         Raises:
             UsageError: what is asked cannot be made exactly from what is stored.
         """
-        from stepcli.cache.token_view import TokenView
+        from stepcli.cache.reading.token_view import TokenView
 
         return TokenView(self, tokens, layers, frame_step)
 

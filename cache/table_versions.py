@@ -16,7 +16,7 @@ from stepcli.cache.durable import (
     read_regular,
 )
 from stepcli.cache.errors import DamagedStore
-from stepcli.cache.objects import ObjectPath
+from stepcli.cache.remote.objects import ObjectPath
 
 FOLDER = "versions"
 KEPT = 4

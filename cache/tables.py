@@ -30,14 +30,14 @@ from stepcli.cache.durable import (
     unseal,
 )
 from stepcli.cache.errors import DamagedStore, UsageError
-from stepcli.cache.index import (
+from stepcli.cache.parts.index import (
     INDEX_LIMIT,
     TEXT_LIMIT,
     decode_table,
     encode_table,
     is_storable,
 )
-from stepcli.cache.objects import ObjectPath
+from stepcli.cache.remote.objects import ObjectPath
 from stepcli.cache.table_versions import keep_version
 
 CLIPS = "clips.parquet"

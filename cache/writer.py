@@ -10,17 +10,17 @@ from typing import Self
 import numpy as np
 
 from stepcli.cache.clips import ClipRecord, Failure
-from stepcli.cache.compression import Compression, require_compression
 from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.errors import StoreError, TokensError
 from stepcli.cache.failures import FailureLog
-from stepcli.cache.index import TEXT_LIMIT, is_storable
+from stepcli.cache.formats.compression import Compression, require_compression
+from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.manifest import Manifest
-from stepcli.cache.open_part import OpenPart
-from stepcli.cache.parts import Staging
+from stepcli.cache.parts.folders import Staging
+from stepcli.cache.parts.index import TEXT_LIMIT, is_storable
+from stepcli.cache.parts.open_part import OpenPart
 from stepcli.cache.quantize import encode_clip
 from stepcli.cache.spec import Producer
-from stepcli.cache.token_layout import layout_of
 
 
 class StoreWriter:

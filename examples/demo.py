@@ -59,8 +59,8 @@ def demo(
         store=[store],
         runs=runs,
     )
-    from stepcli.probe.results import read_runs
-    from stepcli.probe.table import render
+    from stepcli.probe.results.runs import read_runs
+    from stepcli.probe.results.table import render
 
     _say(f"results --runs {shlex.quote(str(runs))}")
     rows = read_runs(runs)

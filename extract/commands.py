@@ -197,11 +197,11 @@ def extract(
 
     from stepcli.cache.errors import UsageError
     from stepcli.cache.padding import PAD
+    from stepcli.extract.decode.views import TRAIN_VIEWS, ViewPlan, parse_views
+    from stepcli.extract.engines.ray_engine import RayOptions
     from stepcli.extract.job import ExtractionRequest, run_job
     from stepcli.extract.pipeline import passes_still_running
-    from stepcli.extract.ray_engine import RayOptions
     from stepcli.extract.sink import PartLimits
-    from stepcli.extract.views import TRAIN_VIEWS, ViewPlan, parse_views
 
     heed_sigterm()
     if devices is not None:
@@ -259,7 +259,7 @@ def extract(
 
 def _on_several(devices: str, rank: int | None, world_size: int | None) -> None:
     from stepcli.cache.errors import UsageError
-    from stepcli.extract.several_devices import device_names, run_on, without_option
+    from stepcli.extract.engines.several_devices import device_names, run_on, without_option
 
     if rank is not None or world_size is not None:
         raise UsageError("--devices divides the data set itself; leave --rank and --world-size out")

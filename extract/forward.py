@@ -14,10 +14,10 @@ from stepcli.cache.clips import ClipRecord, Failure
 from stepcli.cache.errors import UsageError
 from stepcli.cache.spec import Dtype
 from stepcli.extract.backbones.base import Backbone
+from stepcli.extract.decode.pool import DecodedClip, DecodedView
+from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.encode import encode
-from stepcli.extract.preprocess import PixelPlan
 from stepcli.extract.tokens import TokenSelection
-from stepcli.extract.workers import DecodedClip, DecodedView
 
 
 def resolve_device(name: str) -> torch.device:

@@ -12,24 +12,27 @@ import torch
 from stepcli.cache import create_store, open_store
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UsageError
+from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.padding import is_padded
 from stepcli.cache.spec import Dtype, Producer, StoreSpec
 from stepcli.cache.store import Store
-from stepcli.cache.token_layout import layout_of
 from stepcli.cache.views import is_flip
 from stepcli.engines.ray_cluster import ray_cluster
-from stepcli.extract import cpu, pipeline, ray_engine
+from stepcli.extract import cpu, pipeline
 from stepcli.extract.backbones.base import Backbone, ClipBackbone
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.files import read_table
 from stepcli.extract.datasets.registry import load_dataset
-from stepcli.extract.decode_worker import Decoder
+from stepcli.extract.decode.sampling import parse_sampling
+from stepcli.extract.decode.torchcodec_video import load_torchcodec
+from stepcli.extract.decode.views import ViewPlan, mirror_labels, require_crops, rows_of, with_views
+from stepcli.extract.decode.worker import Decoder
+from stepcli.extract.engines import ray_engine
+from stepcli.extract.engines.ray_engine import RayOptions
 from stepcli.extract.forward import resolve_device
 from stepcli.extract.pipeline import Resources, StageSeconds
 from stepcli.extract.progress import Progress, ProgressListener
-from stepcli.extract.ray_engine import RayOptions
-from stepcli.extract.sampling import parse_sampling
 from stepcli.extract.sink import PartLimits
 from stepcli.extract.spec import make_producer, make_spec
 from stepcli.extract.summary import (
@@ -41,8 +44,6 @@ from stepcli.extract.summary import (
     summarise,
 )
 from stepcli.extract.tokens import TokenSelection, parse_tokens
-from stepcli.extract.torchcodec_video import load_torchcodec
-from stepcli.extract.views import ViewPlan, mirror_labels, require_crops, rows_of, with_views
 
 QUARANTINED = 3
 """Exit code of a run that had to put clips aside."""

@@ -20,13 +20,13 @@ from stepcli.cache.store import Store
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.cpu import use_one_thread_a_pass
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.decode_worker import Decoder, DecodeSettings
+from stepcli.extract.decode.pool import AHEAD, DecodedClip, DecodePool
+from stepcli.extract.decode.views import ViewPlan
+from stepcli.extract.decode.worker import Decoder, DecodeSettings
 from stepcli.extract.forward import ClipTokens, Forward, group_by_frames
 from stepcli.extract.progress import ProgressListener
 from stepcli.extract.sink import PartLimits, Sink
 from stepcli.extract.tokens import TokenSelection
-from stepcli.extract.views import ViewPlan
-from stepcli.extract.workers import AHEAD, DecodedClip, DecodePool
 
 FORWARD = "stepcli-forward"
 

@@ -9,9 +9,9 @@ import torch
 
 from stepcli.cache.spec import Dtype, Producer, StoreSpec
 from stepcli.extract.backbones.base import Backbone
+from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.pipeline import Resources
 from stepcli.extract.tokens import TokenSelection
-from stepcli.extract.views import ViewPlan
 
 
 def make_spec(

@@ -122,9 +122,9 @@ def probe(
     _tune_early()
     from stepcli.cache.locate import locate_store
     from stepcli.probe.config import Pass, TaskConfig
-    from stepcli.probe.expand import checked, parse_settings, run_configs
     from stepcli.probe.pairs import read_pairs
-    from stepcli.probe.session import Session
+    from stepcli.probe.sweeps.expand import checked, parse_settings, run_configs
+    from stepcli.probe.sweeps.session import Session
 
     shared = checked(
         Pass,
@@ -243,9 +243,9 @@ def sweep(
     """
     _tune_early()
     from stepcli.cache.locate import locate_store
-    from stepcli.probe.ray_engine import RaySession
-    from stepcli.probe.run_sweep import flags_over, run_sweep
-    from stepcli.probe.session import Session
+    from stepcli.probe.sweeps.ray_engine import RaySession
+    from stepcli.probe.sweeps.run import flags_over, run_sweep
+    from stepcli.probe.sweeps.session import Session
 
     config = flags_over(
         file,
@@ -345,12 +345,12 @@ def results(
     """Show the finished runs: per cent, mean ± deviation over seeds."""
     if context.invoked_subcommand is not None:
         return
-    from stepcli.probe.chosen import chosen_table
-    from stepcli.probe.compare import compare_methods, describe
-    from stepcli.probe.import_logits import read_imported
-    from stepcli.probe.results import read_runs
-    from stepcli.probe.significance import survivors
-    from stepcli.probe.table import render, write_parquet
+    from stepcli.probe.analysis.chosen import chosen_table
+    from stepcli.probe.results.compare import compare_methods, describe
+    from stepcli.probe.results.import_logits import read_imported
+    from stepcli.probe.results.runs import read_runs
+    from stepcli.probe.results.significance import survivors
+    from stepcli.probe.results.table import render, write_parquet
 
     folder = _runs_folder(runs)
     if chosen:
@@ -400,7 +400,7 @@ def import_results(
 ) -> None:
     """Put another model's per-clip logits, or published numbers, into the same tables."""
     from stepcli.cache.errors import UsageError
-    from stepcli.probe.import_logits import import_logits, import_published, is_published
+    from stepcli.probe.results.import_logits import import_logits, import_published, is_published
 
     if is_published(file):
         count = import_published(file, _runs_folder(runs))
@@ -415,7 +415,7 @@ def import_results(
 def methods(store: StoreOption = None) -> None:
     """List the methods, their options and where they come from; parameters too with --store."""
     from stepcli.probe.registry import methods as registry
-    from stepcli.probe.session import parameter_counts
+    from stepcli.probe.sweeps.session import parameter_counts
 
     counts = {} if store is None else parameter_counts(store)
     for name in registry().names():

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UsageError
-from stepcli.probe.bank import Probe
-from stepcli.probe.recalibrate import kept_calibration
-from stepcli.probe.results import read_run
-from stepcli.probe.tokens import TokenBatch
-from stepcli.probe.trained import WEIGHTS, layout_of_run, load_probe
+from stepcli.probe.analysis.recalibrate import kept_calibration
+from stepcli.probe.analysis.trained import WEIGHTS, layout_of_run, load_probe
+from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.results.runs import read_run
 
 KEPT = ("run.json", WEIGHTS, "calibration.json", "order.json")
 """What of a run travels; predictions of the test clips stay."""

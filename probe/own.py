@@ -22,9 +22,9 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.probe.bank import Options, Probe
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 
 class OwnOptions(Options):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from stepcli.cache.errors import UsageError
-from stepcli.probe.metrics import Floats, Ints
+from stepcli.probe.results.metrics import Floats, Ints
 
 Pairs = tuple[tuple[str, str], ...]
 

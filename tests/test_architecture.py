@@ -17,6 +17,15 @@ MAY_IMPORT = {
     "probe": {"probe", "engines", "cache"},
     "examples": {"examples", "probe", "cache"},
 }
+# Sub-rooms of a room, lowest first: none imports a later one. Modules beside them are free.
+FLOORS = {
+    "cache": ("remote", "formats", "parts", "reading", "care"),
+    "extract": ("datasets", "decode", "backbones", "engines"),
+    "probe": (
+        *("data", "nn", "methods", "training"),
+        *("results", "sweeps", "analysis", "report"),
+    ),
+}
 HEAVY = {
     "jinja2",
     "matplotlib",
@@ -59,6 +68,22 @@ def test_imports_point_only_the_agreed_way(project: Path, room: str) -> None:
         for path in room_files(project, room)
         for name in imported_modules(path)
         if name.startswith("stepcli.") and name.split(".")[1] not in MAY_IMPORT[room]
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_sub_rooms_import_only_lower_ones(project: Path, room: str) -> None:
+    floors = FLOORS[room]
+    found = {path.parent.name for path in (project / room).glob("*/__init__.py")}
+    assert set(floors) == found
+    wrong = {
+        f"{path.relative_to(project)} imports {name}"
+        for number, floor in enumerate(floors)
+        for path in room_files(project / room, floor)
+        for name in imported_modules(path)
+        for later in floors[number + 1 :]
+        if name.startswith(f"stepcli.{room}.{later}.")
     }
     assert not wrong
 

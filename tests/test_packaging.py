@@ -55,6 +55,8 @@ def test_the_installed_wheel_imports_every_module_and_starts(wheel: Path, tmp_pa
         "        print(module.name)\n"
     )
     imported = subprocess.check_output([python, "-c", code], text=True, cwd=tmp_path).split()
-    assert {"stepcli.cache.store", "stepcli.extract.pipeline", "stepcli.probe.train"} <= set(
-        imported
-    )
+    assert {
+        "stepcli.cache.store",
+        "stepcli.extract.pipeline",
+        "stepcli.probe.training.train",
+    } <= set(imported)

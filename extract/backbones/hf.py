@@ -24,7 +24,7 @@ from stepcli.extract.backbones.base import (
 )
 from stepcli.extract.backbones.families import FAMILIES
 from stepcli.extract.backbones.processor import plan_of, require_same_pixels
-from stepcli.extract.preprocess import PixelPlan
+from stepcli.extract.decode.preprocess import PixelPlan
 
 _DINOV3_DEFAULTS: dict[str, Any] = {
     "do_resize": True,

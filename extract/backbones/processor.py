@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from stepcli.cache.errors import UsageError
-from stepcli.extract.preprocess import PixelPlan, Resample
+from stepcli.extract.decode.preprocess import PixelPlan, Resample
 
 TOLERANCE = 1e-4
 """Largest difference of a normalised value between the plan and the processor itself."""

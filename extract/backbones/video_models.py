@@ -20,7 +20,7 @@ from stepcli.extract.backbones.base import (
     digest_weights,
 )
 from stepcli.extract.backbones.processor import plan_of, require_same_pixels
-from stepcli.extract.preprocess import PixelPlan
+from stepcli.extract.decode.preprocess import PixelPlan
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -27,13 +27,13 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from stepcli.cache.errors import UsageError
-from stepcli.probe.bank import Probe
-from stepcli.probe.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, uniform
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.methods.conv1d import depthwise
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, uniform
+from stepcli.probe.nn.text_space import FrameOptions, FrameProjection, cosine_logits, register_texts
+from stepcli.probe.nn.transformer import StackedAttention
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.text_space import FrameOptions, FrameProjection, cosine_logits, register_texts
-from stepcli.probe.tokens import TokenBatch, TokenLayout
-from stepcli.probe.transformer import StackedAttention
 
 HEAD_WIDTH = 64
 

@@ -24,13 +24,13 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from stepcli.probe.bank import Probe
-from stepcli.probe.block import ReadBlock
-from stepcli.probe.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, normal
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.methods.self_attention import BlockOptions
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.block import ReadBlock
+from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, normal
+from stepcli.probe.nn.transformer import Block, one_query
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import TokenBatch, TokenLayout
-from stepcli.probe.transformer import Block, one_query
 
 
 class DeepOptions(BlockOptions):

@@ -16,11 +16,11 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from stepcli.probe.bank import Probe
-from stepcli.probe.layers import StackedLinear
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.methods.linear import PoolOptions
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.layers import StackedLinear
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 Which = Callable[[TokenBatch], Tensor]
 """Chooses a frame of each clip: indices [B]."""

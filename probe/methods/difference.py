@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from stepcli.cache.errors import UsageError
-from stepcli.probe.bank import Options, Probe
+from stepcli.probe.data.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.registry import ProbeInfo, methods
-from stepcli.probe.tokens import Select, TokenBatch, TokenLayout
 
 
 class DifferenceOptions(Options):

@@ -20,12 +20,12 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from stepcli.cache.errors import UsageError
-from stepcli.probe.bank import Probe
-from stepcli.probe.folded import read_out
-from stepcli.probe.layers import StackedLinear, normal
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.methods.self_attention import BlockOptions
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.folded import read_out
+from stepcli.probe.nn.layers import StackedLinear, normal
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 
 class EfficientOptions(BlockOptions):

@@ -25,8 +25,10 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from stepcli.cache.errors import UsageError
-from stepcli.probe.bank import Options, Probe
-from stepcli.probe.layers import (
+from stepcli.probe.data.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.methods.conv1d import depthwise
+from stepcli.probe.nn.bank import Options, Probe
+from stepcli.probe.nn.layers import (
     StackedFeedForward,
     StackedLayerNorm,
     StackedLinear,
@@ -34,10 +36,8 @@ from stepcli.probe.layers import (
     normal,
     uniform,
 )
-from stepcli.probe.methods.conv1d import depthwise
+from stepcli.probe.nn.transformer import one_query
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import Select, TokenBatch, TokenLayout
-from stepcli.probe.transformer import one_query
 
 
 class EvlOptions(Options):

@@ -18,10 +18,10 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from stepcli.probe.bank import Probe
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.methods.linear import PoolOptions
+from stepcli.probe.nn.bank import Probe
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 LEAST_VOTE = 1e-12
 """Share of a class that no neighbour has: its logit must be finite."""

@@ -22,13 +22,13 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from stepcli.probe.bank import Probe
-from stepcli.probe.encoding import sinusoidal
-from stepcli.probe.layers import StackedLayerNorm, StackedLinear, normal
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.methods.linear import PoolOptions
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.encoding import sinusoidal
+from stepcli.probe.nn.layers import StackedLayerNorm, StackedLinear, normal
+from stepcli.probe.nn.transformer import Block
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import TokenBatch, TokenLayout
-from stepcli.probe.transformer import Block
 
 
 class LiftOptions(PoolOptions):

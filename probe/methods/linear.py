@@ -13,10 +13,10 @@ from typing import Literal
 from pydantic import Field
 from torch import Generator, Tensor
 
-from stepcli.probe.bank import Options, Probe
-from stepcli.probe.layers import StackedLinear
+from stepcli.probe.data.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Options, Probe
+from stepcli.probe.nn.layers import StackedLinear
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import Select, TokenBatch, TokenLayout
 
 
 class PoolOptions(Options):

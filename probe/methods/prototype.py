@@ -17,10 +17,10 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from stepcli.probe.bank import Probe
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.methods.linear import PoolOptions
+from stepcli.probe.nn.bank import Probe
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 
 class PrototypeOptions(PoolOptions):

@@ -24,11 +24,11 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from stepcli.probe.bank import Options, Probe
-from stepcli.probe.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, normal
+from stepcli.probe.data.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Options, Probe
+from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, normal
+from stepcli.probe.nn.transformer import StackedAttention, one_query
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import Select, TokenBatch, TokenLayout
-from stepcli.probe.transformer import StackedAttention, one_query
 
 EPS = 1e-6
 

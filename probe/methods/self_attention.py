@@ -18,12 +18,12 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Generator, Tensor
 
-from stepcli.probe.bank import Options, Probe
-from stepcli.probe.block import ReadBlock
-from stepcli.probe.encoding import Encoding, TokenInput
-from stepcli.probe.layers import StackedLinear, normal
+from stepcli.probe.data.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Options, Probe
+from stepcli.probe.nn.block import ReadBlock
+from stepcli.probe.nn.encoding import Encoding, TokenInput
+from stepcli.probe.nn.layers import StackedLinear, normal
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import Select, TokenBatch, TokenLayout
 
 
 class BlockOptions(Options):

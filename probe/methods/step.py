@@ -30,13 +30,13 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Generator, Tensor
 
-from stepcli.probe.bank import Options, Probe
-from stepcli.probe.block import ReadBlock
-from stepcli.probe.encoding import Encoding, Norm, TokenInput
-from stepcli.probe.folded import FoldedAttention
-from stepcli.probe.layers import StackedLinear, normal
+from stepcli.probe.data.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Options, Probe
+from stepcli.probe.nn.block import ReadBlock
+from stepcli.probe.nn.encoding import Encoding, Norm, TokenInput
+from stepcli.probe.nn.folded import FoldedAttention
+from stepcli.probe.nn.layers import StackedLinear, normal
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import Select, TokenBatch, TokenLayout
 
 
 class StepOptions(Options):

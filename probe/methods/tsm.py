@@ -16,11 +16,11 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from stepcli.probe.bank import Probe
-from stepcli.probe.layers import StackedFeedForward, StackedLayerNorm, StackedLinear
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.methods.linear import PoolOptions
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 
 class TsmOptions(PoolOptions):

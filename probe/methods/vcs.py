@@ -20,10 +20,10 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from stepcli.probe.bank import Probe
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.text_space import TextOptions, TowerProjection, register_texts
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.text_space import TextOptions, TowerProjection, register_texts
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 
 class VcsOptions(TextOptions):

@@ -28,17 +28,17 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from stepcli.probe.bank import Probe
-from stepcli.probe.layers import (
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.layers import (
     StackedFeedForward,
     StackedLayerNorm,
     constant,
     normal,
 )
+from stepcli.probe.nn.text_space import FrameOptions, FrameProjection, cosine_logits, register_texts
+from stepcli.probe.nn.transformer import Block, StackedAttention
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.text_space import FrameOptions, FrameProjection, cosine_logits, register_texts
-from stepcli.probe.tokens import TokenBatch, TokenLayout
-from stepcli.probe.transformer import Block, StackedAttention
 
 HEAD_WIDTH = 64
 

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from stepcli.probe.bank import Probe
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.text_space import TextOptions, TowerProjection, cosine_logits, register_texts
 from stepcli.probe.registry import ProbeInfo
-from stepcli.probe.text_space import TextOptions, TowerProjection, cosine_logits, register_texts
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 
 class ZeroShot(Probe):

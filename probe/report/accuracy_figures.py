@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from stepcli.probe.analysis import confusion
-from stepcli.probe.report.published import Published
+from stepcli.probe.analysis.summary import confusion
 from stepcli.probe.report.study import KINDS, Entry, Study
 from stepcli.probe.report.style import (
     LOOKS,
@@ -19,6 +18,7 @@ from stepcli.probe.report.style import (
     series,
     shortened,
 )
+from stepcli.probe.results.published import Published
 
 MOST_CLASSES = 40
 """Of a figure with a row a class; the table below it has them all."""

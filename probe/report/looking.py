@@ -11,17 +11,17 @@ from torch import Tensor
 
 from stepcli.cache.errors import ClipError, StoreError
 from stepcli.cache.store import Store
-from stepcli.probe.calibration import softmax
-from stepcli.probe.configurations import Predictions
-from stepcli.probe.data import Streamed, layout_of
-from stepcli.probe.explain import Attention, attention, encoding_similarity, patch_grid
-from stepcli.probe.order_runs import session_of
-from stepcli.probe.recalibrate import config_of
+from stepcli.probe.analysis.calibration import softmax
+from stepcli.probe.analysis.explain import Attention, attention, encoding_similarity, patch_grid
+from stepcli.probe.analysis.order_runs import session_of
+from stepcli.probe.analysis.recalibrate import config_of
+from stepcli.probe.analysis.trained import load_probe
+from stepcli.probe.data.features import Streamed, layout_of
 from stepcli.probe.report.study import Entry
-from stepcli.probe.trained import load_probe
+from stepcli.probe.results.configurations import Predictions
 
 if TYPE_CHECKING:
-    from stepcli.probe.bank import Probe
+    from stepcli.probe.nn.bank import Probe
 
 FramesOf = Callable[[Store, str], NDArray[np.uint8]]
 """(store, stored clip) -> its stored frames as pictures [T, height, width, 3], or a ClipError."""

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from stepcli.probe.calibration import reliability, risk_coverage, softmax
-from stepcli.probe.order_table import early_curve, mean_of
-from stepcli.probe.order_tests import NORMAL, ORDERS
+from stepcli.probe.analysis.calibration import reliability, risk_coverage, softmax
+from stepcli.probe.analysis.order_table import early_curve, mean_of
+from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
 from stepcli.probe.report.study import Entry, Study
 from stepcli.probe.report.style import DASHES, Figure, canvas, finish, series, shortened
 
@@ -132,7 +132,7 @@ def calibration(study: Study) -> Figure | None:
     entry = study.best("sees order", "imported") or study.best(*("order-blind", "control"))
     if entry is None:
         return None
-    from stepcli.probe.analysis import temperatures
+    from stepcli.probe.analysis.summary import temperatures
 
     seeds = entry.found.predictions()
     fitted = temperatures(entry.found)

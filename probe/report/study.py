@@ -8,14 +8,14 @@ from typing import Any, Literal
 import numpy as np
 
 from stepcli.cache.errors import UnknownName
-from stepcli.probe.analysis import Analysis, analyse
-from stepcli.probe.configurations import Configuration, configurations
-from stepcli.probe.order_runs import kept_order_tests
-from stepcli.probe.order_table import moved
-from stepcli.probe.order_tests import REORDERINGS
+from stepcli.probe.analysis.order_runs import kept_order_tests
+from stepcli.probe.analysis.order_table import moved
+from stepcli.probe.analysis.order_tests import REORDERINGS
+from stepcli.probe.analysis.summary import Analysis, analyse
 from stepcli.probe.pairs import Pairs
 from stepcli.probe.registry import methods
-from stepcli.probe.stats import Difference, paired_difference
+from stepcli.probe.results.configurations import Configuration, configurations
+from stepcli.probe.results.stats import Difference, paired_difference
 
 Kind = Literal["order-blind", "control", "sees order", "imported"]
 KINDS: tuple[Kind, ...] = ("order-blind", "control", "sees order", "imported")

@@ -5,10 +5,10 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stepcli.probe.order_table import mean_of
-from stepcli.probe.order_tests import NORMAL, ORDERS
-from stepcli.probe.report.published import Published
+from stepcli.probe.analysis.order_table import mean_of
+from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
 from stepcli.probe.report.study import Entry, Study
+from stepcli.probe.results.published import Published
 
 LATEX = str.maketrans(
     {

@@ -10,7 +10,7 @@ from stepcli.probe.config import TaskConfig
 from stepcli.probe.registry import methods
 from stepcli.probe.report.study import Entry, Study, difference, shuffled_twins
 from stepcli.probe.report.tables import percent
-from stepcli.probe.stats import FEWEST_GROUPS
+from stepcli.probe.results.stats import FEWEST_GROUPS
 
 
 def verdict(study: Study) -> list[str]:

@@ -19,11 +19,11 @@ from stepcli.cache.errors import StoreError, UsageError
 from stepcli.probe.pairs import Pairs
 from stepcli.probe.report import accuracy_figures, order_figures, tables, words
 from stepcli.probe.report.looking import FramesOf, Looker, confident_mistakes
-from stepcli.probe.report.published import Published
 from stepcli.probe.report.strip_figures import over_time, strip_figure
 from stepcli.probe.report.study import Study, gather
 from stepcli.probe.report.style import Figure, styled
 from stepcli.probe.report.tables import Table
+from stepcli.probe.results.published import Published
 
 PAGE = "index.html"
 MISTAKES = 4

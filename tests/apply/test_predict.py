@@ -22,8 +22,8 @@ from stepcli.apply.windows import plan_windows, video_times, window_tokens
 from stepcli.cache.errors import UsageError, VideoError
 from stepcli.cache.store import open_store
 from stepcli.cli import app
-from stepcli.probe.calibration import softmax
-from stepcli.probe.configurations import read_predictions
+from stepcli.probe.analysis.calibration import softmax
+from stepcli.probe.results.configurations import read_predictions
 
 CLIPS = Path(__file__).parents[2] / "examples" / "openclose" / "clips"
 

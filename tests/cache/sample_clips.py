@@ -7,7 +7,7 @@ import numpy as np
 
 from stepcli.cache import create_store
 from stepcli.cache.clips import ClipRecord, ClipRow
-from stepcli.cache.compression import Compression
+from stepcli.cache.formats.compression import Compression
 from stepcli.cache.manifest import Format
 from stepcli.cache.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store import Store

@@ -15,12 +15,12 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 from store_commands import run
 
 from stepcli.cache import TokenDataset, create_store, open_store
-from stepcli.cache.compact import compact_store
-from stepcli.cache.compression import Compression
+from stepcli.cache.care.compact import compact_store
+from stepcli.cache.care.verify import verify_store
 from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.formats.compression import Compression
 from stepcli.cache.manifest import Format
 from stepcli.cache.spec import StoreSpec
-from stepcli.cache.verify import verify_store
 
 KINDS: list[tuple[Format, Compression]] = [("zarr", "zstd"), ("zarr", "gzip"), ("hdf5", "gzip")]
 TOKEN_FILE = {"zarr": "tokens.zarr/tokens/c.0.0.0.0", "hdf5": "tokens.h5"}

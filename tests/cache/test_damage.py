@@ -10,8 +10,8 @@ import pytest
 from sample_clips import clip_ids, fill_store, make_tokens
 
 from stepcli.cache import open_store
+from stepcli.cache.care.verify import verify_store
 from stepcli.cache.manifest import Format
-from stepcli.cache.verify import verify_store
 
 
 @pytest.mark.parametrize("form", ["zarr", "hdf5"])

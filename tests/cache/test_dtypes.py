@@ -13,12 +13,12 @@ from hypothesis.extra.numpy import arrays
 from sample_clips import PRODUCER, SPEC, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store
+from stepcli.cache.care.verify import verify_store
 from stepcli.cache.errors import TokensError
+from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.manifest import Format
 from stepcli.cache.quantize import decode_clips, encode_clip, from_bfloat16, to_bfloat16
 from stepcli.cache.spec import StoreSpec
-from stepcli.cache.token_layout import layout_of
-from stepcli.cache.verify import verify_store
 
 DTYPES = ["float32", "float16", "bfloat16", "int8", "int8-channel"]
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -157,7 +157,7 @@ def test_an_interrupted_add_leaves_no_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C between a clip's bytes and its row: the next clip takes its place."""
-    from stepcli.cache import open_part
+    from stepcli.cache.parts import open_part
 
     for form in ("zarr", "hdf5"):
         store = create_store(tmp_path / form, spec_of("int8"), dataset="test", format=form)

@@ -11,14 +11,14 @@ from store_commands import files_of, run
 from typer.testing import CliRunner
 
 from stepcli.cache import create_store, open_store
+from stepcli.cache.care.summary import producer_differences
+from stepcli.cache.care.verify import verify_store
 from stepcli.cache.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.commands import app
 from stepcli.cache.errors import DamagedStore, SpecMismatch, StepcliError, UsageError
 from stepcli.cache.manifest import Format
 from stepcli.cache.spec import StoreSpec
 from stepcli.cache.store import Store
-from stepcli.cache.summary import producer_differences
-from stepcli.cache.verify import verify_store
 
 FORMATS: list[Format] = ["zarr", "hdf5"]
 TOKEN_FILE = {"zarr": "tokens.zarr/tokens/c.0.0.0.0", "hdf5": "tokens.h5"}

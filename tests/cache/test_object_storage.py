@@ -14,7 +14,7 @@ from stepcli.cache import create_store, open_store, stream_clips
 from stepcli.cache.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.commands import app
 from stepcli.cache.errors import DamagedStore, SpecMismatch, StoreError, StoreNotFound, UsageError
-from stepcli.cache.objects import ObjectPath, place_of
+from stepcli.cache.remote.objects import ObjectPath, place_of
 from stepcli.cache.spec import StoreSpec
 
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stepcli.cache.errors import DamagedStore
-from stepcli.cache.index import decode_table
 from stepcli.cache.parquet_bounds import measure
+from stepcli.cache.parts.index import decode_table
 
 TABLE = pa.table(
     {

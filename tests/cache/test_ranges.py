@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sample_clips import SPEC, fill_store
 
-from stepcli.cache import open_store, ranges
+from stepcli.cache import open_store
 from stepcli.cache.errors import DamagedStore
+from stepcli.cache.parts import ranges
 from stepcli.cache.store import Store
 
 CLIP_BYTES = 2 * int(np.prod(SPEC.clip_shape))

@@ -9,10 +9,11 @@ import pytest
 from failing_proxy import Fault, failing_proxy
 from sample_clips import clip_ids, fill_store, make_tokens
 
-from stepcli.cache import obstore_client, open_store
-from stepcli.cache.disk_cache import DiskCache
+from stepcli.cache import open_store
+from stepcli.cache.care.verify import verify_store
 from stepcli.cache.errors import StoreError, UsageError
-from stepcli.cache.verify import verify_store
+from stepcli.cache.remote import obstore_client
+from stepcli.cache.remote.disk_cache import DiskCache
 
 
 def stored(clips: list[str]) -> np.ndarray:

@@ -12,6 +12,7 @@ import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
+from stepcli.cache.care.verify import verify_store
 from stepcli.cache.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.errors import (
     ClipNotFound,
@@ -23,7 +24,6 @@ from stepcli.cache.errors import (
 )
 from stepcli.cache.manifest import Format
 from stepcli.cache.spec import Segment, StoreSpec
-from stepcli.cache.verify import verify_store
 
 
 class StoreContract:

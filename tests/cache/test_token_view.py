@@ -10,10 +10,10 @@ from sample_clips import PRODUCER, SPEC, make_record, make_tokens
 
 from stepcli.cache import create_store, load_resident_arrays
 from stepcli.cache.errors import TokensError, UsageError
+from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.quantize import decode_clips
 from stepcli.cache.spec import Segment, StoreSpec
 from stepcli.cache.store import Store
-from stepcli.cache.token_layout import layout_of
 
 PREFIX = Segment(name="prefix", kind="prefix", count=2)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.quantize import encode_clip
 from stepcli.cache.spec import Segment, StoreSpec
-from stepcli.cache.token_layout import layout_of
 from stepcli.extract.encode import encode
 
 DTYPES = ["float16", "float32", "bfloat16", "int8", "int8-channel"]

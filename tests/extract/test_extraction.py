@@ -16,8 +16,8 @@ import torch
 from stepcli.cache import open_store
 from stepcli.cache.errors import SpecMismatch, UsageError
 from stepcli.extract.commands import _share
+from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.job import spread
-from stepcli.extract.views import ViewPlan
 
 Extract = Callable[..., int]
 

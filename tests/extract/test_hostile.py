@@ -13,9 +13,9 @@ import pytest
 
 from stepcli.cache.clips import Failure
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.decode_worker import DecodeSettings
-from stepcli.extract.preprocess import PixelPlan
-from stepcli.extract.workers import DecodedClip, DecodePool
+from stepcli.extract.decode.pool import DecodedClip, DecodePool
+from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.extract.decode.worker import DecodeSettings
 
 PLAN = PixelPlan(
     resize_short=64,

@@ -15,8 +15,8 @@ from stepcli.extract.datasets.checklist import MissingData
 from stepcli.extract.datasets.clip import Dataset
 from stepcli.extract.datasets.ntu_classes import NAMES
 from stepcli.extract.datasets.registry import DATASETS, load_dataset
-from stepcli.extract.image_folder import read_image_folder
-from stepcli.extract.segments import Segment
+from stepcli.extract.decode.image_folder import read_image_folder
+from stepcli.extract.decode.segments import Segment
 
 
 def load(name: str, root: Path, **options: str) -> Dataset:

@@ -8,7 +8,7 @@ import transformers
 
 from stepcli.cache.errors import UsageError
 from stepcli.extract.backbones.processor import TOLERANCE, normalise, plan_of, require_same_pixels
-from stepcli.extract.preprocess import PixelPlan
+from stepcli.extract.decode.preprocess import PixelPlan
 
 PROCESSORS: list[tuple[str, dict[str, Any]]] = [
     ("CLIP", {}),

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 from stepcli.cache import open_store
+from stepcli.cache.care.verify import verify_store
 from stepcli.cache.errors import UsageError
-from stepcli.cache.verify import verify_store
 from stepcli.engines.preemption import PREEMPTED
 from stepcli.engines.ray_cluster import WorkerFailed, ray_cluster
+from stepcli.extract.engines.ray_engine import RayOptions, WorkerShare
 from stepcli.extract.job import ExtractionRequest, run_job
-from stepcli.extract.ray_engine import RayOptions, WorkerShare
 from stepcli.extract.sink import PartLimits
 
 KILLS = int(os.environ.get("STEPCLI_KILLS", "2"))

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.extract.sampling import dense, midpoint, parse_sampling, uniform
+from stepcli.extract.decode.sampling import dense, midpoint, parse_sampling, uniform
 
 COUNTS = st.integers(1, 5000)
 FRAMES = st.integers(1, 128)

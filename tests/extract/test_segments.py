@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stepcli.cache.errors import VideoError
-from stepcli.extract.sampling import uniform
-from stepcli.extract.segments import Segment, read_segment
+from stepcli.extract.decode.sampling import uniform
+from stepcli.extract.decode.segments import Segment, read_segment
 
 RATE = 25
 COUNT = 600

@@ -8,7 +8,7 @@ import pytest
 
 from stepcli.cache import open_store
 from stepcli.cache.errors import UsageError
-from stepcli.extract.several_devices import device_names, without_option
+from stepcli.extract.engines.several_devices import device_names, without_option
 
 
 def test_two_processes_fill_one_store(

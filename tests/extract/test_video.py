@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from stepcli.cache.errors import VideoError
-from stepcli.extract.sampling import uniform
-from stepcli.extract.video import read_whole
+from stepcli.extract.decode.sampling import uniform
+from stepcli.extract.decode.video import read_whole
 
 ENCODINGS: dict[str, dict[str, Any]] = {
     "h264-b-frames.mp4": {"codec": "libx264", "options": {"bf": "3", "g": "12"}},

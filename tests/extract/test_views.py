@@ -20,12 +20,10 @@ from stepcli.cache.views import clip_of, split_view, training_views, view_id
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.forward import Forward
-from stepcli.extract.preprocess import PixelPlan
-from stepcli.extract.sampling import dense, parse_sampling, uniform
-from stepcli.extract.tokens import parse_tokens
-from stepcli.extract.video import read_whole
-from stepcli.extract.views import (
+from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.extract.decode.sampling import dense, parse_sampling, uniform
+from stepcli.extract.decode.video import read_whole
+from stepcli.extract.decode.views import (
     ViewPlan,
     crop_box,
     cut,
@@ -35,6 +33,8 @@ from stepcli.extract.views import (
     space_and_time,
     with_views,
 )
+from stepcli.extract.forward import Forward
+from stepcli.extract.tokens import parse_tokens
 
 PLAN = PixelPlan(
     resize_short=64,

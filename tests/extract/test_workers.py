@@ -15,10 +15,10 @@ import pytest
 
 from stepcli.cache.clips import Failure
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.decode_worker import DecodeSettings
-from stepcli.extract.preprocess import PixelPlan
-from stepcli.extract.sampling import uniform
-from stepcli.extract.workers import DecodePool, DecodersFailed
+from stepcli.extract.decode.pool import DecodePool, DecodersFailed
+from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.extract.decode.sampling import uniform
+from stepcli.extract.decode.worker import DecodeSettings
 
 PLAN = PixelPlan(
     resize_short=0,
@@ -189,8 +189,8 @@ def test_decoders_that_cannot_start_end_the_run(
 def test_decoders_do_not_outlive_a_killed_run(clips: list[Clip]) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from stepcli.extract.workers import *\n"
-        "from stepcli.extract.preprocess import PixelPlan\n"
+        "from stepcli.extract.decode.pool import *\n"
+        "from stepcli.extract.decode.preprocess import PixelPlan\n"
         f"settings = DecodeSettings({PLAN!r}, 'uniform', 8)\n"
         "pool = DecodePool(settings, workers=2, slots=4, clip_seconds=60)\n"
         f"next(pool.decode([Clip(str(i), Path({str(clips[0].path)!r}), 'x') for i in range(9)]))\n"

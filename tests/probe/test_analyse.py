@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from stepcli.cache.store import Store
 from stepcli.cli import app
-from stepcli.probe.analyse_commands import describe
-from stepcli.probe.analysis import analyse, temperatures
-from stepcli.probe.configurations import configurations
+from stepcli.probe.analysis.commands import describe
+from stepcli.probe.analysis.summary import analyse, temperatures
+from stepcli.probe.results.configurations import configurations
 
 
 def call(*words: object) -> str:

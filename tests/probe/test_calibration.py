@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
-from stepcli.probe.calibration import (
+from stepcli.probe.analysis.calibration import (
     brier,
     calibration,
     expected_calibration_error,

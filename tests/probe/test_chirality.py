@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
 from stepcli.cli import app
-from stepcli.probe.chirality import read_groups
+from stepcli.probe.analysis.chirality import read_groups
 
 
 def test_each_group_has_a_probe_of_its_own(store_of: Callable[..., Store], tmp_path: Path) -> None:

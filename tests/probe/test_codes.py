@@ -12,16 +12,16 @@ from torch import Generator, Tensor
 
 from stepcli.cache.spec import Segment
 from stepcli.cache.store import Store
-from stepcli.probe import codes
-from stepcli.probe.bank import Probe, stack
-from stepcli.probe.codes import CodedTokens
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.data import Resident, Streamed
-from stepcli.probe.placement import token_bytes
+from stepcli.probe.data import codes
+from stepcli.probe.data.codes import CodedTokens
+from stepcli.probe.data.features import Resident, Streamed
+from stepcli.probe.data.placement import token_bytes
+from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.tasks import make_task
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Probe, stack
 from stepcli.probe.registry import methods, parse_options
-from stepcli.probe.splits import labelled_clips
-from stepcli.probe.tasks import make_task
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 CPU = torch.device("cpu")
 

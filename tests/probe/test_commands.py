@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from stepcli.cache.clips import ClassRow
 from stepcli.cache.store import Store
 from stepcli.cli import app
-from stepcli.probe.metrics import summary
+from stepcli.probe.results.metrics import summary
 
 CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "2")
 

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from stepcli.cache.errors import UsageError
 from stepcli.cache.spec import Segment
-from stepcli.probe.bank import Probe
-from stepcli.probe.explain import attention, encoding_similarity, patch_grid
-from stepcli.probe.folded import observer
+from stepcli.probe.analysis.explain import attention, encoding_similarity, patch_grid
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.folded import observer
 from stepcli.probe.registry import methods, parse_options
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 
 def build(layout: TokenLayout, name: str, **options: object) -> Probe:

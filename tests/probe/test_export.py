@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from stepcli.cache.store import Store
 from stepcli.cli import app
-from stepcli.probe.passes import Rows, _gather_in_one, gather
-from stepcli.probe.results import read_run
-from stepcli.probe.trained import layout_of_run, load_probe
+from stepcli.probe.analysis.trained import layout_of_run, load_probe
+from stepcli.probe.nn.passes import Rows, _gather_in_one, gather
+from stepcli.probe.results.runs import read_run
 
 
 def call(*words: object) -> str:

@@ -13,11 +13,11 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from stepcli.cache.spec import Segment
-from stepcli.probe.bank import Probe
+from stepcli.probe.data.text import StoreText
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.methods.xclip import Xclip
+from stepcli.probe.nn.bank import Probe
 from stepcli.probe.registry import methods, parse_options
-from stepcli.probe.text import StoreText
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 GOLDEN = Path(__file__).parent / "golden"
 CLS = Segment(name="cls", kind="prefix", count=1)

@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 
 from stepcli.probe.config import Pass, TaskConfig
-from stepcli.probe.expand import run_configs
-from stepcli.probe.session import Session
+from stepcli.probe.sweeps.expand import run_configs
+from stepcli.probe.sweeps.session import Session
 
 task = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
 configs = [

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from stepcli.cache.store import Store
-from stepcli.probe.checkpoint import Checkpoint
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
-from stepcli.probe.data import Resident, Streamed, layout_of
-from stepcli.probe.expand import run_configs
-from stepcli.probe.placement import free_bytes, place_features, token_bytes
-from stepcli.probe.plan import make_plan
-from stepcli.probe.process import tune_process
-from stepcli.probe.session import Session
-from stepcli.probe.splits import labelled_clips
-from stepcli.probe.tasks import Task, make_task
-from stepcli.probe.train import Trained, train
+from stepcli.probe.data.features import Resident, Streamed, layout_of
+from stepcli.probe.data.placement import free_bytes, place_features, token_bytes
+from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.tasks import Task, make_task
+from stepcli.probe.sweeps.expand import run_configs
+from stepcli.probe.sweeps.session import Session
+from stepcli.probe.training.checkpoint import Checkpoint
+from stepcli.probe.training.plan import make_plan
+from stepcli.probe.training.process import tune_process
+from stepcli.probe.training.train import Trained, train
 
 CPU = torch.device("cpu")
 ARROW = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)

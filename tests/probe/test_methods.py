@@ -11,12 +11,12 @@ from torch import Generator, Tensor
 
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.spec import Segment
-from stepcli.probe.bank import Probe, stack
-from stepcli.probe.layers import few_products
+from stepcli.probe.data.text import StoreText
+from stepcli.probe.data.tokens import SampleFacts, TokenBatch, TokenLayout
 from stepcli.probe.methods.frames_linear import cosines
+from stepcli.probe.nn.bank import Probe, stack
+from stepcli.probe.nn.layers import few_products
 from stepcli.probe.registry import ProbeInfo, Registry, methods, parse_options
-from stepcli.probe.text import StoreText
-from stepcli.probe.tokens import SampleFacts, TokenBatch, TokenLayout
 
 NAMES = methods().names()
 TRAINED = [name for name in NAMES if name not in ("knn", "prototype", "vcs", "zero-shot")]

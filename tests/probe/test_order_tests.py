@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from stepcli.cache.store import Store
 from stepcli.cli import app
-from stepcli.probe.order_tests import ORDERS, REORDERINGS
+from stepcli.probe.analysis.order_tests import ORDERS, REORDERINGS
 
 ARROW = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop")
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from stepcli.cache.store import Store
 from stepcli.cli import app
-from stepcli.probe.bank import stack
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import stack
 from stepcli.probe.own import load_own
-from stepcli.probe.tokens import TokenBatch, TokenLayout
 
 EXAMPLE = "LastMinusFirst"
 CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "60")

@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from stepcli.cache.errors import UsageError
-from stepcli.probe.metrics import forced_choice
 from stepcli.probe.pairs import (
     area_under_curve,
     pair_scores,
@@ -15,6 +14,7 @@ from stepcli.probe.pairs import (
     summarize_pairs,
     symmetric_and_other,
 )
+from stepcli.probe.results.metrics import forced_choice
 
 LABELS = np.array([0, 0, 0, 1, 2])
 LOGITS = np.array(

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from stepcli.probe import passes
-from stepcli.probe.passes import Gathered, Rows, gather
+from stepcli.probe.nn import passes
+from stepcli.probe.nn.passes import Gathered, Rows, gather
 
 
 def plainly(rows: Rows, directions: Tensor, shift: Tensor | None, scale: Tensor | None) -> Gathered:

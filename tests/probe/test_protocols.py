@@ -13,11 +13,11 @@ from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store import Store, create_store
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
-from stepcli.probe.expand import run_configs
-from stepcli.probe.metrics import base_to_novel
-from stepcli.probe.session import Session
-from stepcli.probe.splits import labelled_clips, thin
-from stepcli.probe.text import StoreText, stored_texts
+from stepcli.probe.data.splits import labelled_clips, thin
+from stepcli.probe.data.text import StoreText, stored_texts
+from stepcli.probe.results.metrics import base_to_novel
+from stepcli.probe.sweeps.expand import run_configs
+from stepcli.probe.sweeps.session import Session
 
 LABELS = ("walk", "run", "jump", "sit", "stand", "fall")
 DIM, TEXT = 32, 16

@@ -11,10 +11,10 @@ from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
 from stepcli.engines.ray_cluster import WorkerFailed
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
-from stepcli.probe.expand import run_configs
-from stepcli.probe.plan import PassPlan
-from stepcli.probe.ray_engine import RaySession, sees_store, shares
-from stepcli.probe.session import Session
+from stepcli.probe.sweeps.expand import run_configs
+from stepcli.probe.sweeps.ray_engine import RaySession, sees_store, shares
+from stepcli.probe.sweeps.session import Session
+from stepcli.probe.training.plan import PassPlan
 
 
 def some_configs() -> list[RunConfig]:

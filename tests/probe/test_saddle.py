@@ -5,8 +5,8 @@ from pathlib import Path
 
 from stepcli.cache.store import Store
 from stepcli.probe.config import Pass, TaskConfig
-from stepcli.probe.expand import run_configs
-from stepcli.probe.session import Session
+from stepcli.probe.sweeps.expand import run_configs
+from stepcli.probe.sweeps.session import Session
 
 
 def test_the_default_leaves_the_saddle_on_every_seed(

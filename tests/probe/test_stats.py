@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stepcli.probe.stats import expected_best, holm, paired_difference
+from stepcli.probe.results.stats import expected_best, holm, paired_difference
 
 
 def test_the_interval_covers_a_true_difference_and_its_width_is_right() -> None:

@@ -14,9 +14,9 @@ from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.store import Store
 from stepcli.cli import app
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
-from stepcli.probe.expand import points, run_configs
-from stepcli.probe.splits import LabelledClips, hold_out, thin
-from stepcli.probe.sweep import (
+from stepcli.probe.data.splits import LabelledClips, hold_out, thin
+from stepcli.probe.sweeps.expand import points, run_configs
+from stepcli.probe.sweeps.sweep import (
     SweepConfig,
     budget_warnings,
     choose,

@@ -12,10 +12,10 @@ from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.store import Store
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.data import Resident
+from stepcli.probe.data.features import Resident
+from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.tasks import Task, make_task, spread
 from stepcli.probe.pairs import read_pairs
-from stepcli.probe.splits import labelled_clips
-from stepcli.probe.tasks import Task, make_task, spread
 
 CPU = torch.device("cpu")
 CROPS = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)

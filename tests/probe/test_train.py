@@ -8,18 +8,18 @@ from torch import Generator
 
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
-from stepcli.probe.bank import stack
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
-from stepcli.probe.data import Resident, layout_of
-from stepcli.probe.loss import MemberLoss, Targets
-from stepcli.probe.memory import OutOfMemory
+from stepcli.probe.data.features import Resident, layout_of
+from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.tasks import Task, make_task
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
 from stepcli.probe.methods.step import Step
-from stepcli.probe.optim import BankAdamW, rate_factor
+from stepcli.probe.nn.bank import stack
 from stepcli.probe.registry import methods, parse_options
-from stepcli.probe.splits import labelled_clips
-from stepcli.probe.tasks import Task, make_task
-from stepcli.probe.tokens import TokenBatch, TokenLayout
-from stepcli.probe.train import Trained, train
+from stepcli.probe.training.loss import MemberLoss, Targets
+from stepcli.probe.training.memory import OutOfMemory
+from stepcli.probe.training.optim import BankAdamW, rate_factor
+from stepcli.probe.training.train import Trained, train
 
 CPU = torch.device("cpu")
 ARROW = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)

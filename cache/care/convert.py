@@ -1,0 +1,159 @@
+"""Copy a store into another format or dtype. Killed and begun again, it goes on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from stepcli.cache.clips import Failure
+from stepcli.cache.durable import Place
+from stepcli.cache.errors import StoreNotFound, TokensError, UsageError
+from stepcli.cache.formats.compression import Compression, require_compression
+from stepcli.cache.formats.layout import layout_of
+from stepcli.cache.manifest import Format, read_manifest
+from stepcli.cache.parts.folders import read_part_record
+from stepcli.cache.parts.stored_clips import StoredClip, intact_clips
+from stepcli.cache.quantize import decode_clips
+from stepcli.cache.reading.snapshot import read_index
+from stepcli.cache.remote.objects import is_same_place, place_of
+from stepcli.cache.spec import Dtype, Producer, StoreSpec
+from stepcli.cache.store import Store, create_store, open_store
+from stepcli.cache.writer import StoreWriter
+
+
+@dataclass
+class ConvertPlan:
+    """What a conversion does, or did."""
+
+    source: str
+    target: str
+    format: str
+    dtype: str
+    compression: str
+    clips: int
+    """To be written; those that the target holds already are not counted."""
+    bytes: int
+    """Their tokens' size in the target, before compression."""
+    quarantined: int = 0
+    """Clips whose values the dtype cannot hold."""
+
+
+def convert_store(
+    source: Place | str,
+    target: Place | str,
+    *,
+    form: Format | None = None,
+    dtype: Dtype | None = None,
+    part_bytes: int = 1 << 30,
+    part_clips: int = 4096,
+    compression: Compression | None = None,
+    dry_run: bool = False,
+    on_clip: Callable[[int, int], None] | None = None,
+) -> ConvertPlan:
+    """Write every clip of `source` to `target`; either may be a folder or a URL.
+
+    With the dtype unchanged the bytes of every clip are, and so the store's fingerprint. Clips
+    that another dtype cannot hold go to the target's quarantine.
+
+    Args:
+        source: store to read.
+        target: store to make, or to go on with.
+        form: "zarr" or "hdf5"; None: the source's.
+        dtype: of the target; None: the source's.
+        part_bytes: size at which a part closes.
+        part_clips: number of clips at which a part closes.
+        compression: of the target's tokens; None: none.
+        dry_run: only say what would be done.
+        on_clip: called with (clips done, clips in all).
+
+    Raises:
+        SpecMismatch: `target` is there and was not made from such a store.
+        DamagedStore: a clip of the source does not match its checksum.
+    """
+    reading = open_store(source)
+    spec = StoreSpec.model_validate({**dict(reading.spec), "dtype": dtype or reading.spec.dtype})
+    form = form or reading.format
+    compression = compression or "none"
+    require_compression(form, compression)
+    if is_same_place(reading.path, place_of(target)):
+        raise UsageError(f"{target}: a store cannot be converted in place; give another folder")
+    done: set[str] = set()
+    writing = None
+    if not dry_run or _is_store(target):
+        writing = create_store(target, spec, dataset=reading.dataset, format=form)
+        done = {*writing.ids, *writing.quarantined()}
+    left = [clip for clip in reading.ids if clip not in done]
+    size = sum(array.clip_bytes for array in layout_of(spec).arrays)
+    plan = ConvertPlan(
+        str(source),
+        str(target),
+        form,
+        spec.dtype,
+        compression,
+        clips=len(left),
+        bytes=len(left) * size,
+    )
+    if writing is not None and not dry_run:
+        writing.add_clips(reading.clips())
+        if reading.classes() and not writing.classes():
+            writing.replace_classes(reading.classes())
+        writer = partial(
+            writing.writer, part_bytes=part_bytes, part_clips=part_clips, compression=compression
+        )
+        plan.quarantined = _copy(reading, writing, set(left), writer, on_clip)
+    return plan
+
+
+def _is_store(place: Place | str) -> bool:
+    try:
+        read_manifest(place_of(place))
+    except StoreNotFound:
+        return False
+    return True
+
+
+def _copy(
+    reading: Store,
+    writing: Store,
+    left: set[str],
+    new_writer: Callable[[Producer], StoreWriter],
+    on_clip: Callable[[int, int], None] | None,
+) -> int:
+    quarantined = done = 0
+    snapshot = reading.snapshot
+    for number, name in enumerate(snapshot.parts):
+        places = (snapshot.part_of == number).nonzero()[0]
+        rows = sorted(
+            int(snapshot.row_of[place]) for place in places if snapshot.ids[place] in left
+        )
+        if not rows:
+            continue
+        producer = _producer(read_part_record(reading.path, name).producer, reading, writing)
+        index = read_index(reading.path, name, reading.manifest)
+        with new_writer(producer) as writer:
+            for clip in intact_clips(reading.path, name, reading.manifest, index, rows):
+                quarantined += not _write(clip, reading, writing, writer)
+                done += 1
+                if on_clip is not None:
+                    on_clip(done, len(left))
+    return quarantined
+
+
+def _producer(made: Producer, reading: Store, writing: Store) -> Producer:
+    if reading.spec.dtype == writing.spec.dtype:
+        return made
+    numerics = f"{made.numerics}; stored as {reading.spec.dtype}, then as {writing.spec.dtype}"
+    return made.model_copy(update={"numerics": numerics})
+
+
+def _write(clip: StoredClip, reading: Store, writing: Store, writer: StoreWriter) -> bool:
+    """False when the clip went to quarantine."""
+    if reading.spec.dtype == writing.spec.dtype:
+        writer.add_stored(clip.record, clip.arrays)
+        return True
+    floats = decode_clips([array[None] for array in clip.arrays], layout_of(reading.spec))[0]
+    try:
+        writer.add(clip.record, floats)
+    except TokensError as error:
+        writer.quarantine(Failure(clip.record.id, clip.record.source, "TokensError", str(error)))
+        return False
+    return True

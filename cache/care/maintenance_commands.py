@@ -1,0 +1,184 @@
+"""`stepcli store repair, merge, convert, compact`: what changes the parts of stores.
+
+Each says what it does; `--dry-run` says it without doing it.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stepcli.cache.options import (
+    DryRunOption,
+    JsonOption,
+    PartBytesOption,
+    PartClipsOption,
+    StoreOption,
+    WorkersOption,
+    print_json,
+    say,
+    would,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def repair(
+    store: StoreOption = None,
+    workers: WorkersOption = 4,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Drop damaged parts, keep their whole clips; stepcli extract then makes the rest again.
+
+    A damaged manifest is restored from the parts, a damaged table from its last version.
+    """
+    from stepcli.cache.care.repair import repair_store
+    from stepcli.cache.errors import DamagedStore
+    from stepcli.cache.locate import chosen_place
+    from stepcli.cache.progress import Progress
+
+    root = chosen_place(store)
+    with Progress("verify", "part") as progress:
+        plan = repair_store(root, workers=workers, dry_run=dry_run, on_part=progress.show)
+    if as_json:
+        print_json({"store": str(root), "dry_run": dry_run, **asdict(plan)})
+    else:
+        for part, reason in plan.parts.items():
+            say(f"{would('drop', dry_run)} part {part}: {reason}")
+        for clip in plan.dropped_clips:
+            say(f"{would('drop', dry_run)} clip {clip}: extract makes it again")
+        for place, done in plan.mended.items():
+            say(f"{would('mend', dry_run)} {place}: {done}")
+        for problem in plan.left:
+            say(f"cannot mend {problem.place}: {problem.problem}")
+        say(
+            f"{len(plan.parts)} damaged parts, {plan.kept_clips} whole clips kept, "
+            f"{len(plan.dropped_clips)} clips dropped, {len(plan.mended)} other files mended, "
+            f"{len(plan.swept)} dead writers swept"
+        )
+    if plan.left:
+        first = plan.left[0]
+        more = f" (and {len(plan.left) - 1} more)" if len(plan.left) > 1 else ""
+        raise DamagedStore(f"cannot mend {root}/{first.place}: {first.problem}{more}")
+
+
+@app.command()
+def merge(
+    target: Annotated[Path, typer.Argument(help="Store to add to: a folder or URL.")],
+    sources: Annotated[list[Path], typer.Argument(help="Stores of the same spec; left as is.")],
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Add the parts of other stores of one spec, by hard link where the file system has them."""
+    from stepcli.cache.care.merge import merge_stores
+    from stepcli.cache.progress import Progress
+    from stepcli.cache.remote.objects import place_of
+
+    into = place_of(target)
+    with Progress("merge", "part") as progress:
+        plan = merge_stores(
+            into, [place_of(source) for source in sources], dry_run=dry_run, on_part=progress.show
+        )
+    if as_json:
+        print_json({"store": str(into), "dry_run": dry_run, **asdict(plan)})
+        return
+    for part, source in plan.parts.items():
+        say(f"{would('add', dry_run)} part {part} of {source}")
+    for clip in plan.rows_differing:
+        say(f"clip {clip}: its line in the clips table differs; the target's stays")
+    say(
+        f"{len(plan.parts)} parts, {plan.clips} clips, {plan.bytes} bytes "
+        f"({plan.copied_bytes} copied), {plan.rows_added} new lines in the clips table"
+    )
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Store to read: a folder or URL.")],
+    target: Annotated[Path, typer.Argument(help="Store to make, or to go on with.")],
+    form: Annotated[
+        Literal["zarr", "hdf5"] | None, typer.Option("--format", help="Default: the source's.")
+    ] = None,
+    dtype: Annotated[
+        Literal["float16", "float32", "bfloat16", "int8", "int8-channel"] | None,
+        typer.Option(help="Default: the source's. int8: one scale a token."),
+    ] = None,
+    compression: Annotated[
+        Literal["none", "zstd", "gzip"],
+        typer.Option(
+            "--compress",
+            help="Compress the target's tokens (zarr: zstd, gzip; hdf5: gzip). Some 10 % smaller, "
+            "and much slower to read.",
+        ),
+    ] = "none",
+    part_bytes: PartBytesOption = 1 << 30,
+    part_clips: PartClipsOption = 4096,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a store into another format, dtype or place; begun again, it goes on where it was."""
+    from stepcli.cache.care.convert import convert_store
+    from stepcli.cache.progress import Progress
+    from stepcli.cache.remote.objects import place_of
+
+    with Progress("convert", "clip") as progress:
+        plan = convert_store(
+            place_of(source),
+            place_of(target),
+            form=form,
+            dtype=dtype,
+            part_bytes=part_bytes,
+            part_clips=part_clips,
+            compression=compression,
+            dry_run=dry_run,
+            on_clip=progress.show,
+        )
+    if as_json:
+        print_json({"dry_run": dry_run, **asdict(plan)})
+    else:
+        say(
+            f"{would('write', dry_run)} {plan.clips} clips, {plan.bytes} bytes, to {plan.target} "
+            f"as {plan.format} {plan.dtype}, compression {plan.compression}; "
+            f"{plan.quarantined} quarantined"
+        )
+    if plan.quarantined:
+        say(f"see why: stepcli store ls --store {plan.target} --state quarantined", err=True)
+        raise typer.Exit(3)
+
+
+@app.command()
+def compact(
+    store: StoreOption = None,
+    part_bytes: PartBytesOption = 1 << 30,
+    part_clips: PartClipsOption = 4096,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Rewrite small parts into full ones and drop superseded copies; open readers go on."""
+    from stepcli.cache.care.compact import compact_store
+    from stepcli.cache.locate import chosen_place
+    from stepcli.cache.progress import Progress
+
+    root = chosen_place(store)
+    with Progress("compact", "clip") as progress:
+        plan = compact_store(
+            root,
+            part_bytes=part_bytes,
+            part_clips=part_clips,
+            dry_run=dry_run,
+            on_clip=progress.show,
+        )
+    if as_json:
+        print_json({"store": str(root), "dry_run": dry_run, **asdict(plan)})
+        return
+    for part in plan.rewritten:
+        say(f"{would('rewrite', dry_run)} part {part}")
+    for part in plan.removed:
+        say(f"{would('remove', dry_run)} part {part}: no clip in it is in use")
+    say(
+        f"{len(plan.rewritten)} parts rewritten, {len(plan.removed)} removed: {plan.clips} clips "
+        f"copied, {plan.superseded} superseded copies dropped, {plan.bytes_before} bytes before"
+    )

@@ -1,0 +1,129 @@
+"""Files of a store outside of its parts, made again from what else is there.
+
+The manifest has a copy in every part, the tables have versions, a tombstone's name says all that
+matters, a failure's line carries its own checksum. What nothing else tells is left to the user.
+"""
+
+from stepcli.cache import table_versions, tables
+from stepcli.cache.durable import Place, delete_file, read_regular, replace_synced
+from stepcli.cache.errors import DamagedStore, StoreNotFound
+from stepcli.cache.failures import FOLDER as FAILURES
+from stepcli.cache.failures import intact_lines
+from stepcli.cache.manifest import FILE_NAME, Manifest, parse_manifest, read_manifest
+from stepcli.cache.parts.folders import PARTS, TOMBSTONES, is_part_name, list_parts, staging_owners
+from stepcli.cache.parts.index import INDEX_LIMIT
+from stepcli.cache.parts.tombstones import rewrite_tombstone
+from stepcli.cache.reading.consolidated import FOLDER as CACHE
+
+
+def manifest_from_parts(root: Place) -> Manifest:
+    """The manifest as the copies in the parts have it.
+
+    Raises:
+        DamagedStore: no part has a whole copy, or they differ.
+    """
+    found: dict[str, Manifest] = {}
+    for name in list_parts(root):
+        path = root / PARTS / name / FILE_NAME
+        try:
+            manifest = parse_manifest(read_regular(path, INDEX_LIMIT), path)
+        except (FileNotFoundError, DamagedStore):
+            continue
+        found[manifest.model_dump_json()] = manifest
+    if len(found) != 1:
+        why = "no part has a whole copy of it" if not found else "its parts are of several stores"
+        raise DamagedStore(
+            f"{root / FILE_NAME} is damaged and {why}; put it back from a backup, or extract "
+            "into another --store"
+        )
+    return next(iter(found.values()))
+
+
+def manifest_or_copy(root: Place) -> tuple[Manifest, str]:
+    """The manifest, and what is wrong with it when it had to be taken from the parts.
+
+    Raises:
+        StoreNotFound: there is no store at all.
+        DamagedStore: nor can it be made again.
+    """
+    try:
+        return read_manifest(root), ""
+    except StoreNotFound as error:
+        if not list_parts(root):
+            raise
+        reason = str(error)
+    except DamagedStore as error:
+        reason = str(error)
+    return manifest_from_parts(root), reason
+
+
+def mend(root: Place, place: str, *, dry_run: bool) -> str:
+    """Make one damaged file outside of the parts again.
+
+    Args:
+        root: the store.
+        place: the file's path below it, as `verify` names it.
+        dry_run: only say what would be done.
+
+    Returns:
+        What was done; "" when nothing can be done.
+    """
+    path = root / place
+    folder, _, name = place.rpartition("/")
+    if folder in (CACHE, table_versions.FOLDER):
+        if not dry_run:
+            delete_file(path)
+        return "deleted: it is only a copy"
+    if folder == TOMBSTONES and is_part_name(name.removesuffix(".json")):
+        if not dry_run:
+            rewrite_tombstone(path)
+        return "written again: the part stays out of use"
+    if folder == FAILURES:
+        return _mend_failures(root, path, dry_run)
+    if place in (tables.CLIPS, tables.CLASSES):
+        return _mend_table(root, place, dry_run)
+    return ""
+
+
+def _mend_failures(root: Place, path: Place, dry_run: bool) -> str:
+    writers = {owner.unique for owner, _ in staging_owners(root)}
+    if path.name.partition(".")[0] in writers:
+        return ""  # its writer is at work and would go on writing to the old file
+    lines, lost = intact_lines(read_regular(path, INDEX_LIMIT))
+    if not dry_run:
+        replace_synced(path, lines)
+    return f"{lost} damaged lines dropped: those clips count as left"
+
+
+def _mend_table(root: Place, name: str, dry_run: bool) -> str:
+    if tables.is_readable(root, name):
+        return ""  # perhaps the user's own edit: not for us to undo
+    content = table_versions.newest_intact(root, name)
+    if content is None:
+        return ""
+    if not dry_run:
+        tables.restore(root, name, content)
+    return "restored from its last version"
+
+
+def mend_digests(root: Place, *, dry_run: bool) -> str:
+    """Seal tables.json anew, for the tables as they are."""
+    if not dry_run:
+        tables.seal_digests(root)
+    return "written again for the tables as they are"
+
+
+def advice(root: Place, place: str) -> str:
+    """What a user can do about a file that could not be mended."""
+    if place not in (tables.CLIPS, tables.CLASSES):
+        return "put it back from a backup"
+    option = "--from" if place == tables.CLIPS else "--classes"
+    path = root / place
+    versions = table_versions.version_names(root, place)
+    back = f"{root / table_versions.FOLDER / versions[-1]}" if versions else "a backup"
+    if tables.is_readable(root, place):
+        return (
+            f"to keep it as it is: stepcli store labels {option} {path}; to go back: "
+            f"stepcli store labels {option} {back}"
+        )
+    return "delete it and run the same stepcli extract, which writes the data set's labels again"

@@ -1,0 +1,166 @@
+"""Put the parts of several stores of one spec into one of them, without copying a byte of tokens
+where the file system has hard links."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stepcli.cache.clips import ClipRow
+from stepcli.cache.durable import Place, disk_errors
+from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.failures import FailureLog, read_failures
+from stepcli.cache.parts.files import copy_file, wrong_file
+from stepcli.cache.parts.folders import (
+    PARTS,
+    RECORD,
+    Staging,
+    list_parts,
+    publish_part,
+    read_part_record,
+    sweep_staging,
+)
+from stepcli.cache.parts.record import PartRecord
+from stepcli.cache.parts.tombstones import buried_parts
+from stepcli.cache.reading.snapshot import read_index
+from stepcli.cache.remote.objects import ObjectPath, is_same_place
+from stepcli.cache.spec import require_same_spec
+from stepcli.cache.store import Store, open_store
+
+
+@dataclass
+class MergePlan:
+    """What a merge does, or did."""
+
+    parts: dict[str, str] = field(default_factory=dict)
+    """Part to the store that it comes from."""
+    clips: int = 0
+    """Clips in those parts."""
+    bytes: int = 0
+    copied_bytes: int = 0
+    """What could not be linked: the stores lie on different file systems, or on a URL."""
+    rows_added: int = 0
+    """New lines of the clips table."""
+    rows_differing: list[str] = field(default_factory=list)
+    """Clips whose line in the target says something else; the target's stays."""
+
+
+def merge_stores(
+    target: Place | str,
+    sources: Sequence[Place | str],
+    *,
+    dry_run: bool = False,
+    on_part: Callable[[int, int], None] | None = None,
+) -> MergePlan:
+    """Add every part of `sources` that `target` lacks.
+
+    The sources stay as they are. Running it again, or after it was killed, adds what is missing.
+
+    Args:
+        target: folder or URL of the store to add to.
+        sources: stores of the same spec, data set and format.
+        dry_run: only say what would be done.
+        on_part: called with (parts added, parts in all).
+
+    Raises:
+        SpecMismatch: a source was written with another spec; nothing was merged.
+        UsageError: another data set or format; nothing was merged.
+    """
+    into = open_store(target)
+    root = into.path
+    others = [_compatible(into, path) for path in sources]
+    plan = MergePlan()
+    present = {*list_parts(root), *buried_parts(root)}
+    for other in others:
+        buried_there = buried_parts(other.path)
+        for name in other.parts:
+            if name in present or name in buried_there:
+                continue
+            record = read_part_record(other.path, name)
+            read_index(other.path, name, other.manifest)  # damaged ones are refused here
+            plan.parts[name] = str(other.path)
+            plan.clips += record.clips
+            plan.bytes += sum(file.size for file in record.files.values())
+            present.add(name)
+    known = {row.id: row for row in into.clips()}
+    for other in others:
+        for row in other.clips():
+            plan.rows_added += row.id not in known
+            if known.setdefault(row.id, row) != row:
+                plan.rows_differing.append(row.id)
+    if not dry_run:
+        with disk_errors(root):
+            _merge(into, others, plan, on_part)
+    return plan
+
+
+def _compatible(into: Store, path: Place | str) -> Store:
+    other = open_store(path)
+    if is_same_place(other.path, into.path):
+        raise UsageError(f"{path} is the store to merge into; name other stores")
+    require_same_spec(into.spec, other.spec, str(into.path))
+    for what in ("dataset", "format"):
+        mine, theirs = getattr(into, what), getattr(other, what)
+        if mine != theirs:
+            raise UsageError(
+                f"{path} has {what} {theirs!r}, {into.path} has {mine!r}; "
+                + ("convert it first" if what == "format" else "they cannot share a store")
+            )
+    return other
+
+
+def _merge(
+    into: Store,
+    others: list[Store],
+    plan: MergePlan,
+    on_part: Callable[[int, int], None] | None,
+) -> None:
+    sweep_staging(into.path)
+    staging = Staging(into.path)
+    places = {str(other.path): other.path for other in others}
+    uploading = isinstance(into.path, ObjectPath)
+    try:
+        staging.make_folder()
+        for done, (name, source) in enumerate(plan.parts.items(), 1):
+            record = read_part_record(places[source], name)
+            staged = staging.folder / name
+            copied = _stage(places[source] / PARTS / name, staged, record)
+            size = sum(file.size for file in record.files.values())
+            plan.copied_bytes += size if uploading else copied
+            publish_part(into.path, staged, record)
+            if on_part is not None:
+                on_part(done, len(plan.parts))
+    finally:
+        staging.close()
+    rows: dict[str, ClipRow] = {}
+    for other in others:
+        rows = {row.id: row for row in other.clips()} | rows
+    into.add_clips(rows.values())
+    classes = [other.classes() for other in others if other.classes()]
+    if classes and not into.classes():
+        into.replace_classes(classes[0])
+    _merge_failures(into, others)
+
+
+def _stage(source: Place, staged: Path, record: PartRecord) -> int:
+    """Link or copy a part's files into staging; bytes copied, which are checked."""
+    copied = copy_file(source / RECORD, staged / RECORD)
+    for path, expected in record.files.items():
+        size = copy_file(source / path, staged / path)
+        copied += size
+        problem = wrong_file(staged / path, expected) if size else ""
+        if problem:
+            raise DamagedStore(f"{source / path}: {problem}; run stepcli store repair there first")
+    return copied
+
+
+def _merge_failures(into: Store, others: list[Store]) -> None:
+    known = read_failures(into.path)
+    log = FailureLog(into.path, Staging(into.path).owner.unique)
+    try:
+        for other in others:
+            for clip, failure in read_failures(other.path).items():
+                if clip not in known:
+                    known[clip] = failure
+                    log.append(failure)
+    finally:
+        log.close()

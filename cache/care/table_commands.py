@@ -1,0 +1,95 @@
+"""`stepcli store compare, labels`: how two stores differ, and what is said about clips."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stepcli.cache.options import DryRunOption, JsonOption, StoreOption, print_json, say, would
+
+app = typer.Typer()
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="The reference: a folder or URL.")],
+    b: Annotated[Path, typer.Argument(help="Store of the same clip shape.")],
+    limit: Annotated[int, typer.Option(min=0, help="At most so many clips; 0: all.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """How far B's tokens are from A's: cosine and relative error, by token and by channel."""
+    from stepcli.cache.care.compare import compare_stores
+    from stepcli.cache.progress import Progress
+
+    with Progress("compare", "clip") as progress:
+        found = compare_stores(a, b, limit=limit, on_clip=progress.show)
+    if as_json:
+        print_json({"a": str(a), "b": str(b), **asdict(found)})
+        return
+    for line in found.spec_differences:
+        say(f"spec: {line}".replace("store", str(a)).replace("asked", str(b)))
+    say(
+        f"clips: {found.clips} compared, {found.identical_clips} identical; "
+        f"{len(found.only_in_a)} only in A, {len(found.only_in_b)} only in B"
+    )
+    for name in ("cosine", "token_error", "channel_error"):
+        spread = getattr(found, name)
+        if spread is not None:
+            say(
+                f"{name.replace('_', ' ') + ':':<15} mean {spread.mean:.6f}, "
+                f"worst {spread.worst:.6f} ({spread.where})"
+            )
+    if found.zero_tokens:
+        say(f"{found.zero_tokens} tokens of norm zero left out")
+
+
+@app.command()
+def labels(
+    store: StoreOption = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--from", help="CSV or Parquet: id and any of label, split, group, view."),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="Take over a classes.csv: name, index, partner, kind, mirror, prompt."),
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Write the clips table as CSV.")] = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Change labels, splits, groups, views or classes; no token is touched."""
+    from stepcli.cache.care.relabel import relabel, replace_classes, write_lines
+    from stepcli.cache.errors import UsageError
+    from stepcli.cache.locate import chosen_place
+
+    root = chosen_place(store)
+    if [table, classes, to].count(None) != 2:
+        raise UsageError(
+            "give one of --from FILE (change the clips table), --classes FILE (replace the "
+            "classes) and --to FILE (write the clips table)"
+        )
+    if classes is not None:
+        count = replace_classes(root, classes, dry_run=dry_run)
+        if as_json:
+            print_json({"store": str(root), "dry_run": dry_run, "classes": count})
+        else:
+            say(f"{would('set', dry_run)} {count} classes")
+        return
+    if to is not None:
+        count = write_lines(root, to, dry_run=dry_run)
+        if as_json:
+            print_json({"store": str(root), "dry_run": dry_run, "written": count, "to": str(to)})
+        else:
+            say(f"{would('write', dry_run)} {count} lines to {to}")
+        return
+    assert table is not None
+    plan = relabel(root, table, dry_run=dry_run)
+    if as_json:
+        print_json({"store": str(root), "dry_run": dry_run, **asdict(plan)})
+        return
+    for clip, changes in plan.changed.items():
+        texts = ", ".join(f"{column} {text!r}" for column, text in changes.items())
+        say(f"{would('set', dry_run)} {clip}: {texts}")
+    say(f"{plan.lines} lines, {len(plan.changed)} clips changed")

@@ -1,0 +1,212 @@
+"""Is every byte of a store what was written? Digests first, parsing after, checksums last.
+
+Token files are never given to a format's library here: most bit flips in a format's own metadata
+change nothing readable and raise nothing, and on the rest a parser may crash. Their digests tell.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from stepcli.cache import table_versions, tables
+from stepcli.cache.durable import SEALED_LIMIT, Place, read_regular
+from stepcli.cache.errors import StoreError, StoreNotFound
+from stepcli.cache.failures import failure_files, parse_failures
+from stepcli.cache.formats.layout import layout_of
+from stepcli.cache.manifest import FILE_NAME, Manifest, read_manifest
+from stepcli.cache.parts.files import part_file_names, wrong_file
+from stepcli.cache.parts.folders import INDEX, PARTS, RECORD, list_parts, read_part_record
+from stepcli.cache.parts.index import INDEX_LIMIT, decode_index
+from stepcli.cache.parts.record import PartRecord
+from stepcli.cache.parts.stored_clips import part_clips
+from stepcli.cache.parts.tombstones import check_tombstone, tombstone_files
+from stepcli.cache.reading.consolidated import check_consolidated, consolidated_files
+from stepcli.cache.remote.objects import place_of
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is not as it was written."""
+
+    place: str
+    """Path below the store."""
+    problem: str
+    part: str = ""
+    """The damaged part, "" when it is none."""
+    clips: tuple[str, ...] = ()
+    """Clips whose tokens are damaged or cannot be reached."""
+
+
+@dataclass
+class Report:
+    """What `verify_store` found."""
+
+    parts: int = 0
+    clips: int = 0
+    """Copies of clips in all parts."""
+    bytes: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is damaged."""
+        return not self.problems
+
+    @property
+    def damaged_clips(self) -> list[str]:
+        """Ids of the clips named in any problem, sorted."""
+        return sorted({clip for problem in self.problems for clip in problem.clips})
+
+
+@dataclass
+class _PartResult:
+    clips: int = 0
+    bytes: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def verify_store(
+    path: Place | str, *, workers: int = 4, on_part: Callable[[int, int], None] | None = None
+) -> Report:
+    """Check every file of a store.
+
+    Args:
+        path: the store's folder or URL.
+        workers: parts checked at the same time.
+        on_part: called with (parts done, parts in all).
+
+    Raises:
+        StoreNotFound: there is no store at all.
+    """
+    root = place_of(path)
+    names = list_parts(root)
+    report = Report(parts=len(names))
+    manifest = None
+    try:
+        manifest = read_manifest(root)
+    except StoreNotFound:
+        if not names:
+            raise
+        report.problems.append(Problem(FILE_NAME, "missing"))
+    except StoreError as error:
+        report.problems.append(Problem(FILE_NAME, str(error)))
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        results = pool.map(lambda name: _verify_part(root, name, manifest), names)
+        for done, result in enumerate(results, 1):
+            report.clips += result.clips
+            report.bytes += result.bytes
+            report.problems += result.problems
+            if on_part is not None:
+                on_part(done, len(names))
+    report.problems += _verify_tables(root)
+    return report
+
+
+def _verify_part(root: Place, name: str, manifest: Manifest | None) -> _PartResult:
+    result = _PartResult()
+    folder = root / PARTS / name
+
+    def problem(path: str, text: str, clips: tuple[str, ...] = ()) -> None:
+        result.problems.append(Problem(f"{PARTS}/{name}/{path}", text, name, clips))
+
+    try:
+        record = read_part_record(root, name)
+    except FileNotFoundError:
+        if part_file_names(folder):  # else it was compacted away since it was listed
+            problem(RECORD, "missing")
+        return result
+    except StoreError as error:
+        problem(RECORD, str(error))
+        return result
+    result.clips = record.clips
+    found = part_file_names(folder)
+    for stray in sorted(found - record.files.keys() - {RECORD}):
+        problem(stray, "not a file of this part")
+    for path, expected in sorted(record.files.items()):
+        # A hostile record must not name files outside the part.
+        text = wrong_file(folder / path, expected) if path in found else "missing"
+        if text:
+            problem(path, text)
+        result.bytes += expected.size
+    if manifest is not None and record.spec_digest != manifest.spec_digest:
+        problem(RECORD, "written for another spec than the store's")
+    elif manifest is not None:
+        for text, clips in _wrong_clips(root, record, manifest):
+            problem("", text, clips)
+    return result
+
+
+def _wrong_clips(
+    root: Place, record: PartRecord, manifest: Manifest
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Clips of a part whose bytes do not match their checksums."""
+    folder = root / PARTS / record.name
+    try:
+        data = read_regular(folder / INDEX, INDEX_LIMIT)
+        listed = record.files.get(INDEX)
+        if listed is None or hashlib.sha256(data).hexdigest() != listed.sha256:
+            return  # said already, and what an index says that is damaged counts for nothing
+        table = decode_index(data, record.clips, layout_of(manifest.spec), folder / INDEX)
+        clips = part_clips(root, record.name, manifest, table)
+        damaged = tuple(clip.record.id for clip in clips if not clip.intact)
+    except FileNotFoundError:
+        return
+    except StoreError as error:
+        yield str(error), ()
+        return
+    if damaged:
+        yield f"{len(damaged)} of {record.clips} clips are damaged", damaged
+
+
+def _below(root: Place, path: Place) -> str:
+    return str(path).removeprefix(f"{root}/")
+
+
+def _verify_tables(root: Place) -> Iterator[Problem]:
+    try:
+        digests = tables.accepted_digests(root)
+    except StoreError as error:
+        yield Problem(tables.DIGESTS, str(error))
+        digests = {}
+    for name in (tables.CLIPS, tables.CLASSES):
+        try:
+            data = read_regular(root / name, INDEX_LIMIT)
+        except FileNotFoundError:
+            if tables.ABSENT not in digests.get(name, [tables.ABSENT]):
+                yield Problem(name, "missing")
+            continue
+        except StoreError as error:
+            yield Problem(name, str(error))
+            continue
+        if hashlib.sha256(data).hexdigest() not in digests.get(name, []):
+            yield Problem(
+                name,
+                f"its bytes do not match the digest in {tables.DIGESTS}; if you edited it on "
+                "purpose, take it over with stepcli store labels --from",
+            )
+    for path in tombstone_files(root):
+        try:
+            check_tombstone(path)
+        except StoreError as error:
+            yield Problem(_below(root, path), str(error))
+    for path in consolidated_files(root):
+        try:
+            check_consolidated(path)
+        except FileNotFoundError:
+            continue  # replaced meanwhile by a newer one
+        except StoreError as error:
+            yield Problem(_below(root, path), str(error))
+    for name in table_versions.version_names(root):
+        try:
+            table_versions.read_version(root, name)
+        except FileNotFoundError:
+            continue  # an old one, dropped meanwhile
+        except StoreError as error:
+            yield Problem(f"{table_versions.FOLDER}/{name}", str(error))
+    for path in failure_files(root):
+        try:
+            for _ in parse_failures(read_regular(path, SEALED_LIMIT), path):
+                pass
+        except StoreError as error:
+            yield Problem(_below(root, path), str(error))

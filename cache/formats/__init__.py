@@ -1,0 +1,1 @@
+"""How tokens lie in files: Zarr v3 and HDF5 behind one face."""

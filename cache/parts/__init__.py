@@ -1,0 +1,1 @@
+"""A part: the folder of token files and index that a writer commits in one rename."""

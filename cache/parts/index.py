@@ -1,0 +1,185 @@
+"""index.parquet: one row a clip of a part, in the order of the tokens."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from stepcli.cache.clips import ClipRecord
+from stepcli.cache.durable import Place
+from stepcli.cache.errors import DamagedStore
+from stepcli.cache.formats.compression import IN_LIBRARY
+from stepcli.cache.formats.layout import TOKENS, ArrayLayout, TokenLayout
+from stepcli.cache.parquet_bounds import Extent, measure
+
+TEXT_LIMIT = 1 << 15
+"""Bytes of an id, a path, a label: no longer ones are read."""
+INDEX_LIMIT = 1 << 30
+"""Bytes: no index is larger; one that is gets refused unread."""
+
+_RECORD = [
+    ("id", pa.string()),
+    ("source", pa.string()),
+    ("pts_seconds", pa.list_(pa.float64())),
+    ("distinct_frames", pa.int32()),
+    ("frame_height", pa.int32()),
+    ("frame_width", pa.int32()),
+]
+
+
+def offset_column(array: ArrayLayout) -> str:
+    """Name of the column with a clip's byte offset in an array's file."""
+    return "offset" if array.name == TOKENS else f"{array.name}_offset"
+
+
+def index_schema(layout: TokenLayout) -> pa.Schema:
+    """Columns of a part's index: the record, where each array lies, the clip's checksum."""
+    offsets = [(offset_column(array), pa.int64()) for array in layout.arrays]
+    return pa.schema([*_RECORD, *offsets, ("crc32c", pa.uint32())])
+
+
+def encode_index(
+    records: Sequence[ClipRecord],
+    offsets: Mapping[str, np.ndarray],
+    checksums: Sequence[int],
+    layout: TokenLayout,
+) -> bytes:
+    """The Parquet file of a part's index.
+
+    Args:
+        records: of its clips, in the order of the tokens.
+        offsets: [clips] by array name: where each clip's bytes begin in the array's file.
+        checksums: crc32c of each clip's bytes: tokens, then scales in the layout's order.
+        layout: of the store.
+    """
+    columns: dict[str, object] = {
+        name: [getattr(record, name) for record in records] for name, _ in _RECORD
+    }
+    for array in layout.arrays:
+        columns[offset_column(array)] = offsets[array.name]
+    columns["crc32c"] = list(checksums)
+    return encode_table(pa.table(columns, schema=index_schema(layout)))
+
+
+def is_storable(text: str) -> bool:
+    """Whether a table can hold a text: UTF-8 (file names need not be), and not too long."""
+    try:
+        return len(text.encode()) <= TEXT_LIMIT
+    except UnicodeEncodeError:
+        return False
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """A Parquet file as bytes; uncompressed, so that a hostile one cannot unpack to terabytes."""
+    sink = io.BytesIO()
+    pq.write_table(
+        table, sink, compression="none", write_page_checksum=True, write_statistics=False
+    )
+    return sink.getvalue()
+
+
+def decode_table(
+    data: bytes,
+    schema: pa.Schema,
+    place: Place | str,
+    rows: int,
+    *,
+    list_values: int = 0,
+    compressed: bool = False,
+) -> pa.Table:
+    """Parse a Parquet file from bytes that need not be trusted.
+
+    Args:
+        data: the file.
+        schema: names and types that the columns must have.
+        place: for the error's text.
+        rows: at most so many rows are read.
+        list_values: at most so many values in a column of lists.
+        compressed: take compressed columns too, up to `INDEX_LIMIT` bytes unpacked.
+
+    Raises:
+        DamagedStore: it is no such table.
+    """
+    try:
+        _require_bounds(measure(data), place, rows, max(rows, list_values), compressed)
+        texts = [column.name for column in schema if column.type == pa.string()]
+        file = pq.ParquetFile(
+            pa.BufferReader(data),
+            page_checksum_verification=True,
+            read_dictionary=texts,  # a text repeated in every row takes its memory once
+            arrow_extensions_enabled=False,
+        )
+        table = file.read(use_threads=False)
+        if table.schema.names != schema.names:
+            raise DamagedStore(f"{place}: expected columns {schema.names}, found others")
+        table.validate(full=True)
+        for name in texts:
+            _require_short(table[name], place)
+        table = table.cast(schema.with_metadata(table.schema.metadata))
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedStore(f"{place}: not a Parquet file that can be read ({reason})") from error
+    if any(column.null_count for column in table.columns):
+        raise DamagedStore(f"{place}: empty cells where every cell has a value")
+    return table
+
+
+def _require_bounds(
+    extent: Extent, place: Place | str, rows: int, values: int, compressed: bool
+) -> None:
+    if extent.rows > rows:
+        raise DamagedStore(f"{place}: expected at most {rows} rows, found {extent.rows}")
+    if extent.most_values > values:
+        raise DamagedStore(f"{place}: expected at most {values} values, found {extent.most_values}")
+    if extent.compressed and not compressed:
+        raise DamagedStore(f"{place}: compressed; write it as stepcli does")
+    if extent.unpacked_bytes > INDEX_LIMIT:
+        raise DamagedStore(
+            f"{place}: {extent.unpacked_bytes} bytes unpacked, expected at most {INDEX_LIMIT}"
+        )
+
+
+def _require_short(column: Any, place: Place | str) -> None:
+    for chunk in column.chunks:
+        if not pa.types.is_dictionary(chunk.type):
+            raise DamagedStore(f"{place}: expected text, found {chunk.type}")
+        lengths = pc.binary_length(chunk.dictionary).to_numpy(zero_copy_only=False)
+        if lengths.max(initial=0) > TEXT_LIMIT:
+            raise DamagedStore(f"{place}: a text longer than {TEXT_LIMIT} bytes")
+        counts = np.bincount(chunk.indices.drop_null().to_numpy(), minlength=len(lengths))
+        if int(counts @ lengths) > INDEX_LIMIT:
+            raise DamagedStore(f"{place}: more than {INDEX_LIMIT} bytes of text")
+
+
+def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Place | str) -> pa.Table:
+    """Parse a part's index and check that it can be one.
+
+    Raises:
+        DamagedStore: it has other columns, another number of rows, or repeats an id.
+    """
+    frames = layout.tokens.clip_shape[-3]
+    table = decode_table(data, index_schema(layout), place, clips, list_values=clips * frames)
+    if table.num_rows != clips:
+        raise DamagedStore(f"{place}: expected {clips} rows, found {table.num_rows}")
+    for array in layout.arrays:
+        offsets = table[offset_column(array)].to_numpy()
+        least = IN_LIBRARY if array.name == TOKENS else 0
+        if np.any(offsets < least) or np.any(offsets > np.iinfo(np.int64).max - array.clip_bytes):
+            raise DamagedStore(f"{place}: a byte offset that no file has")
+    return table
+
+
+def record_of(cells: Mapping[str, Any]) -> ClipRecord:
+    """What extraction found out about the clip in one row of an index."""
+    return ClipRecord(
+        id=cells["id"],
+        source=cells["source"],
+        pts_seconds=tuple(cells["pts_seconds"]),
+        distinct_frames=cells["distinct_frames"],
+        frame_height=cells["frame_height"],
+        frame_width=cells["frame_width"],
+    )

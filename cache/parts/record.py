@@ -1,0 +1,57 @@
+"""part.json: what a whole part consists of, file by file."""
+
+import re
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from stepcli.cache.durable import Place, unseal
+from stepcli.cache.errors import DamagedStore
+from stepcli.cache.formats.compression import Compression
+from stepcli.cache.formats.file_record import FileRecord
+from stepcli.cache.manifest import SCHEMA, Format
+from stepcli.cache.spec import Producer
+
+CLIPS_LIMIT = 1 << 24
+"""No part holds more clips; a record that claims more is damaged."""
+
+_FILE = re.compile(r"(?:[a-z][a-z_.]{0,40}/){0,2}[a-z][a-z0-9_.]{0,40}")
+"""No ".." and nothing absolute: a path cannot leave its part."""
+
+
+class PartRecord(BaseModel):
+    """part.json: what a whole part consists of. Written last."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_number: int = Field(default=SCHEMA, ge=1, le=SCHEMA)
+    name: str
+    format: Format
+    spec_digest: str
+    clips: int = Field(ge=1, le=CLIPS_LIMIT)
+    files: dict[str, FileRecord]
+    """By path below the part's folder, "/" between folders."""
+    compression: Compression = "none"
+    """Of the tokens; parts of one store may differ."""
+
+    @field_validator("files")
+    @classmethod
+    def _stay_in_the_part(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        for path in files:
+            if not _FILE.fullmatch(path):
+                raise ValueError(f"{path!r} is no file of a part")
+        return files
+
+    producer: Producer
+    created: str
+    """When, in UTC, as ISO 8601."""
+
+
+def parse_part_record(data: bytes, place: Place | str) -> PartRecord:
+    """Check the bytes of a part.json and return what they say."""
+    content = unseal(data, place)
+    try:
+        return PartRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(step) for step in first["loc"])
+        raise DamagedStore(f"{place}: field {field}: {first['msg']}") from error

@@ -1,0 +1,154 @@
+"""The clips of one part, straight from its files, each held against its checksum.
+
+What copies or checks clips reads them here; what serves probes reads in `clip_reader.py`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from stepcli.cache.clips import ClipRecord
+from stepcli.cache.durable import Place
+from stepcli.cache.errors import DamagedStore
+from stepcli.cache.formats.choice import array_file
+from stepcli.cache.formats.layout import ArrayLayout, layout_of
+from stepcli.cache.manifest import Manifest
+from stepcli.cache.parts.files import wrong_file
+from stepcli.cache.parts.folders import PARTS, read_part_record
+from stepcli.cache.parts.index import offset_column, record_of
+from stepcli.cache.parts.open_part import clip_checksum
+from stepcli.cache.parts.packed_tokens import PackedTokens, open_packed
+from stepcli.cache.parts.ranges import OpenFile
+from stepcli.cache.remote.objects import ObjectPath
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """One clip, its bytes as they lie in the part."""
+
+    record: ClipRecord
+    arrays: Sequence[np.ndarray]
+    intact: bool
+    """Its bytes are there and match their checksum."""
+
+
+def part_clips(
+    root: Place, name: str, manifest: Manifest, index: pa.Table, rows: Iterable[int] | None = None
+) -> Iterator[StoredClip]:
+    """Read clips of a part, in the order of `rows`.
+
+    A compressed file is given to its format's library only when its digest is right: if it is
+    not, none of the part's clips counts as intact.
+
+    Args:
+        root: the store's folder.
+        name: the part's.
+        manifest: of the store.
+        index: the part's index.
+        rows: which; None: all.
+
+    Raises:
+        FileNotFoundError: a file of tokens or scales is missing.
+    """
+    folder = root / PARTS / name
+    sources: list[_Source] = []
+    for array in layout_of(manifest.spec).arrays:
+        offsets = index[offset_column(array)].to_numpy()
+        if offsets.size and offsets.min() < 0:
+            sources.append(_Packed(root, name, manifest, array))
+        else:
+            file = array_file(manifest.format, array)
+            sources.append(_Plain(_open(folder, file), array, offsets))
+    for row in range(index.num_rows) if rows is None else rows:
+        cells = index.slice(row, 1).to_pylist()[0]
+        found = [source.clip(row) for source in sources]
+        arrays = [array for array in found if array is not None]
+        intact = len(arrays) == len(found) and clip_checksum(arrays) == cells["crc32c"]
+        yield StoredClip(record_of(cells), arrays, intact)
+
+
+def intact_clips(
+    root: Place, name: str, manifest: Manifest, index: pa.Table, rows: Iterable[int]
+) -> Iterator[StoredClip]:
+    """The same, for copying: a damaged clip is an error, never a copy.
+
+    Raises:
+        DamagedStore: a clip's bytes do not match its checksum.
+    """
+    for clip in part_clips(root, name, manifest, index, rows):
+        if not clip.intact:
+            raise DamagedStore(
+                f"{root / PARTS / name}: clip {clip.record.id!r} does not match its checksum; run "
+                "stepcli store repair, then this again"
+            )
+        yield clip
+
+
+class _Source(Protocol):
+    """Where one array of a part's clips comes from."""
+
+    def clip(self, row: int) -> np.ndarray | None:
+        """The array of one clip; None where there is none to be had."""
+
+
+class _Plain:
+    """Byte ranges of a file or an object."""
+
+    def __init__(
+        self, file: "OpenFile | _OpenObject", array: ArrayLayout, offsets: np.ndarray
+    ) -> None:
+        self._file = file
+        self._array = array
+        self._offsets = offsets
+
+    def clip(self, row: int) -> np.ndarray | None:
+        offset = int(self._offsets[row])
+        if offset + self._array.clip_bytes > self._file.size:
+            return None
+        values = np.empty(self._array.clip_shape, self._array.dtype)
+        self._file.read_into(values.data.cast("B"), offset)
+        return values
+
+
+class _Packed:
+    """Compressed tokens, through the format's library."""
+
+    def __init__(self, root: Place, name: str, manifest: Manifest, array: ArrayLayout) -> None:
+        record = read_part_record(root, name)
+        folder = root / PARTS / name
+        file = array_file(manifest.format, array)
+        self._array = array
+        self._tokens: PackedTokens | None = None
+        if file in record.files and not wrong_file(folder / file, record.files[file]):
+            self._tokens = open_packed(folder, manifest.format, layout_of(manifest.spec), record)
+
+    def clip(self, row: int) -> np.ndarray | None:
+        if self._tokens is None:
+            return None
+        values = np.empty(self._array.clip_shape, self._array.dtype)
+        try:
+            self._tokens.read_row(row, values)
+        except DamagedStore:
+            return None
+        return values
+
+
+class _OpenObject:
+    """An object, read as `OpenFile` reads a file."""
+
+    def __init__(self, path: ObjectPath) -> None:
+        self._path = path
+        self.size = path.client.size(path.key)
+
+    def read_into(self, target: memoryview, offset: int) -> None:
+        (data,) = self._path.client.get_ranges(self._path.key, [offset], len(target))
+        target[:] = memoryview(data).cast("B")
+
+
+def _open(folder: Place, file: str) -> OpenFile | _OpenObject:
+    if isinstance(folder, ObjectPath):
+        return _OpenObject(folder / file)
+    return OpenFile(folder, file)

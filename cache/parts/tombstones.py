@@ -1,0 +1,76 @@
+"""Parts that must not be read any more, even if a backup or a merge brings them back.
+
+`tombstones/<part>.json` puts a whole part out of use; its name alone does so. Its content says
+why, and which clips had no whole copy left to save.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from stepcli.cache.durable import (
+    SEALED_LIMIT,
+    Place,
+    create_synced,
+    list_names,
+    own_folder,
+    read_regular,
+    replace_synced,
+    seal,
+    unseal,
+)
+from stepcli.cache.errors import DamagedStore
+from stepcli.cache.manifest import SCHEMA
+from stepcli.cache.parts.folders import TOMBSTONES
+
+_FIELDS = {"schema_number", "part", "reason", "dropped_clips", "created"}
+
+
+def bury(root: Place, part: str, reason: str, dropped_clips: list[str]) -> None:
+    """Put a part out of use for good.
+
+    Args:
+        root: the store's folder.
+        part: the part's name.
+        reason: what was wrong with it.
+        dropped_clips: those that must be extracted again.
+    """
+    if isinstance(root, Path):
+        own_folder(root, TOMBSTONES, create=True)
+    create_synced(root / TOMBSTONES / f"{part}.json", _content(part, reason, dropped_clips))
+
+
+def rewrite_tombstone(path: Place) -> None:
+    """Replace a damaged tombstone: its name says all that matters, and stays there throughout."""
+    content = _content(path.name.removesuffix(".json"), "its tombstone was damaged", [])
+    replace_synced(path, content)
+
+
+def _content(part: str, reason: str, dropped_clips: list[str]) -> bytes:
+    return seal(
+        {
+            "schema_number": SCHEMA,
+            "part": part,
+            "reason": reason,
+            "dropped_clips": dropped_clips,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+    )
+
+
+def tombstone_files(root: Place) -> Sequence[Place]:
+    """Every tombstone of a store."""
+    names = list_names(root, TOMBSTONES)
+    return [root / TOMBSTONES / name for name in names if name.endswith(".json")]
+
+
+def buried_parts(root: Place) -> set[str]:
+    """Names of the parts that are out of use."""
+    return {path.name.removesuffix(".json") for path in tombstone_files(root)}
+
+
+def check_tombstone(path: Place) -> None:
+    """Raise DamagedStore when a tombstone is not what was written."""
+    content = unseal(read_regular(path, SEALED_LIMIT), path)
+    if content.keys() != _FIELDS or f"{content['part']}.json" != path.name:
+        raise DamagedStore(f"{path}: not the tombstone of that part")

@@ -1,0 +1,1 @@
+"""Object storage, and the local disk cache before it."""

@@ -1,0 +1,129 @@
+"""Stores in object storage: s3://, gs://, az:// through obstore, any other URL through fsspec.
+
+An `ObjectPath` names an object as a `Path` names a file. What differs from a disk: an object
+appears whole or not at all, there is no rename, and creation can be exclusive (a conditional PUT).
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from stepcli.cache.errors import DamagedStore, UsageError
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(.+)")
+"""One slash will do: a URL that went through `Path` has lost the other."""
+_OBSTORE_SCHEMES = {"s3", "s3a", "gs", "az", "abfs", "abfss", "azure", "http", "https"}
+
+
+class ObjectClient(Protocol):
+    """The few requests that a store makes. Keys are relative to the store's URL."""
+
+    def get(self, key: str) -> bytes:
+        """A whole object; FileNotFoundError when there is none."""
+
+    def get_ranges(self, key: str, starts: Sequence[int], length: int) -> Sequence[Any]:
+        """Ranges of one length, as bytes-like objects; shorter where the object ends."""
+
+    def size(self, key: str) -> int:
+        """Bytes of an object; FileNotFoundError when there is none."""
+
+    def put(self, key: str, source: bytes | Path, *, create: bool = False) -> bool:
+        """Write an object; with `create` only if there is none: False when there is."""
+
+    def list(self, prefix: str) -> list[str]:
+        """Keys of all objects below a prefix ("folder/")."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if it is there."""
+
+    def zarr_array(self, key: str) -> Any:
+        """The Zarr array at a prefix, opened by zarr-python for reading."""
+
+
+@dataclass(frozen=True)
+class ObjectPath:
+    """An object, or a prefix, below the URL of a store."""
+
+    url: str
+    """Of the store, without a slash at its end."""
+    key: str = ""
+
+    def __truediv__(self, name: str) -> "ObjectPath":
+        return ObjectPath(self.url, f"{self.key}/{name}" if self.key else name)
+
+    def __str__(self) -> str:
+        return f"{self.url}/{self.key}" if self.key else self.url
+
+    @property
+    def name(self) -> str:
+        """Last part of the key."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def client(self) -> ObjectClient:
+        """The connection of this process; a forked child gets one of its own."""
+        client = _CLIENTS.get((os.getpid(), self.url))
+        if client is None:
+            client = _CLIENTS[os.getpid(), self.url] = _connect(self.url)
+        return client
+
+    def read(self, limit: int) -> bytes:
+        """A small object's content.
+
+        Raises:
+            FileNotFoundError: there is none.
+            DamagedStore: it is larger than `limit` bytes.
+        """
+        size = self.client.size(self.key)
+        if size > limit:
+            raise DamagedStore(f"{self}: expected at most {limit} bytes, found {size}")
+        return self.client.get(self.key)
+
+    def names(self) -> list[str]:
+        """Keys below this prefix, relative to it, sorted."""
+        prefix = f"{self.key}/" if self.key else ""
+        return sorted(key.removeprefix(prefix) for key in self.client.list(prefix))
+
+
+_CLIENTS: dict[tuple[int, str], ObjectClient] = {}
+
+
+def place_of(path: "str | Path | ObjectPath") -> Path | ObjectPath:
+    """A folder, or for a URL a prefix of objects."""
+    if isinstance(path, ObjectPath):
+        return path
+    match = _URL.fullmatch(str(path))
+    if match is None:
+        return Path(path)
+    if match[1] == "file":
+        return Path("/", match[2])
+    # Schemes without a host: what follows is a path from the root, and a Path has merged slashes.
+    root = "/" if match[1] == "local" else ""
+    return ObjectPath(f"{match[1]}://{root}{match[2].rstrip('/')}")
+
+
+def is_same_place(one: Path | ObjectPath, other: Path | ObjectPath) -> bool:
+    """Whether two places are the same folder or URL."""
+    if isinstance(one, Path) and isinstance(other, Path):
+        return one.resolve() == other.resolve()
+    return one == other
+
+
+def _connect(url: str) -> ObjectClient:
+    scheme = url.partition("://")[0]
+    try:
+        if scheme in _OBSTORE_SCHEMES:
+            from stepcli.cache.remote.obstore_client import ObstoreClient
+
+            return ObstoreClient(url)
+        from stepcli.cache.remote.fsspec_client import FsspecClient
+
+        return FsspecClient(url)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{url}: object storage needs the extra s3 ({error.name} is missing); "
+            "pip install 'stepcli[s3]'"
+        ) from error

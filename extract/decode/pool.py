@@ -1,0 +1,255 @@
+"""A pool of decoder processes that a poison clip can neither hang nor kill.
+
+Each decoder has a pipe and works through at most two clips at a time; pixels come back in slots
+of shared memory. A clip that takes too long, or ends its decoder, gets one more try in a fresh
+process; after the second it becomes a `Failure`. One thread here looks after all of them.
+"""
+
+import json
+import mmap
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import Any, Self
+
+import numpy as np
+
+from stepcli.cache.clips import Failure
+from stepcli.cache.errors import StepcliError, VideoError
+from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.decode.process import DecoderProcess, Task, shared_memory, start_decoder
+from stepcli.extract.decode.views import space_and_time
+from stepcli.extract.decode.worker import DecodeSettings
+
+TRIES = 2
+AHEAD = 2
+"""Clips that a decoder is given at once: one to work on, one so that it never waits for us."""
+
+
+class DecodersFailed(StepcliError):
+    """Decoder processes cannot be started at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedView:
+    """Where the frames of one view of a clip are."""
+
+    id: str
+    """Under which it is stored."""
+    space: int
+    """Its place among the spatial views."""
+    positions: list[int]
+    """For each of the T time steps, which of the distinct frames it shows."""
+    pts_seconds: list[float]
+
+
+@dataclass(slots=True)
+class DecodedClip:
+    """A clip's pixels in shared memory; call `release` once they have been copied."""
+
+    clip: Clip
+    images: np.ndarray
+    """Distinct frames in every spatial view: [U, spaces, height, width, 3] uint8."""
+    views: list[DecodedView]
+    frame_height: int
+    frame_width: int
+    seconds: float
+    """Time that its decoder spent on it."""
+    _pool: "DecodePool"
+    _slot: int
+
+    def release(self) -> None:
+        """Give the slot back; `images` must not be read any more."""
+        self._pool._release(self._slot)
+
+
+class DecodePool:
+    """Decodes clips in processes of its own; use it as a context manager, once.
+
+    Args:
+        settings: sampling and preprocessing.
+        workers: decoder processes.
+        slots: clips whose pixels may be in memory at once, those being decoded included.
+        clip_seconds: time limit of one clip.
+    """
+
+    def __init__(
+        self, settings: DecodeSettings, *, workers: int, slots: int, clip_seconds: float
+    ) -> None:
+        self._settings = settings
+        self._clip_seconds = clip_seconds
+        slots = max(slots, 2 * workers)
+        self._descriptor = shared_memory(slots * settings.slot_bytes)
+        self._memory = mmap.mmap(self._descriptor, 0)
+        self._free = deque(range(slots))
+        self._retries: deque[tuple[Clip, int]] = deque()
+        self._results: queue.SimpleQueue[DecodedClip | Failure | BaseException | None] = (
+            queue.SimpleQueue()
+        )
+        self._wake_receiver, self._wake_sender = connection.Pipe(duplex=False)
+        self._wake_lock = threading.Lock()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._workers = [start_decoder(settings, self._descriptor) for _ in range(workers)]
+
+    def decode(self, clips: Iterable[Clip]) -> Iterator[DecodedClip | Failure]:
+        """Every clip, as it gets ready: in about the order given, not exactly.
+
+        Raises:
+            DecodersFailed: a decoder process ended before it could take a clip.
+        """
+        self._thread = threading.Thread(
+            target=self._serve, args=(iter(clips),), name="decoders", daemon=True
+        )
+        self._thread.start()
+        while (result := self._results.get()) is not None:
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._wake_lock:
+            self._stopping = True
+            self._wake_sender.send_bytes(b"stop")
+        if self._thread is not None:
+            self._thread.join()
+        for worker in self._workers:
+            worker.end()
+        self._wake_sender.close()
+        self._wake_receiver.close()
+        os.close(self._descriptor)
+        # The memory map goes when the last array on it has gone: closing it here would fail.
+
+    def _serve(self, clips: Iterator[Clip]) -> None:
+        """The pool's thread: hand out clips, collect replies, bury the dead."""
+        try:
+            waiting = next(clips, None)
+            while not self._stopping:
+                for worker in self._workers:
+                    while len(worker.tasks) < AHEAD and self._free:
+                        if self._retries:
+                            clip, attempt = self._retries.popleft()
+                        elif waiting is not None:
+                            clip, attempt = waiting, 1
+                            waiting = next(clips, None)
+                        else:
+                            break
+                        worker.give(self._task(clip, attempt), self._clip_seconds)
+                if (
+                    waiting is None
+                    and not self._retries
+                    and not any(worker.tasks for worker in self._workers)
+                ):
+                    break
+                self._listen()
+        except BaseException as error:  # noqa: BLE001 (raised again where the results are read)
+            self._results.put(error)
+        self._results.put(None)
+
+    def _listen(self) -> None:
+        deadline = min(worker.deadline for worker in self._workers)
+        timeout = None if deadline == float("inf") else max(0.0, deadline - time.monotonic())
+        by_pipe = {worker.pipe: worker for worker in self._workers}
+        for pipe in connection.wait([*by_pipe, self._wake_receiver], timeout):
+            if pipe is self._wake_receiver:
+                self._wake_receiver.recv_bytes()
+                continue
+            worker = by_pipe[pipe]
+            try:
+                reply = json.loads(worker.pipe.recv_bytes())
+            except (EOFError, OSError):
+                worker.process.wait()
+                self._replace(worker, "its decoder process ended")
+                continue
+            if "ready" in reply:
+                worker.ready = True
+                worker.start_clock(self._clip_seconds)
+            else:
+                self._take(worker, reply)
+        now = time.monotonic()
+        for worker in [worker for worker in self._workers if worker.deadline < now]:
+            self._replace(worker, f"decoding took longer than {self._clip_seconds:g} s")
+
+    def _task(self, clip: Clip, attempt: int) -> Task:
+        views = [space_and_time(view) for view in clip.views or ("",)]
+        spaces = dict.fromkeys(space for space, _ in views)
+        times = dict.fromkeys(time for _, time in views)
+        return Task(clip, self._free.popleft(), attempt, tuple(spaces), tuple(times))
+
+    def _take(self, worker: DecoderProcess, reply: dict[str, Any]) -> None:
+        task = worker.tasks.popleft()
+        worker.start_clock(self._clip_seconds)
+        if "error" in reply:
+            self._free.append(task.slot)
+            self._fail(task, reply["error"], reply["message"])
+            return
+        plan, steps = self._settings.plan, self._settings.frames
+        shape = (reply["distinct"], len(task.spaces), plan.height, plan.width, 3)
+        images = np.frombuffer(
+            self._memory,
+            np.uint8,
+            count=int(np.prod(shape)),
+            offset=task.slot * self._settings.slot_bytes,
+        ).reshape(shape)
+        views = []
+        for view, stored_id in zip(task.clip.views or ("",), task.clip.stored_ids, strict=True):
+            space, time_number = space_and_time(view)
+            start = task.times.index(time_number) * steps
+            run = slice(start, start + steps)
+            views.append(
+                DecodedView(
+                    stored_id,
+                    task.spaces.index(space),
+                    reply["positions"][run],
+                    reply["pts_seconds"][run],
+                )
+            )
+        self._results.put(
+            DecodedClip(
+                task.clip,
+                images,
+                views,
+                reply["height"],
+                reply["width"],
+                reply["seconds"],
+                self,
+                task.slot,
+            )
+        )
+
+    def _replace(self, worker: DecoderProcess, reason: str) -> None:
+        """Put a fresh process in a dead or hanging one's place; its first clip is to blame."""
+        if detail := worker.end():
+            reason = f"{reason} ({detail})"
+        if not worker.ready:
+            self._workers.remove(worker)
+            raise DecodersFailed(f"a decoder process did not come up: {reason}")
+        blamed = worker.tasks.popleft() if worker.tasks else None
+        for task in reversed(worker.tasks):
+            self._free.append(task.slot)
+            self._retries.appendleft((task.clip, task.attempt))
+        if blamed is not None:
+            self._free.append(blamed.slot)
+            if blamed.attempt < TRIES:
+                self._retries.append((blamed.clip, blamed.attempt + 1))
+            else:
+                self._fail(blamed, VideoError.__name__, f"{reason}, {TRIES} times")
+        self._workers[self._workers.index(worker)] = start_decoder(self._settings, self._descriptor)
+
+    def _fail(self, task: Task, error: str, message: str) -> None:
+        for stored_id in task.clip.stored_ids:
+            self._results.put(Failure(stored_id, str(task.clip.path), error, message))
+
+    def _release(self, slot: int) -> None:
+        self._free.append(slot)
+        with self._wake_lock:
+            if not self._stopping:
+                self._wake_sender.send_bytes(b"free")

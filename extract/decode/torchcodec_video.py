@@ -1,0 +1,84 @@
+"""Video file -> the frames of a clip, with torchcodec where a user has installed it.
+
+An option beside PyAV: the same frames by the same rules, but what is damaged is told less well
+apart. torchcodec needs FFmpeg's shared libraries, which PyAV's wheel does not offer to others.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepcli.cache.errors import UsageError, VideoError
+from stepcli.extract.decode.segments import Segment
+from stepcli.extract.decode.video import RGB, ReadClip, require_file
+
+
+def load_torchcodec() -> Any:
+    """The class that decodes.
+
+    Raises:
+        UsageError: not installed, or its libraries do not load.
+    """
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, OSError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"--decoder torchcodec: it cannot be loaded here ({first}); install torchcodec for "
+            "this torch, and FFmpeg's shared libraries, or leave --decoder out"
+        ) from error
+    return VideoDecoder
+
+
+def read_with_torchcodec(
+    path: Path,
+    segment: Segment,
+    pick: Callable[[int], Sequence[int]],
+    convert: Callable[[RGB], RGB],
+) -> ReadClip:
+    """Read the picked frames of a video or a part of one; arguments as for `read_whole`.
+
+    Frames are counted and timed by a scan of the whole file ("exact"), never from its header.
+
+    Raises:
+        VideoError: with the reason.
+    """
+    decoder_class = load_torchcodec()
+    require_file(path)
+    try:
+        decoder = decoder_class(
+            str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact"
+        )
+        count = len(decoder)
+        if count == 0:
+            raise VideoError("damaged: not one frame could be decoded")
+        start, stop = _bounds(decoder, segment, count)
+        indices = [start + index for index in pick(stop - start)]
+        wanted = sorted(set(indices))
+        batch = decoder.get_frames_at(indices=wanted)
+        frames = batch.data.numpy()
+        first = float(decoder.get_frame_at(0).pts_seconds)
+        seconds = [float(time) - first for time in batch.pts_seconds]
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise VideoError(f"not a video that torchcodec can decode ({reason})") from error
+    place = {index: position for position, index in enumerate(wanted)}
+    height, width = frames.shape[1:3]
+    return ReadClip(
+        [convert(np.ascontiguousarray(frame)) for frame in frames],
+        [place[index] for index in indices],
+        [seconds[place[index]] for index in indices],
+        height,
+        width,
+    )
+
+
+def _bounds(decoder: Any, segment: Segment, count: int) -> tuple[int, int]:
+    """First frame and the frame after the last."""
+    if segment.start_seconds is None and segment.end_seconds is None:
+        return segment.bounds(range(count))  # by number: times do not matter
+    # It offers no list of times, so all frames are decoded for a segment by seconds.
+    times = [float(decoder.get_frame_at(i).pts_seconds) for i in range(count)]
+    return segment.bounds([time - times[0] for time in times])

@@ -1,0 +1,151 @@
+"""One decoder process: takes clips from a pipe, leaves pixels in shared memory.
+
+Started by `workers.py` as `python -m stepcli.extract.decode.worker`, so that it is a fresh process
+that has never seen CUDA, and a crash in a video library ends it alone. Messages are JSON.
+"""
+
+import json
+import mmap
+import os
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from math import prod
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import numpy as np
+
+from stepcli.cache.errors import ClipError, VideoError
+from stepcli.extract.decode.image_folder import read_image_folder
+from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.extract.decode.sampling import parse_sampling
+from stepcli.extract.decode.segments import Segment, read_segment
+from stepcli.extract.decode.torchcodec_video import read_with_torchcodec
+from stepcli.extract.decode.video import RGB, read_whole
+from stepcli.extract.decode.views import ViewPlan, cut
+
+Decoder = Literal["pyav", "torchcodec"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSettings:
+    """What is the same for every clip of a run."""
+
+    plan: PixelPlan
+    sampling: str
+    frames: int
+    """Frames of a view of a clip: T time steps, times the frames that a token spans."""
+    views: ViewPlan = field(default_factory=ViewPlan)
+    decoder: Decoder = "pyav"
+
+    @property
+    def slot_bytes(self) -> int:
+        """Shared memory that one clip's pixels may need, in all of its views."""
+        times = parse_sampling(self.sampling).views
+        spaces = len(self.views.spaces_of("train"))
+        return self.frames * times * spaces * self.plan.height * self.plan.width * 3
+
+    def to_json(self) -> dict[str, Any]:
+        """For the worker's first message."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "DecodeSettings":
+        """The reverse of `to_json`."""
+        views = {**values["views"], "spaces": tuple(values["views"]["spaces"])}
+        plan = PixelPlan.from_spec(values["plan"])
+        return cls(**{**values, "plan": plan, "views": ViewPlan(**views)})
+
+
+def decode_into(slot: np.ndarray, task: dict[str, Any], settings: DecodeSettings) -> dict[str, Any]:
+    """Read one clip and leave its distinct frames in `slot`, each in all of its spatial views.
+
+    Args:
+        slot: bytes of shared memory, uint8; [U, spaces, height, width, 3] are filled, U being the
+            number of distinct frames.
+        task: path, segment and id of the clip, its spatial views ("spaces") and the numbers of its
+            temporal ones ("times"); frames_per_second for a folder of images.
+        settings: what is the same for every clip.
+
+    Returns:
+        What the main process needs to know beside the pixels, as JSON; positions and pts_seconds
+        hold T entries for each of the times.
+
+    Raises:
+        VideoError: with the reason.
+    """
+    path, segment = Path(task["path"]), Segment(*task["segment"])
+    rule, plan = parse_sampling(settings.sampling), settings.plan
+
+    def pick(available: int) -> list[int]:
+        picks = (
+            rule.indices(available, settings.frames, task["id"], time) for time in task["times"]
+        )
+        return [index for picked in picks for index in picked]
+
+    def convert(image: RGB) -> RGB:
+        return cut(image, plan, settings.views, task["spaces"], task["id"])
+
+    if task["frames_per_second"] is not None and path.is_dir():
+        clip = read_image_folder(path, task["frames_per_second"], segment, pick, convert)
+    elif settings.decoder == "torchcodec":
+        clip = read_with_torchcodec(path, segment, pick, convert)
+    elif segment.is_whole:
+        clip = read_whole(path, pick, convert)
+    else:
+        clip = read_segment(path, segment, pick, convert)
+    shape = (len(clip.images), len(task["spaces"]), plan.height, plan.width, 3)
+    rows = slot[: prod(shape)].reshape(shape)
+    for row, image in zip(rows, clip.images, strict=True):
+        row[:] = image
+    return {
+        "distinct": len(clip.images),
+        "positions": clip.positions,
+        "pts_seconds": clip.pts_seconds,
+        "height": clip.frame_height,
+        "width": clip.frame_width,
+    }
+
+
+def main() -> None:
+    """Serve until the pipe closes."""
+    pipe_number, memory_number = map(int, sys.argv[1:])
+    av.logging.set_level(None)  # its callback takes the interpreter's lock from every thread
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    memory = mmap.mmap(memory_number, 0)
+    with Connection(pipe_number) as pipe:
+        settings = DecodeSettings.from_json(json.loads(pipe.recv_bytes()))
+        pipe.send_bytes(b'{"ready": true}')
+        while True:
+            try:
+                task = json.loads(pipe.recv_bytes())
+            except EOFError:
+                return
+            offset = task["slot"] * settings.slot_bytes
+            slot = np.frombuffer(memory, np.uint8, settings.slot_bytes, offset)
+            started = time.perf_counter()
+            try:
+                reply = decode_into(slot, task, settings)
+            except ClipError as error:
+                reply = {"error": type(error).__name__, "message": str(error)}
+            except MemoryError:
+                reply = {"error": VideoError.__name__, "message": "its frames do not fit in memory"}
+            # Anything else is not the clip's fault as far as we know: the process ends with a
+            # traceback, and the pool gives the clip one more chance in a fresh one.
+            reply["seconds"] = time.perf_counter() - started
+            pipe.send_bytes(json.dumps(reply).encode())
+
+
+def _end_with_parent(parent: int) -> None:
+    """Decoders must not outlive a killed run, not even one that hangs inside a video library."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Extraction by more than one process: several GPUs of a machine, and Ray."""

@@ -1,0 +1,251 @@
+"""`--engine ray`: one pipeline a worker of a Ray cluster, all writing into one store.
+
+The driver keeps a `Handout` in an actor of its own; each worker is an actor that runs the usual
+pipeline on clips that it asks for a few at a time, and writes parts of its own. So a slow video
+or host holds up nobody, workers may come and go, and one that is lost costs its open part: what it
+had been given and not stored is handed out again.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stepcli.cache.store import Store
+from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost
+from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.engines.handout import Handout, WorkerState
+from stepcli.extract.engines.ray_worker import CLIPS_AT_ONCE, Extract, Worker
+from stepcli.extract.pipeline import StageSeconds, what_is_left
+from stepcli.extract.progress import ProgressListener
+from stepcli.extract.summary import say
+
+FRUITLESS_LOSSES = 10
+"""So many workers lost one after another, with no clip stored between, end the run."""
+LOOK_SECONDS = 0.5
+"""How often the driver looks at its workers."""
+GROW_SECONDS = 10.0
+"""How often the driver looks whether the cluster has grown."""
+GRACE_SECONDS = 8.0
+"""What workers have to commit after Ctrl-C or SIGTERM before they are ended."""
+USUAL_CPUS = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class RayOptions:
+    """How a run uses a cluster; None: see `WorkerShare.of`."""
+
+    address: str | None = None
+    """None: RAY_ADDRESS, else a cluster of this machine alone."""
+    workers: int | None = None
+    """At most so many."""
+    cpus: float | None = None
+    gpus: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerShare:
+    """What one worker reserves of its node."""
+
+    cpus: float
+    gpus: float
+
+    @classmethod
+    def of(cls, options: RayOptions, nodes: Sequence[Mapping[str, float]]) -> "WorkerShare":
+        """As asked for; else a GPU with its part of its node's cores, or a few cores.
+
+        Args:
+            options: the user's.
+            nodes: "CPU" and "GPU" of each node.
+        """
+        gpus = options.gpus
+        if gpus is None:
+            gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
+        with_gpus = [node for node in nodes if node.get("GPU")]
+        if gpus and with_gpus:
+            usual = min(node.get("CPU", 1.0) // (node["GPU"] / gpus) for node in with_gpus)
+        else:
+            usual = min(USUAL_CPUS, max(node.get("CPU", 1.0) for node in nodes))
+        return cls(options.cpus or max(1.0, usual), gpus)
+
+    def fitting(self, nodes: Sequence[Mapping[str, float]], at_most: int | None) -> int:
+        """How many workers the nodes hold, at least one: Ray may have to wait for its place."""
+        count = 0
+        for node in nodes:
+            room = node.get("CPU", 0.0) / self.cpus
+            if self.gpus:
+                room = min(room, node.get("GPU", 0.0) / self.gpus)
+            count += int(room)
+        return max(1, min(count, at_most or count))
+
+
+def run(
+    ray: Any,
+    clips: Sequence[Clip],
+    store: Store,
+    extract: Extract,
+    options: RayOptions,
+    progress: ProgressListener,
+) -> StageSeconds:
+    """Extract clips into a store that every worker reaches under the same path or URL.
+
+    Args:
+        ray: the connected module.
+        clips: those to do, none of them committed.
+        store: where to.
+        extract: what each worker does; travels to it, so it holds plain data alone.
+        options: how to use the cluster.
+        progress: told of each clip.
+
+    Returns:
+        Where the time went, summed over workers; `total` is this run's own.
+
+    Raises:
+        WorkersLost: workers end again and again.
+        WorkerFailed: one met an error that would meet every other too.
+        KeyboardInterrupt: finished clips are committed.
+    """
+    started = grown = time.monotonic()
+    handout = ray.remote(Handout).options(num_cpus=0).remote(list(clips))
+    share = WorkerShare.of(options, _nodes(ray))
+    crew = _Crew(ray, store, handout, extract, share, _Board(progress))
+    wanted = share.fitting(_nodes(ray), options.workers)
+    say(f"Ray: up to {wanted} workers, each with {share.cpus:g} cores and {share.gpus:g} GPUs")
+    try:
+        while ray.get(handout.outstanding.remote()):
+            waiting = ray.get(handout.waiting.remote())
+            while waiting > 0 and len(crew.actors) < wanted:
+                crew.start()
+                waiting -= CLIPS_AT_ONCE
+            ended, _ = ray.wait(list(crew.actors), timeout=LOOK_SECONDS)
+            crew.look()
+            for result in ended:
+                crew.collect(result)
+            if time.monotonic() - grown > GROW_SECONDS:
+                grown = time.monotonic()
+                wanted = share.fitting(_nodes(ray), options.workers)
+    finally:
+        crew.stop()
+    seconds = time.monotonic() - started
+    crew.board.report(crew.lost, seconds)
+    return _summed(crew.seconds, seconds)
+
+
+def _nodes(ray: Any) -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _summed(parts: Sequence[StageSeconds], total: float) -> StageSeconds:
+    names = StageSeconds.__dataclass_fields__.keys() - {"total"}
+    return StageSeconds(
+        total=total, **{name: sum(getattr(part, name) for part in parts) for name in names}
+    )
+
+
+class _Board:
+    """Shows centrally what the workers report."""
+
+    def __init__(self, progress: ProgressListener) -> None:
+        self._progress = progress
+        self._workers: dict[str, WorkerState] = {}
+        self._done = self._quarantined = 0
+        self.repeated = 0
+        """Clips that count twice, because a worker had done them and was lost with them."""
+
+    def show(self, workers: Mapping[str, WorkerState]) -> None:
+        """Bring the progress up to date with what those who run have reported."""
+        self._workers |= workers
+        done = sum(state.done for state in self._workers.values()) - self.repeated
+        quarantined = sum(state.quarantined for state in self._workers.values())
+        for _ in range(done - self._done):
+            self._progress.clip_done()
+        for _ in range(quarantined - self._quarantined):
+            self._progress.clip_quarantined()
+        self._done, self._quarantined = max(done, self._done), quarantined
+
+    def reported(self, name: str) -> int:
+        """How many clips a worker has told of."""
+        state = self._workers.get(name)
+        return state.done + state.quarantined if state else 0
+
+    def report(self, lost: int, seconds: float) -> None:
+        """Say at the end what each worker did."""
+        for name, state in self._workers.items():
+            say(
+                f"{name} on {state.host}: {state.done} done, {state.quarantined} quarantined, "
+                f"{state.done / seconds:.1f} a second"
+            )
+        if lost:
+            say(f"{lost} workers were lost on the way; what they had was done by others")
+
+
+@dataclass(slots=True)
+class _Crew:
+    """Starts workers, notices when they end, hands out again what a lost one had."""
+
+    ray: Any
+    store: Store
+    handout: Any
+    extract: Extract
+    share: WorkerShare
+    board: _Board
+    actors: dict[Any, tuple[str, Any]] = field(default_factory=dict)
+    """A worker's pending result -> its name and its actor."""
+    started: int = 0
+    lost: int = 0
+    fruitless: int = 0
+    seconds: list[StageSeconds] = field(default_factory=list)
+
+    def start(self) -> None:
+        name = f"worker-{self.started}"
+        self.started += 1
+        # A lost actor is not restarted by Ray: its clips have to be handed out again first.
+        actor = (
+            self.ray.remote(Worker)
+            .options(num_cpus=self.share.cpus, num_gpus=self.share.gpus, max_restarts=0)
+            .remote(name, self.handout, Path.cwd())
+        )
+        self.actors[actor.run.remote(self.extract)] = (name, actor)
+
+    def look(self) -> None:
+        """Show what the workers have reported."""
+        self.board.show(self.ray.get(self.handout.workers.remote()))
+
+    def collect(self, result: Any) -> None:
+        """Take the result of a worker that has ended, in whichever way."""
+        name, _ = self.actors.pop(result)
+        try:
+            outcome = self.ray.get(result)
+        except self.ray.exceptions.RayActorError:
+            self._mourn(name)
+            return
+        if isinstance(outcome, str):
+            raise WorkerFailed(outcome)
+        self.look()  # what it told last
+        self.seconds.append(outcome)
+        self.ray.get(self.handout.left.remote(name))
+
+    def stop(self) -> None:
+        """Let workers commit what they have finished, then end them."""
+        self.handout.stop.remote()
+        if self.actors:
+            self.ray.wait(list(self.actors), num_returns=len(self.actors), timeout=GRACE_SECONDS)
+        for _, actor in self.actors.values():
+            self.ray.kill(actor)
+
+    def _mourn(self, name: str) -> None:
+        self.lost += 1
+        before = len(self.store)
+        self.store.refresh()
+        self.fruitless = 0 if len(self.store) > before else self.fruitless + 1
+        todo = what_is_left(self.store, self.ray.get(self.handout.left.remote(name)))
+        settled = len(todo.done) + len(todo.quarantined)
+        self.board.repeated += max(0, self.board.reported(name) - settled)
+        self.ray.get(self.handout.again.remote(todo.left))
+        say(f"{name} was lost; {todo.left_count} clips that it had not stored are handed out again")
+        if self.fruitless >= FRUITLESS_LOSSES:
+            raise WorkersLost(
+                f"{self.fruitless} workers were lost one after another and no clip was stored in "
+                "between; look at Ray's logs (memory?), or ask for fewer workers a machine"
+            )

@@ -1,0 +1,1 @@
+"""What finished runs say beyond accuracy: pairs, order, calibration, attention."""

@@ -1,0 +1,80 @@
+"""What sweeps with --select chose: one row a method, whatever settings its seeds chose."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from stepcli.cache.errors import UsageError
+from stepcli.probe.analysis.summary import interval
+from stepcli.probe.registry import methods
+from stepcli.probe.results.configurations import read_predictions
+from stepcli.probe.results.runs import is_done, read_run
+from stepcli.probe.results.table import Format, arranged
+
+HEADER = (
+    "method",
+    "frames' order",
+    "seeds",
+    "top1",
+    "95 % over groups",
+    "params",
+    "s/run",
+    "chosen",
+)
+
+
+def chosen_table(runs: Path, form: Format) -> str:
+    """A table of every finished selection below a folder of runs, the weakest first.
+
+    Accuracies in per cent: mean ± deviation over seeds, and the interval of the seeds' mean by a
+    bootstrap over groups of clips. `form` is table, markdown or latex.
+
+    Raises:
+        UsageError: there is no selection, or its runs are not all there, or another form.
+    """
+    if form not in ("table", "markdown", "latex"):
+        raise UsageError(f"--chosen makes a table, markdown or latex, not {form}")
+    rows: dict[str, list[str]] = {}
+    scores: dict[str, float] = {}
+    files = sorted(runs.glob("selection-*.json"), key=lambda file: file.stat().st_mtime)
+    if not files:
+        raise UsageError(f"{runs} holds no selection; make one with stepcli sweep --select")
+    for file in files:
+        # Of a method that was selected twice, the later selection counts.
+        for name, choice in json.loads(file.read_text(encoding="utf-8"))["methods"].items():
+            scores[name], rows[name] = _row(runs, name, choice)
+    ordered = sorted(rows, key=lambda name: scores[name])
+    return arranged(list(HEADER), [rows[name] for name in ordered], form)
+
+
+def _row(runs: Path, name: str, choice: dict[str, Any]) -> tuple[float, list[str]]:
+    """Mean top-1 of a method's chosen runs, and its line."""
+    names: Sequence[str] = choice["chosen_runs"]
+    for run in names:
+        if not is_done(runs, run):
+            raise UsageError(
+                f"{name}: the chosen run {run} is not there; let the sweep come to its end"
+            )
+    records = [read_run(runs / run / "run.json") for run in names]
+    seeds = [read_predictions(runs / run) for run in names]
+    if any(seed.clips != seeds[0].clips for seed in seeds):
+        raise UsageError(f"{name}: its seeds were tested on different samples")
+    top1 = [100 * record["top1"] for record in records]
+    span = interval(np.mean([seed.correct for seed in seeds], axis=0), seeds[0].groups)
+    spread = f" ± {stdev(top1):.1f}" if len(top1) > 1 else ""
+    settings = [" ".join(f"{k}={v}" for k, v in each.items()) for each in choice["settings"]]
+    info = methods().get(records[0]["method"])
+    return fmean(top1), [
+        name,
+        "seen" if info.order_aware else "not seen",
+        str(len(records)),
+        f"{fmean(top1):.1f}{spread}",
+        "-" if span.low is None else f"{100 * span.low:.1f} to {100 * (span.high or 0):.1f}",
+        f"{records[0]['params']:,}",
+        f"{fmean(record['seconds'] for record in records):.1f}",
+        ", ".join(f"{settings.count(each)} x {each}" for each in dict.fromkeys(settings)),
+    ]

@@ -1,0 +1,94 @@
+"""Order tests of finished runs, kept beside each run: <runs>/<run>/order.json."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stepcli.cache.durable import disk_errors, replace_synced
+from stepcli.cache.errors import UsageError
+from stepcli.probe.analysis.order_tests import order_json, require_frame_scope, run_order_tests
+from stepcli.probe.analysis.recalibrate import config_of
+from stepcli.probe.analysis.trained import WEIGHTS, load_probe
+from stepcli.probe.config import TaskConfig
+from stepcli.probe.data.features import layout_of
+from stepcli.probe.data.placement import free_bytes, place_features
+from stepcli.probe.results.configurations import Configuration, Record
+from stepcli.probe.sweeps.session import Session
+from stepcli.probe.training.process import tune_process
+
+FILE = "order.json"
+
+
+def kept_order_tests(runs: Path, record: Record) -> dict[str, Any] | None:
+    """What is kept beside a run, None where it was not tested.
+
+    Raises:
+        UsageError: the file is not JSON.
+    """
+    path = runs / record["run"] / FILE
+    if not path.is_file():
+        return None
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON ({error}); delete it, run stepcli order") from None
+    return kept
+
+
+def keep_order_tests(found: Sequence[Configuration], store: Path | None, device: str) -> None:
+    """Test every run that has a probe and was not tested yet.
+
+    Raises:
+        StoreNotFound: a store is not where it was, and no other place was given.
+        UsageError: tokens that depend on other frames, or another store's tokens.
+    """
+    left: dict[Path, list[tuple[Path, Record]]] = {}
+    for each in found:
+        for record in each.records:
+            folder = each.runs / record["run"]
+            if (folder / WEIGHTS).is_file() and not (folder / FILE).is_file():
+                place = store or Path(record["store"])
+                left.setdefault(place, []).append((folder, record))
+    tune_process()
+    for place, members in left.items():
+        session = session_of(place, members[0][1], members[0][0].parent, device)
+        require_frame_scope(session.store.spec)
+        by_task: dict[TaskConfig, list[tuple[Path, Record]]] = {}
+        for folder, record in members:
+            by_task.setdefault(config_of(record).task, []).append((folder, record))
+        for config, same in by_task.items():
+            _test_together(session, config, same)
+
+
+def session_of(store: Path, record: Record, runs: Path, device: str) -> Session:
+    """A session on a run's store.
+
+    Raises:
+        StoreNotFound: there is none.
+        UsageError: the store holds other tokens now.
+    """
+    session = Session(store, runs, device)
+    if session.store.fingerprint != record["fingerprint"]:
+        raise UsageError(
+            f"{store} holds other tokens (fingerprint {session.store.fingerprint[:8]}) than run "
+            f"{record['run']} was trained on ({record['fingerprint'][:8]}); give the right --store"
+        )
+    return session
+
+
+def _test_together(
+    session: Session, config: TaskConfig, members: Sequence[tuple[Path, Record]]
+) -> None:
+    """All probes of one task see the same batches, loaded once."""
+    task = session.task(config)
+    clips = tuple(dict.fromkeys(task.clips[clip] for clip in task.shown.clip))
+    free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), session.device)}
+    features, _ = place_features(session.store, clips, session.device, free)
+    layout = layout_of(session.store, task)
+    probes = [load_probe(folder, record, layout).to(session.device) for folder, record in members]
+    for (folder, _), tests in zip(members, run_order_tests(probes, features, task), strict=True):
+        with disk_errors(folder):
+            replace_synced(folder / FILE, json.dumps(order_json(tests), indent=1).encode())

@@ -1,0 +1,75 @@
+"""A finished run's probe, ready to be asked again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from stepcli.cache.errors import UsageError
+from stepcli.cache.spec import StoreSpec
+from stepcli.probe.analysis.recalibrate import config_of
+from stepcli.probe.data.features import deepest_last
+from stepcli.probe.data.tokens import TokenLayout
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.training.banks import build_probe
+
+WEIGHTS = "probe.safetensors"
+
+
+def spec_of_run(record: dict[str, Any]) -> StoreSpec:
+    """The spec of the tokens that a run was trained on.
+
+    Raises:
+        UsageError: the run has no record of it, or another version's.
+    """
+    if "spec" not in record:
+        raise UsageError(
+            f"run {record['run']} has no record of its tokens: it was imported, or trained by an "
+            "older stepcli; train it again"
+        )
+    try:
+        # Through JSON: only there may strict mode read a list as the tuple that it was.
+        return StoreSpec.model_validate_json(json.dumps(record["spec"]))
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise UsageError(f"run {record['run']}: its spec is not a store's: {reason}") from None
+
+
+def layout_of_run(record: dict[str, Any]) -> TokenLayout:
+    """What a finished run's probe reads, without its store.
+
+    Raises:
+        UsageError: the run has no record of its tokens.
+    """
+    spec, task = spec_of_run(record), config_of(record).task
+    frames = task.clip_frames or max(1, round(spec.frames * task.observed))
+    layers = deepest_last(spec.layers) if task.layer is None else (task.layer,)
+    return TokenLayout(frames, spec.dim, spec.segments, layers, tuple(record["classes"]))
+
+
+def load_probe(folder: Path, record: dict[str, Any], layout: TokenLayout) -> Probe:
+    """The probe of one run on the CPU, K = 1, not in training.
+
+    Args:
+        folder: The run's.
+        record: What its run.json says.
+        layout: Of the tokens that it will see.
+
+    Raises:
+        UsageError: there are no weights, as of an imported run, or they do not fit.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise UsageError(f"{folder} holds no trained probe ({WEIGHTS}); an imported run has none")
+    probe = build_probe(config_of(record), layout, len(record["classes"]))
+    try:
+        probe.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"{path} does not hold the weights of this probe on these tokens: {reason:.200}"
+        ) from None
+    return probe.eval()

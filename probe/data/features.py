@@ -1,0 +1,185 @@
+"""Tokens in memory: the clips of a task, read once from the store, and batches of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stepcli.cache.reading.streaming import load_resident_arrays
+from stepcli.cache.spec import StoreSpec
+from stepcli.probe.data.codes import CodedTokens
+from stepcli.probe.data.facts import ClipFacts
+from stepcli.probe.data.tasks import Samples, Task
+from stepcli.probe.data.text import stored_texts
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+
+if TYPE_CHECKING:
+    from stepcli.cache.store import Store
+
+READ_CLIPS = 256
+"""Clips read from the store at once."""
+
+RESIDENT = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+"""Type in memory of tokens that are stored so; int8 of one layer stays int8, others are float32."""
+
+
+def resident_type(spec: StoreSpec) -> torch.dtype:
+    """Type in memory of a store's tokens."""
+    if spec.dtype.startswith("int8") and len(spec.layers) == 1:
+        return torch.int8
+    return RESIDENT.get(spec.dtype, torch.float32)
+
+
+def layout_of(store: "Store", task: Task) -> TokenLayout:
+    """Shape and meaning of what a probe of this task sees."""
+    layout = store_layout(store, task.length, task.classes)
+    return layout if task.layer is None else replace(layout, layers=(task.layer,))
+
+
+def store_layout(store: "Store", frames: int, classes: tuple[str, ...]) -> TokenLayout:
+    """Shape and meaning of a store's tokens and texts, of so many frames and these classes."""
+    spec = store.spec
+    texts = stored_texts(store.path)
+    return TokenLayout(frames, spec.dim, spec.segments, deepest_last(spec.layers), classes, texts)
+
+
+def deepest_last(layers: tuple[int, ...]) -> tuple[int, ...]:
+    """Stored layers in the order of the network."""
+    return tuple(sorted(layers))
+
+
+def frames_first(read: np.ndarray, layers: tuple[int, ...]) -> Tensor:
+    """Clips as read, [n, T, S, D] or [n, L, T, S, D], with time first and the deepest layer last:
+    [n, T, S, D] or [n, T, L, S, D].
+    """
+    tokens = torch.from_numpy(read)
+    if len(layers) == 1:
+        return tokens
+    order = [layers.index(layer) for layer in deepest_last(layers)]
+    return tokens[:, order].transpose(1, 2)
+
+
+class Features(ABC):
+    """Tokens of clips, wherever they are kept; probes are trained on `device`."""
+
+    device: torch.device
+    facts: ClipFacts
+    layers: tuple[int, ...]
+    """Stored layers, deepest last."""
+
+    @abstractmethod
+    def read(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
+        """The samples' frames as they are shown and kept, [B, T, (L,) S, D], on `device`."""
+
+    def gather(self, task: Task, samples: Samples) -> Tensor:
+        """The same as floats."""
+        tokens = self.read(task, samples)
+        return tokens.floats() if isinstance(tokens, CodedTokens) else tokens
+
+    def batches(
+        self, task: Task, samples: Samples, size: int
+    ) -> Iterator[tuple[TokenBatch, Tensor]]:
+        """Samples in order, `size` at a time, with their labels [B]; the last may be smaller."""
+        for start in range(0, len(samples), size):
+            part = samples[start : start + size]
+            yield self.batch(task, part, self.read(task, part)), self._labels(part)
+
+    def batch(self, task: Task, samples: Samples, tokens: Tensor | CodedTokens) -> TokenBatch:
+        """Gathered tokens with the mask of their padding and what is known of their frames."""
+        mask = self.facts.mask(task, samples)
+        if task.layer is not None and isinstance(tokens, Tensor) and tokens.ndim == 5:
+            place = self.layers.index(task.layer)
+            tokens = tokens[:, :, place : place + 1]
+        return TokenBatch(
+            tokens,
+            None if mask is None else mask.to(self.device),
+            facts=lambda: self.facts.of(task, samples).to(self.device),
+        )
+
+    def _labels(self, samples: Samples) -> Tensor:
+        return torch.from_numpy(samples.label.astype(np.int64)).to(self.device)
+
+
+class Resident(Features):
+    """All tokens in memory: on the device itself, or on the host beside a GPU."""
+
+    def __init__(
+        self, store: "Store", clips: Sequence[str], device: torch.device, kept_on: torch.device
+    ) -> None:
+        """Read the tokens of clips: float types and int8 of one layer as stored."""
+        self.device = device
+        self.facts = ClipFacts(store)
+        self.layers = deepest_last(store.spec.layers)
+        spec = store.spec
+        dtype = resident_type(spec)
+        layers = [len(spec.layers)] if len(spec.layers) > 1 else []
+        shape = (len(clips), spec.frames, *layers, spec.tokens_per_frame, spec.dim)
+        self.tokens = torch.empty(shape, dtype=dtype, device=kept_on)
+        self._scales: list[Tensor] = []
+        if dtype is torch.int8:
+            arrays = load_resident_arrays(store, clips)
+            self.tokens, *self._scales = (torch.from_numpy(a).to(kept_on) for a in arrays)
+        for start in range(0, 0 if self._scales else len(clips), READ_CLIPS):
+            ids = clips[start : start + READ_CLIPS]
+            # Copying rounds nothing away: the resident type holds every stored value.
+            read = frames_first(store.read_floats(ids), spec.layers)
+            self.tokens[start : start + len(ids)] = read
+        self._row_of = {clip: row for row, clip in enumerate(clips)}
+
+    def read(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
+        """The samples' frames as they are shown and kept, [B, T, (L,) S, D], on `device`."""
+        clips, frames, *shape = self.tokens.shape
+        row_of_clip = np.array([self._row_of[task.clips[clip]] for clip in samples.clip])
+        rows = row_of_clip[:, None] * frames + samples.frames(task.length)
+        index = torch.from_numpy(rows.ravel()).to(self.tokens.device)
+        chosen = self.tokens.view(clips * frames, *shape).index_select(0, index)
+        tokens = chosen.view(len(samples), task.length, *shape).to(self.device)
+        if not self._scales:
+            return tokens
+        scales = self._scales[0].view(clips * frames, -1).index_select(0, index)
+        channels = None
+        if len(self._scales) > 1:
+            mine = torch.from_numpy(row_of_clip).to(index.device)
+            channels = self._scales[1].index_select(0, mine).to(self.device)
+        return CodedTokens(tokens, scales.view(tokens.shape[:3]).to(self.device), channels)
+
+
+class Streamed(Features):
+    """Tokens read from the store batch by batch, the next one while this one is used."""
+
+    def __init__(self, store: "Store", device: torch.device) -> None:
+        self.device = device
+        self.facts = ClipFacts(store)
+        self.layers = deepest_last(store.spec.layers)
+        self._store = store
+
+    def read(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
+        """The samples' frames as they are shown and kept, [B, T, (L,) S, D], on `device`."""
+        clips, row_of = np.unique(samples.clip, return_inverse=True)
+        ids = [task.clips[clip] for clip in clips]
+        rows, frames = torch.from_numpy(row_of), torch.from_numpy(samples.frames(task.length))
+        if resident_type(self._store.spec) is torch.int8:
+            codes, scales, *rest = map(torch.from_numpy, self._store.read_arrays(ids))
+            at = (rows[:, None], frames)
+            channels = rest[0][rows].to(self.device) if rest else None
+            return CodedTokens(codes[at].to(self.device), scales[at].to(self.device), channels)
+        read = frames_first(self._store.read_floats(ids), self._store.spec.layers)
+        return read[rows[:, None], frames].to(self.device)
+
+    def batches(
+        self, task: Task, samples: Samples, size: int
+    ) -> Iterator[tuple[TokenBatch, Tensor]]:
+        """As every features' batches, with one batch read ahead."""
+        parts = [samples[start : start + size] for start in range(0, len(samples), size)]
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self.read, task, parts[0])
+            for part, following in zip(parts, [*parts[1:], None], strict=True):
+                tokens = ahead.result()
+                if following is not None:
+                    ahead = reader.submit(self.read, task, following)
+                yield self.batch(task, part, tokens), self._labels(part)

@@ -1,0 +1,324 @@
+"""What a probe reads: the layout of a clip's tokens, and one batch of them shared by every bank."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from threading import RLock
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stepcli.cache.errors import UsageError
+from stepcli.cache.spec import Segment
+from stepcli.probe.data.codes import CodedTokens
+
+if TYPE_CHECKING:
+    from stepcli.probe.data.text import StoreText
+
+Norms = Literal["raw", "normalized", "renormalized"]
+Select = Literal["all", "patches", "cls"]
+NORM_EPS = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLayout:
+    """Shape and meaning of one clip's tokens [T, S, D]."""
+
+    frames: int
+    """T, the time steps a probe sees (fewer than stored where clips are cropped in time)."""
+    dim: int
+    """D, channels."""
+    segments: tuple[Segment, ...]
+    """The S tokens of a frame by name, in stored order."""
+    layers: tuple[int, ...] = (-1,)
+    """Which of the backbone's layers are there, as it counts them from its end."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, by index; empty where nobody named them."""
+    texts: "tuple[StoreText, ...]" = ()
+    """What is stored of text towers, their tensors unread."""
+
+    @classmethod
+    def of(cls, frames: int, tokens: int, dim: int) -> "TokenLayout":
+        """A layout of `tokens` patches in one row, where nothing else is known about them."""
+        row = Segment(name="patches", kind="grid", count=tokens, grid=(1, tokens))
+        return cls(frames, dim, (row,))
+
+    @property
+    def tokens(self) -> int:
+        """S, the tokens of one frame."""
+        return sum(segment.count for segment in self.segments)
+
+    def positions(self, select: Select) -> slice | list[int]:
+        """Which of the S tokens a selection names; the backbone's CLS is its first prefix token.
+
+        Raises:
+            UsageError: the store holds no such token.
+        """
+        if select == "all":
+            return slice(None)
+        start, found = 0, list[int]()
+        for segment in self.segments:
+            here = range(start, start + segment.count)
+            start += segment.count
+            if select == "patches" and segment.kind == "grid":
+                found += here
+            elif select == "cls" and segment.kind == "prefix" and not found:
+                found.append(here[0])
+        if not found:
+            names = ", ".join(segment.name for segment in self.segments)
+            want = "cls" if select == "cls" else "grid4"
+            raise UsageError(
+                f"tokens={select} needs {select} tokens, the store holds only: {names}; "
+                f"extract with --tokens {want} or full, or choose another tokens="
+            )
+        return found
+
+    def text(self, tower: str = "") -> "StoreText":
+        """The text embeddings of one tower; "" names the only one.
+
+        Raises:
+            UsageError: there is none, or the name does not tell which.
+        """
+        found = [text for text in self.texts if tower in ("", text.tower, text.folder.name)]
+        if len(found) == 1:
+            return found[0]
+        if not self.texts:
+            raise UsageError(
+                "this method compares tokens with texts and the store holds none; run extract on "
+                "the same store with --text, e.g. --text clip-b16"
+            )
+        names = ", ".join(text.folder.name for text in self.texts)
+        raise UsageError(f"tower={tower!r}: the store holds texts of {names}; choose one of these")
+
+    def selected(self, select: Select) -> int:
+        """How many tokens a frame a selection keeps."""
+        positions = self.positions(select)
+        return self.tokens if isinstance(positions, slice) else len(positions)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFacts:
+    """What is known of the frames of a batch beside their tokens."""
+
+    seconds: Tensor
+    """[B, T] float32: time of each shown frame since its video's first one."""
+
+    def to(self, device: torch.device) -> "SampleFacts":
+        """The same on a device."""
+        return SampleFacts(self.seconds.to(device))
+
+    @property
+    def duration(self) -> Tensor:
+        """[B]: seconds from the earliest shown frame to the latest."""
+        return self.seconds.amax(dim=1) - self.seconds.amin(dim=1)
+
+    @property
+    def distinct_frames(self) -> Tensor:
+        """[B]: how many of the shown frames differ; a repeated one has the same time."""
+        return 1 + (self.seconds.sort(dim=1).values.diff(dim=1) > 0).sum(dim=1)
+
+
+if TYPE_CHECKING:
+    shared_property = cached_property
+else:
+
+    class shared_property(cached_property):  # noqa: N801
+        """A cached property that banks in several threads ask for: the first of them makes it."""
+
+        def __get__(self, instance, owner=None):
+            if instance is None:
+                return self
+            with instance._lock:
+                return super().__get__(instance, owner)
+
+
+class TokenBatch:
+    """One batch of frozen tokens. Whatever several banks need of it is computed once, on first use.
+
+    The tokens are only read: no probe may write into them.
+    """
+
+    def __init__(
+        self,
+        tokens: Tensor | CodedTokens,
+        frame_mask: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+        facts: Callable[[], SampleFacts] | None = None,
+    ) -> None:
+        """Wrap tokens of any float dtype, or int8 codes.
+
+        Args:
+            tokens: [B, T, S, D], or [B, T, L, S, D] where L layers are stored, deepest last.
+            frame_mask: [B, T], True for real frames.
+            dtype: Of the arithmetic.
+            facts: Reads what else is known of the clips; called on first use.
+
+        Raises:
+            ValueError: another shape, or a clip has no frame at all.
+        """
+        if tokens.ndim not in (4, 5):
+            raise ValueError(
+                f"tokens must be [B, T, S, D] or [B, T, L, S, D], got {tuple(tokens.shape)}"
+            )
+        if frame_mask is not None and not bool(frame_mask.any(dim=1).all()):
+            raise ValueError("frame_mask leaves a clip without a single frame")
+        self._given = tokens
+        self.frame_mask = frame_mask
+        self.dtype = dtype
+        self.precision = dtype
+        """Of products with tokens, where the pass says other than `dtype`."""
+        self._read_facts = facts
+        self._lock = RLock()
+
+    def with_tokens(self, tokens: Tensor, frame_mask: Tensor | None) -> "TokenBatch":
+        """The same clips with other tokens."""
+        batch = TokenBatch(tokens, frame_mask, self.dtype, self._read_facts)
+        batch.precision = self.precision
+        return batch
+
+    @property
+    def made(self) -> frozenset[str]:
+        """Which of the whole-batch tensors were asked for so far."""
+        return frozenset(self.__dict__) & {"raw", "normalized", "renormalized", "centered"}
+
+    def make(self, names: Iterable[str]) -> None:
+        """Make whole-batch tensors now: with all threads, where the banks have one each."""
+        for name in names:
+            getattr(self, name)
+
+    @property
+    def clips(self) -> int:
+        """B."""
+        return len(self._given)
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return self._given.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tokens are."""
+        return self._given.device
+
+    @shared_property
+    def every_layer(self) -> Tensor:
+        """[B, T, L, S, D]; codes are made floats."""
+        given = self._given
+        tokens = given.floats() if isinstance(given, CodedTokens) else given
+        return tokens if tokens.ndim == 5 else tokens[:, :, None]
+
+    def view(self, kind: Norms, positions: slice | list[int]) -> "Tensor | CodedTokens":
+        """Some tokens of each frame, raw, or after one LayerNorm, or two; codes stay codes."""
+        if isinstance(self._given, CodedTokens):
+            return self._coded[kind].select(positions)
+        tokens: Tensor = getattr(self, kind)
+        return tokens[:, :, positions]
+
+    @shared_property
+    def _coded(self) -> dict[str, CodedTokens]:
+        """Codes with what each LayerNorm makes of them: two numbers a token."""
+        given = self._given
+        if not isinstance(given, CodedTokens):
+            raise TypeError("these tokens are floats")
+        centered, variance = given.centered()
+        once = (variance + NORM_EPS).rsqrt()
+        twice = once * (variance * once.square() + NORM_EPS).rsqrt()
+        return {
+            "raw": given,
+            "normalized": replace(centered, inverse=once),
+            "renormalized": replace(centered, inverse=twice),
+        }
+
+    @shared_property
+    def stored(self) -> Tensor:
+        """[B, T, S, D] as stored: the deepest layer, which every probe but EVL reads."""
+        return self.every_layer[:, :, -1].contiguous()
+
+    def layer(self, place: int) -> Tensor:
+        """[B, T, S, D] of one stored layer, counted from the shallowest, in the same dtype."""
+        if place in (-1, self.every_layer.shape[2] - 1):
+            return self.raw
+        if place not in self._layers:
+            self._layers[place] = self.every_layer[:, :, place].to(self.dtype)
+        return self._layers[place]
+
+    @shared_property
+    def _layers(self) -> dict[int, Tensor]:
+        return {}
+
+    @shared_property
+    def facts(self) -> SampleFacts:
+        """When the frames were.
+
+        Raises:
+            ValueError: the batch was made from bare tokens.
+        """
+        if self._read_facts is None:
+            raise ValueError("this batch was made from bare tokens, without times of its frames")
+        return self._read_facts()
+
+    @shared_property
+    def raw(self) -> Tensor:
+        """[B, T, S, D] in the arithmetic's dtype."""
+        return self.stored.to(self.dtype)
+
+    @shared_property
+    def normalized(self) -> Tensor:
+        """[B, T, S, D]: each token with its own mean removed and divided by its deviation.
+
+        LayerNorm without learned scale and shift, so one result serves every probe.
+        """
+        return functional.layer_norm(self.raw, (self.raw.shape[-1],), eps=NORM_EPS)
+
+    @shared_property
+    def renormalized(self) -> Tensor:
+        """LayerNorm of `normalized`: what a block with a LayerNorm of its own makes of it."""
+        return functional.layer_norm(self.normalized, (self.raw.shape[-1],), eps=NORM_EPS)
+
+    @shared_property
+    def centered(self) -> Tensor:
+        """[B, T, S, D]: each token with its own mean removed."""
+        return self.raw - self.raw.mean(dim=-1, keepdim=True)
+
+    @shared_property
+    def _frame_means(self) -> dict[tuple[bool, Select], Tensor]:
+        return {}
+
+    def frame_means(self, layout: TokenLayout, select: Select, normalized: bool) -> Tensor:
+        """[B, T, D]: the mean of each frame's selected tokens."""
+        key = (normalized, select)
+        if key not in self._frame_means:
+            kind: Norms = "normalized" if normalized else "raw"
+            tokens = self.view(kind, layout.positions(select))
+            if isinstance(tokens, CodedTokens):
+                self._frame_means[key] = tokens.frame_means()
+            else:
+                self._frame_means[key] = tokens.mean(dim=2)
+        return self._frame_means[key]
+
+    def without_missing(self, rows: Tensor) -> Tensor:
+        """Rows of frames [..., B, T, D] with zeros where a frame is missing."""
+        if self.frame_mask is None:
+            return rows
+        return rows.masked_fill(~self.frame_mask[..., None], 0.0)
+
+    @property
+    def missing(self) -> Tensor | None:
+        """[B, T], True where a frame is missing; None where none is."""
+        return None if self.frame_mask is None else ~self.frame_mask
+
+    def missing_tokens(self, tokens: int) -> Tensor | None:
+        """[B, N], True where a token's frame is missing, of N tokens a clip, frame by frame."""
+        if self.frame_mask is None:
+            return None
+        return ~self.frame_mask.repeat_interleave(tokens // self.frame_mask.shape[1], dim=1)
+
+    def mean_over_frames(self, rows: Tensor) -> Tensor:
+        """Mean over the frames that are there: [..., B, T, D] -> [..., B, D]."""
+        if self.frame_mask is None:
+            return rows.mean(dim=-2)
+        mask = self.frame_mask[..., None].to(rows.dtype)
+        return (rows * mask).sum(dim=-2) / mask.sum(dim=-2)

@@ -1,0 +1,1 @@
+"""What probes are built of: layers of K probes at once, and the folded read-out."""

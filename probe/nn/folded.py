@@ -1,0 +1,320 @@
+"""One query's attention over frozen tokens, exactly, without projecting a single token.
+
+A probe with one query (a CLS or a learned vector) reads one row of the attention. With tokens z_i,
+keys W_k z_i + b_k and a head's query q, the scores are q.(W_k z_i + b_k) = u.z_i + constant with
+u = W_k^T q, and the constant cancels in the softmax. The output is W_v (sum_i a_i z_i) + b_v:
+aggregate first, project once. So a step costs two passes over the tokens forward and two backward,
+each H*D multiply-adds a token, instead of D*D for every projection.
+
+K probes stack: u is [K*H, D] and each pass is one matrix product that reads the tokens once.
+The tokens are frozen, so no gradient to them is ever formed.
+"""
+
+import math
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from stepcli.cache.errors import UsageError
+from stepcli.probe.data.codes import CodedTokens, covariances
+from stepcli.probe.data.tokens import NORM_EPS
+from stepcli.probe.nn.dropout import MemberDropout
+from stepcli.probe.nn.layers import Init, StackedLayerNorm, StackedLinear
+from stepcli.probe.nn.passes import Rows, gather
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedTokens:
+    """K views z = scale * (tokens + offsets) of the same tokens, never written out."""
+
+    tokens: Tensor | CodedTokens
+    """[B, T, S, D], the same for every member."""
+    offsets: Tensor | None = None
+    """[K, T, P, D] with P = 1 (one vector a frame) or P = S (one a token)."""
+    scale: Tensor | None = None
+    """[K, B, T, S]: 1 / deviation where a LayerNorm acts on tokens + offsets."""
+    frame_mask: Tensor | None = None
+    """[B, T], False where a frame is missing: it gets no attention."""
+
+    def layer_normed(self, normed_tokens: Tensor | CodedTokens) -> "FoldedTokens":
+        """LayerNorm of z (without learned scale and shift), still folded.
+
+        Args:
+            normed_tokens: LayerNorm of `tokens`, [B, T, S, D]: used as it is without offsets.
+
+        The variance of x + e is var(x) + 2 cov(x, e) + var(e). Covariances of centred vectors keep
+        float32 exact enough even where the mean is far from zero.
+        """
+        if self.offsets is None:
+            return FoldedTokens(normed_tokens, None, None, self.frame_mask)
+        e = self.offsets - self.offsets.mean(dim=-1, keepdim=True)
+        dim = e.shape[-1]
+        x: Tensor | CodedTokens
+        if isinstance(self.tokens, CodedTokens):
+            x, own = self.tokens.centered()
+            shared = covariances(x, e)
+        else:
+            x = self.tokens - self.tokens.mean(dim=-1, keepdim=True)
+            own = x.square().mean(dim=-1)
+            kind = "btsd,ktd->kbts" if e.shape[2] == 1 else "btsd,ktsd->kbts"
+            shared = torch.einsum(kind, x, e.squeeze(2) if e.shape[2] == 1 else e)
+        variance = own + shared * (2 / dim) + e.square().mean(dim=-1).unsqueeze(1)
+        return FoldedTokens(x, e, (variance + NORM_EPS).rsqrt(), self.frame_mask)
+
+    def to(self, dtype: torch.dtype) -> "FoldedTokens":
+        """With tokens of another type: the products with them are that precise, nothing else.
+
+        int8 codes stay what they are: their products are made from float32 tiles.
+        """
+        if not isinstance(self.tokens, Tensor) or self.tokens.dtype == dtype:
+            return self
+        return replace(self, tokens=self.tokens.to(dtype))
+
+    def materialized(self) -> Tensor:
+        """z written out for every member, [K, B, T, S, D] (K = 1 without offsets)."""
+        tokens = self.tokens
+        z = (tokens.floats() if isinstance(tokens, CodedTokens) else tokens)[None]
+        if self.offsets is not None:
+            z = z + self.offsets[:, None]
+        return z if self.scale is None else z * self.scale[..., None]
+
+
+observer: ContextVar[Callable[[FoldedTokens, Tensor, Tensor | None, bool], None] | None] = (
+    ContextVar("observer", default=None)
+)
+"""Who wants to know what attends to what: given read_out's z, directions, rival and per_frame."""
+
+
+class ReadOut(NamedTuple):
+    """What Q = K * H queries gathered from R rows, in pieces that are cheap to project."""
+
+    sums: Tensor
+    """[R, Q, D]: the attention-weighted sum of the tokens."""
+    places: Tensor | None
+    """[R, Q, T]: the weights that each frame's offset met, where `sums` is without the offsets."""
+    mass: Tensor
+    """[R, Q]: the share of attention that went to the tokens; `sums` is not multiplied by it."""
+    kept: Tensor | None
+    """[R, Q]: what dropout has left of the tokens' weights; None: all, 1."""
+    rest: Tensor
+    """[R, Q]: the share that went to the prepended token; dropout may have taken it."""
+
+    def total(self, z: FoldedTokens, members: int) -> Tensor:
+        """[K, R, H, D]: mass times the weighted sum of z."""
+        rows, queries, dim = self.sums.shape
+        total = self.sums.view(rows, members, queries // members, dim)
+        if self.places is not None and z.offsets is not None:
+            places = self.places.view(*total.shape[:3], -1)
+            total = total + torch.einsum("rkht,ktd->rkhd", places, z.offsets[:, :, 0])
+        return (total * self.mass.view(*total.shape[:3], 1)).transpose(0, 1)
+
+
+def read_out(
+    z: FoldedTokens,
+    directions: Tensor,
+    rival: Tensor | None = None,
+    *,
+    per_frame: bool = False,
+    dropout: MemberDropout | None = None,
+) -> ReadOut:
+    """Attend over z with scores u.z_i, for K members and H heads in two passes over the tokens.
+
+    Args:
+        z: The tokens.
+        directions: u, [K, H, D], already divided by the square root of the head width.
+        rival: Score of the token that is prepended to z, [K, H]; None where there is none.
+        per_frame: Attend within each frame alone, not over the whole clip.
+        dropout: Drops attention weights in training, the prepended token's too.
+    """
+    if (observe := observer.get()) is not None:
+        observe(z, directions, rival, per_frame)
+    batch, frames, tokens, dim = z.tokens.shape
+    members, heads, _ = directions.shape
+    queries = members * heads
+    # A row is what one softmax runs over: a clip, or a frame.
+    count, length = (batch * frames, 1) if per_frame else (batch, frames)
+    shift = None
+    if z.offsets is not None:
+        shift = torch.einsum("khd,ktpd->tkhp", directions, z.offsets).flatten(1, 2)
+        shift = shift[:, :, None] if per_frame else shift.transpose(0, 1)[None]
+    scale = None
+    if z.scale is not None:
+        scale = z.scale.reshape(members, count, length * tokens).transpose(0, 1)
+    missing = None
+    if z.frame_mask is not None and not per_frame:
+        missing = ~z.frame_mask.repeat_interleave(tokens, dim=1)
+    kept = None if dropout is None else dropout.draw((count, heads, length * tokens + 1))
+    rows = Rows(
+        z.tokens.reshape(count, length * tokens, dim),
+        length,
+        missing,
+        None if kept is None else kept[..., 1:].transpose(0, 1).flatten(1, 2),
+        None if dropout is None else dropout.keep_rate.repeat_interleave(heads),
+    )
+    sums, log_sum, by_place, share = gather(rows, directions.reshape(queries, dim), shift, scale)
+    places = None
+    if z.offsets is not None and not per_frame and z.offsets.shape[2] == 1:
+        places = by_place[..., 0]
+    elif z.offsets is not None:
+        weights = by_place.view(batch, -1, members, heads, *by_place.shape[2:])
+        offsets = z.offsets.view(members, -1, length, *z.offsets.shape[2:])
+        sums = sums + torch.einsum("bfkhtp,kftpd->bfkhd", weights, offsets).reshape(sums.shape)
+    mass = torch.ones_like(log_sum) if rival is None else torch.sigmoid(log_sum - rival.flatten())
+    rest = 1 - mass
+    if rows.keep_rate is None or kept is None:
+        return ReadOut(sums, places, mass, None, rest)
+    rest = rest * kept[..., 0].transpose(0, 1).flatten(1) / rows.keep_rate
+    return ReadOut(sums, places, mass, share, rest)
+
+
+class FoldedAttention(nn.Module):
+    """K multi-head attentions of one learned query each: that row of nn.MultiheadAttention.
+
+    The key bias is a parameter as in the textbook, though no output depends on it: it adds the same
+    number to every score of a softmax.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        generator: Generator,
+        *,
+        init: Init = "xavier",
+        output_projection: bool = True,
+    ) -> None:
+        """Build one member.
+
+        Raises:
+            UsageError: the heads do not divide the channels.
+        """
+        super().__init__()
+        if dim % heads:
+            fitting = [h for h in range(1, 65) if dim % h == 0]
+            raise UsageError(
+                f"heads={heads} does not divide the tokens' {dim} channels; use one of {fitting}"
+            )
+        self.heads = heads
+        self.dropout: MemberDropout | None = None
+        """Drops attention weights in training; set for the bank that this is part of."""
+        # nn.MultiheadAttention draws its three projections as one matrix [3D, D].
+        self.query, self.key, self.value = (
+            StackedLinear(dim, dim, generator, init=init, fans=4 * dim) for _ in range(3)
+        )
+        self.out: StackedLinear | None = None
+        if output_projection:
+            self.out = StackedLinear(dim, dim, generator, init="vit" if init == "vit" else "torch")
+            nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self,
+        z: FoldedTokens,
+        query: Tensor,
+        *,
+        prepended: Tensor | None = None,
+        norm: StackedLayerNorm | None = None,
+        per_frame: bool = False,
+    ) -> Tensor:
+        """Read z out with one query a member.
+
+        Args:
+            z: The tokens, before the learned scale and shift of `norm`.
+            query: [K, D].
+            prepended: One more token among the keys and values, [K, D] (the CLS), as it stands.
+            norm: A LayerNorm's learned scale and shift, applied to z.
+            per_frame: Attend within each frame alone.
+
+        Returns:
+            [K, B, D], or [K, B, T, D] per frame.
+        """
+        members, dim = query.shape
+        width = dim // self.heads
+        q = self.query(query[:, None]).view(members * self.heads, 1, width)
+        keys = self.key.weight.view(members * self.heads, width, dim)
+        u = (torch.bmm(q, keys) / math.sqrt(width)).view(members, self.heads, dim)
+        directions = u if norm is None else u * norm.weight[:, None]
+        rival = None
+        if prepended is not None:
+            other = prepended if norm is None else prepended - norm.bias
+            rival = torch.einsum("khd,kd->kh", u, other)
+        read = read_out(
+            z,
+            directions,
+            rival,
+            per_frame=per_frame,
+            dropout=self.dropout if self.training else None,
+        )
+        y = self._project(read, z, prepended, norm)
+        y = y if self.out is None else self.out(y)
+        return y.unflatten(1, (-1, z.tokens.shape[1])) if per_frame else y
+
+    def _project(
+        self,
+        read: ReadOut,
+        z: FoldedTokens,
+        prepended: Tensor | None,
+        norm: StackedLayerNorm | None,
+    ) -> Tensor:
+        """Value projection of what was gathered, R rows -> [K, R, D].
+
+        The sums are projected as they are. What else a row holds are few vectors, the same for all
+        rows (the frames' offsets, the shift of `norm`, the prepended token): they are projected
+        once, and mixed afterwards.
+        """
+        weights, members = self.value.weight, len(self.value.weight)
+        rows, queries, dim = read.sums.shape
+        scale = None if norm is None else norm.weight
+        sums = read.sums
+        if scale is not None:
+            sums = (sums.view(rows, members, -1, dim) * scale[:, None]).view(sums.shape)
+        columns = project_heads(sums, weights.view(queries, -1, dim)) * read.mass.T[:, None]
+        share = read.mass if read.kept is None else read.mass * read.kept
+        vectors, amounts = [], []
+        if read.places is not None and z.offsets is not None:
+            offsets = z.offsets[:, :, 0]
+            vectors.append(offsets if scale is None else offsets * scale[:, None])
+            amounts.append((read.places * read.mass[..., None]).permute(1, 2, 0))
+        for vector, amount in (
+            (None if norm is None else norm.bias, share),
+            (prepended, read.rest),
+        ):
+            if vector is not None:
+                vectors.append(vector[:, None])
+                amounts.append(amount.T[:, None])
+        if vectors:
+            projected = torch.bmm(weights, torch.cat(vectors, dim=1).transpose(1, 2))
+            projected = projected.view(queries, dim // self.heads, -1)
+            columns = torch.baddbmm(columns, projected, torch.cat(amounts, dim=1))
+        bias = self.value.bias.view(queries, -1, 1)
+        if read.kept is not None:
+            # What dropout leaves of the weights is what the value bias is multiplied by.
+            bias = bias * (share + read.rest if prepended is not None else share).T[:, None]
+        return (columns + bias).view(members, dim, rows).transpose(1, 2)
+
+
+def project_heads(sums: Tensor, values: Tensor) -> Tensor:
+    """Each query's sums [R, Q, D] through its head's values [Q, W, D] -> [Q, W, R]."""
+    out: Tensor = _ProjectHeads.apply(sums, values)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _ProjectHeads(Function):
+    """A product whose gradients are born in the memory layout in which they are used."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, sums: Tensor, values: Tensor) -> Tensor:
+        ctx.save_for_backward(sums, values)
+        return torch.bmm(values, sums.permute(1, 2, 0))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        sums, values = ctx.saved_tensors  # type: ignore[attr-defined]
+        grad_sums = torch.bmm(grad.transpose(1, 2), values).transpose(0, 1)
+        return grad_sums, torch.bmm(grad, sums.transpose(0, 1))

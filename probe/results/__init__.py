@@ -1,0 +1,1 @@
+"""What a finished run leaves behind, and the tables and statistics made of it."""

@@ -1,0 +1,123 @@
+"""Two methods on the same test samples: per-clip predictions, paired, by groups."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.probe.results.stats import FEWEST_GROUPS, Difference, holm, paired_difference
+
+
+@dataclass(frozen=True, slots=True)
+class Correctness:
+    """How often each test sample was right, over the seeds of one configuration."""
+
+    samples: tuple[tuple[str, int, bool], ...]
+    """Clip, first frame, direction."""
+    groups: tuple[str, ...]
+    share: NDArray[np.float64]
+    """Share of seeds that were right, [n]."""
+    seeds: int
+
+
+def correctness(runs: Path, records: Sequence[dict[str, Any]]) -> Correctness:
+    """Read the predictions of one configuration's seeds.
+
+    Raises:
+        UsageError: the seeds were tested on different samples.
+    """
+    first: tuple[tuple[str, int, bool], ...] | None = None
+    groups: tuple[str, ...] = ()
+    total: NDArray[np.float64] | None = None
+    for record in records:
+        table = pq.read_table(
+            runs / record["run"] / "predictions.parquet",
+            columns=["clip", "group", "start_frame", "backward", "label", "predicted"],
+        ).sort_by([(name, "ascending") for name in ("clip", "start_frame", "backward")])
+        columns = table.to_pydict()
+        samples = tuple(
+            zip(columns["clip"], columns["start_frame"], columns["backward"], strict=True)
+        )
+        if first is not None and samples != first:
+            raise UsageError(
+                f"run {record['run']} was tested on other samples than {records[0]['run']}; "
+                "compare runs of one store, task and split"
+            )
+        first, groups = samples, tuple(columns["group"])
+        right = np.equal(columns["label"], columns["predicted"]).astype(np.float64)
+        total = right if total is None else total + right
+    if first is None or total is None:
+        raise ValueError("correctness needs at least one run")
+    return Correctness(first, groups, total / len(records), len(records))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One method against the reference."""
+
+    method: str
+    difference: Difference
+    corrected_p: float | None
+    """After Holm's correction over all methods of the comparison."""
+
+
+def compare_methods(
+    runs: Path, records: Sequence[dict[str, Any]], names: Sequence[str]
+) -> list[Comparison]:
+    """Compare every method but the first with the first.
+
+    Raises:
+        UnknownName: no run of that method.
+        UsageError: a method has several configurations, or samples differ.
+    """
+    found = {record["method"] for record in records}
+    sides = []
+    for name in names:
+        if name not in found:
+            raise UnknownName("method among the runs", name, found)
+        mine = [record for record in records if record["method"] == name]
+        kinds = {(r["task"], r["split"], r["fingerprint"]) for r in mine}
+        if len(kinds) > 1 or len({r["seed"] for r in mine}) != len(mine):
+            raise UsageError(
+                f"{name} has several configurations, tasks or stores among these runs; keep one "
+                "a folder, or let stepcli sweep --select choose"
+            )
+        sides.append(correctness(runs, mine))
+    reference, *others = sides
+    differences = []
+    for name, other in zip(names[1:], others, strict=True):
+        if other.samples != reference.samples:
+            raise UsageError(
+                f"{name} and {names[0]} were tested on different samples; compare runs of one "
+                "store, task and split"
+            )
+        differences.append(paired_difference(other.share, reference.share, other.groups))
+    # All share their groups, so either all have a p-value or none has.
+    corrected = holm([d.p for d in differences if d.p is not None])
+    return [
+        Comparison(name, difference, corrected[i] if difference.p is not None else None)
+        for i, (name, difference) in enumerate(zip(names[1:], differences, strict=True))
+    ]
+
+
+def describe(reference: str, comparisons: Sequence[Comparison]) -> list[str]:
+    """Lines for a terminal: points of top-1, interval, corrected p; or the groups' own values."""
+    lines = []
+    for each in comparisons:
+        gain = each.difference
+        head = f"{each.method} - {reference}: {100 * gain.mean:+.1f} points"
+        if gain.low is None or gain.high is None or each.corrected_p is None:
+            values = ", ".join(f"{g} {100 * v:+.1f}" for g, v in gain.by_group.items())
+            lines.append(f"{head} (fewer than {FEWEST_GROUPS} groups, no interval: {values})")
+            continue
+        verdict = "differs" if each.corrected_p < 0.05 else "no difference shown"
+        lines.append(
+            f"{head}, 95 % interval [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over "
+            f"{len(gain.by_group)} groups, p = {each.corrected_p:.4f} after Holm: {verdict}"
+        )
+    return lines

@@ -1,0 +1,130 @@
+"""Other people's models: per-clip logits from a file become a run like any other."""
+
+import csv
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stepcli.cache.durable import replace_synced
+from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.probe.results.metrics import summary
+from stepcli.probe.results.published import Published, read_published
+from stepcli.probe.results.runs import prediction_table, read_run, write_folder
+
+
+def import_logits(
+    path: Path, runs: Path, like: str, *, name: str, seed: int, params: int
+) -> dict[str, Any]:
+    """Write a run from a CSV of logits.
+
+    Columns: clip, one column a class with its logit (or probability: only order and differences
+    count), and on tests of crops or directions also start_frame and backward (0 or 1). Labels,
+    groups and pairs come from the run `like`, which was tested on the same samples.
+
+    Raises:
+        UsageError: a column, sample or number is missing or one too many.
+        UnknownName: there is no run of that name.
+    """
+    known = [folder.name for folder in runs.glob("[!.]*/") if (folder / "run.json").is_file()]
+    if like not in known:
+        raise UnknownName(f"run in {runs}", like, known)
+    model = read_run(runs / like / "run.json")
+    samples = pq.read_table(runs / like / "predictions.parquet").drop_columns(
+        ["predicted", "logits"]
+    )
+    given = _read(path, model["classes"])
+    columns = (samples[name].to_pylist() for name in ("clip", "start_frame", "backward"))
+    keys = list(zip(*columns, strict=True))
+    missing = [key for key in keys if key not in given]
+    if missing or len(given) != len(keys):
+        clip, start, backward = missing[0] if missing else next(k for k in given if k not in keys)
+        what = "lacks" if missing else "has in excess"
+        raise UsageError(
+            f"{path}: expected the {len(keys)} samples of {like}, got {len(given)}; it {what} clip "
+            f"{clip} start_frame {start} backward {int(backward)}"
+        )
+    logits = np.stack([given[key] for key in keys])
+    labels = samples["label"].to_numpy()
+    pairs = [tuple(model["classes"].index(label) for label in pair) for pair in model["pairs"]]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    identity = hashlib.sha256(f"{digest} {name} {seed} {like}".encode()).hexdigest()
+    record: dict[str, Any] = {
+        "run": f"{name}-{identity[:16]}",
+        "method": name,
+        "config": {"imported": {"file": path.name, "sha256": digest, "like": like}, "seed": seed},
+        "seed": seed,
+        **summary(logits, labels, [(a, b) for a, b in pairs]),
+        "params": params,
+        "seconds": 0.0,
+        "warnings": [],
+    }
+    kept = ("task", "split", "fingerprint", "dataset", "store", "classes", "pairs", "test_samples")
+    record |= {key: model[key] for key in kept}
+    table = prediction_table(samples, logits)
+    write_folder(runs, record, {"predictions.parquet": table})
+    return record
+
+
+PUBLISHED = "published.csv"
+"""In a folder of runs: other people's numbers, shown with its tables."""
+
+
+def is_published(path: Path) -> bool:
+    """Whether a CSV holds published numbers: it names no clips, but sources."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: expected a CSV file, got: {error}") from None
+    return "clip" not in header and "source" in header
+
+
+def import_published(path: Path, runs: Path) -> int:
+    """Check published numbers and keep them beside the runs; returns how many there are.
+
+    A later import takes the place of an earlier one.
+
+    Raises:
+        UsageError: a column is missing, or a number is none.
+    """
+    found = read_published(path)
+    runs.mkdir(parents=True, exist_ok=True)
+    replace_synced(runs / PUBLISHED, path.read_bytes())
+    return len(found)
+
+
+def read_imported(runs: Path) -> list[Published]:
+    """The published numbers that were imported into a folder of runs."""
+    path = runs / PUBLISHED
+    return read_published(path) if path.is_file() else []
+
+
+def _read(path: Path, classes: list[str]) -> dict[tuple[str, int, bool], NDArray[np.float32]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            absent = [c for c in ("clip", *classes) if c not in (reader.fieldnames or ())]
+            if absent:
+                raise UsageError(
+                    f"{path}: expected the columns clip and one a class; missing: "
+                    f"{', '.join(absent[:5])}"
+                )
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: expected a CSV file, got: {error}") from None
+    found: dict[tuple[str, int, bool], NDArray[np.float32]] = {}
+    for line, row in enumerate(rows, 2):
+        try:
+            start, backward = (int(row.get(c) or 0) for c in ("start_frame", "backward"))
+            logits = np.array([float(row[name]) for name in classes], np.float32)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{path}: line {line}: expected numbers, {error}") from None
+        key = (row["clip"], start, bool(backward))
+        if key in found or not np.isfinite(logits).all():
+            raise UsageError(f"{path}: line {line}: clip {key[0]} twice, or a logit not finite")
+        found[key] = logits
+    return found

@@ -1,0 +1,217 @@
+"""One folder a run, written whole or not at all; every table is made anew from these.
+
+<runs>/<run id>/run.json              config, metrics, versions, hardware, fingerprint, warnings
+<runs>/<run id>/predictions.parquet   one row a test sample: clip, group, crop, direction, logits
+<runs>/<run id>/probe.safetensors     weights of the trained probe
+"""
+
+import json
+import os
+import platform
+import shutil
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save
+
+from stepcli.cache.durable import disk_errors, fsync_folder, write_synced
+from stepcli.cache.errors import UsageError
+from stepcli.probe.config import CODE_SCHEMA
+from stepcli.probe.data.tasks import Task
+from stepcli.probe.registry import methods
+from stepcli.probe.results.metrics import base_to_novel, summary
+from stepcli.probe.training.train import Trained
+
+LIBRARIES = ("stepcli", "torch", "numpy", "pyarrow", "safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a run's tokens came from."""
+
+    store: str
+    dataset: str
+    backbone: str
+    fingerprint: str
+    spec: dict[str, Any]
+    """The store's spec as JSON: what a probe needs that is used without its store."""
+    texts: str = ""
+    """Digests of the text embeddings beside the tokens."""
+
+    def identity(self, method: str) -> str:
+        """What a method's result depends on: the tokens, and the texts where it reads some."""
+        reads = "text embeddings" in methods().get(method).needs
+        return self.fingerprint + self.texts if reads else self.fingerprint
+
+
+def _frame_bytes(spec: dict[str, Any]) -> int:
+    """Stored bytes of one frame's tokens, scales not counted."""
+    tokens = sum(segment["count"] for segment in spec["segments"])
+    size = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}[spec["dtype"]]
+    return int(size * tokens * spec["dim"] * max(1, len(spec["layers"])))
+
+
+def is_done(runs: Path, run: str) -> bool:
+    """Whether a run's folder is there; it appears only once it is whole."""
+    return (runs / run / "run.json").is_file()
+
+
+def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[str, Any]:
+    """Write one run's folder; where another process finished the same run first, keep that one.
+
+    Returns:
+        What run.json says.
+    """
+    run = trained.config.run_id(source.identity(trained.config.method))
+    logits = trained.logits.numpy()
+    record = {
+        "run": run,
+        "method": trained.config.method,
+        "task": trained.config.task.name,
+        "config": trained.config.model_dump(mode="json"),
+        "seed": trained.config.seed,
+        "split": trained.config.task.reported_split,
+        **summary(logits, task.test.label, task.pairs),
+        **_halves(logits, task),
+        "params": trained.probe.parameters_each,
+        "seconds": round(trained.seconds, 3),
+        "seconds_an_epoch": round(trained.seconds / max(1, len(trained.losses)), 4),
+        "multiply_adds": trained.multiply_adds,
+        "bytes_a_clip": _frame_bytes(source.spec) * task.length,
+        "fingerprint": source.fingerprint,
+        "dataset": source.dataset,
+        "backbone": source.backbone,
+        "store": source.store,
+        "spec": source.spec,
+        "classes": list(task.classes),
+        "pairs": [[task.classes[a], task.classes[b]] for a, b in task.pairs],
+        "train_clips": task.train_clips,
+        "test_samples": len(task.test),
+        "losses": [round(loss, 6) for loss in trained.losses],
+        "warnings": list(task.warnings),
+        "code_schema": CODE_SCHEMA,
+        "versions": {name: version(name) for name in LIBRARIES},
+        "hardware": _hardware(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    contents = {
+        "predictions.parquet": prediction_table(_samples(task), logits),
+        "probe.safetensors": save(trained.probe.state_dict()),
+    }
+    write_folder(runs, record, contents)
+    return record
+
+
+def _halves(logits: np.ndarray, task: Task) -> dict[str, float]:
+    """Base-to-novel's three numbers, where that was the protocol and both halves were tested."""
+    labels = task.test.label
+    if task.base_classes == len(task.classes) or labels.max() < task.base_classes:
+        return {}
+    return base_to_novel(logits, labels, task.base_classes)
+
+
+def write_folder(runs: Path, record: dict[str, Any], contents: dict[str, bytes]) -> None:
+    """Put a run's folder in place, whole; one that another process finished first is kept."""
+    target = runs / str(record["run"])
+    staging = runs / f".{target.name}-{uuid.uuid4().hex}"
+    with disk_errors(target):
+        staging.mkdir(parents=True)
+        try:
+            for name, content in contents.items():
+                write_synced(staging / name, content)
+            text = json.dumps(record, indent=1, allow_nan=False)
+            write_synced(staging / "run.json", text.encode())
+            fsync_folder(staging)
+            _rename(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        fsync_folder(runs)
+
+
+def _rename(staging: Path, target: Path) -> None:
+    try:
+        staging.rename(target)
+    except OSError:
+        # A folder cannot replace one that is not empty: another process finished this run first.
+        if not (target / "run.json").is_file():
+            raise
+
+
+def _samples(task: Task) -> pa.Table:
+    """What was tested, one row a sample."""
+    samples = task.test
+    return pa.table(
+        {
+            "clip": [task.clips[i] for i in samples.clip],
+            "group": [task.groups[i] for i in samples.clip],
+            "start_frame": samples.start,
+            "backward": samples.backward,
+            "label": samples.label,
+        }
+    )
+
+
+def prediction_table(samples: pa.Table, logits: np.ndarray) -> bytes:
+    """Samples with their logits [n, C] beside them, as a Parquet file."""
+    flat = pa.array(logits.astype(np.float32).ravel())
+    table = samples.append_column("predicted", pa.array(logits.argmax(axis=1)))
+    table = table.append_column("logits", pa.FixedSizeListArray.from_arrays(flat, logits.shape[1]))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _hardware() -> dict[str, Any]:
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def read_runs(runs: Path, *, slices: bool = False) -> list[dict[str, Any]]:
+    """Every finished run below a folder, by method, task and seed.
+
+    Args:
+        runs: The folder.
+        slices: Whether to include runs that were tested on a held-out slice of train.
+
+    Raises:
+        UsageError: the folder is not there, holds no run, or a run.json cannot be read.
+    """
+    if not runs.is_dir():
+        raise UsageError(f"no runs folder {runs}; train with stepcli probe, or give --runs")
+    found = [read_run(path) for path in sorted(runs.glob("[!.]*/run.json"))]
+    if not slices:
+        found = [r for r in found if r["config"].get("task", {}).get("slice_seed") is None]
+    if not found:
+        raise UsageError(f"{runs} holds no finished run; train with stepcli probe, or give --runs")
+    return sorted(found, key=lambda r: (r["task"], r["method"], r["seed"], r["run"]))
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """One finished run's JSON.
+
+    Raises:
+        UsageError: the file is not what a run writes.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(f"{path} is not a run's JSON ({error}); delete its folder") from None
+    if record.get("run") != path.parent.name:
+        raise UsageError(
+            f"{path} says run {record.get('run')!r}; its folder must have the same name"
+        )
+    return record

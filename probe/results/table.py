@@ -1,0 +1,233 @@
+"""Result tables: one line a configuration, seeds as mean and deviation."""
+
+import csv
+import io
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stepcli.cache.errors import UsageError
+from stepcli.probe.results.published import Published
+
+Format = Literal["table", "json", "csv", "markdown", "latex", "parquet"]
+
+FIELDS = (
+    *("run", "method", "task", "config", "seed", "split", "top1", "top5", "mean_class"),
+    *("forced_choice", "params", "seconds", "fingerprint"),
+)
+"""What one run says to a script, in this order."""
+
+METRICS = ("top1", "top5", "mean_class", "forced_choice")
+
+
+def render(
+    runs: Sequence[dict[str, Any]],
+    form: Format,
+    *,
+    published: Sequence[Published] = (),
+    bold: Collection[str] = (),
+    average_splits: bool = False,
+) -> str:
+    """Runs as text.
+
+    "json" and "csv" have one entry a run, accuracies as fractions of 1; the others have one line a
+    configuration, accuracies in per cent, mean ± sample deviation over its seeds.
+
+    Args:
+        runs: Finished runs.
+        form: Of the text.
+        published: Other people's numbers, shown as such below the runs.
+        bold: Configurations whose top-1 is bold in LaTeX.
+        average_splits: One line for what differs in its split file, splits or store alone: first
+            the mean over seeds of each official split, then mean ± deviation over the splits.
+    """
+    if form == "json":
+        return json.dumps([{name: run[name] for name in FIELDS} for run in runs], indent=1)
+    if form == "csv":
+        return _csv(runs)
+    header, rows = summary_rows(runs, bold if form == "latex" else (), average_splits)
+    rows += [_published_row(each, len(header)) for each in published]
+    return arranged(header, rows, form)
+
+
+def arranged(header: Sequence[str], rows: Sequence[Sequence[str]], form: Format) -> str:
+    """Cells as a table for a terminal, Markdown or LaTeX."""
+    if form == "latex":
+        return _latex(header, rows)
+    if form == "markdown":
+        lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (header, *rows)
+    )
+
+
+def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A tabular with booktabs rules, ready to paste."""
+    escaped = str.maketrans({"_": r"\_", "%": r"\%", "±": r"$\pm$", "&": r"\&", "#": r"\#"})
+    lines = [" & ".join(cell.translate(escaped) for cell in line) for line in (header, *rows)]
+    columns = "l" + "r" * (len(header) - 1)
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            rf"{lines[0]} \\",
+            r"\midrule",
+            *(rf"{line} \\" for line in lines[1:]),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def _csv(runs: Sequence[dict[str, Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(FIELDS)
+    for run in runs:
+        values = [run[name] for name in FIELDS]
+        writer.writerow([json.dumps(v) if isinstance(v, dict) else v for v in values])
+    return out.getvalue().rstrip("\n")
+
+
+def write_parquet(runs: Sequence[dict[str, Any]], path: Path | None) -> None:
+    """One row a run, as "csv" has it, in a Parquet file.
+
+    Raises:
+        UsageError: no file is given: it is no text for a terminal.
+    """
+    if path is None:
+        raise UsageError("--format parquet is no text; say where to with --out runs.parquet")
+    rows = [{name: run[name] for name in FIELDS} for run in runs]
+    for row in rows:
+        row["config"] = json.dumps(row["config"])
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+
+
+def _without_seeds(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's config without its seed, and without what is drawn anew for each seed."""
+    config = {name: value for name, value in run["config"].items() if name != "seed"}
+    if "task" in config:
+        task = dict(config["task"])
+        task.pop("draw_seed", None)
+        task["slice_seed"] = task.get("slice_seed") is not None
+        config["task"] = task
+    return config
+
+
+def configuration(run: dict[str, Any]) -> str:
+    """Equal for runs that differ in their seed alone, and in what is drawn by it."""
+    return json.dumps([_without_seeds(run), run["fingerprint"]], sort_keys=True)
+
+
+SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
+"""Fields of a task that an official split has its own of."""
+
+
+def over_splits(run: dict[str, Any]) -> str:
+    """Equal for runs that differ in their seed and official split alone."""
+    config = _without_seeds(run)
+    if "task" in config:
+        task = {name: v for name, v in config["task"].items() if name not in SPLIT_FIELDS}
+        config = config | {"task": task}
+    return json.dumps([config, run["dataset"], run["backbone"]], sort_keys=True)
+
+
+def summary_rows(
+    runs: Sequence[dict[str, Any]], bold: Collection[str] = (), average_splits: bool = False
+) -> tuple[list[str], list[list[str]]]:
+    """Header and one row a configuration, the weakest first within a task."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault((over_splits if average_splits else configuration)(run), []).append(run)
+    names = labels([members[0] for members in groups.values()])
+    header = ["method", "task", "split", "seeds", *METRICS, "params", "s/run"]
+    rows = []
+    order = sorted(
+        zip(names, groups.values(), strict=True),
+        key=lambda item: (item[1][0]["task"], fmean(run["top1"] for run in item[1])),
+    )
+    for label, members in order:
+        first = members[0]
+        splits: dict[str, list[dict[str, Any]]] = {}
+        for run in members:
+            splits.setdefault(configuration(run), []).append(run)
+        values = {metric: [run[metric] for run in members] for metric in METRICS}
+        if average_splits:
+            values = {
+                metric: [_mean([run[metric] for run in each]) for each in splits.values()]
+                for metric in METRICS
+            }
+        cells = [_percent(values[metric]) for metric in METRICS]
+        if configuration(first) in bold:
+            cells[0] = rf"\textbf{{{cells[0]}}}"
+        rows.append(
+            [
+                label,
+                first["task"],
+                f"{len(splits)} splits" if average_splits else first["split"],
+                str(len({run["seed"] for run in members})),
+                *cells,
+                f"{first['params']:,}",
+                f"{fmean(run['seconds'] for run in members):.1f}",
+            ]
+        )
+    return header, rows
+
+
+def _published_row(entry: Published, width: int) -> list[str]:
+    """Other people's number: no seeds, no time, and where it comes from."""
+    row = [f"{entry.method} (published)", "-", entry.details or "-", "-", f"{entry.value:.1f}"]
+    row += ["-"] * (width - len(row) - 2)
+    return [*row, f"{entry.params:,}", entry.source]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _percent(values: Sequence[float | None]) -> str:
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "-"
+    spread = f" ± {stdev(known):.1f}" if len(known) > 1 else ""
+    return f"{fmean(known):.1f}{spread}"
+
+
+def labels(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """A method's name, with whatever settings tell its rows apart."""
+    names = []
+    for run in runs:
+        rivals = [
+            _flat(r) for r in runs if r["method"] == run["method"] and r["task"] == run["task"]
+        ]
+        mine = _flat(run)
+        differing = [
+            f"{key.rpartition('.')[2]}={value}"
+            for key, value in mine.items()
+            if any(rival.get(key) != value for rival in rivals)
+        ]
+        names.append(" ".join([run["method"], *differing]))
+    return names
+
+
+def _flat(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings by dotted name."""
+    flat: dict[str, Any] = {"store": run["fingerprint"][:8]}
+    for section, values in _without_seeds(run).items():
+        if isinstance(values, dict):
+            flat |= {f"{section}.{key}": value for key, value in values.items()}
+        else:
+            flat[section] = values
+    return flat

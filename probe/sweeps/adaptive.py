@@ -1,0 +1,181 @@
+"""Adaptive search with Optuna: what was seen on held-out slices says what to try next.
+
+The study lives in one journal file beside the runs, so several processes may search together and a
+killed one is taken up again. Each asks for a few points at once, because they train as one bank.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from stepcli.cache.errors import UsageError
+from stepcli.probe.config import RunConfig, TaskConfig
+from stepcli.probe.results.stats import expected_best
+from stepcli.probe.sweeps.expand import run_configs
+from stepcli.probe.sweeps.session import Session
+from stepcli.probe.sweeps.sweep import Choice, SweepConfig, edge_warnings, on_slice
+
+if TYPE_CHECKING:
+    import optuna
+
+AT_ONCE = 8
+"""Points asked for together: enough to fill a bank, few enough to learn from in between."""
+
+
+def adaptive_search(session: Session, sweep: SweepConfig) -> dict[str, Choice]:
+    """Search each method's settings; returns what was chosen for every seed, to be refit.
+
+    A point's score is its top-1 on the held-out slices, mean over seeds: it serves all seeds.
+
+    Raises:
+        UsageError: optuna is not installed, or the sweep has variants or nothing to search.
+    """
+    optuna = _import()
+    if len(sweep.variants) > 1:
+        raise UsageError("search: optuna searches one task; give one variant a sweep")
+    task = TaskConfig.model_validate(sweep.task.model_dump() | sweep.variants[0])
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    session.runs.mkdir(parents=True, exist_ok=True)
+    backend = optuna.storages.journal.JournalFileBackend(str(session.runs / "optuna.journal"))
+    storage = optuna.storages.JournalStorage(backend)
+    choices = {}
+    for method, settings in sweep.methods.items():
+        every = run_configs(
+            method, [{}], sweep.recipe, task, sweep.shared, [0], own_recipe=sweep.own_recipes
+        )
+        study = optuna.create_study(
+            study_name=f"{session.name(every[0])} {sorted(settings.items())} {sweep.seeds}",
+            storage=storage,
+            sampler=optuna.samplers.TPESampler(seed=sweep.search_seed, multivariate=True),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        choices[method] = _search(session, sweep, task, method, settings, study)
+    return choices
+
+
+def _import() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise UsageError(
+            f"--search optuna needs a package that is not installed ({error}); "
+            "pip install 'stepcli[search]'"
+        ) from None
+    return optuna
+
+
+def _search(
+    session: Session,
+    sweep: SweepConfig,
+    task: TaskConfig,
+    method: str,
+    settings: Mapping[str, Any],
+    study: "optuna.Study",
+) -> Choice:
+    tried: dict[int, list[RunConfig]] = {}
+
+    def configs_of(parameters: Mapping[str, Any]) -> list[RunConfig]:
+        return run_configs(
+            method,
+            [fixed(settings) | dict(parameters)],
+            sweep.recipe,
+            task,
+            sweep.shared,
+            range(sweep.seeds),
+            own_recipe=sweep.own_recipes,
+        )
+
+    while (left := sweep.trials - len(_finished(study))) > 0:
+        trials = [study.ask() for _ in range(min(AT_ONCE, left))]
+        asked = [
+            configs_of({name: suggest(trial, name, values) for name, values in searched(settings)})
+            for trial in trials
+        ]
+        flat = [on_slice(config) for configs in asked for config in configs]
+        scores = iter(record["top1"] for record in session.run(flat))
+        for trial, configs in zip(trials, asked, strict=True):
+            study.tell(trial, fmean(next(scores) for _ in configs))
+        typer.echo(
+            f"{method}: {len(_finished(study))} of {sweep.trials} points, best on the slices "
+            f"{100 * study.best_value:.1f} % with {study.best_params}"
+        )
+    finished = _finished(study)[: sweep.trials]
+    best = max(finished, key=lambda trial: trial.value or 0.0)
+    for each in finished:
+        tried[each.number] = configs_of(each.params)
+    every = [config for configs in tried.values() for config in configs]
+    return Choice(
+        tuple(tried[best.number]),
+        tuple(expected_best([trial.value or 0.0 for trial in finished])),
+        tuple(edge_warnings(every, tried[best.number])) if _listed(settings) else (),
+    )
+
+
+def _finished(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.value is not None]
+
+
+def _listed(settings: Mapping[str, Any]) -> bool:
+    """Whether a recipe's numbers come from lists: only those have edges among what was tried."""
+    return all(isinstance(values, list) for _, values in searched(settings))
+
+
+def searched(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The settings that have several values or a range."""
+    return [
+        (name, values)
+        for name, values in settings.items()
+        if (isinstance(values, list) and len(values) > 1) or bounds(values) is not None
+    ]
+
+
+def fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that have one value."""
+    varied = {name for name, _ in searched(settings)}
+    return {
+        name: values[0] if isinstance(values, list) else values
+        for name, values in settings.items()
+        if name not in varied
+    }
+
+
+def bounds(values: Any) -> tuple[float, float] | None:
+    """The ends of a range "low..high"; None where it is none.
+
+    Raises:
+        UsageError: the ends are no numbers, or not in order.
+    """
+    text = values[0] if isinstance(values, list) and len(values) == 1 else values
+    if not isinstance(text, str) or ".." not in text:
+        return None
+    low, _, high = text.partition("..")
+    try:
+        ends = float(low), float(high)
+    except ValueError:
+        raise UsageError(f"range {text!r}: expected low..high, e.g. 1e-5..1e-2") from None
+    if ends[0] >= ends[1]:
+        raise UsageError(f"range {text!r}: the first end must be below the second")
+    return ends
+
+
+def suggest(trial: "optuna.Trial", name: str, values: Any) -> Any:
+    """The value that the study wants to see next; ranges above zero are searched by factors."""
+    ends = bounds(values)
+    if ends is None:
+        return trial.suggest_categorical(name, values)
+    whole = all(end.is_integer() and end >= 1 for end in ends)
+    if whole:
+        return trial.suggest_int(name, int(ends[0]), int(ends[1]))
+    return trial.suggest_float(name, *ends, log=ends[0] > 0)
+
+
+def points_note(sweep: SweepConfig, methods: Sequence[str]) -> str:
+    """What a dry run can say: which points there will be is not known before."""
+    return (
+        f"search optuna: {sweep.trials} points for each of {', '.join(methods)}, "
+        f"{sweep.seeds} seeds each, on held-out slices; then the best of each is refit on all of "
+        "train and tested"
+    )

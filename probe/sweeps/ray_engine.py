@@ -1,0 +1,149 @@
+"""`sweep --engine ray`: banks as tasks of a Ray cluster; every task writes its own runs.
+
+A member of a bank ends as it would alone, and the order of the data is the sweep's own, so it does
+not matter how the probes are divided: the table is the local engine's. A lost worker's task is
+started again by Ray, and goes on from the last saved epoch.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from stepcli.cache.errors import StepcliError, UsageError
+from stepcli.cache.store import open_store
+from stepcli.engines.ray_cluster import WorkerFailed, ray_cluster
+from stepcli.probe.config import RunConfig
+from stepcli.probe.results.runs import read_run
+from stepcli.probe.sweeps.session import Session
+from stepcli.probe.training.plan import PassPlan
+from stepcli.probe.training.progress import SweepProgress
+from stepcli.probe.training.tracking import open_trackers
+
+RETRIES = 5
+"""How often a task is started again whose worker was lost."""
+USUAL_CPUS = 4
+"""Cores a task takes where the node has them."""
+
+
+class RaySession(Session):
+    """A session whose probes are trained by the workers of a cluster.
+
+    Store and runs must have the same path, or URL, on every node that is to take part.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        runs: Path,
+        device: str,
+        *,
+        address: str | None = None,
+        cpus: int | None = None,
+        trackers: Sequence[str] = (),
+    ) -> None:
+        """Open the store here; nodes open it for themselves.
+
+        Args:
+            store: Its folder.
+            runs: Folder of the runs; made when missing.
+            device: Of the workers: "auto", "cpu" or "cuda".
+            address: The cluster's, as for `ray.init`; None: RAY_ADDRESS, else this machine alone.
+            cpus: Cores a task takes; None: as many as the smallest node has, at most 4.
+            trackers: See Session; they hear of runs, not of epochs.
+        """
+        super().__init__(store, runs.absolute(), "cpu" if device == "cpu" else "auto")
+        self._worker_device = device
+        self._address = address
+        self._cpus = cpus
+        self._share_trackers = tuple(trackers)
+
+    def _train(self, plans: Sequence[PassPlan]) -> None:
+        with ray_cluster(self._address) as ray:
+            nodes = self._nodes(ray)
+            gpus = int(self._worker_device != "cpu" and any("GPU" in n for n in nodes.values()))
+            cpus = self._cpus or min(USUAL_CPUS, *(int(n.get("CPU", 1)) for n in nodes.values()))
+            slots = sum(int(n.get("GPU", 0) if gpus else n["CPU"] // cpus) for n in nodes.values())
+            every = shares(plans, max(slots, 1))
+            typer.echo(f"Ray: {len(every)} banks on {len(nodes)} nodes, {slots} at once")
+            work = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(train_share)
+            pending = {}
+            for number, share in enumerate(every):
+                place = _on(ray, list(nodes)[number % len(nodes)], soft=True)
+                task = work.options(scheduling_strategy=place).remote(
+                    self._source.store, str(self.runs), self._worker_device, share
+                )
+                pending[task] = share
+            trackers = open_trackers(self._share_trackers, self.runs)
+            runs = sum(map(len, every))
+            with SweepProgress(len(every), runs, trackers, unit="bank") as progress:
+                while pending:
+                    done, _ = ray.wait(list(pending), num_returns=1)
+                    self._collect(ray.get(done[0]), pending.pop(done[0]), progress)
+
+    def _nodes(self, ray: Any) -> dict[str, Mapping[str, float]]:
+        """Nodes that see this very store, with their resources."""
+        alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        sees = ray.remote(num_cpus=0)(sees_store)
+        answers = {
+            name: sees.options(scheduling_strategy=_on(ray, name, soft=False)).remote(
+                self._source.store, self.store.fingerprint
+            )
+            for name in alive
+        }
+        found = {name: alive[name] for name, answer in answers.items() if ray.get(answer)}
+        if not found:
+            raise UsageError(
+                f"none of the {len(alive)} nodes of the cluster sees the store "
+                f"{self._source.store} as this machine does; put it on storage that all share, "
+                "under the same path"
+            )
+        return found
+
+    def _collect(
+        self, failure: str | None, configs: Sequence[RunConfig], progress: SweepProgress
+    ) -> None:
+        if failure is not None:
+            raise WorkerFailed(failure)
+        for config in configs:
+            name = self.name(config)
+            progress.run(read_run(self.runs / name / "run.json"), str(self.runs / name))
+        progress.advance()
+
+
+def shares(plans: Sequence[PassPlan], slots: int) -> list[list[RunConfig]]:
+    """Configs bank by bank; the largest banks are halved until there is one for every slot."""
+    banks: dict[object, list[RunConfig]] = {}
+    for number, plan in enumerate(plans):
+        for config in plan.configs:
+            banks.setdefault((number, config.method, str(config.options)), []).append(config)
+    parts = list(banks.values())
+    while len(parts) < slots and max(map(len, parts)) > 1:
+        largest = max(parts, key=len)
+        parts.remove(largest)
+        middle = len(largest) // 2
+        parts += [largest[:middle], largest[middle:]]
+    return sorted(parts, key=len, reverse=True)
+
+
+def train_share(store: str, runs: str, device: str, configs: list[RunConfig]) -> str | None:
+    """On a worker: train some of a sweep's probes; the text of a StepcliError if one came."""
+    try:
+        Session(Path(store), Path(runs), device).run(configs)
+    except StepcliError as error:
+        return str(error)
+    return None
+
+
+def sees_store(store: str, fingerprint: str) -> bool:
+    """On a node: whether the store is there, with these tokens."""
+    try:
+        return open_store(store).fingerprint == fingerprint
+    except StepcliError:
+        return False
+
+
+def _on(ray: Any, node: str, *, soft: bool) -> Any:
+    """Ray's strategy for work on one node; soft: elsewhere if the node has gone."""
+    return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=soft)

@@ -1,0 +1,167 @@
+"""`stepcli sweep`, from its flags to its last run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+
+from stepcli.cache.durable import replace_synced
+from stepcli.cache.errors import UsageError
+from stepcli.cache.spec import canonical_json
+from stepcli.probe.config import RunConfig
+from stepcli.probe.sweeps.expand import parse_settings
+from stepcli.probe.sweeps.session import Session
+from stepcli.probe.sweeps.sweep import (
+    Choice,
+    SweepConfig,
+    budget_warnings,
+    check_names,
+    choose,
+    on_slice,
+    read_sweep,
+    sweep_configs,
+)
+from stepcli.probe.training.plan import PassPlan
+
+
+def flags_over(
+    file: Path | None,
+    *,
+    methods: Sequence[str] | None,
+    settings: Sequence[str],
+    recipe: Mapping[str, str | None],
+    task: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    top: Mapping[str, Any],
+) -> SweepConfig:
+    """A sweep from a file, from flags, or from a file with flags over it; None: not given.
+
+    Raises:
+        UsageError: neither file nor methods, or a value that does not fit.
+        UnknownName: a method or setting that there is not.
+    """
+    content: dict[str, Any] = {} if file is None else read_sweep(file).model_dump(mode="json")
+    if methods is not None:
+        content["methods"] = {name: content.get("methods", {}).get(name, {}) for name in methods}
+    if not content.get("methods"):
+        raise UsageError("nothing to sweep: give a YAML file, or --method step,linear")
+    for name, tried in recipe.items():
+        if tried is not None:
+            for values in content["methods"].values():
+                values[name] = tried.split(",")
+    for method, options in parse_settings(settings, list(content["methods"])).items():
+        content["methods"][method] |= options
+    for section, values in (("task", task), ("shared", shared)):
+        given = {key: value for key, value in values.items() if value is not None}
+        content[section] = content.get(section, {}) | given
+        if "epochs" in given:
+            content[section]["steps"] = None
+    content |= {key: value for key, value in top.items() if value is not None}
+    try:
+        sweep = SweepConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"sweep: {place}: {first['msg']}, got {first['input']!r:.60}") from None
+    check_names(sweep)
+    return sweep
+
+
+def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
+    """Train a sweep on one store, or say what that would be."""
+    if sweep.search == "optuna":
+        from stepcli.probe.sweeps.adaptive import adaptive_search, points_note
+
+        if dry_run:
+            typer.echo(points_note(sweep, list(sweep.methods)))
+            return
+        found = adaptive_search(session, sweep)
+        _report(session, sweep, found)
+        session.run([config for choice in found.values() for config in choice.configs])
+        return
+    configs = sweep_configs(sweep)
+    every = [config for each in configs.values() for config in each]
+    for warning in budget_warnings(configs):
+        typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+    first = [on_slice(config) for config in every] if sweep.select else every
+    if dry_run:
+        plans = session.plan(first)
+        for line in describe_plan(plans, len(every)):
+            typer.echo(line)
+        if plans:
+            typer.echo(
+                f"about {_duration(session.estimate(plans))} of training, from a few timed steps "
+                "of each pass on random tokens; reading and testing come on top"
+            )
+        if sweep.select:
+            refits = len(configs) * sweep.seeds
+            typer.echo(f"then {refits} chosen configurations are refit on all of train and tested")
+        return
+    records = session.run(first)
+    if not sweep.select:
+        return
+    scores = iter(record["top1"] for record in records)
+    choices = {
+        method: choose(each, [next(scores) for _ in each]) for method, each in configs.items()
+    }
+    _report(session, sweep, choices)
+    session.run([config for choice in choices.values() for config in choice.configs])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def describe_plan(plans: Sequence[PassPlan], runs: int) -> list[str]:
+    """Lines for a terminal: what is left to train, and what it takes."""
+    left = sum(len(plan.configs) for plan in plans)
+    lines = [f"{runs} runs, {runs - left} done already, {left} to train in {len(plans)} passes"]
+    for number, plan in enumerate(plans, 1):
+        memory = sum(bank.bytes for bank in plan.banks)
+        lines.append(
+            f"pass {number}: {plan.epochs} epochs, {plan.steps} steps, {plan.clips} clips "
+            f"({plan.token_bytes / 2**30:.2f} GiB of tokens), {len(plan.banks)} banks "
+            f"({memory / 2**30:.2f} GiB of weights, gradients and moments)"
+        )
+        lines += [
+            f"  {bank.members:>4} x {bank.method}, {bank.parameters_each:,} parameters each"
+            for bank in plan.banks
+        ]
+    return lines
+
+
+def _report(session: Session, sweep: SweepConfig, choices: Mapping[str, Choice]) -> None:
+    """Say what was chosen, and keep it beside the runs."""
+    content: dict[str, Any] = {"sweep": sweep.model_dump(mode="json"), "methods": {}}
+    for method, choice in choices.items():
+        for warning in choice.warnings:
+            typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+        chosen = [_searched(config, sweep) for config in choice.configs]
+        typer.echo(f"{method}: chosen on the slices, seed by seed: {_counted(chosen)}")
+        content["methods"][method] = {
+            "chosen_runs": [session.name(config) for config in choice.configs],
+            "settings": chosen,
+            "expected_best_top1": list(choice.expected_best),
+            "warnings": list(choice.warnings),
+        }
+    name = session.name(next(iter(choices.values())).configs[0]).rpartition("-")[2]
+    place = session.runs / f"selection-{name}.json"
+    replace_synced(place, json.dumps(content, indent=1).encode())
+    typer.echo(f"choices and expected-best curves: {place}")
+
+
+def _searched(config: RunConfig, sweep: SweepConfig) -> dict[str, Any]:
+    """The values of one config for what its sweep lists."""
+    recipe = config.recipe.model_dump()
+    names = sweep.methods[config.method]
+    return {name: recipe.get(name, config.options.get(name)) for name in names}
+
+
+def _counted(settings: Sequence[Mapping[str, Any]]) -> str:
+    texts = [canonical_json(dict(each)) for each in settings]
+    return ", ".join(f"{texts.count(text)} x {text}" for text in dict.fromkeys(texts))

@@ -1,0 +1,205 @@
+"""From configs and a store to finished runs: plan passes, train what is left, write each run."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+
+from stepcli.cache.errors import UsageError
+from stepcli.cache.store import open_store
+from stepcli.probe import registry
+from stepcli.probe.config import RunConfig, TaskConfig
+from stepcli.probe.data.facts import ClipFacts
+from stepcli.probe.data.features import Features, layout_of, store_layout
+from stepcli.probe.data.placement import BANK_SHARE, free_bytes, place_features
+from stepcli.probe.data.splits import LabelledClips, hold_out, labelled_clips, only_base, thin
+from stepcli.probe.data.tasks import Task, make_task
+from stepcli.probe.data.text import stored_texts
+from stepcli.probe.results.runs import Source, is_done, read_run, write_run
+from stepcli.probe.training.checkpoint import SAVE_SECONDS, Checkpoint
+from stepcli.probe.training.estimate import estimate_seconds
+from stepcli.probe.training.memory import OutOfMemory
+from stepcli.probe.training.plan import PassPlan, make_plan
+from stepcli.probe.training.process import tune_process
+from stepcli.probe.training.progress import SweepProgress
+from stepcli.probe.training.tracking import open_trackers
+from stepcli.probe.training.train import train
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first GPU where there is one.
+
+    Raises:
+        UsageError: this machine has no such device.
+    """
+    found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name == "auto":
+        return torch.device("cuda" if len(found) > 1 else "cpu")
+    if name not in found and not (name == "cuda" and len(found) > 1):
+        raise UsageError(f"--device {name}: this machine has {', '.join(found)}; use one of these")
+    return torch.device(name)
+
+
+class Session:
+    """One store, one device and one folder of runs."""
+
+    def __init__(
+        self,
+        store: Path,
+        runs: Path,
+        device: str,
+        *,
+        save_seconds: float = SAVE_SECONDS,
+        trackers: Sequence[str] = (),
+    ) -> None:
+        """Open the store.
+
+        Args:
+            store: Its folder.
+            runs: Folder of the runs; made when missing.
+            device: "auto", "cpu", "cuda" or "cuda:1".
+            save_seconds: How often the state of a pass is kept for resuming.
+            trackers: Names of experiment trackers to copy losses and results to.
+
+        Raises:
+            StoreNotFound: there is none.
+            UsageError: this machine has no such device.
+        """
+        self.device = choose_device(device)
+        self.store = open_store(store)
+        self.runs = runs
+        self._save_seconds = save_seconds
+        self._trackers = tuple(trackers)
+        spec = self.store.spec
+        path = self.store.path
+        place = str(path.resolve() if isinstance(path, Path) else path)
+        fingerprint = self.store.fingerprint
+        texts = "".join(text.sha256 for text in stored_texts(path))
+        self._source = Source(
+            *(place, self.store.dataset, spec.backbone, fingerprint),
+            spec.model_dump(mode="json"),
+            texts,
+        )
+        self._tables: dict[tuple[str, str, str | None], LabelledClips] = {}
+        self._tasks: dict[TaskConfig, Task] = {}
+
+    def task(self, config: TaskConfig) -> Task:
+        """The samples of a task on this store."""
+        if config not in self._tasks:
+            splits = (config.train_split, config.test_split, config.split_file)
+            if splits not in self._tables:
+                self._tables[splits] = labelled_clips(self.store, *splits)
+            table = self._tables[splits]
+            if config.thinned:
+                table = thin(table, config.train_share, config.shots, config.draw_seed or 0)
+            if config.protocol == "base-to-novel":
+                table = only_base(table)
+            if config.slice_seed is not None:
+                table = hold_out(table, config.slice_share, config.slice_seed)
+            self._tasks[config] = make_task(config, self.store.spec, table)
+        return self._tasks[config]
+
+    def name(self, config: RunConfig) -> str:
+        """A config's run on this store."""
+        return config.run_id(self._source.identity(config.method))
+
+    def left(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
+        """Those of the configs that are not done yet, each once."""
+        unique = {self.name(config): config for config in configs}
+        return [config for name, config in unique.items() if not is_done(self.runs, name)]
+
+    def plan(self, configs: Sequence[RunConfig]) -> list[PassPlan]:
+        """Passes and banks for what is left of the configs.
+
+        Raises:
+            UsageError: a probe cannot be built on this store's tokens.
+        """
+        room = int(BANK_SHARE * free_bytes(self.device))
+        return make_plan(self.left(configs), self.store, self.task, room)
+
+    def estimate(self, plans: Sequence[PassPlan]) -> float:
+        """Seconds that the plans' training steps will take, from a few real ones."""
+        tune_process()
+        total = 0.0
+        for plan in plans:
+            task = self.task(plan.configs[0].task)
+            total += estimate_seconds(
+                plan, layout_of(self.store, task), task, ClipFacts(self.store), self.device
+            )
+        return total
+
+    def run(self, configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
+        """Train what is left; returns the records of all configs, in their order."""
+        tune_process()
+        plans = self.plan(configs)
+        left = sum(len(plan.configs) for plan in plans)
+        unique = len({self.name(config) for config in configs})
+        if left < unique:
+            typer.echo(f"{unique - left} of {unique} runs are done already in {self.runs}")
+        if plans:
+            self._train(plans)
+        return [read_run(self.runs / self.name(config) / "run.json") for config in configs]
+
+    def _train(self, plans: Sequence[PassPlan]) -> None:
+        tasks = [self.task(plan.configs[0].task) for plan in plans]
+        for warning in dict.fromkeys(w for task in tasks for w in task.warnings):
+            typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+        clips = dict.fromkeys(clip for task in tasks for clip in task.clips)
+        free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), self.device)}
+        features, where = place_features(self.store, tuple(clips), self.device, free)
+        typer.echo(where)
+        runs = sum(len(plan.configs) for plan in plans)
+        trackers = open_trackers(self._trackers, self.runs)
+        with SweepProgress(sum(plan.epochs for plan in plans), runs, trackers) as progress:
+            for plan, task in zip(plans, tasks, strict=True):
+                self._train_pass(features, task, plan.configs, progress)
+
+    def _train_pass(
+        self,
+        features: Features,
+        task: Task,
+        configs: Sequence[RunConfig],
+        progress: SweepProgress,
+    ) -> None:
+        """Train one pass and write its runs; a pass that does not fit into memory in two halves."""
+        names = [self.name(config) for config in configs]
+        checkpoint = Checkpoint(self.runs, names, self._save_seconds)
+        layout = layout_of(self.store, task)
+        report = partial(progress.epoch, names, configs)
+        try:
+            every = train(features, layout, task, configs, report, checkpoint, progress.say)
+        except OutOfMemory as error:
+            if len(configs) == 1:
+                raise
+            progress.say(f"{error}: {len(configs)} probes are trained in two passes instead")
+            progress.again(configs[0].shared.epochs_of(task.samples_per_epoch))
+            middle = len(configs) // 2
+            for half in (configs[:middle], configs[middle:]):
+                self._train_pass(features, task, half, progress)
+            checkpoint.discard()
+            return
+        for trained in every:
+            record = write_run(self.runs, trained, task, self._source)
+            progress.run(record, str(self.runs / record["run"]))
+        checkpoint.discard()
+
+
+def parameter_counts(path: Path) -> dict[str, str]:
+    """Of each method with its defaults on a store's tokens and classes; or why it cannot be."""
+    store = open_store(path)
+    names = [row.name for row in sorted(store.classes(), key=lambda row: row.index)]
+    names = names or sorted({row.label for row in store.clips()})
+    layout = store_layout(store, store.spec.frames, tuple(names))
+    classes = len(names)
+    counts = {}
+    for name in registry.methods().names():
+        info = registry.methods().get(name)
+        try:
+            probe = info.build(layout, classes, info.options(), torch.Generator())
+            counts[name] = f"{probe.parameters_each:,} parameters"
+        except UsageError as error:
+            counts[name] = str(error)
+    return counts

@@ -1,0 +1,185 @@
+"""A sweep: many settings of many methods, from a file or from flags, and how the best is chosen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
+from stepcli.probe.registry import methods
+from stepcli.probe.results.stats import expected_best
+from stepcli.probe.sweeps.expand import Search, checked, points, run_configs, sweepable
+
+Scalar = bool | int | float | str
+
+
+class SweepConfig(BaseModel):
+    """What `stepcli sweep FILE` reads; flags make the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    methods: dict[str, dict[str, Scalar | list[Scalar]]] = Field(min_length=1)
+    """Method -> recipe fields and options; a list is searched."""
+    task: TaskConfig = TaskConfig()
+    variants: list[dict[str, Any]] = Field(default=[{}], min_length=1)
+    """Fields of the task that differ; every method is swept on each variant."""
+    shared: Pass = Pass()
+    """Epochs, batch_size and data_seed."""
+    recipe: dict[str, Scalar] = {}
+    """Recipe fields that all methods share."""
+    seeds: int = Field(default=5, ge=1)
+    search: Search = "grid"
+    trials: int = Field(default=20, ge=1)
+    """Points to try of each method, for search: random (of the grid) and optuna."""
+    recipe_mode: Literal["same", "own"] = "same"
+    """"own": where the sweep gives a method no value, its authors' recipe counts."""
+    search_seed: int = Field(default=0, ge=0)
+    select: bool = False
+    """Choose on held-out slices of train, refit on all, test once; otherwise test every point."""
+
+    @property
+    def own_recipes(self) -> bool:
+        """Whether methods' authors' recipes fill in what is not given."""
+        return self.recipe_mode == "own"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The sweeps that come with the package, by file name."""
+    folder = Path(__file__).parents[1] / "recipes"
+    return {path.name: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_sweep(path: Path) -> SweepConfig:
+    """Read and check a sweep's YAML file; `recipes/<name>.yaml` also finds the shipped ones.
+
+    Raises:
+        UsageError: it cannot be read or a field does not fit; the message names the field.
+        UnknownName: a method, recipe field or option that there is not.
+    """
+    if path.parent == Path("recipes") and not path.exists():
+        if path.name not in shipped_recipes():
+            raise UnknownName("shipped recipe", path.name, shipped_recipes())
+        path = shipped_recipes()[path.name]
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path}: expected a YAML file, got: {reason}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected fields such as methods:, got {content!r:.60}")
+    for name in content:
+        if name not in SweepConfig.model_fields:
+            raise UnknownName(f"field of {path}", str(name), SweepConfig.model_fields)
+    try:
+        sweep = SweepConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{path}: {place}: {first['msg']}, got {first['input']!r:.60}") from None
+    check_names(sweep)
+    return sweep
+
+
+def check_names(sweep: SweepConfig) -> None:
+    """Refuse what no method knows.
+
+    Raises:
+        UnknownName: listing the close names.
+    """
+    for variant in sweep.variants:
+        for name in variant:
+            if name not in TaskConfig.model_fields:
+                raise UnknownName("field of a variant", name, TaskConfig.model_fields)
+    for name in sweep.recipe:
+        if name not in Recipe.model_fields:
+            raise UnknownName("field of recipe", name, Recipe.model_fields)
+    for method, settings in sweep.methods.items():
+        known = sweepable(methods().get(method))
+        for name in settings:
+            if name not in known:
+                raise UnknownName(f"setting of method {method}", name, known)
+
+
+def sweep_configs(sweep: SweepConfig) -> dict[str, list[RunConfig]]:
+    """Every method's configs on every variant; each point of a search has every seed."""
+    configs = {}
+    for variant in sweep.variants:
+        task = checked(TaskConfig, **sweep.task.model_dump() | variant)
+        for method, settings in sweep.methods.items():
+            values = {k: v if isinstance(v, list) else [v] for k, v in settings.items()}
+            tried = points(values, sweep.search, sweep.trials, sweep.search_seed)
+            configs[" ".join([method, *(f"{k}={v}" for k, v in variant.items())])] = run_configs(
+                method,
+                tried,
+                sweep.recipe,
+                task,
+                sweep.shared,
+                range(sweep.seeds),
+                own_recipe=sweep.own_recipes,
+            )
+    return configs
+
+
+def budget_warnings(configs: Mapping[str, Sequence[RunConfig]]) -> list[str]:
+    """Say where methods get unequal numbers of trials: the one that tries more has more luck."""
+    trials = {method: len(each) // len({c.seed for c in each}) for method, each in configs.items()}
+    if len(set(trials.values())) < 2:
+        return []
+    counts = ", ".join(f"{method} {n}" for method, n in trials.items())
+    return [f"methods have unequal numbers of trials ({counts}): give each the same"]
+
+
+def on_slice(config: RunConfig) -> RunConfig:
+    """The same config on a held-out slice of train, drawn anew for each seed."""
+    return config.model_copy(
+        update={"task": config.task.model_copy(update={"slice_seed": config.seed})}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the slices say about one method."""
+
+    configs: tuple[RunConfig, ...]
+    """For each seed, the config that was best on that seed's slice; to be refit on all of train."""
+    expected_best: tuple[float, ...]
+    """Expected score of the best of 1, 2, ... trials, mean over seeds."""
+    warnings: tuple[str, ...]
+
+
+def choose(configs: Sequence[RunConfig], scores: Sequence[float]) -> Choice:
+    """Choose a method's settings, for each seed on its own slice.
+
+    Args:
+        configs: One method's configs, every point with every seed.
+        scores: Top-1 of each on its slice.
+    """
+    by_seed: dict[int, list[tuple[RunConfig, float]]] = {}
+    for config, score in zip(configs, scores, strict=True):
+        by_seed.setdefault(config.seed, []).append((config, score))
+    # max takes the first of equals: the order of the search, never chance, breaks ties.
+    best = tuple(max(tried, key=lambda item: item[1])[0] for tried in by_seed.values())
+    curves = [expected_best([score for _, score in tried]) for tried in by_seed.values()]
+    mean_curve = tuple(sum(step) / len(curves) for step in zip(*curves, strict=True))
+    return Choice(best, mean_curve, tuple(edge_warnings(configs, best)))
+
+
+def edge_warnings(configs: Sequence[RunConfig], best: Sequence[RunConfig]) -> list[str]:
+    """Say where the best value of a searched number is the smallest or largest that was tried."""
+    warnings = []
+    for name in Recipe.model_fields:
+        tried = sorted({getattr(config.recipe, name) for config in configs})
+        if len(tried) < 2:
+            continue
+        for edge, side in ((tried[0], "smallest"), (tried[-1], "largest")):
+            hits = sum(getattr(config.recipe, name) == edge for config in best)
+            if hits * 2 > len(best):
+                warnings.append(
+                    f"{configs[0].method}: the best {name} is the {side} tried ({edge:g}) for "
+                    f"{hits} of {len(best)} seeds; widen the range"
+                )
+    return warnings

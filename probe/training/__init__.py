@@ -1,0 +1,1 @@
+"""Training many probes in one pass: banks with recipes of their own, plan, resume."""

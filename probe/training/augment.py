@@ -1,0 +1,41 @@
+"""What is done to a batch of tokens in training, the same for all probes of a pass."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stepcli.probe.config import Pass
+from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.training.loss import Targets
+
+
+def augmented(
+    batch: TokenBatch, labels: Tensor, shared: Pass, place: tuple[int, ...]
+) -> tuple[TokenBatch, Targets]:
+    """Mix clips and drop tokens as the pass says.
+
+    Args:
+        batch: As it was read.
+        labels: [B].
+        shared: The pass's settings.
+        place: Epoch, step and part: with data_seed they determine what is drawn, so a killed sweep
+            goes on as it would have.
+    """
+    targets = Targets(labels)
+    if not shared.mixup and not shared.token_dropout:
+        return batch, targets
+    random = np.random.default_rng((shared.data_seed, 7, *place))
+    tokens = batch.every_layer.to(batch.dtype)
+    mask = batch.frame_mask
+    if shared.mixup:
+        share = float(random.beta(shared.mixup, shared.mixup))
+        order = torch.from_numpy(random.permutation(len(labels))).to(labels.device)
+        tokens = share * tokens + (1 - share) * tokens[order]
+        targets = Targets(labels, labels[order], share)
+        # A frame that only one of the two clips has is shown, faint: its padding repeats a frame.
+        mask = None if mask is None else mask | mask[order]
+    if shared.token_dropout:
+        clips, frames, _, places, _ = tokens.shape
+        kept = random.random((clips, frames, 1, places, 1)) >= shared.token_dropout
+        tokens = tokens * torch.from_numpy(kept).to(tokens.device)
+    return batch.with_tokens(tokens, mask), targets

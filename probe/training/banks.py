@@ -1,0 +1,235 @@
+"""Banks in training: K probes of one method with their recipes, optimiser, losses and clock."""
+
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import torch
+from torch import Generator, Tensor, nn
+
+from stepcli.cache.errors import UsageError
+from stepcli.probe.config import RunConfig
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Probe, stack
+from stepcli.probe.nn.dropout import MemberDropout
+from stepcli.probe.nn.folded import FoldedAttention
+from stepcli.probe.registry import methods, parse_options
+from stepcli.probe.training.loss import MemberLoss, Targets
+from stepcli.probe.training.optim import BankAdamW
+
+FEWEST_MEMBERS = 4
+"""A bank is not split into parts of fewer members than this for the sake of more cores."""
+
+
+def build_probe(config: RunConfig, layout: TokenLayout, classes: int) -> Probe:
+    """A probe of one member, initialised from its own seed."""
+    info = methods().get(config.method)
+    options = parse_options(info, config.options)
+    return info.build(layout, classes, options, Generator().manual_seed(config.seed))
+
+
+class Bank:
+    """K probes in training."""
+
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        places: Sequence[int],
+        probe: Probe,
+        steps: int,
+        class_counts: Tensor,
+        taught: int | None = None,
+    ) -> None:
+        """Train `probe` for so many steps.
+
+        Args:
+            configs: Of its members, [K].
+            places: Of its members among all configs of the pass, [K].
+            probe: The members, stacked.
+            steps: Of the whole training.
+            class_counts: Training samples of each class, [C].
+            taught: The first so many classes are trained on, among themselves; None: all.
+
+        Raises:
+            UsageError: a recipe asks for a dropout that the method has no place for.
+        """
+        recipes = [config.recipe for config in configs]
+        self.configs = list(configs)
+        self.places = list(places)
+        self.probe = probe
+        self.steps = steps
+        self.seconds = 0.0
+        """Its share of the pass so far; the banks' shares add up to the time on the clock."""
+        self.busy = 0.0
+        """Seconds of steps that have not been shared out yet."""
+        self.losses: list[Tensor] = []
+        self._class_counts = class_counts
+        self._taught = taught
+        self._dropouts: list[MemberDropout] = []
+        if probe.trained:
+            self._optimizer = BankAdamW(probe, recipes, steps)
+            device = next(probe.parameters()).device
+            self._loss = MemberLoss(recipes, class_counts[:taught], device)
+            self._dropouts = place_dropouts(probe, configs, device)
+
+    @property
+    def work(self) -> int:
+        """How long a step takes, compared with other banks."""
+        return self.probe.members * self.probe.parameters_each
+
+    def gradients(self, batch: TokenBatch, targets: Targets, weight: float = 1.0) -> Tensor:
+        """Add the gradients of a batch, or of a part with its weight; returns losses [K]."""
+        started = time.perf_counter()
+        self.probe.train()
+        for dropout in self._dropouts:
+            dropout.step = self._optimizer.done
+        logits, extra = self.probe.training_logits(batch)
+        losses = self._loss(logits[..., : self._taught], targets)
+        losses = losses if extra is None else losses + extra
+        # Members share no parameter, so the gradient of the sum is each member's own.
+        torch.autograd.backward(losses.sum() * weight)
+        self.busy += time.perf_counter() - started
+        return losses.detach() * weight
+
+    def update(self) -> None:
+        """Step along the gradients."""
+        started = time.perf_counter()
+        self._optimizer.step()
+        self.busy += time.perf_counter() - started
+
+    def drop_gradients(self) -> None:
+        """Forget what a step that was not finished has left."""
+        self.probe.zero_grad(set_to_none=True)
+
+    def fit(self, batches: Iterable[tuple[TokenBatch, Tensor]]) -> None:
+        """Fit a probe that has no gradients to follow."""
+        started = time.perf_counter()
+        self.probe.fit(batches)
+        self.seconds += time.perf_counter() - started
+
+    def member_state(self, member: int) -> dict[str, Tensor]:
+        """Everything that one member's training goes on from."""
+        index = slice(member, member + 1)
+        tensors = {f"probe.{name}": t[index] for name, t in self.probe.state_dict().items()}
+        tensors |= {f"adam.{k}": t for k, t in self._optimizer.member_state(member).items()}
+        losses = [loss[member] for loss in self.losses]
+        tensors["steps"] = torch.tensor([self._optimizer.done])
+        return tensors | {"losses": torch.stack(losses)[None] if losses else torch.empty(1, 0)}
+
+    def load_members(self, states: Sequence[dict[str, Tensor]], seconds: float) -> None:
+        """Take up what `member_state` gave, for every member."""
+        stacked = {name: torch.cat([state[name] for state in states]) for name in states[0]}
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): t for k, t in stacked.items() if k.startswith(prefix)}
+
+        self.probe.load_state_dict(part("probe."))
+        self._optimizer.load_state(part("adam."), int(stacked["steps"][0]))
+        self.losses = list(stacked["losses"].T)
+        self.seconds = seconds
+
+    def halves(self) -> list["Bank"]:
+        """Two banks that go on where this one is."""
+        states = [self.member_state(member) for member in range(len(self.configs))]
+        middle = len(self.configs) // 2
+        banks = []
+        for members in (slice(0, middle), slice(middle, None)):
+            mine = states[members]
+            probe = stack([self.probe.member(i) for i in range(len(states))[members]])
+            bank = Bank(
+                self.configs[members],
+                self.places[members],
+                probe,
+                self.steps,
+                self._class_counts,
+                self._taught,
+            )
+            bank.load_members(mine, self.seconds * len(mine) / len(states))
+            bank.busy = self.busy * len(mine) / len(states)
+            banks.append(bank)
+        return banks
+
+    @torch.no_grad()
+    def logits(self, batch: TokenBatch) -> Tensor:
+        """[K, B, C] on the host."""
+        self.probe.eval()
+        logits: Tensor = self.probe(batch)
+        return logits.float().cpu()
+
+
+def place_dropouts(
+    probe: Probe, configs: Sequence[RunConfig], device: torch.device
+) -> list[MemberDropout]:
+    """Put the members' dropout where it acts; returns what has to know the step.
+
+    Raises:
+        UsageError: the method has no such place.
+    """
+    seeds = [config.seed for config in configs]
+    method = configs[0].method
+    placed: list[MemberDropout] = []
+    rates = [config.recipe.attention_dropout for config in configs]
+    if any(rates):
+        readers = [m for m in probe.modules() if isinstance(m, FoldedAttention)]
+        if not readers:
+            raise UsageError(
+                f"attention_dropout: method {method} has no one-query attention to drop weights "
+                "of; use dropout, or a method such as step, attentive or self-attention"
+            )
+        for reader in readers:
+            reader.dropout = MemberDropout(rates, seeds, 1 + len(placed)).to(device)
+            placed.append(reader.dropout)
+    rates = [config.recipe.dropout for config in configs]
+    if any(rates):
+        head = getattr(probe, "head", None)
+        if not isinstance(head, nn.Module):
+            raise UsageError(
+                f"dropout: method {method} has no linear classifier whose inputs could be dropped"
+            )
+        placed.append(MemberDropout(rates, seeds, 0).to(device))
+        head.register_forward_pre_hook(partial(_drop_inputs, placed[-1]))
+    return placed
+
+
+def _drop_inputs(
+    dropout: MemberDropout, head: nn.Module, inputs: tuple[Tensor, ...]
+) -> tuple[Tensor, ...] | None:
+    if not head.training:
+        return None
+    x, *others = inputs
+    # What all members read alike, [B, D], each drops differently.
+    return dropout(x if x.ndim > 2 else x.expand(len(dropout.seeds), *x.shape)), *others
+
+
+def make_banks(
+    configs: Sequence[RunConfig],
+    layout: TokenLayout,
+    steps: int,
+    class_counts: Tensor,
+    device: torch.device,
+    cores: int,
+    taught: int | None = None,
+) -> list[Bank]:
+    """Stack configs whose probes stack; neighbours of one recipe stay neighbours.
+
+    Where there are fewer banks than cores, large ones are made in parts: a core that works on a
+    part of its own waits for no other before the step is done.
+    """
+    alike: dict[tuple[object, ...], list[tuple[int, RunConfig, Probe]]] = {}
+    for place, config in enumerate(configs):
+        probe = build_probe(config, layout, len(class_counts))
+        alike.setdefault(probe.signature(), []).append((place, config, probe))
+    parts = []
+    for members in alike.values():
+        members.sort(key=lambda member: member[1].recipe.model_dump_json())
+        count = 1
+        if len(alike) < cores and members[0][2].trained:
+            count = max(1, min(cores // len(alike), len(members) // FEWEST_MEMBERS))
+        size = -(-len(members) // count)
+        parts += [members[start : start + size] for start in range(0, len(members), size)]
+    banks = []
+    for members in parts:
+        places, each, probes = zip(*members, strict=True)
+        probe = stack(probes).to(device)
+        banks.append(Bank(each, places, probe, steps, class_counts, taught))
+    return banks

@@ -1,0 +1,79 @@
+"""State of a pass in training, so that a killed sweep goes on from a finished epoch.
+
+One safetensors file a pass, replaced whole; it is removed when the pass's runs are written.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from stepcli.cache.durable import disk_errors, replace_synced
+
+if TYPE_CHECKING:
+    from stepcli.probe.training.banks import Bank
+
+SAVE_SECONDS = 60.0
+"""At most so often: the state of 64 probes is gigabytes, and an epoch may take a second."""
+
+
+class Checkpoint:
+    """Where one pass keeps its state."""
+
+    def __init__(
+        self, runs: Path, names: Sequence[str], save_seconds: float = SAVE_SECONDS
+    ) -> None:
+        """Of the pass that trains the runs `names`, in that order."""
+        identity = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+        self.path = runs / ".resume" / f"{identity}.safetensors"
+        self._save_seconds = save_seconds
+        self._saved = time.monotonic()
+
+    def restore(self, banks: Sequence["Bank"]) -> int:
+        """Load the banks' state; returns the epochs that are done, 0 where nothing was kept."""
+        try:
+            with safe_open(self.path, "pt") as file:
+                header = json.loads(file.metadata()["pass"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (FileNotFoundError, SafetensorError, ValueError, KeyError, TypeError):
+            # Nothing kept, or another process has just finished these runs, or it is not whole:
+            # training from the start is right, only slower.
+            return 0
+        kept = {name.partition("/")[0] for name in tensors}
+        if kept != {str(place) for bank in banks for place in bank.places}:
+            return 0
+        members: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            place, _, key = name.partition("/")
+            members.setdefault(int(place), {})[key] = tensor
+        # Probe by probe, so it does not matter how they were put into banks.
+        for bank in banks:
+            states = [members[place] for place in bank.places]
+            bank.load_members(states, sum(header["seconds"][str(place)] for place in bank.places))
+        return int(header["epochs"])
+
+    def save(self, banks: Sequence["Bank"], epochs: int) -> None:
+        """Keep the state after `epochs` epochs, unless the last was kept moments ago."""
+        if time.monotonic() - self._saved < self._save_seconds:
+            return
+        tensors, seconds = {}, {}
+        for bank in banks:
+            for member, place in enumerate(bank.places):
+                for name, tensor in bank.member_state(member).items():
+                    tensors[f"{place}/{name}"] = tensor.contiguous().cpu()
+                seconds[str(place)] = bank.seconds / len(bank.places)
+        header = {"epochs": epochs, "seconds": seconds}
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace_synced(self.path, save(tensors, {"pass": json.dumps(header)}))
+        self._saved = time.monotonic()
+
+    def discard(self) -> None:
+        """The runs are written: nothing is left to resume."""
+        self.path.unlink(missing_ok=True)

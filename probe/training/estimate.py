@@ -1,0 +1,78 @@
+"""How long a pass will take, from a few real steps on random tokens."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from stepcli.probe.config import RunConfig
+from stepcli.probe.data.facts import ClipFacts
+from stepcli.probe.data.tasks import Task
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.training.banks import Bank, make_banks
+from stepcli.probe.training.crew import Crew
+from stepcli.probe.training.loss import Targets
+from stepcli.probe.training.plan import PassPlan, kind
+
+MOST_MEMBERS = 8
+"""Members of a kind that are timed; a larger bank is taken to cost in proportion."""
+TIMED_STEPS = 2
+
+
+def estimate_seconds(
+    plan: PassPlan, layout: TokenLayout, task: Task, facts: ClipFacts, device: torch.device
+) -> float:
+    """Seconds of a pass's training steps; reading and testing are not in it.
+
+    Builds every bank of the pass, of at most eight members each, and steps them as training does.
+    """
+    if not plan.epochs:
+        return 0.0
+    sample, factors = _sample(plan.configs)
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    counts = torch.from_numpy(task.class_counts)
+    banks = [
+        bank
+        for bank in make_banks(sample, layout, plan.steps, counts, device, cores)
+        if bank.probe.trained
+    ]
+    shared = plan.configs[0].shared
+    clips = min(shared.batch_size, task.samples_per_epoch)
+    size = (clips, task.length, len(layout.layers), layout.tokens, layout.dim)
+    tokens = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(device)
+    samples = task.epoch(0, 0)[:clips]
+    targets = Targets(torch.zeros(clips, dtype=torch.long, device=device))
+    busy: dict[int, float] = {}
+
+    def step(bank: Bank, batch: TokenBatch) -> None:
+        started = time.perf_counter()
+        bank.gradients(batch, targets)
+        bank.update()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        busy[id(bank)] = busy.get(id(bank), 0.0) + time.perf_counter() - started
+
+    with Crew(len(banks), device) as crew:
+        wall = 0.0
+        for number in range(TIMED_STEPS + 1):
+            batch = TokenBatch(tokens, facts=lambda: facts.of(task, samples).to(device))
+            batch.precision = getattr(torch, shared.precision)
+            if number == 1:
+                # The first step warms allocators up.
+                busy.clear()
+                wall = time.perf_counter()
+            crew.each(partial(step, batch=batch), banks, lambda bank: bank.work)
+        wall = time.perf_counter() - wall
+    whole = sum(busy[id(bank)] * factors[kind(bank.configs[0])] for bank in banks)
+    return wall * whole / sum(busy.values()) / TIMED_STEPS * plan.steps
+
+
+def _sample(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], dict[str, float]]:
+    """At most so many configs of each kind, and how many times as many there are."""
+    kinds: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        kinds.setdefault(kind(config), []).append(config)
+    sample = [config for members in kinds.values() for config in members[:MOST_MEMBERS]]
+    factors = {name: len(m) / min(len(m), MOST_MEMBERS) for name, m in kinds.items()}
+    return sample, factors

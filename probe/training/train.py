@@ -1,0 +1,261 @@
+"""One loop, many probes, one pass: each batch is loaded once and feeds every bank."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from stepcli.probe.config import Pass, RunConfig
+from stepcli.probe.data.features import Features
+from stepcli.probe.data.tasks import Task
+from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.training.augment import augmented
+from stepcli.probe.training.banks import Bank, make_banks
+from stepcli.probe.training.checkpoint import Checkpoint
+from stepcli.probe.training.crew import Crew
+from stepcli.probe.training.loss import Targets
+from stepcli.probe.training.memory import OutOfMemory
+
+EVALUATION_BATCH = 256
+"""Samples at once when nothing is kept for a backward pass."""
+
+Part = tuple[TokenBatch, Targets]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """How a pass is going."""
+
+    epoch: int
+    """Epochs done."""
+    epochs: int
+    losses: Tensor
+    """Mean training loss of each config, in order; NaN for what is not trained by steps."""
+
+    @property
+    def loss(self) -> float:
+        """Mean over the probes in training."""
+        return float(self.losses.nanmean())
+
+
+Progress = Callable[[EpochReport], None]
+"""Called after each epoch."""
+Say = Callable[[str], None]
+"""Takes a line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One probe at the end of its training."""
+
+    config: RunConfig
+    probe: Probe
+    """K = 1."""
+    logits: Tensor
+    """[test samples, C], float32; over several views, the logarithm of the mean probability."""
+    losses: tuple[float, ...]
+    """Mean training loss of each epoch; none where nothing was trained."""
+    seconds: float
+    """Its share of the training pass: by the work of its bank, then by members."""
+    multiply_adds: int
+    """Of its matrix products for the logits of one clip."""
+
+
+def train(
+    features: Features,
+    layout: TokenLayout,
+    task: Task,
+    configs: Sequence[RunConfig],
+    progress: Progress,
+    checkpoint: Checkpoint | None = None,
+    say: Say = print,
+) -> list[Trained]:
+    """Train probes side by side and test each once, in the order of `configs`.
+
+    With a checkpoint, training goes on from the last epoch that was kept, if any was. A bank whose
+    step does not fit into memory is halved, and the step done again.
+
+    Raises:
+        ValueError: the configs do not share one pass over the data.
+        OutOfMemory: the banks do not fit, or a single probe's step does not.
+    """
+    passes = {config.shared for config in configs}
+    if len(passes) != 1:
+        raise ValueError(f"one pass trains configs that share it, got {len(passes)} different ones")
+    shared = passes.pop()
+    epochs = shared.epochs_of(task.samples_per_epoch)
+    steps = epochs * shared.steps_of(task.samples_per_epoch)
+    device = features.device
+    cores = torch.get_num_threads() if device.type == "cpu" else 1
+    counts = torch.from_numpy(task.class_counts)
+    try:
+        banks = make_banks(configs, layout, steps, counts, device, cores, task.base_classes)
+    except (RuntimeError, MemoryError) as error:
+        raise OutOfMemory.of(error, f"{len(configs)} probes") from error
+    for bank in banks:
+        if not bank.probe.trained:
+            samples = task.epoch(shared.data_seed, 0)
+            bank.fit(features.batches(task, samples, shared.batch_size))
+    fitted = [bank for bank in banks if not bank.probe.trained]
+    trained = [bank for bank in banks if bank.probe.trained]
+    done = 0 if checkpoint is None or not trained else checkpoint.restore(trained)
+
+    def report(epoch: int) -> None:
+        losses = torch.full((len(configs),), torch.nan)
+        for bank in trained:
+            losses[bank.places] = bank.losses[epoch - 1]
+        progress(EpochReport(epoch, epochs, losses))
+
+    for epoch in range(1, done + 1):
+        report(epoch)
+    # What the banks ask of a batch, as the batch before has shown.
+    wanted: frozenset[str] = frozenset()
+    with Crew(len(banks), device) as crew:
+        for epoch in range(done, epochs if trained else 0):
+            started = time.perf_counter()
+            totals = torch.zeros(len(configs), device=device)
+            samples = task.epoch(shared.data_seed, epoch)
+            batches = features.batches(task, samples, shared.batch_size // shared.accumulate)
+            for parts in _steps(batches, shared, epoch):
+                for batch, _ in parts:
+                    batch.make(wanted)
+                trained = _step(trained, parts, totals, crew, say)
+                wanted = parts[0][0].made
+            totals = totals.cpu() / task.samples_per_epoch
+            for bank in trained:
+                bank.losses.append(totals[bank.places])
+            _share_clock(trained, time.perf_counter() - started)
+            if checkpoint is not None and epoch + 1 < epochs:
+                checkpoint.save(trained, epoch + 1)
+            report(epoch + 1)
+        results = _finish(features, task, [*fitted, *trained], crew)
+    return [results[place] for place in range(len(configs))]
+
+
+def _steps(
+    batches: Iterator[tuple[TokenBatch, Tensor]], shared: Pass, epoch: int
+) -> Iterator[list[Part]]:
+    """The parts of each step: as many as are to be accumulated, the last step's maybe fewer."""
+    parts: list[Part] = []
+    for number, (batch, labels) in enumerate(batches):
+        batch.precision = getattr(torch, shared.precision)
+        parts.append(augmented(batch, labels, shared, (epoch, number)))
+        if len(parts) == shared.accumulate:
+            yield parts
+            parts = []
+    if parts:
+        yield parts
+
+
+def _step(
+    banks: Sequence[Bank], parts: Sequence[Part], totals: Tensor, crew: Crew, say: Say
+) -> list[Bank]:
+    """One step of every bank; returns the banks, those that were too large in halves.
+
+    Adds each member's loss, times the samples, to `totals` at its place.
+    """
+    samples = sum(len(targets) for _, targets in parts)
+    outcomes = crew.each(partial(_try_step, parts=parts, samples=samples), banks, _cost)
+    after: list[Bank] = []
+    for bank, losses in zip(banks, outcomes, strict=True):
+        if isinstance(losses, Tensor):
+            totals[bank.places] += losses * samples
+            after.append(bank)
+            continue
+        name = f"{len(bank.configs)} x {bank.configs[0].method}"
+        if len(bank.configs) == 1:
+            raise losses
+        say(f"out of memory in a step of {name}: the bank is halved, and banks take turns")
+        crew.alone()
+        try:
+            halves = bank.halves()
+        except (RuntimeError, MemoryError) as error:
+            raise OutOfMemory.of(error, f"the halves of {name}") from error
+        if totals.device.type == "cuda":
+            torch.cuda.empty_cache()
+        for half in halves:
+            after += _step([half], parts, totals, crew, say)
+    return after
+
+
+def _try_step(bank: Bank, parts: Sequence[Part], samples: int) -> Tensor | OutOfMemory:
+    """One step, [K] losses; where memory ends, nothing has changed."""
+    try:
+        losses = [
+            bank.gradients(batch, targets, len(targets) / samples) for batch, targets in parts
+        ]
+    except (RuntimeError, MemoryError) as error:
+        bank.drop_gradients()
+        return OutOfMemory.of(error, f"a step of {bank.configs[0].method}")
+    bank.update()
+    return torch.stack(losses).sum(0)
+
+
+def _cost(bank: Bank) -> float:
+    return bank.work
+
+
+def _share_clock(banks: Sequence[Bank], elapsed: float) -> None:
+    """Charge what a stretch took, loading included, to the banks by the work they did in it."""
+    work = sum(bank.busy for bank in banks)
+    for bank in banks:
+        bank.seconds += elapsed * bank.busy / work
+        bank.busy = 0.0
+
+
+def _finish(
+    features: Features, task: Task, banks: Sequence[Bank], crew: Crew
+) -> dict[int, Trained]:
+    """Test every bank in one pass over the test samples; results by place."""
+    parts: list[list[Tensor]] = [[] for _ in banks]
+    for batch, _ in features.batches(task, task.shown, EVALUATION_BATCH):
+        logits_of = crew.each(partial(Bank.logits, batch=batch), banks, _cost)
+        for logits, pieces in zip(logits_of, parts, strict=True):
+            pieces.append(logits)
+    one_clip, _ = next(features.batches(task, task.shown[:1], 1))
+    trained = {}
+    for bank, pieces in zip(banks, parts, strict=True):
+        logits = task.combine(torch.cat(pieces, dim=1))
+        losses: list[list[float]] = [[] for _ in bank.configs]
+        if bank.losses:
+            losses = torch.stack(bank.losses, dim=1).tolist()
+        products = multiply_adds(bank, one_clip)
+        for index, (place, config) in enumerate(zip(bank.places, bank.configs, strict=True)):
+            trained[place] = Trained(
+                config,
+                bank.probe.member(index).cpu(),
+                logits[index],
+                tuple(losses[index]),
+                bank.seconds / len(bank.configs),
+                products,
+            )
+    return trained
+
+
+def multiply_adds(bank: Bank, one_clip: TokenBatch) -> int:
+    """Multiplications of one member's matrix products for one clip."""
+    products = _Products()
+    with products:
+        bank.logits(one_clip)
+    return products.operations // (2 * len(bank.configs))
+
+
+class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the additions and multiplications of matrix products, by torch's own formulas."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: int = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(func.overloadpacket)) is not None:
+            self.operations += formula(*args, **(kwargs or {}), out_val=out)
+        return out
