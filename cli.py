@@ -18,7 +18,7 @@ from stepcli.examples import demo
 from stepcli.extract import commands as extract_commands
 from stepcli.extract import preview_commands
 from stepcli.probe import commands as probe_commands
-from stepcli.probe import export_commands
+from stepcli.probe import export_commands, results_commands, sweep_commands
 from stepcli.probe.analysis import commands as analyse_commands
 
 # What the operating system says no to and the user can mend; any other OSError is a defect of ours.
@@ -63,8 +63,8 @@ app.command("extract")(extract_commands.extract)
 app.command("plan")(preview_commands.plan)
 app.command("doctor")(preview_commands.doctor)
 app.command("probe")(probe_commands.probe)
-app.command("sweep")(probe_commands.sweep)
-app.add_typer(probe_commands.results_app, name="results")
+app.command("sweep")(sweep_commands.sweep)
+app.add_typer(results_commands.results_app, name="results")
 app.command("analyse")(analyse_commands.analyse)
 app.command("chirality")(analyse_commands.chirality)
 app.command("order")(analyse_commands.order)

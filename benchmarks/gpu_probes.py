@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from probes import CLASSES, Step, Textbook, sgemm_step, textbook_step
 
 from stepcli.probe.config import RunConfig
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.registry import methods, parse_options
 from stepcli.probe.training.banks import make_banks
 from stepcli.probe.training.loss import Targets

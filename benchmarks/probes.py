@@ -31,7 +31,8 @@ from stepcli.cache.clips import ClipRecord
 from stepcli.cache.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store import create_store, open_store
 from stepcli.probe.config import RunConfig
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.registry import methods, parse_options
 from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.crew import Crew

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from stepcli.cache.errors import StepcliError
-from stepcli.probe import commands as probe_commands
+from stepcli.probe import sweep_commands
 
 CONTROLS = ("first-frame", "last-frame", "first-last")
 ORDER_BLIND = ("linear", "attentive", "self-attention")
@@ -49,7 +49,7 @@ def demo(
     methods = ",".join((*CONTROLS, *ORDER_BLIND, "step"))
     place = f"--store {shlex.quote(str(store))} --runs {shlex.quote(str(runs))}"
     _say(f"sweep --method {methods} --seeds {SEEDS} {SCHEDULE} {place}")
-    probe_commands.sweep(
+    sweep_commands.sweep(
         method=methods,
         seeds=SEEDS,
         task="arrow",

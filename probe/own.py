@@ -22,7 +22,8 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.registry import ProbeInfo
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Generator
 
 from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.probe.data.tokens import TokenLayout
+from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.nn.bank import Options, Probe
 
 Build = Callable[[TokenLayout, int, Any, Generator], Probe]

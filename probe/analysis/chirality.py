@@ -18,9 +18,9 @@ from stepcli.cache.errors import UsageError
 from stepcli.cache.store import open_store
 from stepcli.probe.config import Pass, TaskConfig
 from stepcli.probe.data.features import layout_of
+from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import free_bytes, place_features
 from stepcli.probe.data.splits import LabelledClips, labelled_clips
-from stepcli.probe.data.tasks import make_task
 from stepcli.probe.results.metrics import mean_class, top_k
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import choose_device

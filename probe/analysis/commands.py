@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepcli.probe.commands import RUNS_VARIABLE
+from stepcli.probe.options import RUNS_VARIABLE
 
 if TYPE_CHECKING:
     from stepcli.probe.analysis.summary import Analysis

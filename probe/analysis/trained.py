@@ -12,7 +12,7 @@ from stepcli.cache.errors import UsageError
 from stepcli.cache.spec import StoreSpec
 from stepcli.probe.analysis.recalibrate import config_of
 from stepcli.probe.data.features import deepest_last
-from stepcli.probe.data.tokens import TokenLayout
+from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.training.banks import build_probe
 

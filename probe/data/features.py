@@ -14,9 +14,10 @@ from stepcli.cache.reading.streaming import load_resident_arrays
 from stepcli.cache.spec import StoreSpec
 from stepcli.probe.data.codes import CodedTokens
 from stepcli.probe.data.facts import ClipFacts
+from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.text import stored_texts
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 
 if TYPE_CHECKING:
     from stepcli.cache.store import Store

@@ -1,4 +1,4 @@
-"""What a probe reads: the layout of a clip's tokens, and one batch of them shared by every bank."""
+"""One batch of frozen tokens, shared by every bank: what several need of it is made once."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -10,92 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stepcli.cache.errors import UsageError
-from stepcli.cache.spec import Segment
 from stepcli.probe.data.codes import CodedTokens
-
-if TYPE_CHECKING:
-    from stepcli.probe.data.text import StoreText
+from stepcli.probe.data.layout import Select, TokenLayout
 
 Norms = Literal["raw", "normalized", "renormalized"]
-Select = Literal["all", "patches", "cls"]
 NORM_EPS = 1e-5
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLayout:
-    """Shape and meaning of one clip's tokens [T, S, D]."""
-
-    frames: int
-    """T, the time steps a probe sees (fewer than stored where clips are cropped in time)."""
-    dim: int
-    """D, channels."""
-    segments: tuple[Segment, ...]
-    """The S tokens of a frame by name, in stored order."""
-    layers: tuple[int, ...] = (-1,)
-    """Which of the backbone's layers are there, as it counts them from its end."""
-    classes: tuple[str, ...] = ()
-    """Names of the classes, by index; empty where nobody named them."""
-    texts: "tuple[StoreText, ...]" = ()
-    """What is stored of text towers, their tensors unread."""
-
-    @classmethod
-    def of(cls, frames: int, tokens: int, dim: int) -> "TokenLayout":
-        """A layout of `tokens` patches in one row, where nothing else is known about them."""
-        row = Segment(name="patches", kind="grid", count=tokens, grid=(1, tokens))
-        return cls(frames, dim, (row,))
-
-    @property
-    def tokens(self) -> int:
-        """S, the tokens of one frame."""
-        return sum(segment.count for segment in self.segments)
-
-    def positions(self, select: Select) -> slice | list[int]:
-        """Which of the S tokens a selection names; the backbone's CLS is its first prefix token.
-
-        Raises:
-            UsageError: the store holds no such token.
-        """
-        if select == "all":
-            return slice(None)
-        start, found = 0, list[int]()
-        for segment in self.segments:
-            here = range(start, start + segment.count)
-            start += segment.count
-            if select == "patches" and segment.kind == "grid":
-                found += here
-            elif select == "cls" and segment.kind == "prefix" and not found:
-                found.append(here[0])
-        if not found:
-            names = ", ".join(segment.name for segment in self.segments)
-            want = "cls" if select == "cls" else "grid4"
-            raise UsageError(
-                f"tokens={select} needs {select} tokens, the store holds only: {names}; "
-                f"extract with --tokens {want} or full, or choose another tokens="
-            )
-        return found
-
-    def text(self, tower: str = "") -> "StoreText":
-        """The text embeddings of one tower; "" names the only one.
-
-        Raises:
-            UsageError: there is none, or the name does not tell which.
-        """
-        found = [text for text in self.texts if tower in ("", text.tower, text.folder.name)]
-        if len(found) == 1:
-            return found[0]
-        if not self.texts:
-            raise UsageError(
-                "this method compares tokens with texts and the store holds none; run extract on "
-                "the same store with --text, e.g. --text clip-b16"
-            )
-        names = ", ".join(text.folder.name for text in self.texts)
-        raise UsageError(f"tower={tower!r}: the store holds texts of {names}; choose one of these")
-
-    def selected(self, select: Select) -> int:
-        """How many tokens a frame a selection keeps."""
-        positions = self.positions(select)
-        return self.tokens if isinstance(positions, slice) else len(positions)
 
 
 @dataclass(frozen=True, slots=True)

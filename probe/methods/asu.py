@@ -27,7 +27,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from stepcli.cache.errors import UsageError
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.conv1d import depthwise
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, uniform

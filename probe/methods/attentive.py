@@ -24,7 +24,8 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.self_attention import BlockOptions
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.block import ReadBlock

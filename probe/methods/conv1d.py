@@ -18,7 +18,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.linear import PoolOptions
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedLinear

@@ -16,7 +16,8 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from stepcli.cache.errors import UsageError
-from stepcli.probe.data.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.data.layout import Select, TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.registry import ProbeInfo, methods
 

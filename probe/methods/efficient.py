@@ -20,7 +20,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from stepcli.cache.errors import UsageError
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.self_attention import BlockOptions
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.folded import read_out

@@ -13,7 +13,8 @@ from typing import Literal
 from pydantic import Field
 from torch import Generator, Tensor
 
-from stepcli.probe.data.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.data.layout import Select, TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.nn.layers import StackedLinear
 from stepcli.probe.registry import ProbeInfo

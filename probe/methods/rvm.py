@@ -24,7 +24,8 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from stepcli.probe.data.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.data.layout import Select, TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, normal
 from stepcli.probe.nn.transformer import StackedAttention, one_query

@@ -18,7 +18,8 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Generator, Tensor
 
-from stepcli.probe.data.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.data.layout import Select, TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.nn.block import ReadBlock
 from stepcli.probe.nn.encoding import Encoding, TokenInput

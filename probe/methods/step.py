@@ -30,11 +30,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Generator, Tensor
 
-from stepcli.probe.data.tokens import Select, TokenBatch, TokenLayout
+from stepcli.probe.data.layout import Select, TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.nn.attention import FoldedAttention
 from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.nn.block import ReadBlock
 from stepcli.probe.nn.encoding import Encoding, Norm, TokenInput
-from stepcli.probe.nn.folded import FoldedAttention
 from stepcli.probe.nn.layers import StackedLinear, normal
 from stepcli.probe.registry import ProbeInfo
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.text_space import TextOptions, TowerProjection, cosine_logits, register_texts
 from stepcli.probe.registry import ProbeInfo

@@ -5,8 +5,8 @@ from typing import Literal
 from torch import Generator, Tensor, nn
 
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.nn.attention import FoldedAttention
 from stepcli.probe.nn.encoding import TokenInput
-from stepcli.probe.nn.folded import FoldedAttention
 from stepcli.probe.nn.layers import Init, StackedFeedForward, StackedLayerNorm
 
 Kind = Literal["self", "cross"]

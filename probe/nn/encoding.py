@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from stepcli.probe.data.tokens import Norms, Select, TokenBatch, TokenLayout
+from stepcli.probe.data.layout import Select, TokenLayout
+from stepcli.probe.data.tokens import Norms, TokenBatch
 from stepcli.probe.nn.folded import FoldedTokens
 from stepcli.probe.nn.layers import normal
 

@@ -14,9 +14,10 @@ from stepcli.probe import registry
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data.facts import ClipFacts
 from stepcli.probe.data.features import Features, layout_of, store_layout
+from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import BANK_SHARE, free_bytes, place_features
 from stepcli.probe.data.splits import LabelledClips, hold_out, labelled_clips, only_base, thin
-from stepcli.probe.data.tasks import Task, make_task
+from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.results.runs import Source, is_done, read_run, write_run
 from stepcli.probe.training.checkpoint import SAVE_SECONDS, Checkpoint

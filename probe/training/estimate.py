@@ -8,8 +8,9 @@ import torch
 
 from stepcli.probe.config import RunConfig
 from stepcli.probe.data.facts import ClipFacts
+from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tasks import Task
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.crew import Crew
 from stepcli.probe.training.loss import Targets

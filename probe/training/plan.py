@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from stepcli.cache.errors import UsageError
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data.features import layout_of
+from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.placement import token_bytes
 from stepcli.probe.data.tasks import Task
-from stepcli.probe.data.tokens import TokenLayout
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.registry import methods
 from stepcli.probe.training.banks import build_probe

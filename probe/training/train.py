@@ -13,8 +13,9 @@ from torch.utils.flop_counter import flop_registry
 
 from stepcli.probe.config import Pass, RunConfig
 from stepcli.probe.data.features import Features
+from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tasks import Task
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.training.augment import augmented
 from stepcli.probe.training.banks import Bank, make_banks

@@ -18,8 +18,8 @@ from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.spec import Dtype, Producer, Segment, StoreSpec, TokenScope
 from stepcli.cache.store import Store, create_store
 from stepcli.cache.views import view_id
+from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText, stored_texts
-from stepcli.probe.data.tokens import TokenLayout
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)

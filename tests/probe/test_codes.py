@@ -16,10 +16,11 @@ from stepcli.probe.config import TaskConfig
 from stepcli.probe.data import codes
 from stepcli.probe.data.codes import CodedTokens
 from stepcli.probe.data.features import Resident, Streamed
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import token_bytes
 from stepcli.probe.data.splits import labelled_clips
-from stepcli.probe.data.tasks import make_task
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe, stack
 from stepcli.probe.registry import methods, parse_options
 

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
 from stepcli.cache.errors import UsageError
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.attentive import Attentive
 from stepcli.probe.methods.self_attention import BlockOptions, SelfAttention
 from stepcli.probe.methods.step import Step, StepOptions
+from stepcli.probe.nn.attention import FoldedAttention
 from stepcli.probe.nn.encoding import TokenInput
-from stepcli.probe.nn.folded import FoldedAttention
 from stepcli.probe.nn.layers import normal
 from stepcli.probe.registry import methods
 

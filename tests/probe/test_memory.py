@@ -9,9 +9,10 @@ import torch
 from stepcli.cache.store import Store
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, Streamed, layout_of
+from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import free_bytes, place_features, token_bytes
 from stepcli.probe.data.splits import labelled_clips
-from stepcli.probe.data.tasks import Task, make_task
+from stepcli.probe.data.tasks import Task
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.checkpoint import Checkpoint

@@ -11,8 +11,9 @@ from torch import Generator, Tensor
 
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.spec import Segment
+from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText
-from stepcli.probe.data.tokens import SampleFacts, TokenBatch, TokenLayout
+from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.methods.frames_linear import cosines
 from stepcli.probe.nn.bank import Probe, stack
 from stepcli.probe.nn.layers import few_products

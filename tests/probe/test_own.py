@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from stepcli.cache.store import Store
 from stepcli.cli import app
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import stack
 from stepcli.probe.own import load_own
 

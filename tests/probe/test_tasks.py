@@ -13,8 +13,9 @@ from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.store import Store
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import Resident
+from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
-from stepcli.probe.data.tasks import Task, make_task, spread
+from stepcli.probe.data.tasks import Task, spread
 from stepcli.probe.pairs import read_pairs
 
 CPU = torch.device("cpu")

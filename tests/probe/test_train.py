@@ -10,9 +10,11 @@ from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, layout_of
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
-from stepcli.probe.data.tasks import Task, make_task
-from stepcli.probe.data.tokens import TokenBatch, TokenLayout
+from stepcli.probe.data.tasks import Task
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.step import Step
 from stepcli.probe.nn.bank import stack
 from stepcli.probe.registry import methods, parse_options

@@ -1,0 +1,205 @@
+"""From a store's table of clips to the samples of a task: views, crops, directions, labels."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepcli.cache.clips import ClipRow
+from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.cache.spec import StoreSpec
+from stepcli.cache.views import clip_of, is_flip, testing_views, training_views, views_by_clip
+from stepcli.probe.config import TaskConfig
+from stepcli.probe.data.splits import LabelledClips, base_classes, unseen_classes
+from stepcli.probe.data.tasks import FrameChoice, Ints, Samples, Task, spread
+
+
+def make_task(config: TaskConfig, spec: StoreSpec, table: LabelledClips) -> Task:
+    """Turn a store's clips into samples.
+
+    Raises:
+        UsageError: the store cannot serve the task, or no clip is left for one of its sides.
+        UnknownName: a pair names a class that the store has not.
+    """
+    if config.layer is not None and config.layer not in spec.layers:
+        held = ", ".join(map(str, spec.layers))
+        raise UsageError(f"layer={config.layer}: the store holds layers {held}; choose one of them")
+    stored = max(1, round(config.observed * spec.frames))
+    length = stored if config.clip_frames is None else config.clip_frames
+    if length > stored:
+        seen = "" if stored == spec.frames else f", of which {stored} may be observed"
+        raise UsageError(
+            f"--clip-frames {length}: the store has {spec.frames} frames a clip{seen}; ask for at "
+            "most that, or extract with more --frames"
+        )
+    pairs = table.pairs if config.pairs is None else config.pairs
+    for label in (label for pair in pairs for label in pair):
+        if label not in table.classes:
+            raise UnknownName("label in pairs", label, table.classes)
+    if config.name == "arrow" and config.protocol != "all":
+        raise UsageError(
+            "base-to-novel halves the classes of a data set, the arrow task pairs them: use "
+            "--task classify"
+        )
+    if config.name == "arrow":
+        return _arrow(config, spec, table, pairs, stored, length)
+    return _build(config, table, table.classes, pairs, None, stored, length)
+
+
+def _arrow(
+    config: TaskConfig,
+    spec: StoreSpec,
+    table: LabelledClips,
+    pairs: Sequence[tuple[str, str]],
+    stored: int,
+    length: int,
+) -> Task:
+    if spec.token_scope != "frame":
+        raise UsageError(
+            f"the arrow task reverses stored frames, but this store's tokens depend on more than "
+            f"their own frame (token_scope: {spec.token_scope}); extract with an image backbone"
+        )
+    if not pairs:
+        raise UsageError(
+            "the arrow task needs pairs of opposite classes and the store's table has none; "
+            "give --pairs FILE with the columns label,partner"
+        )
+    partner = {a: b for pair in pairs for a, b in (pair, pair[::-1])}
+    partner |= {name: name for name in table.invariant if name not in partner}
+    classes = tuple(name for name in table.classes if name in partner)
+    return _build(config, table, classes, pairs, partner, stored, length)
+
+
+def _build(
+    config: TaskConfig,
+    table: LabelledClips,
+    classes: tuple[str, ...],
+    pairs: Sequence[tuple[str, str]],
+    partner: dict[str, str] | None,
+    stored: int,
+    length: int,
+) -> Task:
+    index = {name: i for i, name in enumerate(classes)}
+    train, test = (
+        [row for row in side if row.label in index] for side in (table.train, table.test)
+    )
+    for name, side in (("train", train), ("test", test)):
+        if not side:
+            raise UsageError(
+                f"no {name} clip has a label of the pairs; the pairs name: {', '.join(classes)}"
+            )
+    warnings = list(table.warnings)
+    left_out = len(table.train) + len(table.test) - len(train) - len(test)
+    if left_out:
+        warnings.append(f"{left_out} clips whose label has no partner are left out of the task")
+    trained = [views[: config.views] for views in _by_clip(train, training_views)]
+    tested = [views if config.test_views else views[:1] for views in _by_clip(test, testing_views)]
+    rows = [row for views in (*trained, *tested) for row in views]
+    labels = np.array([index[row.label] for row in rows])
+    backward_labels = labels
+    if partner is not None:
+        backward_labels = np.array([index[partner[row.label]] for row in rows])
+    choice: FrameChoice = "jitter" if config.jitter else "spread"
+    choice = "crop" if config.temporal_crop or length == stored else choice
+    ways = np.array([False] if partner is None else [False, True])
+    trained_ways = tuple(map(bool, ways))
+    if partner is not None and config.directions != "both":
+        trained_ways = (config.directions == "backward",)
+    seen_rows = sum(map(len, trained))
+    counts = np.array([len(views) for views in tested])
+    first = seen_rows + np.cumsum(counts) - counts
+    shown, shown_of = _every_view(first, counts, stored, length, choice, ways)
+    shown = _labelled(shown, labels, backward_labels)
+    reported = np.unique(shown_of, return_index=True)[1]
+    taught = [(backward_labels if way else labels)[:seen_rows] for way in trained_ways]
+    seen = {int(label) for part in taught for label in part}
+    if config.protocol == "base-to-novel":
+        seen |= set(range(base_classes(classes, config.protocol), len(classes)))
+    if warning := unseen_classes(seen, shown.label[reported].tolist(), classes):
+        warnings.append(warning)
+    return Task(
+        clips=tuple(row.id for row in rows),
+        groups=tuple(row.group or clip_of(row.id) for row in rows),
+        classes=classes,
+        base_classes=base_classes(classes, config.protocol),
+        pairs=tuple((index[a], index[b]) for a, b in pairs),
+        length=length,
+        stored_frames=stored,
+        choice=choice,
+        layer=config.layer,
+        trained_ways=trained_ways,
+        shuffles=config.frame_order == "shuffled",
+        labels=labels,
+        backward_labels=backward_labels,
+        train_views=np.array([len(views) for views in trained]),
+        test=shown[reported],
+        shown=shown,
+        shown_of=shown_of,
+        mirror=_mirror(rows, labels, len(classes)),
+        warnings=tuple(warnings),
+    )
+
+
+def _by_clip(
+    rows: Sequence[ClipRow], chosen: Callable[[Iterable[str]], list[str]]
+) -> list[list[ClipRow]]:
+    """The rows of each clip's chosen views, clips in order; the plain view, or the first, leads."""
+    ids = [row.id for row in rows]
+    return [
+        [rows[views[name]] for name in sorted(chosen(views), key=is_flip)]
+        for views in views_by_clip(ids).values()
+    ]
+
+
+def _mirror(rows: Sequence[ClipRow], labels: Ints, classes: int) -> Ints:
+    """[C]: what each class is called in a flipped view, as the clips' labels say."""
+    mirror = np.arange(classes)
+    for views in views_by_clip([row.id for row in rows]).values():
+        plain = [place for view, place in views.items() if not is_flip(view)]
+        flipped = [place for view, place in views.items() if is_flip(view)]
+        if plain and flipped:
+            a, b = labels[plain[0]], labels[flipped[0]]
+            mirror[a], mirror[b] = b, a
+    return mirror
+
+
+def _every_view(
+    first: Ints,
+    counts: Ints,
+    stored: int,
+    length: int,
+    choice: FrameChoice,
+    ways: NDArray[np.bool_],
+) -> tuple[Samples, Ints]:
+    """Test samples, without labels, in every view of every clip, and which sample each belongs to.
+
+    Crops are the first, middle and last; otherwise a clip is one sample. In the arrow task each is
+    shown in both directions: a backward sample is the reversal of a forward one, so what does not
+    see order has exactly 50 %.
+
+    Args:
+        first: Row of each clip's first view, [n].
+        counts: Views of each clip, [n].
+        stored: Frames to choose of.
+        length: Frames to choose.
+        choice: How.
+        ways: Directions.
+    """
+    starts = np.array([0])
+    if choice == "crop":
+        starts = np.unique([0, (stored - length) // 2, stored - length])
+    each = len(starts) * len(ways)
+    number = np.repeat(np.arange(len(first)), counts * each)
+    view = np.concatenate([np.repeat(np.arange(n), each) for n in counts])
+    part = np.tile(np.arange(each), int(counts.sum()))
+    picked = None if choice == "crop" else np.tile(spread(stored, length), (len(number), 1))
+    backward = ways[part % len(ways)]
+    unlabelled = np.zeros(len(number), np.int64)
+    samples = Samples(first[number] + view, starts[part // len(ways)], backward, unlabelled, picked)
+    return samples, number * each + part
+
+
+def _labelled(samples: Samples, labels: Ints, backward_labels: Ints) -> Samples:
+    label = np.where(samples.backward, backward_labels[samples.clip], labels[samples.clip])
+    return replace(samples, label=label)

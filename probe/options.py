@@ -1,0 +1,52 @@
+"""What the probe room's commands say alike: their shared options, and the folder of the runs."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RUNS_VARIABLE = "STEPCLI_RUNS"
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(help="Store to read. Default: the only one below $STEPCLI_STORES (./stores)."),
+]
+RunsOption = Annotated[
+    Path | None, typer.Option(help="Folder of the runs. Default: $STEPCLI_RUNS (./runs).")
+]
+
+
+# What `probe` and `sweep` say alike of the data; None in a sweep: as the file says.
+JITTER = typer.Option(
+    "--jitter", help="Train on a random frame of each of --clip-frames stretches, test on middles."
+)
+OBSERVED = typer.Option(min=0.01, max=1, help="Share of the stored frames, from the first, seen.")
+VIEWS = typer.Option(min=1, help="At most so many stored training views a clip. Default: all.")
+SPLIT_FILE = typer.Option(help="CSV with columns clip,split in place of the store's own splits.")
+FRAME_ORDER = typer.Option(help="shuffled: train on frames in a fresh random order, test as is.")
+DIRECTIONS = typer.Option(help="Of --task arrow: directions to train on; tests show both.")
+MIXUP = typer.Option(min=0, help="alpha of mixup between the tokens of two clips; 0: off.")
+TOKEN_DROPOUT = typer.Option(min=0, max=0.99, help="Share of tokens zeroed at each step.")
+ACCUMULATE = typer.Option(min=1, help="Parts that a batch is worked on in: less memory.")
+PRECISION = typer.Option(help="Of products with tokens; all else stays float32.")
+TRACK = typer.Option(help="Copy losses and results to tensorboard, wandb, mlflow (a,b).")
+
+
+def tune_early() -> None:
+    """Let OpenMP threads sleep, not spin, while they wait, and keep freed memory: both before torch
+    is imported.
+
+    Where other programs use the cores too, a spinning thread holds up the one it waits for; a step
+    was two to four times slower.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before libraries start threads: glibc settles then how many places it allocates from.
+    from stepcli.cache.malloc import keep_freed_memory
+
+    keep_freed_memory()
+
+
+def runs_folder(given: Path | None) -> Path:
+    """Where runs are kept."""
+    return given or Path(os.environ.get(RUNS_VARIABLE) or "runs")
