@@ -11,12 +11,12 @@ import typer
 from typer.core import TyperGroup
 
 from stepcli.apply import commands as apply_commands
-from stepcli.apply import predict_commands
+from stepcli.apply import predict_commands, share_commands
 from stepcli.cache import commands as cache_commands
 from stepcli.cache.errors import StepcliError
 from stepcli.examples import demo
 from stepcli.extract import commands as extract_commands
-from stepcli.extract import preview_commands
+from stepcli.extract import listing_commands, preview_commands
 from stepcli.probe import commands as probe_commands
 from stepcli.probe import export_commands, results_commands, sweep_commands
 from stepcli.probe.analysis import commands as analyse_commands
@@ -73,9 +73,11 @@ app.command("predict")(predict_commands.predict)
 app.command("picture")(apply_commands.picture)
 app.command("report")(apply_commands.report)
 app.command("export")(export_commands.export)
+app.command("push")(share_commands.push)
+app.command("pull")(share_commands.pull)
 app.command("methods")(probe_commands.methods)
-app.command("backbones")(extract_commands.backbones)
-app.add_typer(extract_commands.datasets_app, name="datasets", help="Known data sets.")
+app.command("backbones")(listing_commands.backbones)
+app.add_typer(listing_commands.datasets_app, name="datasets", help="Known data sets.")
 app.add_typer(cache_commands.app, name="store", help="Look after feature stores.")
 app.command("demo")(demo.demo)
 

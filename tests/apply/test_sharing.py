@@ -1,0 +1,200 @@
+"""What is given away comes back the same, whole, and without anybody's code."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hub_server import Hub
+from typer.testing import CliRunner
+
+from stepcli.apply.api import train
+from stepcli.apply.hub import HubError, pull, push
+from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow
+from stepcli.cache.errors import DamagedStore, SpecMismatch, UsageError
+from stepcli.cache.spec import Producer, Segment, StoreSpec
+from stepcli.cache.store import Store, create_store, open_store
+from stepcli.cli import app
+
+PRODUCER = Producer(source="random", device="cpu", numerics="float32", versions={})
+
+
+def make_store(path: Path, *, frames: int = 3, parts: int = 2) -> Store:
+    """Twelve clips of two opposite classes in some parts."""
+    spec = StoreSpec(
+        backbone="made-up",
+        weights_digest="0" * 64,
+        segments=(Segment(name="cls", kind="prefix", count=1),),
+        dim=8,
+        frames=frames,
+        sampling="uniform",
+        preprocessing={},
+        dtype="float32",
+    )
+    store = create_store(path, spec, dataset="made-up")
+    random = np.random.default_rng(0)
+    rows = []
+    with store.writer(PRODUCER, part_clips=12 // parts) as writer:
+        for number in range(12):
+            name = f"clip-{number}"
+            writer.add(
+                ClipRecord(name, f"/videos/{name}.mp4", (0.0,) * frames, frames, 8, 8),
+                random.normal(size=(frames, 1, 8)).astype(np.float32),
+            )
+            split = "test" if number >= 8 else "train"
+            rows.append(ClipRow(name, ("close", "open")[number % 2], split, group=name))
+    store.add_clips(rows)
+    store.replace_classes([ClassRow("close", 0, "open"), ClassRow("open", 1, "close")])
+    store.refresh()
+    return store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_store(tmp_path_factory.mktemp("sharing") / "door")
+
+
+@pytest.fixture(scope="module")
+def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained probe's folder."""
+    runs = tmp_path_factory.mktemp("runs")
+    (record,) = train(store.path, "step", runs=runs, shared={"epochs": 1}, device="cpu", heads=1)
+    (runs / record["run"] / "calibration.json").write_text(
+        json.dumps({"temperature": 2.0, "samples": 9, "thresholds": {"0.05": None}})
+    )
+    return runs / str(record["run"])
+
+
+def call(*words: object, code: int = 0) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_probe_goes_to_a_folder_and_back(run: Path, tmp_path: Path) -> None:
+    call("push", run, "--to", tmp_path / "shelf")
+    call("pull", tmp_path / "shelf" / run.name, "--out", tmp_path / "here")
+    kept = contents(tmp_path / "here" / run.name)
+    assert kept.keys() == {"run.json", "probe.safetensors", "calibration.json", "README.md"}
+    assert kept["probe.safetensors"] == (run / "probe.safetensors").read_bytes()
+    assert "is there already" in call(
+        "pull", tmp_path / "shelf" / run.name, "--out", tmp_path / "here", code=2
+    )
+
+
+def test_a_store_goes_to_a_folder_and_back(store: Store, tmp_path: Path) -> None:
+    call("push", store.path, "--to", tmp_path / "shelf")
+    call("pull", tmp_path / "shelf" / "door", "--out", tmp_path / "here")
+    assert open_store(tmp_path / "here" / "door").fingerprint == store.fingerprint
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["door"]
+    assert "stepcli store merge" in call("push", store.path, "--to", tmp_path / "shelf", code=2)
+
+
+def test_a_probe_goes_to_the_hub_and_back(hub: Hub, run: Path, tmp_path: Path) -> None:
+    said = call("push", run, "--to", "me/door", "--hub", "--endpoint", hub.endpoint)
+    assert said.splitlines()[-1] == "stepcli pull me/door --hub"
+    repository = hub.repositories["me/door"]
+    assert repository.private
+    assert repository.files.keys() == {
+        *("run.json", "probe.safetensors", "calibration.json", "README.md")
+    }
+    assert run.name.encode() in repository.files["README.md"]
+    call("pull", "me/door", "--hub", "--out", tmp_path, "--endpoint", hub.endpoint)
+    kept = contents(tmp_path / run.name)
+    assert kept == repository.files
+    # What the probe has no more is taken away: an old temperature would be another's.
+    again = tmp_path / "again" / run.name
+    shutil.copytree(run, again)
+    (again / "calibration.json").unlink()
+    push(again, "me/door", "probe", endpoint=hub.endpoint)
+    assert "calibration.json" not in repository.files
+
+
+def test_a_store_goes_to_the_hub_part_by_part(hub: Hub, store: Store, tmp_path: Path) -> None:
+    hub.refuse_commits_after = 1
+    with pytest.raises(HubError, match="me/tokens"):
+        push(store.path, "me/tokens", "store", public=True, endpoint=hub.endpoint)
+    repository = hub.repositories["datasets/me/tokens"]
+    assert not repository.private
+    with pytest.raises(UsageError, match="was its push broken off"):
+        pull("datasets/me/tokens", tmp_path, endpoint=hub.endpoint)
+    hub.refuse_commits_after = None
+    sent = [line for line in hub.requests if line.startswith("PUT")]
+    push(store.path, "me/tokens", "store", endpoint=hub.endpoint)
+    assert repository.commits == [
+        *(f"Part {name}" for name in store.parts),
+        "Tables and manifest: 12 clips in 2 parts",
+    ]
+    assert len(set(sent)) == len(sent)
+    target = pull("datasets/me/tokens", tmp_path, endpoint=hub.endpoint)
+    assert target == tmp_path / "tokens"
+    again = open_store(target)
+    assert again.fingerprint == store.fingerprint
+    assert np.array_equal(again.read(again.ids), store.read(store.ids))
+    assert again.clips() == store.clips()
+    assert "12 clips of made-up (test 4, train 8)" in (target / "README.md").read_text()
+
+
+def test_the_hub_keeps_one_store_to_a_repository(hub: Hub, store: Store, tmp_path: Path) -> None:
+    push(store.path, "me/tokens", "store", endpoint=hub.endpoint)
+    with pytest.raises(SpecMismatch, match="frames"):
+        push(make_store(tmp_path / "a", frames=4).path, "me/tokens", "store", endpoint=hub.endpoint)
+    other = make_store(tmp_path / "b", parts=1)
+    with pytest.raises(UsageError, match="holds 2 parts that"):
+        push(other.path, "me/tokens", "store", endpoint=hub.endpoint)
+    push(other.path, "me/tokens", "store", replace=True, endpoint=hub.endpoint)
+    target = pull("datasets/me/tokens", tmp_path, endpoint=hub.endpoint)
+    assert open_store(target).parts == other.parts
+
+
+def test_what_comes_damaged_is_not_put_in_place(hub: Hub, store: Store, tmp_path: Path) -> None:
+    push(store.path, "me/tokens", "store", endpoint=hub.endpoint)
+    files = hub.repositories["datasets/me/tokens"].files
+    (name,) = (n for n in files if store.parts[0] in n and "/c." in n)
+    files[name] = files[name][:40] + b"x" + files[name][41:]
+    with pytest.raises(DamagedStore, match="what came is damaged"):
+        pull("datasets/me/tokens", tmp_path, endpoint=hub.endpoint)
+    assert not (tmp_path / "tokens").exists()
+
+
+def test_code_and_names_of_strangers_stay_where_they_are(
+    hub: Hub, run: Path, tmp_path: Path
+) -> None:
+    push(run, "me/door", "probe", endpoint=hub.endpoint)
+    files = hub.repositories["me/door"].files
+    files["evil.py"] = files["weights.pkl"] = b"raise SystemExit(3)"
+    target = pull("me/door", tmp_path, endpoint=hub.endpoint)
+    assert not {path.name for path in target.iterdir()} & {"evil.py", "weights.pkl"}
+    record = json.loads(files["run.json"])
+    files["run.json"] = json.dumps(record | {"run": "../outside"}).encode()
+    with pytest.raises(UsageError, match="no name of a folder"):
+        pull("me/door", tmp_path / "a", endpoint=hub.endpoint)
+    config = record["config"] | {"method": "evil.py:Probe"}
+    files["run.json"] = json.dumps(
+        record | {"method": "evil.py:Probe", "config": config, "run": "x"}
+    ).encode()
+    with pytest.raises(UsageError, match="code is never pulled"):
+        pull("me/door", tmp_path / "b", endpoint=hub.endpoint)
+    assert not (tmp_path / "outside").exists()
+
+
+def test_what_the_hub_refuses_is_one_line(
+    hub: Hub, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--hub", "--endpoint", hub.endpoint)
+    assert "no such repository" in call("pull", "me/none", *words, code=1)
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    assert "Invalid" in (said := call("push", run, "--to", "me/door", *words, code=1))
+    assert len(said.strip().splitlines()) == 1
+    assert "neither a trained probe" in call("push", tmp_path, "--to", "me/x", *words, code=2)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE forbids it" in call("push", run, "--to", "me/door", *words, code=1)
