@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Store": "store",
-    "TokenDataset": "streaming",
+    "TokenDataset": "reading.streaming",
     "create_store": "store",
-    "load_resident": "streaming",
-    "load_resident_arrays": "streaming",
+    "load_resident": "reading.streaming",
+    "load_resident_arrays": "reading.streaming",
     "open_store": "store",
-    "stream_clips": "streaming",
+    "stream_clips": "reading.streaming",
 }
 
 __all__ = [
