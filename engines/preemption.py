@@ -9,6 +9,10 @@ INTERRUPTED = 130
 PREEMPTED = 75
 """Exit code after SIGTERM: EX_TEMPFAIL of sysexits.h, "try again"; a job can requeue on it."""
 
+GRACE_SECONDS = 7.0
+"""What workers elsewhere have to commit after Ctrl-C or SIGTERM before they are ended: a command
+is to have ended ten seconds after it was told to."""
+
 
 class Preempted(KeyboardInterrupt):
     """SIGTERM came. Whatever commits finished work on Ctrl-C does so here too."""

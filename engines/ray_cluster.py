@@ -49,12 +49,7 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
     Raises:
         UsageError: Ray is not installed, or there is no cluster at the address.
     """
-    try:
-        ray: Any = import_module("ray")
-    except ImportError as error:
-        raise UsageError(
-            "--engine ray: Ray is not installed; pip install 'stepcli[ray]'"
-        ) from error
+    ray = import_ray()
     if ray.is_initialized():  # by the caller, who also ends it
         yield ray
         return
@@ -80,6 +75,11 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def on_node(ray: Any, node: str, *, soft: bool) -> Any:
+    """Ray's strategy for work on one node; soft: elsewhere if the node has gone."""
+    return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=soft)
 
 
 def _passed_on() -> dict[str, str]:

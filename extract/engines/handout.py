@@ -35,17 +35,23 @@ class Handout:
         self._with[worker] = {}
 
     def next(self, worker: str, count: int) -> list[Clip]:
-        """At most `count` clips, now with that worker; none when it should finish."""
-        if self._stopping:
+        """At most `count` clips, now with that worker; none when it should finish.
+
+        One that was taken for lost, and is not, gets none: others have its clips.
+        """
+        if self._stopping or worker not in self._with:
             return []
         group = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
         self._with[worker] |= {clip.id: clip for clip in group}
         return group
 
-    def report(self, worker: str, done: int, quarantined: int) -> None:
-        """How many of its clips a worker has worked through so far."""
-        self._workers[worker].done = done
-        self._workers[worker].quarantined = quarantined
+    def report(self, worker: str, done: int, quarantined: int) -> bool:
+        """How many of its clips a worker has worked through so far; whether it is to go on."""
+        state = self._workers.get(worker)
+        if state is None:
+            return False
+        state.done, state.quarantined = done, quarantined
+        return not self._stopping
 
     def left(self, worker: str) -> list[Clip]:
         """A worker has gone, in whichever way: what it had is nobody's now.
@@ -61,7 +67,7 @@ class Handout:
         self._waiting.extend(clips)
 
     def stop(self) -> None:
-        """Hand out nothing more."""
+        """Hand out nothing more; workers hear of it when they report."""
         self._stopping = True
 
     def outstanding(self) -> int:

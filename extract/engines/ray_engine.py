@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache.store import Store
-from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost
+from stepcli.engines.preemption import GRACE_SECONDS
+from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost, on_node
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.engines.handout import Handout, WorkerState
 from stepcli.extract.engines.ray_worker import CLIPS_AT_ONCE, Extract, Worker
@@ -27,8 +28,6 @@ LOOK_SECONDS = 0.5
 """How often the driver looks at its workers."""
 GROW_SECONDS = 10.0
 """How often the driver looks whether the cluster has grown."""
-GRACE_SECONDS = 8.0
-"""What workers have to commit after Ctrl-C or SIGTERM before they are ended."""
 USUAL_CPUS = 4.0
 
 
@@ -107,7 +106,10 @@ def run(
         KeyboardInterrupt: finished clips are committed.
     """
     started = grown = time.monotonic()
-    handout = ray.remote(Handout).options(num_cpus=0).remote(list(clips))
+    # Here, and nowhere else: a lost node must not take along who has which clips.
+    here = on_node(ray, ray.get_runtime_context().get_node_id(), soft=False)
+    keeper = ray.remote(Handout).options(num_cpus=0, scheduling_strategy=here)
+    handout = keeper.remote(list(clips))
     share = WorkerShare.of(options, _nodes(ray))
     crew = _Crew(ray, store, handout, extract, share, _Board(progress))
     wanted = share.fitting(_nodes(ray), options.workers)
@@ -214,16 +216,18 @@ class _Crew:
 
     def collect(self, result: Any) -> None:
         """Take the result of a worker that has ended, in whichever way."""
-        name, _ = self.actors.pop(result)
+        name, actor = self.actors.pop(result)
         try:
             outcome = self.ray.get(result)
         except self.ray.exceptions.RayActorError:
+            self.ray.kill(actor)  # it may only be out of reach
             self._mourn(name)
             return
         if isinstance(outcome, str):
             raise WorkerFailed(outcome)
         self.look()  # what it told last
-        self.seconds.append(outcome)
+        if outcome is not None:
+            self.seconds.append(outcome)
         self.ray.get(self.handout.left.remote(name))
 
     def stop(self) -> None:

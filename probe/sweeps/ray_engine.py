@@ -6,14 +6,16 @@ started again by Ray, and goes on from the last saved epoch.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import typer
 
 from stepcli.cache.errors import StepcliError, UsageError
 from stepcli.cache.store import open_store
-from stepcli.engines.ray_cluster import WorkerFailed, ray_cluster
+from stepcli.engines.preemption import GRACE_SECONDS
+from stepcli.engines.ray_cluster import WorkerFailed, on_node, ray_cluster
 from stepcli.probe.config import RunConfig
 from stepcli.probe.results.runs import read_run
 from stepcli.probe.sweeps.session import Session
@@ -30,7 +32,8 @@ USUAL_CPUS = 4
 class RaySession(Session):
     """A session whose probes are trained by the workers of a cluster.
 
-    Store and runs must have the same path, or URL, on every node that is to take part.
+    Store and runs must have the same path, or URL, on every node that is to take part. The cluster
+    is joined by the first training and left when the context ends: a search trains many times.
     """
 
     def __init__(
@@ -58,36 +61,49 @@ class RaySession(Session):
         self._address = address
         self._cpus = cpus
         self._share_trackers = tuple(trackers)
+        self._joined = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._joined.close()
 
     def _train(self, plans: Sequence[PassPlan]) -> None:
-        with ray_cluster(self._address) as ray:
-            nodes = self._nodes(ray)
-            gpus = int(self._worker_device != "cpu" and any("GPU" in n for n in nodes.values()))
-            cpus = self._cpus or min(USUAL_CPUS, *(int(n.get("CPU", 1)) for n in nodes.values()))
-            slots = sum(int(n.get("GPU", 0) if gpus else n["CPU"] // cpus) for n in nodes.values())
-            every = shares(plans, max(slots, 1))
-            typer.echo(f"Ray: {len(every)} banks on {len(nodes)} nodes, {slots} at once")
-            work = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(train_share)
-            pending = {}
-            for number, share in enumerate(every):
-                place = _on(ray, list(nodes)[number % len(nodes)], soft=True)
-                task = work.options(scheduling_strategy=place).remote(
-                    self._source.store, str(self.runs), self._worker_device, share
-                )
-                pending[task] = share
-            trackers = open_trackers(self._share_trackers, self.runs)
-            runs = sum(map(len, every))
-            with SweepProgress(len(every), runs, trackers, unit="bank") as progress:
+        ray = self._joined.enter_context(ray_cluster(self._address))
+        nodes = self._nodes(ray)
+        gpus = int(self._worker_device != "cpu" and any("GPU" in n for n in nodes.values()))
+        cpus = self._cpus or min(USUAL_CPUS, *(int(n.get("CPU", 1)) for n in nodes.values()))
+        slots = sum(int(n.get("GPU", 0) if gpus else n["CPU"] // cpus) for n in nodes.values())
+        every = shares(plans, max(slots, 1))
+        typer.echo(f"Ray: {len(every)} banks on {len(nodes)} nodes, {slots} at once")
+        work = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(train_share)
+        pending = {}
+        for number, share in enumerate(every):
+            place = on_node(ray, list(nodes)[number % len(nodes)], soft=True)
+            task = work.options(scheduling_strategy=place).remote(
+                self._source.store, str(self.runs), self._worker_device, share
+            )
+            pending[task] = share
+        trackers = open_trackers(self._share_trackers, self.runs)
+        runs = sum(map(len, every))
+        with SweepProgress(len(every), runs, trackers, unit="bank") as progress:
+            try:
                 while pending:
                     done, _ = ray.wait(list(pending), num_returns=1)
                     self._collect(ray.get(done[0]), pending.pop(done[0]), progress)
+            except KeyboardInterrupt:
+                for task in pending:
+                    ray.cancel(task)  # as Ctrl-C there: the state of its pass is kept
+                ray.wait(list(pending), num_returns=len(pending), timeout=GRACE_SECONDS)
+                raise
 
     def _nodes(self, ray: Any) -> dict[str, Mapping[str, float]]:
         """Nodes that see this very store, with their resources."""
         alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
         sees = ray.remote(num_cpus=0)(sees_store)
         answers = {
-            name: sees.options(scheduling_strategy=_on(ray, name, soft=False)).remote(
+            name: sees.options(scheduling_strategy=on_node(ray, name, soft=False)).remote(
                 self._source.store, self.store.fingerprint
             )
             for name in alive
@@ -142,8 +158,3 @@ def sees_store(store: str, fingerprint: str) -> bool:
         return open_store(store).fingerprint == fingerprint
     except StepcliError:
         return False
-
-
-def _on(ray: Any, node: str, *, soft: bool) -> Any:
-    """Ray's strategy for work on one node; soft: elsewhere if the node has gone."""
-    return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=soft)

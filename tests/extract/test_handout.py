@@ -36,11 +36,23 @@ def test_a_worker_that_never_joined_had_nothing() -> None:
     assert Handout(make_clips(2)).left("a") == []
 
 
+def test_a_worker_taken_for_lost_that_is_not_gets_nothing_and_is_told_to_stop() -> None:
+    handout = Handout(make_clips(4))
+    handout.join("a", HERE)
+    handout.next("a", 1)
+    assert handout.report("a", 1, 0)
+    handout.again(handout.left("a"))
+    assert handout.next("a", 1) == []
+    assert not handout.report("a", 1, 0)
+    assert handout.waiting() == 4
+
+
 def test_nothing_is_handed_out_after_a_stop() -> None:
     handout = Handout(make_clips(2))
     handout.join("a", HERE)
     handout.stop()
     assert handout.next("a", 2) == []
+    assert not handout.report("a", 0, 0)
 
 
 @given(st.integers(1, 30), st.lists(st.tuples(st.integers(0, 3), st.sampled_from("nnnfl"))))
