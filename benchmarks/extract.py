@@ -47,8 +47,8 @@ from stepcli.extract.decode.pool import DecodePool
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.worker import DecodeSettings
 from stepcli.extract.forward import Forward
-from stepcli.extract.job import default_resources, spread
 from stepcli.extract.pipeline import run
+from stepcli.extract.prepare import default_resources, spread
 from stepcli.extract.progress import Progress
 from stepcli.extract.sink import PartLimits
 from stepcli.extract.spec import make_producer, make_spec

@@ -20,6 +20,14 @@ class StoreDtype(StrEnum):
     int8_channel = "int8-channel"
 
 
+class Compress(StrEnum):
+    """How stored tokens are packed."""
+
+    none = "none"
+    zstd = "zstd"
+    gzip = "gzip"
+
+
 class Short(StrEnum):
     """What becomes of clips with fewer frames than asked for."""
 

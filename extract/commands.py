@@ -1,4 +1,4 @@
-"""`stepcli extract`, `stepcli datasets`, `stepcli backbones`: light until one of them runs."""
+"""`stepcli extract`: light until it runs."""
 
 import os
 import sys
@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from stepcli.engines.preemption import exit_code, heed_sigterm
+from stepcli.extract.arguments import parse_layers, parse_options, share_of
 from stepcli.extract.choices import (
+    Compress,
     Engine,
     Precision,
     Preprocess,
@@ -17,20 +19,25 @@ from stepcli.extract.choices import (
     StoreFormat,
     VideoDecoder,
 )
-
-datasets_app = typer.Typer(no_args_is_help=True)
+from stepcli.extract.options import (
+    BackboneOption,
+    DatasetOption,
+    DeviceOption,
+    FramesOption,
+    LayersOption,
+    PrecisionOption,
+    PreprocessOption,
+    RootOption,
+    SamplingOption,
+    SetOption,
+    TrainViewsOption,
+    ViewsOption,
+)
 
 
 def extract(
-    dataset: Annotated[
-        str, typer.Option(help="Data set by name: ssv2, csv, folder ... (`stepcli datasets list`).")
-    ],
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Its folder; for csv the file, or a folder of one. Default: STEPCLI_DATA/<name>."
-        ),
-    ] = None,
+    dataset: DatasetOption,
+    root: RootOption = None,
     store: Annotated[
         str | None,
         typer.Option(
@@ -38,11 +45,8 @@ def extract(
             "STEPCLI_STORES/<dataset>-<backbone>-<frames>f-<tokens>, below ./stores if unset."
         ),
     ] = None,
-    backbone: Annotated[
-        str,
-        typer.Option(help="Frozen model: a name (`stepcli backbones`), or hf:<repository|folder>."),
-    ] = "dinov2-base",
-    frames: Annotated[int, typer.Option(min=1, max=4096, help="Frames stored a clip.")] = 16,
+    backbone: BackboneOption = "dinov2-base",
+    frames: FramesOption = 16,
     tokens: Annotated[
         str,
         typer.Option(
@@ -50,25 +54,13 @@ def extract(
             "several with commas: cls,grid4."
         ),
     ] = "grid4",
-    sampling: Annotated[
-        str,
-        typer.Option(
-            help="Which frames: uniform, midpoint (X-CLIP's), random-seed<n>, dense<stride>; "
-            "dense<stride>-<V>views and random-<V>views store V temporal views."
-        ),
-    ] = "uniform",
+    sampling: SamplingOption = "uniform",
     short: Annotated[
         Short,
         typer.Option(help="Clips of fewer frames: repeat some in between, or pad at the end."),
     ] = Short.repeat,
-    views: Annotated[
-        str,
-        typer.Option(help="Spatial views of every clip: center, three-crops, flip; with commas."),
-    ] = "center",
-    train_views: Annotated[
-        int,
-        typer.Option(help="Random resized crops of every clip but val's and test's: 1, 2, 4 or 8."),
-    ] = 0,
+    views: ViewsOption = "center",
+    train_views: TrainViewsOption = 0,
     crop_seed: Annotated[int, typer.Option(min=0, help="Of the random crops.")] = 0,
     crop_min_area: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Least share of a frame in a random crop.")
@@ -80,26 +72,23 @@ def extract(
             "Default: the data set's own."
         ),
     ] = None,
-    layers: Annotated[
-        str, typer.Option(help="Layers stored, counted from the end, e.g. -4,-3,-2,-1.")
-    ] = "-1",
+    layers: LayersOption = "-1",
     dtype: Annotated[StoreDtype, typer.Option(help="Type of stored values.")] = StoreDtype.float16,
     store_format: Annotated[
         StoreFormat | None,
         typer.Option("--format", help="Token files: zarr or hdf5. Default: the store's own; zarr."),
     ] = None,
-    preprocess: Annotated[
-        Preprocess,
-        typer.Option(help="Resize as the model's own processor does, or large frames faster."),
-    ] = Preprocess.exact,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
+    compress: Annotated[
+        Compress,
+        typer.Option(help="Pack the tokens: a little smaller, slower to read. hdf5: gzip only."),
+    ] = Compress.none,
+    preprocess: PreprocessOption = Preprocess.exact,
+    device: DeviceOption = "auto",
     devices: Annotated[
         str | None,
         typer.Option(help="Several GPUs of this machine, e.g. 0,1: each takes its share."),
     ] = None,
-    precision: Annotated[
-        Precision, typer.Option(help="Arithmetic of the backbone.")
-    ] = Precision.float32,
+    precision: PrecisionOption = Precision.float32,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the backbone first; pays on long runs.")
     ] = False,
@@ -149,10 +138,7 @@ def extract(
     part_megabytes: Annotated[
         int, typer.Option(min=1, help="this much. A killed run loses at most the open part.")
     ] = 1024,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An option of the data set; repeatable."),
-    ] = None,
+    options: SetOption = None,
     engine: Annotated[
         Engine,
         typer.Option(help="This machine alone, or a Ray cluster (pip install 'stepcli[ray]')."),
@@ -195,20 +181,18 @@ def extract(
     keep_freed_memory()  # before PyArrow, torch or anybody else starts a thread
     import json
 
-    from stepcli.cache.errors import UsageError
     from stepcli.cache.padding import PAD
-    from stepcli.extract.decode.views import TRAIN_VIEWS, ViewPlan, parse_views
+    from stepcli.extract.decode.views import make_view_plan
     from stepcli.extract.engines.ray_engine import RayOptions
-    from stepcli.extract.job import ExtractionRequest, run_job
+    from stepcli.extract.job import run_job
     from stepcli.extract.pipeline import passes_still_running
+    from stepcli.extract.request import ExtractionRequest
     from stepcli.extract.sink import PartLimits
 
     heed_sigterm()
     if devices is not None:
         _on_several(devices, rank, world_size)
-    if train_views not in TRAIN_VIEWS:
-        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
-    share, shares = _share(rank, world_size)
+    share, shares = share_of(rank, world_size)
     request = ExtractionRequest(
         dataset=dataset,
         root=root,
@@ -219,7 +203,7 @@ def extract(
         tokens=tokens,
         sampling=sampling + PAD if short is Short.pad else sampling,
         layers=parse_layers(layers),
-        views=ViewPlan(parse_views(views), train_views, crop_seed, crop_min_area),
+        views=make_view_plan(views, train_views, crop_seed, crop_min_area),
         mirrors=mirrors,
         decoder="torchcodec" if decoder is VideoDecoder.torchcodec else "pyav",
         compiled=compiled,
@@ -238,7 +222,7 @@ def extract(
         units=units,
         rank=share,
         world_size=shares,
-        limits=PartLimits(part_clips, part_seconds, part_megabytes),
+        limits=PartLimits(part_clips, part_seconds, part_megabytes, compress.value),
         ray=RayOptions(address, ray_workers, worker_cpus, worker_gpus)
         if engine is Engine.ray
         else None,
@@ -269,77 +253,3 @@ def _on_several(devices: str, rank: int | None, world_size: int | None) -> None:
     except KeyboardInterrupt as interrupt:  # each process has said how to go on
         raise typer.Exit(exit_code(interrupt)) from interrupt
     raise typer.Exit(code)
-
-
-def _share(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Rank and number of ranks: as given, else those of the SLURM step that we run in."""
-    from stepcli.cache.errors import UsageError
-
-    if rank is None and world_size is None:
-        rank = int(os.environ.get("SLURM_PROCID", "0"))
-        world_size = int(os.environ.get("SLURM_NTASKS", "1")) if "SLURM_PROCID" in os.environ else 1
-    if rank is None or world_size is None:
-        raise UsageError("--rank and --world-size go together; give both or neither")
-    if rank >= world_size:
-        raise UsageError(
-            f"--rank {rank}: ranks of --world-size {world_size} end at {world_size - 1}"
-        )
-    return rank, world_size
-
-
-def parse_layers(text: str) -> tuple[int, ...]:
-    """ "-4,-1" -> (-4, -1)."""
-    from stepcli.cache.errors import UsageError
-
-    try:
-        layers = tuple(int(word) for word in text.split(","))
-    except ValueError:
-        layers = (0,)
-    if max(layers) >= 0:
-        raise UsageError(f"--layers {text}: expected numbers from the end, e.g. -4,-3,-2,-1")
-    return layers
-
-
-def parse_options(texts: list[str]) -> dict[str, str]:
-    """["name=value", ...] -> {name: value}."""
-    from stepcli.cache.errors import UsageError
-
-    pairs = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator:
-            raise UsageError(f"--set {text}: expected NAME=VALUE")
-        pairs[name] = value
-    return pairs
-
-
-@datasets_app.command("list")
-def list_datasets() -> None:
-    """Every data set, and whether its folder is in its default place."""
-    from stepcli.extract.datasets.registry import DATASETS
-
-    home = os.environ.get("STEPCLI_DATA")
-    for name, info in sorted(DATASETS.items()):
-        here = info.bundled_root is not None or (home and (Path(home) / name).exists())
-        typer.echo(f"{name:16} {'here' if here else '':6} {info.source}")
-
-
-@datasets_app.command("show")
-def show_dataset(name: Annotated[str, typer.Argument(help="Data set, e.g. ssv2.")]) -> None:
-    """The files that a data set expects on the disk, its options, and where to get it."""
-    from stepcli.extract.datasets.registry import find_dataset
-
-    info = find_dataset(name)
-    typer.echo(f"{info.name}: {info.source}\n\n{info.layout}")
-    if info.options:
-        typer.echo("\nOptions (--set NAME=VALUE):")
-        for option, meaning in info.options.items():
-            typer.echo(f"  {option:8} {meaning}")
-
-
-def backbones() -> None:
-    """Short names of backbones; any other goes by hf:<repository or local folder>."""
-    from stepcli.extract.backbones.names import BACKBONES
-
-    for name, entry in BACKBONES.items():
-        typer.echo(f"{name:24} {entry.repository or '(bundled)':44} {entry.source}")

@@ -2,42 +2,33 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
-import torch
+import numpy as np
 
 from stepcli.cache import create_store
 from stepcli.cache.errors import UsageError
+from stepcli.cache.formats.compression import compress
+from stepcli.cache.formats.layout import layout_of
+from stepcli.cache.spec import Dtype
 from stepcli.extract import pipeline
-from stepcli.extract.backbones.base import Backbone, ClipBackbone
-from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.datasets.registry import load_dataset
-from stepcli.extract.forward import resolve_device
-from stepcli.extract.job import default_resources, spread
+from stepcli.extract.prepare import Prepared, load_clips, prepare, spread
 from stepcli.extract.progress import Progress, duration
+from stepcli.extract.request import ExtractionRequest
 from stepcli.extract.sink import PartLimits
-from stepcli.extract.spec import make_producer, make_spec
+from stepcli.extract.summary import gigabytes
 from stepcli.extract.tokens import parse_tokens
 
-ITEM_BYTES = {"float16": 2, "float32": 4}
-
-
-@dataclass(frozen=True, slots=True)
-class PlanRequest:
-    """What to plan for."""
-
-    dataset: str
-    root: Path | None
-    options: Mapping[str, str]
-    backbone: str
-    frames: int
-    stores: Path
-    """Where the store would lie: its free space counts."""
-    device: str
-    probe_clips: int
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+SHOWN: tuple[Dtype, ...] = ("float32", "float16", "int8")
+PROBE_GRID = 4
+PACKED_CLIPS = 4
+"""So many clips tell how far tokens can be compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +36,9 @@ class LayoutCost:
     """One choice of tokens and dtype."""
 
     tokens: str
-    dtype: str
+    dtype: Dtype
     clip_bytes: int
+    """Of one stored id: a clip, or a view of one."""
     total_bytes: int
     fits: bool
     break_even: float
@@ -58,9 +50,13 @@ class Plan:
     """What `stepcli plan` prints."""
 
     clips: int
+    stored: int
+    """Ids in the store: clips, or views of them."""
     clip_seconds: float
-    """Measured on this machine: seconds a clip, all stages side by side."""
+    """Measured on this machine: seconds a clip with all of its views, all stages side by side."""
     free_bytes: int
+    zstd: float
+    """Size of float16 tokens after `--compress zstd`, as a share; measured."""
     layouts: tuple[LayoutCost, ...]
 
     @property
@@ -70,40 +66,49 @@ class Plan:
 
     @property
     def recommended(self) -> LayoutCost | None:
-        """The finest grid in float16 that takes at most half of the free space."""
-        modest = [
-            cost
-            for cost in self.layouts
-            if cost.dtype == "float16"
-            and cost.tokens.startswith("grid")
-            and 2 * cost.total_bytes <= self.free_bytes
-        ]
-        return modest[-1] if modest else None
+        """The finest grid, or the layout asked for, that takes at most half of the free space:
+        in float16, else in int8."""
+        several = len({cost.tokens for cost in self.layouts}) > 1
+        for dtype in ("float16", "int8"):
+            modest = [
+                cost
+                for cost in self.layouts
+                if cost.dtype == dtype
+                and 2 * cost.total_bytes <= self.free_bytes
+                and not (several and cost.tokens in ("cls", "full"))
+            ]
+            if modest:
+                return modest[-1]
+        return None
 
 
-def make_plan(request: PlanRequest) -> Plan:
+def make_plan(
+    request: ExtractionRequest, stores: Path, probe_clips: int, layouts: Sequence[str] = ()
+) -> Plan:
     """Extract a few clips into a temporary store, and multiply.
+
+    Args:
+        request: what is to be extracted; its tokens, dtype and store do not matter.
+        stores: where the store would lie: its free space counts.
+        probe_clips: how many clips to try.
+        layouts: of tokens to compare; none: those that the backbone has.
 
     Raises:
         StepcliError: as `stepcli extract` would; also where not one of the clips can be read.
     """
-    dataset = load_dataset(request.dataset, request.root, request.options)
-    device = resolve_device(request.device)
-    backbone = load_backbone(request.backbone)
-    if isinstance(backbone, ClipBackbone):
-        backbone.require_frames(request.frames)
-    sample = spread(dataset.clips, request.probe_clips)
-    seconds = _seconds_a_clip(sample, backbone, request.frames, device)
-    free = shutil.disk_usage(_existing(request.stores)).free
+    dataset, clips, rows = load_clips(request)
+    prepared = prepare(replace(request, tokens="grid1"))
+    seconds, zstd = _try_out(prepared, spread(clips, probe_clips))
+    free = shutil.disk_usage(_existing(stores)).free
     costs = []
-    for tokens in layouts_of(backbone):
-        for dtype in ("float16", "float32"):
-            selection = parse_tokens(tokens, backbone.facts)
-            spec = make_spec(backbone, selection, request.frames, "uniform", dtype)
-            size = ITEM_BYTES[dtype] * spec.frames * spec.tokens_per_frame * spec.dim
-            total = size * len(dataset.clips)
-            costs.append(LayoutCost(tokens, dtype, size, total, total < free, size / seconds))
-    return Plan(len(dataset.clips), seconds, free, tuple(costs))
+    for tokens in layouts or layouts_of(prepared.backbone):
+        for dtype in DTYPES:
+            spec = _storing(prepared, tokens, dtype).spec
+            size = sum(array.clip_bytes for array in layout_of(spec).arrays)
+            total = size * len(rows)
+            break_even = total / len(dataset.clips) / seconds
+            costs.append(LayoutCost(tokens, dtype, size, total, total < free, break_even))
+    return Plan(len(dataset.clips), len(rows), seconds, free, zstd, tuple(costs))
 
 
 def layouts_of(backbone: Backbone) -> list[str]:
@@ -113,29 +118,47 @@ def layouts_of(backbone: Backbone) -> list[str]:
     return [*(["cls"] if "cls" in backbone.facts.prefix else []), *grids, "full"]
 
 
-def _seconds_a_clip(
-    clips: tuple[Clip, ...], backbone: Backbone, frames: int, device: torch.device
-) -> float:
-    resources = default_resources(device)
-    selection = parse_tokens("grid1", backbone.facts)
-    spec = make_spec(backbone, selection, frames, "uniform", "float32")
+def _storing(prepared: Prepared, tokens: str, dtype: Dtype) -> Prepared:
+    """The same run with other tokens stored."""
+    selection = parse_tokens(tokens, prepared.backbone.facts)
+    update = {"segments": selection.segments, "dtype": dtype}
+    return replace(prepared, selection=selection, spec=prepared.spec.model_copy(update=update))
+
+
+def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> tuple[float, float]:
+    """Seconds a clip, and what zstd leaves of float16 tokens, as a share."""
+    side = min(PROBE_GRID, *prepared.backbone.facts.grid)
+    trial = _storing(prepared, f"grid{side}", "float32")
     with tempfile.TemporaryDirectory() as place, Progress(len(clips), 0) as progress:
-        store = create_store(Path(place) / "probe", spec, dataset="plan")
-        producer = make_producer(backbone, resources)
+        store = create_store(Path(place) / "probe", trial.spec, dataset="plan")
         spent = pipeline.run(
-            clips, store, backbone, selection, producer, resources, PartLimits(), progress
+            clips,
+            store,
+            trial.backbone,
+            trial.selection,
+            trial.producer,
+            trial.resources,
+            PartLimits(),
+            progress,
+            trial.views,
         )
         store.refresh()
-        done = len(store)
-        if not done:
-            reasons = {failure.message for failure in store.quarantined().values()}
+        todo = pipeline.what_is_left(store, clips)
+        if not todo.done:
+            reasons = {failure.message for failure in todo.quarantined}
             raise UsageError(
                 f"none of {len(clips)} clips tried could be read ({'; '.join(sorted(reasons))}); "
                 "mend the data set first"
             )
+        tokens = store.read(store.ids[:PACKED_CLIPS])
+    with np.errstate(over="ignore"):  # what does not fit float16 is said when it is extracted
+        chunks = [np.ascontiguousarray(clip.astype(np.float16)).data.cast("B") for clip in tokens]
+    zstd = sum(len(compress(chunk, "zstd")) for chunk in chunks) / sum(map(len, chunks))
     # Side by side, the slowest stage sets the pace; the decoders' start is paid once.
-    decoding = spent.decoding / min(resources.workers, len(clips))
-    return max(decoding, spent.waiting_for_backbone, spent.waiting_for_writer) / done
+    decoding = spent.decoding / min(trial.resources.workers, len(clips))
+    pace = max(decoding, spent.waiting_for_backbone, spent.waiting_for_writer)
+    readable = len(clips) * len(todo.done) / (len(todo.done) + len(todo.quarantined))
+    return pace / readable, zstd
 
 
 def _existing(path: Path) -> Path:
@@ -147,19 +170,27 @@ def _existing(path: Path) -> Path:
 
 def describe(plan: Plan) -> str:
     """The plan as text for people."""
+    clips = f"{plan.clips} clips"
+    if plan.stored != plan.clips:
+        clips += f" in {plan.stored} views"
     lines = [
-        f"{plan.clips} clips, {plan.clip_seconds * 1000:.0f} ms a clip on this machine: "
-        f"{duration(plan.hours * 3600)}; {plan.free_bytes / 1e9:.1f} GB free",
+        f"{clips}, {plan.clip_seconds * 1000:.0f} ms a clip on this machine: "
+        f"{duration(plan.hours * 3600)}; {gigabytes(plan.free_bytes)} free",
         "",
-        f"{'tokens':8} {'dtype':8} {'a clip':>10} {'in all':>11} {'fits':>5} {'break-even':>12}",
+        f"{'tokens':12}" + "".join(f"{dtype:>13} " for dtype in SHOWN) + "  break-even at float16",
     ]
+    cost_of = {(cost.tokens, cost.dtype): cost for cost in plan.layouts}
+    for tokens in dict.fromkeys(cost.tokens for cost in plan.layouts):
+        row = [cost_of[tokens, dtype] for dtype in SHOWN]
+        sizes = [f"{gigabytes(cost.total_bytes):>13}{' ' if cost.fits else '!'}" for cost in row]
+        rate = cost_of[tokens, "float16"].break_even
+        lines.append(f"{tokens:12}{''.join(sizes)}{rate / 1e6:12.1f} MB/s")
     lines += [
-        f"{cost.tokens:8} {cost.dtype:8} {cost.clip_bytes / 1e6:7.2f} MB "
-        f"{cost.total_bytes / 1e9:8.1f} GB {'yes' if cost.fits else 'NO':>5} "
-        f"{cost.break_even / 1e6:7.0f} MB/s"
-        for cost in plan.layouts
+        "",
+        "!: does not fit. bfloat16 is as large as float16, int8-channel hardly larger than int8; "
+        f"--compress zstd leaves {plan.zstd:.0%} of float16",
+        "break-even: read slower than that, and recomputing the tokens would be as fast",
     ]
-    lines += ["", "break-even: read slower than that, and recomputing the tokens would be as fast"]
     best = plan.recommended
     lines.append(
         f"recommended: --tokens {best.tokens} --dtype {best.dtype}"

@@ -5,29 +5,50 @@ from typing import Annotated
 
 import typer
 
-from stepcli.extract.commands import parse_options
+from stepcli.extract.arguments import parse_layers, parse_options
+from stepcli.extract.choices import Precision, Preprocess
+from stepcli.extract.options import (
+    BackboneOption,
+    DatasetOption,
+    DeviceOption,
+    FramesOption,
+    LayersOption,
+    PrecisionOption,
+    PreprocessOption,
+    RootOption,
+    SamplingOption,
+    SetOption,
+    TrainViewsOption,
+    ViewsOption,
+)
 
 
 def plan(
-    dataset: Annotated[str, typer.Option(help="Data set by name (`stepcli datasets list`).")],
-    root: Annotated[
-        Path | None, typer.Option(help="Its folder or file. Default: STEPCLI_DATA/<name>.")
+    dataset: DatasetOption,
+    root: RootOption = None,
+    backbone: BackboneOption = "dinov2-base",
+    frames: FramesOption = 16,
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option(help="Tokens a frame as for extract; repeatable. Default: compare them."),
     ] = None,
-    backbone: Annotated[
-        str, typer.Option(help="A name (`stepcli backbones`), or hf:<repository|folder>.")
-    ] = "dinov2-base",
-    frames: Annotated[int, typer.Option(min=1, help="Frames a clip.")] = 16,
+    sampling: SamplingOption = "uniform",
+    views: ViewsOption = "center",
+    train_views: TrainViewsOption = 0,
+    mirrors: Annotated[
+        Path | None, typer.Option(help="For flips, as for extract; or the word none.")
+    ] = None,
+    layers: LayersOption = "-1",
+    preprocess: PreprocessOption = Preprocess.exact,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.float32,
     stores: Annotated[
         Path, typer.Option(envvar="STEPCLI_STORES", help="Where the store would lie.")
     ] = Path("stores"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
     probe_clips: Annotated[
         int, typer.Option(min=1, help="Clips to try, to learn how fast this machine is.")
     ] = 16,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An option of the data set; repeatable."),
-    ] = None,
+    options: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Bytes, hours and break-even read speed of each choice of tokens, before a byte is written.
@@ -37,22 +58,25 @@ def plan(
     import dataclasses
     import json
 
-    from stepcli.extract.plan import PlanRequest, describe, make_plan
+    from stepcli.extract.decode.views import make_view_plan
+    from stepcli.extract.plan import describe, make_plan
+    from stepcli.extract.request import ExtractionRequest
 
-    made = make_plan(
-        PlanRequest(
-            *(
-                dataset,
-                root,
-                parse_options(options or []),
-                backbone,
-                frames,
-                stores,
-                device,
-                probe_clips,
-            )
-        )
+    request = ExtractionRequest(
+        dataset=dataset,
+        root=root,
+        options=parse_options(options or []),
+        backbone=backbone,
+        frames=frames,
+        sampling=sampling,
+        views=make_view_plan(views, train_views),
+        mirrors=mirrors,
+        layers=parse_layers(layers),
+        preprocess=preprocess.value,
+        device=device,
+        precision=precision.value,
     )
+    made = make_plan(request, stores, probe_clips, tokens or ())
     if as_json:
         values = {**dataclasses.asdict(made), "hours": made.hours}
         best = made.recommended

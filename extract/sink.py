@@ -9,6 +9,7 @@ from typing import Self
 
 from stepcli.cache.clips import Failure
 from stepcli.cache.errors import TokensError
+from stepcli.cache.formats.compression import Compression
 from stepcli.cache.spec import Producer
 from stepcli.cache.store import Store
 from stepcli.cache.writer import StoreWriter
@@ -21,11 +22,13 @@ WAITING_CLIPS = 64
 
 @dataclass(frozen=True, slots=True)
 class PartLimits:
-    """A part of the store is closed, and safe from a crash, at the first of these."""
+    """A part of the store is closed, and safe from a crash, at the first of three limits."""
 
     clips: int = 4096
     seconds: float = 300.0
     megabytes: int = 1024
+    compression: Compression = "none"
+    """How its tokens are packed; no part of a spec."""
 
 
 class Sink:
@@ -97,6 +100,7 @@ class Sink:
                 part_bytes=self._limits.megabytes << 20,
                 part_clips=self._limits.clips,
                 part_seconds=self._limits.seconds,
+                compression=self._limits.compression,
             ) as writer:
                 while (item := self._waiting.get()) is not None:
                     started = time.perf_counter()

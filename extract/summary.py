@@ -87,6 +87,8 @@ def as_json(
 
 def gigabytes(size: float) -> str:
     """A number of bytes for people."""
+    if size >= 1e12:
+        return f"{size / 1e12:.1f} TB"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 

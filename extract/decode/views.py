@@ -69,6 +69,18 @@ class ViewPlan:
         return (*self.spaces, *(f"crop{i}" for i in range(crops)))
 
 
+def make_view_plan(views: str, train_views: int, seed: int = 0, min_area: float = 0.3) -> ViewPlan:
+    """The plan that the options --views, --train-views, --crop-seed and --crop-min-area name.
+
+    Raises:
+        UnknownName: a view, listing what there is.
+        UsageError: another number of train views than there may be.
+    """
+    if train_views not in TRAIN_VIEWS:
+        raise UsageError(f"--train-views {train_views}: expected one of {TRAIN_VIEWS}")
+    return ViewPlan(parse_views(views), train_views, seed, min_area)
+
+
 def parse_views(text: str) -> tuple[str, ...]:
     """ "center,three-crops,flip" -> names of spatial views, each once.
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 import transformers
 
-from stepcli.extract.job import ExtractionRequest, run_job
+from stepcli.extract.job import run_job
+from stepcli.extract.request import ExtractionRequest
 
 # Two cores are shared with everything else that runs: more threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -160,7 +161,21 @@ _SHORT = {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64
 _EXACT = {"size": {"height": 64, "width": 64}}
 _VIT = {**_SMALL, "intermediate_size": 64, "image_size": 64, "patch_size": 16}
 _DINO = {**_SMALL, "image_size": 64, "patch_size": 8}
-_STAGES = {"embedding_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
+_CONVNEXT = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
+_STAGES = {"embedding_size": 8, **_CONVNEXT}
+_PERCENT = {"size": {"shortest_edge": 64}, "crop_pct": 0.875}
+_DINOV3_PIXELS = {
+    "image_processor_type": "DINOv3ViTImageProcessorFast",
+    "do_resize": True,
+    "size": {"height": 64, "width": 64},
+    "resample": 2,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "do_center_crop": None,
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+}
 
 SMALL_MODELS: dict[str, tuple[Callable[[Any], Any], str, dict[str, Any]]] = {
     "dinov2": (lambda t: t.Dinov2Model(t.Dinov2Config(**_DINO)), "Bit", _SHORT),
@@ -185,18 +200,29 @@ SMALL_MODELS: dict[str, tuple[Callable[[Any], Any], str, dict[str, Any]]] = {
             t.DINOv3ViTConfig(**{**_VIT, "num_register_tokens": 4, "intermediate_size": 64})
         ),
         "",
-        {
-            "image_processor_type": "DINOv3ViTImageProcessorFast",
-            "do_resize": True,
-            "size": {"height": 64, "width": 64},
-            "resample": 2,
-            "do_rescale": True,
-            "rescale_factor": 1 / 255,
-            "do_normalize": True,
-            "do_center_crop": None,
-            "image_mean": [0.485, 0.456, 0.406],
-            "image_std": [0.229, 0.224, 0.225],
-        },
+        _DINOV3_PIXELS,
+    ),
+    "dinov3-convnext": (
+        lambda t: t.DINOv3ConvNextModel(t.DINOv3ConvNextConfig(**_CONVNEXT)),
+        "",
+        _DINOV3_PIXELS,
+    ),
+    "beit": (lambda t: t.BeitModel(t.BeitConfig(**_VIT)), "Beit", _EXACT),
+    "ijepa": (lambda t: t.IJepaModel(t.IJepaConfig(**_VIT)), "ViT", _EXACT),
+    "regnet": (
+        lambda t: t.RegNetModel(t.RegNetConfig(**_STAGES, groups_width=8)),
+        "ConvNext",
+        _PERCENT,
+    ),
+    "convnextv2": (
+        lambda t: t.ConvNextV2Model(t.ConvNextV2Config(**_CONVNEXT)),
+        "ConvNext",
+        _PERCENT,
+    ),
+    "mobilenet_v1": (
+        lambda t: t.MobileNetV1Model(t.MobileNetV1Config(depth_multiplier=0.25)),
+        "MobileNetV1",
+        _SHORT,
     ),
     "xclip": (_xclip, "VideoMAE", _SHORT),
     "vjepa2": (_vjepa2, "", {}),
@@ -208,19 +234,17 @@ SMALL_MODELS: dict[str, tuple[Callable[[Any], Any], str, dict[str, Any]]] = {
     "resnet": (
         lambda t: t.ResNetModel(t.ResNetConfig(**_STAGES, layer_type="basic")),
         "ConvNext",
-        {"size": {"shortest_edge": 64}, "crop_pct": 0.875},
+        _PERCENT,
     ),
     "convnext": (
-        lambda t: t.ConvNextModel(
-            t.ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1])
-        ),
+        lambda t: t.ConvNextModel(t.ConvNextConfig(**_CONVNEXT)),
         "ConvNext",
-        {"size": {"shortest_edge": 64}, "crop_pct": 0.875},
+        _PERCENT,
     ),
     "mobilenet_v2": (
         lambda t: t.MobileNetV2Model(t.MobileNetV2Config(depth_multiplier=0.35)),
         "MobileNetV2",
-        {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}},
+        _SHORT,
     ),
 }
 

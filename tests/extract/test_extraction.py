@@ -15,9 +15,9 @@ import torch
 
 from stepcli.cache import open_store
 from stepcli.cache.errors import SpecMismatch, UsageError
-from stepcli.extract.commands import _share
+from stepcli.extract.arguments import share_of
 from stepcli.extract.decode.views import ViewPlan
-from stepcli.extract.job import spread
+from stepcli.extract.prepare import spread
 
 Extract = Callable[..., int]
 
@@ -256,11 +256,11 @@ def test_the_share_is_given_or_slurms(
         monkeypatch.delenv(name, raising=False)
     for name, value in slurm.items():
         monkeypatch.setenv(name, value)
-    assert _share(*given) == expected
+    assert share_of(*given) == expected
     with pytest.raises(UsageError, match="go together"):
-        _share(1, None)
+        share_of(1, None)
     with pytest.raises(UsageError, match="end at 3"):
-        _share(4, 4)
+        share_of(4, 4)
 
 
 def test_spread_keeps_every_part_of_the_list() -> None:

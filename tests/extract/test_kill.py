@@ -20,7 +20,8 @@ import pytest
 from stepcli.cache import open_store
 from stepcli.cache.errors import StoreNotFound
 from stepcli.engines.preemption import PREEMPTED
-from stepcli.extract.job import ExtractionRequest, run_job
+from stepcli.extract.job import run_job
+from stepcli.extract.request import ExtractionRequest
 
 KILLS = int(os.environ.get("STEPCLI_KILLS", "2"))
 CLIPS = 64

@@ -10,46 +10,81 @@ from typer.testing import CliRunner
 
 from stepcli.cache.errors import UsageError
 from stepcli.cli import app
+from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.doctor import examine
-from stepcli.extract.plan import LayoutCost, Plan, PlanRequest, describe, make_plan
+from stepcli.extract.plan import DTYPES, LayoutCost, Plan, describe, make_plan
+from stepcli.extract.request import ExtractionRequest
 
 
-def request(model: Path, **changes: Any) -> PlanRequest:
+def request(model: Path, **changes: Any) -> ExtractionRequest:
     settings: dict[str, Any] = {
         "dataset": "openclose",
         "root": None,
-        "options": {},
         "backbone": f"hf:{model}",
         "frames": 4,
-        "stores": Path("nowhere/yet"),
         "device": "cpu",
-        "probe_clips": 4,
+        "workers": 1,
     }
-    return PlanRequest(**{**settings, **changes})
+    return ExtractionRequest(**{**settings, **changes})
 
 
 def test_a_plan_counts_bytes_as_the_store_will(model_folder: Callable[[str], Path]) -> None:
-    made = make_plan(request(model_folder("dinov2")))
-    assert made.clips == 384
+    made = make_plan(request(model_folder("dinov2")), Path("nowhere/yet"), 4)
+    assert (made.clips, made.stored) == (384, 384)
     assert made.clip_seconds > 0
+    assert 0.5 < made.zstd < 1.01  # tokens are noise to a compressor
+    sizes = {(cost.tokens, cost.dtype): cost.clip_bytes for cost in made.layouts}
+    steps = 4 * 16  # frames x tokens of grid4, each of 32 channels
+    assert {dtype: sizes["grid4", dtype] for dtype in DTYPES} == {
+        "float32": steps * 32 * 4,
+        "float16": steps * 32 * 2,
+        "bfloat16": steps * 32 * 2,
+        "int8": steps * (32 + 4),
+        "int8-channel": steps * (32 + 4) + 32 * 4,
+    }
     by_name = {(cost.tokens, cost.dtype): cost for cost in made.layouts}
-    # 4 frames x 16 tokens x 32 channels x 2 bytes.
-    assert by_name["grid4", "float16"].clip_bytes == 4 * 16 * 32 * 2
     assert by_name["full", "float32"].total_bytes == 384 * 4 * 65 * 32 * 4
     assert by_name["cls", "float16"].break_even == pytest.approx(256 / made.clip_seconds)
     assert not list(Path().glob("nowhere"))
     assert "recommended: --tokens grid8 --dtype float16" in describe(made)
 
 
+def test_a_plan_counts_every_view_and_layer(
+    model_folder: Callable[[str], Path], clip_table: Path
+) -> None:
+    asked = request(
+        model_folder("dinov2"),
+        dataset="csv",
+        root=clip_table,
+        layers=(-2, -1),
+        views=ViewPlan(("left", "center"), train_views=1),
+    )
+    made = make_plan(asked, Path(), 2, ("cls,grid2",))
+    assert (made.clips, made.stored) == (10, 10 * 2 + 6)  # four clips are of the test split
+    (cost,) = (cost for cost in made.layouts if cost.dtype == "float16")
+    assert cost.clip_bytes == 2 * 4 * 5 * 32 * 2
+    assert cost.total_bytes == 26 * cost.clip_bytes
+    assert "10 clips in 26 views" in describe(made)
+    assert "recommended: --tokens cls,grid2" in describe(made)
+
+
 def test_what_does_not_fit_is_not_recommended() -> None:
     layouts = tuple(
-        LayoutCost(name, "float16", size, size, size < 100, 1.0)
-        for name, size in (("grid1", 10), ("grid2", 40), ("grid4", 60), ("full", 400))
+        LayoutCost(name, dtype, size, size, size < 100, 1.0)
+        for name, count in (("grid1", 10), ("grid2", 40), ("grid4", 60), ("full", 400))
+        for dtype, size in (("float32", 2 * count), ("float16", count), ("int8", count // 2))
     )
-    made = Plan(1, 1.0, 100, layouts)
-    assert made.recommended is layouts[1]  # at most half of what is free
-    assert "NO" in describe(made)
-    assert Plan(1, 1.0, 5, layouts).recommended is None
+    made = Plan(1, 1, 1.0, 100, 0.9, layouts)
+    found = made.recommended
+    assert found is not None
+    assert (found.tokens, found.dtype) == ("grid2", "float16")  # at most half of what is free
+    full = describe(made).splitlines()[-5]
+    assert full.startswith("full")
+    assert full.count("!") == 3
+    tight = Plan(1, 1, 1.0, 15, 0.9, layouts).recommended
+    assert tight is not None
+    assert (tight.tokens, tight.dtype) == ("grid1", "int8")
+    assert Plan(1, 1, 1.0, 5, 0.9, layouts).recommended is None
 
 
 def test_a_plan_on_clips_nobody_can_read_says_why(
@@ -57,7 +92,7 @@ def test_a_plan_on_clips_nobody_can_read_says_why(
 ) -> None:
     (tmp_path / "clips.csv").write_text("path,label\ngone.mp4,x\n")
     with pytest.raises(UsageError, match="none of 1 clips tried could be read"):
-        make_plan(request(model_folder("dinov2"), dataset="csv", root=tmp_path))
+        make_plan(request(model_folder("dinov2"), dataset="csv", root=tmp_path), tmp_path, 4)
 
 
 def test_the_doctor_leaves_nothing_behind_and_knows_the_machine(tmp_path: Path) -> None:

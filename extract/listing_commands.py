@@ -1,0 +1,41 @@
+"""`stepcli datasets` and `stepcli backbones`: what there is."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+datasets_app = typer.Typer(no_args_is_help=True)
+
+
+@datasets_app.command("list")
+def list_datasets() -> None:
+    """Every data set, and whether its folder is in its default place."""
+    from stepcli.extract.datasets.registry import DATASETS
+
+    home = os.environ.get("STEPCLI_DATA")
+    for name, info in sorted(DATASETS.items()):
+        here = info.bundled_root is not None or (home and (Path(home) / name).exists())
+        typer.echo(f"{name:16} {'here' if here else '':6} {info.source}")
+
+
+@datasets_app.command("show")
+def show_dataset(name: Annotated[str, typer.Argument(help="Data set, e.g. ssv2.")]) -> None:
+    """The files that a data set expects on the disk, its options, and where to get it."""
+    from stepcli.extract.datasets.registry import find_dataset
+
+    info = find_dataset(name)
+    typer.echo(f"{info.name}: {info.source}\n\n{info.layout}")
+    if info.options:
+        typer.echo("\nOptions (--set NAME=VALUE):")
+        for option, meaning in info.options.items():
+            typer.echo(f"  {option:8} {meaning}")
+
+
+def backbones() -> None:
+    """Short names of backbones; any other goes by hf:<repository or local folder>."""
+    from stepcli.extract.backbones.names import BACKBONES
+
+    for name, entry in BACKBONES.items():
+        typer.echo(f"{name:24} {entry.repository or '(bundled)':44} {entry.source}")
