@@ -9,16 +9,8 @@ from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 
 REQUIRED = ("path", "label")
-OPTIONAL = (
-    "id",
-    "split",
-    "start_seconds",
-    "end_seconds",
-    "start_frame",
-    "end_frame",
-    "group",
-    "view",
-)
+BOUNDS = ("start_seconds", "end_seconds", "start_frame", "end_frame")
+OPTIONAL = ("id", "split", *BOUNDS, "group", "view", "frames_per_second")
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
@@ -90,6 +82,9 @@ def _clip(table: Path, line: int, row: Mapping[str, str]) -> Clip:
         start, end = numbers.get(f"start_{unit}", 0), numbers.get(f"end_{unit}")
         if end is not None and end <= start:
             raise UsageError(f"{place}: the segment ends at {end} and starts at {start}")
+    rate = numbers.pop("frames_per_second", None)
+    if rate == 0:
+        raise UsageError(f"{place}: frames_per_second is 0, expected more")
     bounds = "-".join(str(value) for value in numbers.values())
     return Clip(
         id=row.get("id") or (f"{row['path']}@{bounds}" if numbers else row["path"]),
@@ -102,16 +97,17 @@ def _clip(table: Path, line: int, row: Mapping[str, str]) -> Clip:
         end_frame=_whole(numbers.get("end_frame")),
         group=row.get("group", ""),
         view=row.get("view", ""),
+        frames_per_second=rate,
     )
 
 
 def _numbers(place: str, row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
-    for name in ("start_seconds", "end_seconds", "start_frame", "end_frame"):
+    for name in (*BOUNDS, "frames_per_second"):
         text = row.get(name, "").strip()
         if not text:
             continue
         try:
-            value = float(text) if name.endswith("seconds") else int(text)
+            value = int(text) if name.endswith("frame") else float(text)
         except ValueError:
             value = -1
         if not 0 <= value < float("inf"):
@@ -135,6 +131,7 @@ INFO = DatasetInfo(
   start_seconds, end_seconds   a segment, start <= time < end, since the video's first frame
   start_frame, end_frame       or by frame number, from 0, the end not included
   group          what a split must not tear apart: source video, subject, episode
-  view           camera""",
+  view           camera
+  frames_per_second   where path is a folder of numbered images instead of a video""",
     source="your own videos",
 )

@@ -1,12 +1,14 @@
 """`ikea_asm`: IKEA ASM (Ben-Shabat et al., WACV 2021), people assembling furniture.
 
 Checked (2026-11) against the authors' own public code: the tables videos (video_path, camera,
-annotated) and annotations (atomic_action_id, object_id, starting_frame, ending_frame), the two
-action lists line by line, the cross-environment lists. Not checked: the archive itself.
+annotated) and annotations (atomic_action_id, object_id, starting_frame, ending_frame; the ending
+frame not included), the two action lists line by line, the cross-environment lists, and both forms
+of the videos: images/scan_video.avi, or what their tools make of it, images/000000.jpg and so on
+beside each other, numbered from 0, at 25 a second. Not checked: the archive itself.
 
-Segments of long videos; annotations in an SQLite file that names every camera's videos. Only
-annotated segments become clips, so this is segment-wise recognition on 32 classes; published
-frame-wise figures, with the background class NA as the 33rd, are not comparable.
+Segments of long videos; annotations in an SQLite file that names every camera's videos. Annotated
+segments become clips: segment-wise recognition on 32 classes; with the option na=yes the stretches
+between them are clips of a 33rd class, NA. Published frame-wise figures are not comparable.
 """
 
 import sqlite3
@@ -20,6 +22,8 @@ from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines
 
+FRAMES_PER_SECOND = 25.0
+NA = "NA"
 PAIRS = tuple(
     (f"pick up {part}", f"lay down {part}")
     for part in (
@@ -32,6 +36,7 @@ PAIRS = tuple(
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
     """Read the annotation data base and the cross-environment split."""
     camera = INFO.option(options, "view", "dev3", "dev1", "dev2", "dev3")
+    with_na = INFO.option(options, "na", "no", "no", "yes") == "yes"
     checklist = Checklist("ikea_asm", root)
     base = checklist.file(
         "ikea_annotation_db_full",
@@ -65,43 +70,76 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     }
     clips, unknown = [], 0
     with closing(sqlite3.connect(f"{base.absolute().as_uri()}?mode=ro", uri=True)) as database:
-        for path, start, end, action, thing in _segments(base, database):
-            scan = "/".join(Path(path).parts[:2])
-            label = label_of.get((action, thing))
-            if label is None:
-                unknown += 1
-            elif scan in split_of:
-                # Annotated on the top camera; the others ran in step with it.
-                folder = root / scan / camera / "images"
-                clips.append(
-                    Clip(
-                        id=f"{scan}/{start}-{end}/{label}",
-                        path=folder / "scan_video.avi",
-                        label=label,
-                        split=split_of[scan],
-                        start_frame=start,
-                        end_frame=max(end, start + 1),
-                        group=scan,
-                        view=camera,
-                    )
-                )
+        videos = _videos(base, database)
+    for path, count, segments in videos:
+        scan = "/".join(Path(path).parts[:2])
+        if scan not in split_of:
+            continue
+        known = [
+            (start, end, label_of[action, thing])
+            for start, end, action, thing in segments
+            if (action, thing) in label_of
+        ]
+        unknown += len(segments) - len(known)
+        if with_na:
+            known += [(start, end, NA) for start, end in _between(known, count)]
+        # Annotated on the top camera; the others ran in step with it.
+        footage, rate = _footage(root / scan / camera / "images")
+        clips += [
+            Clip(
+                id=f"{scan}/{start}-{end}/{label}",
+                path=footage,
+                label=label,
+                split=split_of[scan],
+                start_frame=start,
+                end_frame=max(end, start + 1),
+                group=scan,
+                view=camera,
+                frames_per_second=rate,
+            )
+            for start, end, label in sorted(known)
+        ]
     notes = (f"{unknown} annotated segments are of no listed class and are left out",)
-    classes = class_rows(sorted(names), partners=PAIRS)
+    # The authors' order: by name, NA before them.
+    classes = class_rows([*([NA] if with_na else []), *sorted(names)], partners=PAIRS)
     return Dataset("ikea_asm", tuple(dict.fromkeys(clips)), classes, notes if unknown else ())
 
 
-def _segments(base: Path, database: sqlite3.Connection) -> list[tuple[str, int, int, int, int]]:
-    """Path of the top camera's video, first frame, frame after the last, verb, object."""
-    query = """
-        SELECT videos.video_path, starting_frame, ending_frame, atomic_action_id, object_id
-        FROM annotations JOIN videos ON videos.id = annotations.video_id
-        WHERE videos.annotated = 1 AND videos.camera = 'dev3'
-        ORDER BY videos.video_path, starting_frame, ending_frame
+def _videos(
+    base: Path, database: sqlite3.Connection
+) -> list[tuple[str, int, list[tuple[int, ...]]]]:
+    """Path of each annotated video of the top camera, its frames, its segments: first frame, frame
+    after the last, verb, object."""
+    videos = "SELECT id, video_path, nframes FROM videos WHERE annotated = 1 AND camera = 'dev3'"
+    segments = """
+        SELECT starting_frame, ending_frame, atomic_action_id, object_id
+        FROM annotations WHERE video_id = ? ORDER BY starting_frame, ending_frame
     """
     try:
-        return database.execute(query).fetchall()
+        return [
+            (path, count, database.execute(segments, (number,)).fetchall())
+            for number, path, count in database.execute(f"{videos} ORDER BY video_path").fetchall()
+        ]
     except sqlite3.DatabaseError as error:
         raise UsageError(f"{base}: not the annotation data base of IKEA ASM ({error})") from error
+
+
+def _between(segments: list[tuple[int, int, str]], count: int) -> list[tuple[int, int]]:
+    """The stretches of a video of `count` frames in which nothing is annotated."""
+    free, done = [], 0
+    for start, end, _ in sorted(segments):
+        if start > done:
+            free.append((done, start))
+        done = max(done, end)
+    return [*free, (done, count)] if count > done else free
+
+
+def _footage(images: Path) -> tuple[Path, float | None]:
+    """A scan's video, or its folder of frames with their rate where there is no video."""
+    video = images / "scan_video.avi"
+    if not video.is_file() and next(images.glob("*.jpg"), None) is not None:
+        return images, FRAMES_PER_SECOND
+    return video, None
 
 
 INFO = DatasetInfo(
@@ -114,7 +152,11 @@ INFO = DatasetInfo(
 <root>/{train,test}_cross_env.txt         "<furniture>/<scan>" a line
     (the lists may lie in <root>/indexing_files/)
 <root>/<furniture>/<scan>/<dev1|dev2|dev3>/images/scan_video.avi
-Report top-1 and macro recall, segment-wise; NA (background) is not among the clips.""",
+    or, where there is no video, its frames: images/000000.jpg, 000001.jpg ...
+Report top-1 and macro recall, segment-wise, and say whether with NA.""",
     source="https://ikeaasm.github.io",
-    options={"view": "dev3, the top camera (default), dev1 or dev2"},
+    options={
+        "view": "dev3, the top camera (default), dev1 or dev2",
+        "na": "no (default), or yes: what lies between the actions is a 33rd class, NA",
+    },
 )

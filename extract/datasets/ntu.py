@@ -1,4 +1,9 @@
-"""`ntu60`, `ntu120`: NTU RGB+D (arXiv 1604.02808; 120 classes: arXiv 1905.04757), RGB videos."""
+"""`ntu60`, `ntu120`: NTU RGB+D (arXiv 1604.02808; 120 classes: arXiv 1905.04757), RGB videos.
+
+Checked (2026-11) against public lists: the names of all 120 classes and their numbers, the training
+subjects. The pairs of the first 60 classes are the literature's; of the classes 61 to 120 nobody
+lists any that we know of, and the three here (headphone, bag, into and out of a bag) are ours.
+"""
 
 import re
 from collections.abc import Mapping

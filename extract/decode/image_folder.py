@@ -1,4 +1,4 @@
-"""Clips that come as folders of numbered images (Jester), read as if they were a video."""
+"""Clips that are folders of numbered images (Jester, IKEA ASM), read as if they were a video."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ def read_image_folder(
     pick: Callable[[int], Sequence[int]],
     convert: Callable[[RGB], RGB],
 ) -> ReadClip:
-    """Read the picked images of a folder, in the order of their names.
+    """Read the picked images of a folder, in the order of their numbers.
 
     Args:
         path: the folder.
@@ -33,11 +33,12 @@ def read_image_folder(
         VideoError: no images, or one that cannot be read.
     """
     try:
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        files = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
     except OSError as error:
         raise VideoError(f"cannot be read ({error.strerror})") from error
     if not files:
         raise VideoError("a folder without images")
+    files.sort(key=lambda file: (len(file.stem), file.stem))  # 2.jpg is before 10.jpg
     seconds = [number / frames_per_second for number in range(len(files))]
     start, stop = segment.bounds(seconds)
     indices = [start + index for index in pick(stop - start)]

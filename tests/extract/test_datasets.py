@@ -35,9 +35,13 @@ def test_csv_with_every_column(tmp_path: Path) -> None:
 
 def test_csv_needs_only_path_and_label(tmp_path: Path) -> None:
     table = tmp_path / "clips.csv"
-    table.write_text("label,path,start_frame,end_frame\nx,a.mp4,,\nx,b.mp4,3,9\nx,b.mp4,9,20\n")
+    table.write_text(
+        "label,path,start_frame,end_frame,frames_per_second\n"
+        "x,a.mp4,,,\nx,b.mp4,3,9,\nx,b.mp4,9,20,\nx,frames/,,,12.5\n"
+    )
     clips = load("csv", tmp_path).clips
-    assert [clip.id for clip in clips] == ["a.mp4", "b.mp4@3-9", "b.mp4@9-20"]
+    assert [clip.id for clip in clips] == ["a.mp4", "b.mp4@3-9", "b.mp4@9-20", "frames/"]
+    assert [clip.frames_per_second for clip in clips] == [None, None, None, 12.5]
     assert (clips[1].start_frame, clips[1].end_frame, clips[0].start_frame) == (3, 9, None)
 
 
@@ -52,6 +56,7 @@ def test_csv_needs_only_path_and_label(tmp_path: Path) -> None:
         ("path,label,end_frame\na,x,-4\n", "end_frame is '-4'"),
         ("path,label,start_frame,end_frame\na,x,9,9\n", "ends at 9 and starts at 9"),
         ("path,label,start_frame,end_seconds\na,x,1,2\n", "seconds or in frames, not in both"),
+        ("path,label,frames_per_second\na,x,0\n", "frames_per_second is 0"),
         ("path,label\na,x\na,y\n", "the clip id 'a' stands there twice"),
     ],
 )

@@ -156,9 +156,41 @@ def test_ikea_asm(tmp_path: Path) -> None:
     other = load("ikea_asm", tmp_path, view="dev1")
     assert [clip.id for clip in other.clips] == [clip.id for clip in dataset.clips]
     assert "dev1" in str(other.clips[0].path)
+    background = [clip for clip in load("ikea_asm", tmp_path, na="yes").clips if clip.label == "NA"]
+    assert [(clip.start_frame, clip.end_frame) for clip in background] == [
+        *((0, 10), (200, 900)),
+        (30, 900),
+    ]
+    assert load("ikea_asm", tmp_path, na="yes").classes[0].name == "NA"
     (tmp_path / "ikea_annotation_db_full").write_text("no data base")
     with pytest.raises(UsageError, match="not the annotation data base"):
         load("ikea_asm", tmp_path)
+
+
+def test_ikea_asm_as_folders_of_frames(tmp_path: Path) -> None:
+    """As the authors' own tools leave them: frames numbered from 0 where the video was."""
+    root = write_ikea(tmp_path)
+    frames = root / "Lack_TV_Bench/0001_a/dev3/images"
+    frames.mkdir(parents=True)
+    for number in range(12):
+        image = np.full((30, 40, 3), 20 * number, np.uint8)
+        Image.fromarray(image).save(frames / f"{number:06d}.jpg")
+    first, _, other = load("ikea_asm", root).clips
+    assert (first.path, first.frames_per_second) == (frames, 25.0)
+    assert (other.path.name, other.frames_per_second) == ("scan_video.avi", None)
+    part = Segment(start_frame=first.start_frame, end_frame=first.end_frame)
+    clip = read_image_folder(frames, 25.0, part, lambda n: [0, n - 1], lambda image: image)
+    assert [round(float(image.mean()) / 20) for image in clip.images] == [10, 11]
+    assert clip.pts_seconds == [10 / 25, 11 / 25]
+    write(root, {"Lack_TV_Bench/0001_a/dev3/images/scan_video.avi": ""})
+    assert load("ikea_asm", root).clips[0].path == frames / "scan_video.avi"
+
+
+def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (1, 2, 10):
+        Image.fromarray(np.full((8, 8, 3), 20 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    clip = read_image_folder(tmp_path, 1.0, Segment(), lambda n: list(range(n)), lambda i: i)
+    assert [int(image.mean()) // 20 for image in clip.images] == [1, 2, 10]
 
 
 def test_hri30(tmp_path: Path) -> None:
@@ -278,7 +310,8 @@ def test_epic_kitchens(tmp_path: Path) -> None:
         {
             "EPIC_100_train.csv": f"{head}P01_01_0,P01,P01_01,00:01:02.50,00:01:03.00,3,1\n",
             "EPIC_100_validation.csv": f"{head}P02_01_0,P02,P02_01,01:00:00.00,01:00:09.00,4,1\n",
-            "EPIC_100_verb_classes.csv": "id,key,instances\n3,open,[]\n4,close,[]\n",
+            "EPIC_100_verb_classes.csv": "id,key,instances,category\n"
+            "3,open,[],access\n4,close,[],block\n65,turn-down,[],monitor\n70,increase,[],monitor\n",
             "P01/videos/P01_01.MP4": "",
         },
     )
@@ -287,7 +320,12 @@ def test_epic_kitchens(tmp_path: Path) -> None:
     assert (clip.id, clip.label, clip.start_seconds, clip.end_seconds) == (
         *("P01_01_0", "open", 62.5, 63.0),
     )
-    assert partners(dataset.classes) == {"open": "close", "close": "open"}
+    assert partners(dataset.classes) == {
+        "open": "close",
+        "close": "open",
+        "increase": "turn-down",
+        "turn-down": "increase",
+    }
     assert dataset.notes == ("1 of 2 listed segments are not on the disk and are left out",)
 
 
