@@ -26,6 +26,7 @@ from stepcli.cache.remote.objects import ObjectPath
 from stepcli.cache.spec import canonical_json
 
 FOLDER = "failures"
+_TYPES = {field.name: field.type for field in fields(Failure)}
 
 
 class FailureLog:
@@ -90,9 +91,10 @@ def parse_failures(data: bytes, place: Place | str) -> Iterator[Failure]:
         try:
             content = json.loads(line)
             content.pop("crc32c", None)
-            types = {field.name: field.type for field in fields(Failure)}
-            if content.keys() != types.keys():
+            if content.keys() != _TYPES.keys():
                 raise ValueError("other fields")
+            if any(type(content[name]) is not kind for name, kind in _TYPES.items()):
+                raise ValueError("a field of another type")
             failure = Failure(**content)
             if _line(failure) != line:
                 raise ValueError("its checksum differs")

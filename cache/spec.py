@@ -66,9 +66,9 @@ class StoreSpec(_Frozen):
     """Name in the registry, or "hf:<repository or folder name>"."""
     weights_digest: str
     """sha256 of the weights as loaded, hexadecimal: names can lie, bytes cannot."""
-    layers: tuple[int, ...] = (-1,)
+    layers: Annotated[tuple[int, ...], Field(min_length=1)] = (-1,)
     """Which hidden states, as the model counts them from the end; -1 is the last."""
-    segments: tuple[Segment, ...]
+    segments: Annotated[tuple[Segment, ...], Field(min_length=1)]
     """The tokens of a frame, in the order in which they are stored."""
     dim: Count
     """Channels of a token (D)."""

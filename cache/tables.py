@@ -46,6 +46,7 @@ DIGESTS = "tables.json"
 LOCK = ".tables.lock"
 LOCK_SECONDS = 120.0
 ROWS_LIMIT = 1 << 26
+CLASSES_LIMIT = 1 << 20
 ABSENT = "absent"
 """Stands for the digest of a table that is not there yet."""
 
@@ -82,6 +83,9 @@ def add_clips(root: Place, rows: Iterable[ClipRow]) -> list[ClipRow]:
         Those of `rows` whose line in the table says something else.
     """
     rows = list(rows)
+    known = {row.id: row for row in read_clips(root)}
+    if all(row.id in known for row in rows):  # of a hundred hosts that start, one has to wait
+        return [row for row in rows if known[row.id] != row]
     with _exclusive(root):
         known = {row.id: row for row in read_clips(root)}
         differing = [row for row in rows if known.get(row.id, row) != row]
@@ -124,10 +128,12 @@ def parse_classes(text: str, place: Place | str) -> list[ClassRow]:
                     f"{place}: line {reader.line_num}: kind {line['kind']!r}, "
                     f"expected one of {', '.join(map(repr, _KINDS))}"
                 )
+            if not 0 <= (index := int(line["index"])) < CLASSES_LIMIT:
+                raise ValueError(f"index {index}, expected 0 to {CLASSES_LIMIT - 1}")
             rows.append(
                 ClassRow(
                     name=line["name"],
-                    index=int(line["index"]),
+                    index=index,
                     partner=line["partner"],
                     kind=kind,
                     mirror=line["mirror"],
@@ -136,6 +142,10 @@ def parse_classes(text: str, place: Place | str) -> list[ClassRow]:
             )
     except (csv.Error, ValueError) as error:
         raise DamagedStore(f"{place}: line {reader.line_num}: {error}") from error
+    try:
+        _require_distinct_classes(rows)
+    except UsageError as error:
+        raise DamagedStore(f"{place}: {error}") from error
     return rows
 
 
@@ -143,10 +153,14 @@ def replace_classes(root: Place, rows: Sequence[ClassRow]) -> None:
     """Replace the classes table.
 
     Raises:
-        UsageError: a name or an index occurs twice.
+        UsageError: a name or an index occurs twice, or a text cannot be stored.
     """
-    for key in ("name", "index"):
-        _require_distinct([getattr(row, key) for row in rows], f"class {key}")
+    _require_distinct_classes(rows)
+    for row in rows:
+        if not all(is_storable(text) for text in (row.name, row.partner, row.mirror, row.prompt)):
+            raise UsageError(
+                f"class {row.name!r}: texts must be UTF-8 of at most {TEXT_LIMIT} bytes"
+            )
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(ClassRow)], lineterminator="\n")
     writer.writeheader()
@@ -226,6 +240,11 @@ def _replace(root: Place, name: str, content: bytes) -> None:
     replace_synced(root / DIGESTS, seal({**digests, name: [fresh]}))
 
 
+def _require_distinct_classes(rows: Sequence[ClassRow]) -> None:
+    for key in ("name", "index"):
+        _require_distinct([getattr(row, key) for row in rows], f"class {key}")
+
+
 def _require_distinct(values: Sequence[object], what: str) -> None:
     seen = set()
     for value in values:
@@ -258,11 +277,14 @@ def _exclusive_object(lock: ObjectPath) -> Iterator[None]:
     mine = f"{time.time()} {uuid.uuid4().hex}".encode()
     while not create_synced(lock, mine):
         try:
-            since = float(lock.read(SEALED_LIMIT).split()[0])
+            theirs = lock.read(SEALED_LIMIT)
+            since = float(theirs.split()[0])
         except FileNotFoundError:
             continue
         except (ValueError, IndexError):
             since = 0.0
+        if theirs == mine:  # created by a request whose answer was lost, and which was repeated
+            break
         if time.time() - since > LOCK_SECONDS:
             delete_file(lock)
         time.sleep(0.1)

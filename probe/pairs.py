@@ -5,13 +5,13 @@ choice: of a pair's two logits the larger decides, over all samples of the two c
 cannot escape into a third class; the mean of both recalls, so an uneven pair has chance 0.5 too.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from stepcli.cache.csv_files import read_csv
 from stepcli.cache.errors import UsageError
 from stepcli.probe.results.metrics import Floats, Ints
 
@@ -29,18 +29,8 @@ def read_pairs(path: Path, *, several: bool = False) -> Pairs:
     Raises:
         UsageError: the file is not there, or is not such a table.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = {"label", "partner"}.difference(reader.fieldnames or ())
-            if missing:
-                raise UsageError(
-                    f"{path}: expected the columns label,partner, found "
-                    f"{','.join(reader.fieldnames or ()) or 'nothing'}; add a header line"
-                )
-            pairs = [(row["label"].strip(), (row["partner"] or "").strip()) for row in reader]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--pairs {path}: expected a CSV file, got: {error}") from None
+    rows = read_csv(path, ("label", "partner"))
+    pairs = [(row["label"].strip(), row["partner"].strip()) for row in rows]
     seen: dict[str, str] = {}
     for pair in pairs:
         for label, partner in (pair, pair[::-1]):

@@ -1,17 +1,20 @@
 """Change labels, splits, groups and views from a table that the user keeps."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from stepcli.cache.clips import ClipRow
-from stepcli.cache.durable import Place
+from stepcli.cache.csv_files import read_csv
+from stepcli.cache.durable import SEALED_LIMIT, Place, read_regular
 from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.parquet_files import LARGEST, read_parquet
 from stepcli.cache.store import open_store
-from stepcli.cache.tables import CLIPS, parse_classes
+from stepcli.cache.tables import CLIPS, ROWS_LIMIT, parse_classes
 
 _COLUMNS = [column.name for column in fields(ClipRow)]
 
@@ -75,8 +78,10 @@ def replace_classes(root: Place, table: Path, *, dry_run: bool = False) -> int:
         UsageError: it is not such a table.
     """
     try:
-        rows = parse_classes(table.read_text(encoding="utf-8-sig"), table)
-    except (OSError, UnicodeDecodeError, DamagedStore) as error:
+        rows = parse_classes(read_regular(table.resolve(), SEALED_LIMIT).decode("utf-8-sig"), table)
+    except DamagedStore as error:
+        raise UsageError(str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{table}: {error}") from error
     if not dry_run:
         open_store(root).replace_classes(rows)
@@ -87,24 +92,39 @@ def read_lines(table: Path) -> Iterator[dict[str, str]]:
     """The lines of a user's table: id and what it has of the clips table's columns."""
     if not table.is_file():
         raise UsageError(f"{table}: no such file; give a CSV or Parquet file with a column id")
+    lines: Sequence[dict[str, Any]]
     if table.suffix == ".parquet":
-        lines: Iterator[dict[str, object]] = iter(pq.read_table(table).to_pylist())
-        names = pq.read_schema(table).names
+        found = _read_parquet(table)
+        names, lines = found.schema.names, found.to_pylist()
     else:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            names = list(reader.fieldnames or [])
-            lines = iter(list(reader))
+        lines = read_csv(table, ["id"])
+        names = list(lines[0]) if lines else []
     known = [name for name in names if name in _COLUMNS]
-    if "id" not in known or len(known) < 2:
+    if len(known) < 2:
         raise UsageError(
             f"{table}: expected a column id and at least one of {', '.join(_COLUMNS[1:])}; found "
-            f"{', '.join(names) or 'none'}"
+            f"{', '.join(names) or 'no line'}"
         )
-    for number, line in enumerate(lines, 2):
+    for number, line in enumerate(lines, 1):
         if any(line[name] is None for name in known):
-            raise UsageError(f"{table}: line {number} has fewer cells than the header")
+            raise UsageError(f"{table}: row {number} has an empty cell; put a text there")
         yield {name: str(line[name]) for name in known}
+
+
+def _read_parquet(table: Path) -> pa.Table:
+    try:
+        data = read_regular(table.resolve(), LARGEST)
+        found = read_parquet(data, table, rows=ROWS_LIMIT, values=ROWS_LIMIT)
+    except DamagedStore as error:
+        raise UsageError(str(error)) from error
+    names = found.schema.names
+    if "id" not in names or len(set(names)) < len(names):
+        raise UsageError(f"{table}: expected a column id, each once; found {', '.join(names)}")
+    kept = found.select([name for name in names if name in _COLUMNS])
+    for column in kept.schema:
+        if not (pa.types.is_string(column.type) or pa.types.is_integer(column.type)):
+            raise UsageError(f"{table}: column {column.name}: expected text, found {column.type}")
+    return kept
 
 
 def write_lines(root: Place, table: Path, *, dry_run: bool = False) -> int:

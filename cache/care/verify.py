@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from stepcli.cache import table_versions, tables
-from stepcli.cache.durable import SEALED_LIMIT, Place, read_regular
+from stepcli.cache.durable import Place, read_regular
 from stepcli.cache.errors import StoreError, StoreNotFound
 from stepcli.cache.failures import failure_files, parse_failures
 from stepcli.cache.formats.layout import layout_of
@@ -206,7 +206,7 @@ def _verify_tables(root: Place) -> Iterator[Problem]:
             yield Problem(f"{table_versions.FOLDER}/{name}", str(error))
     for path in failure_files(root):
         try:
-            for _ in parse_failures(read_regular(path, SEALED_LIMIT), path):
+            for _ in parse_failures(read_regular(path, INDEX_LIMIT), path):
                 pass
         except StoreError as error:
             yield Problem(_below(root, path), str(error))

@@ -20,6 +20,7 @@ from stepcli.cache.formats.layout import ArrayLayout, TokenLayout
 from stepcli.cache.formats.raw_file import RawFile
 from stepcli.cache.manifest import Format
 from stepcli.cache.parts.files import file_size
+from stepcli.cache.parts.ranges import OpenFile
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.remote.objects import ObjectPath
 
@@ -52,7 +53,10 @@ def open_packed(
         DamagedStore: its files are not those that its record lists.
     """
     file = array_file(form, layout.tokens)
-    size = file_size(folder / file)
+    # No folder on the way to the file may be a link either: the libraries would follow it.
+    size = (
+        file_size(folder / file) if isinstance(folder, ObjectPath) else OpenFile(folder, file).size
+    )
     if file not in record.files or size != record.files[file].size:
         raise DamagedStore(f"{folder / file}: {size} bytes are not what the part's record says")
     with _damage(folder):
@@ -107,7 +111,6 @@ class _PackedHdf5:
     def __init__(self, folder: Place, tokens: ArrayLayout, clips: int) -> None:
         self._folder = folder
         path = folder / hdf5_tokens.FILE
-        # One that is a link is refused by `file_size`, which came first.
         self._file = h5py.File(_ObjectFile(path) if isinstance(path, ObjectPath) else path, "r")
         link = self._file.get(tokens.name, getlink=True)
         dataset = self._file.get(tokens.name) if isinstance(link, h5py.HardLink) else None

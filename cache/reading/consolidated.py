@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,13 @@ from stepcli.cache.durable import (
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats.layout import TokenLayout, layout_of
 from stepcli.cache.manifest import Manifest
-from stepcli.cache.parts.index import INDEX_LIMIT, decode_table, encode_table, offset_column
+from stepcli.cache.parts.index import (
+    INDEX_LIMIT,
+    decode_table,
+    encode_table,
+    offset_column,
+    require_offsets,
+)
 from stepcli.cache.reading.snapshot import Snapshot
 from stepcli.cache.remote.objects import ObjectPath
 
@@ -120,14 +127,18 @@ def _read(path: Place, manifest: Manifest) -> Snapshot:
         raise DamagedStore(f"{path}: of another store; delete it")
     if part_of.size and (part_of.min() < 0 or part_of.max() >= len(parts)):
         raise DamagedStore(f"{path}: names a part that it does not list; delete it")
+    ids = table["id"].to_pylist()
+    row_of = table["row"].to_numpy()
+    if np.any(row_of < 0) or any(one >= other for one, other in pairwise(ids)):
+        raise DamagedStore(f"{path}: its clips are not in order; delete it")
+    offsets = {array.name: table[offset_column(array)].to_numpy() for array in layout.arrays}
+    for array in layout.arrays:
+        require_offsets(offsets[array.name], array, path)
     return Snapshot(
         parts=parts,
-        ids=table["id"].to_pylist(),
+        ids=ids,
         part_of=part_of,
-        offsets={
-            array.name: table[offset_column(array)].to_numpy().astype(np.int64, copy=False)
-            for array in layout.arrays
-        },
+        offsets=offsets,
         crc32c_of=table["crc32c"].to_numpy(),
-        row_of=table["row"].to_numpy(),
+        row_of=row_of,
     )

@@ -101,8 +101,14 @@ def read_index(root: Place, name: str, manifest: Manifest) -> pa.Table:
 def read_record(root: Place, snapshot: Snapshot, clip_id: str, manifest: Manifest) -> ClipRecord:
     """What the index of its part says about one clip."""
     place = int(snapshot.places([clip_id], root)[0])
-    table = read_index(root, snapshot.parts[snapshot.part_of[place]], manifest)
-    return record_of(table.slice(int(snapshot.row_of[place]), 1).to_pylist()[0])
+    name = snapshot.parts[snapshot.part_of[place]]
+    found = read_index(root, name, manifest).slice(int(snapshot.row_of[place]), 1).to_pylist()
+    if not found or found[0]["id"] != clip_id:
+        raise DamagedStore(
+            f"{root / PARTS / name}: clip {clip_id!r} is not where the consolidated index has it; "
+            "delete the store's .cache"
+        )
+    return record_of(found[0])
 
 
 def combine(

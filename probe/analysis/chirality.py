@@ -6,7 +6,6 @@ probe a group says whether the features know the direction. Here the probe is an
 registry and its tokens are the store's; a group's chance is one over its number of classes.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from statistics import fmean
 
 import torch
 
+from stepcli.cache.csv_files import read_csv
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import open_store
 from stepcli.probe.config import Pass, TaskConfig
@@ -49,18 +49,8 @@ def read_groups(path: Path) -> dict[str, list[str]]:
         UsageError: not such a table, or a group has fewer than two classes.
     """
     groups: dict[str, list[str]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if not {"group", "label"} <= set(reader.fieldnames or ()):
-                raise UsageError(
-                    f"{path}: expected the columns group,label, found "
-                    f"{','.join(reader.fieldnames or ()) or 'nothing'}"
-                )
-            for row in reader:
-                groups.setdefault(row["group"].strip(), []).append((row["label"] or "").strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: expected a CSV file, got: {error}") from None
+    for row in read_csv(path, ("group", "label")):
+        groups.setdefault(row["group"].strip(), []).append(row["label"].strip())
     for name, labels in groups.items():
         if len(set(labels)) < 2 or len(set(labels)) < len(labels):
             raise UsageError(

@@ -14,7 +14,8 @@ from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UsageError
 from stepcli.probe.analysis.calibration import fit_temperature, softmax, threshold_for
 from stepcli.probe.config import RunConfig
-from stepcli.probe.results.configurations import Configuration, read_predictions
+from stepcli.probe.results.configurations import Configuration
+from stepcli.probe.results.predictions import read_predictions
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.sweeps.sweep import on_slice
 

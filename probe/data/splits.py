@@ -1,6 +1,5 @@
 """Which clips of a store are for training and which for testing, and what their classes are."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stepcli.cache.clips import ClassRow, ClipRow
+from stepcli.cache.csv_files import read_csv
 from stepcli.cache.errors import UsageError
 from stepcli.cache.views import clip_of, views_by_clip
 
@@ -30,6 +30,8 @@ class LabelledClips:
     invariant: frozenset[str]
     """Classes that keep their label when played backward."""
     warnings: tuple[str, ...]
+    irreversible: frozenset[str] = frozenset()
+    """Classes that show something which does not happen when played backward."""
 
 
 def labelled_clips(
@@ -70,6 +72,7 @@ def labelled_clips(
         tuple((row.name, row.partner) for row in table if row.partner and row.name < row.partner),
         frozenset(row.name for row in table if row.kind == "invariant"),
         tuple(warnings),
+        frozenset(row.name for row in table if row.kind == "irreversible"),
     )
 
 
@@ -79,17 +82,7 @@ def read_splits(path: Path) -> dict[str, str]:
     Raises:
         UsageError: the file is not there, or is not such a table.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if not {"clip", "split"} <= set(reader.fieldnames or ()):
-                raise UsageError(
-                    f"{path}: expected the columns clip,split, found "
-                    f"{','.join(reader.fieldnames or ()) or 'nothing'}; add a header line"
-                )
-            return {row["clip"]: row["split"] for row in reader}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"split_file {path}: expected a CSV file, got: {error}") from None
+    return {row["clip"]: row["split"] for row in read_csv(path, ("clip", "split"))}
 
 
 def thin(table: LabelledClips, share: float, shots: int | None, seed: int) -> LabelledClips:

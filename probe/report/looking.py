@@ -18,7 +18,7 @@ from stepcli.probe.analysis.recalibrate import config_of
 from stepcli.probe.analysis.trained import load_probe
 from stepcli.probe.data.features import Streamed, layout_of
 from stepcli.probe.report.study import Entry
-from stepcli.probe.results.configurations import Predictions
+from stepcli.probe.results.predictions import Predictions
 
 if TYPE_CHECKING:
     from stepcli.probe.nn.bank import Probe

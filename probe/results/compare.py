@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.probe.results.predictions import read_predictions
 from stepcli.probe.results.stats import FEWEST_GROUPS, Difference, holm, paired_difference
 
 
@@ -31,29 +31,23 @@ def correctness(runs: Path, records: Sequence[dict[str, Any]]) -> Correctness:
     Raises:
         UsageError: the seeds were tested on different samples.
     """
-    first: tuple[tuple[str, int, bool], ...] | None = None
-    groups: tuple[str, ...] = ()
-    total: NDArray[np.float64] | None = None
+    if not records:
+        raise ValueError("correctness needs at least one run")
+    samples: list[tuple[tuple[str, int, bool], ...]] = []
+    rights: list[NDArray[np.float64]] = []
     for record in records:
-        table = pq.read_table(
-            runs / record["run"] / "predictions.parquet",
-            columns=["clip", "group", "start_frame", "backward", "label", "predicted"],
-        ).sort_by([(name, "ascending") for name in ("clip", "start_frame", "backward")])
-        columns = table.to_pydict()
-        samples = tuple(
-            zip(columns["clip"], columns["start_frame"], columns["backward"], strict=True)
-        )
-        if first is not None and samples != first:
+        found = read_predictions(runs / record["run"])
+        names = found.samples
+        order = sorted(range(len(names)), key=names.__getitem__)
+        samples.append(tuple(names[row] for row in order))
+        rights.append(found.correct[order])
+        groups = tuple(found.groups[row] for row in order)
+        if samples[-1] != samples[0]:
             raise UsageError(
                 f"run {record['run']} was tested on other samples than {records[0]['run']}; "
                 "compare runs of one store, task and split"
             )
-        first, groups = samples, tuple(columns["group"])
-        right = np.equal(columns["label"], columns["predicted"]).astype(np.float64)
-        total = right if total is None else total + right
-    if first is None or total is None:
-        raise ValueError("correctness needs at least one run")
-    return Correctness(first, groups, total / len(records), len(records))
+    return Correctness(samples[0], groups, np.mean(rights, axis=0), len(records))
 
 
 @dataclass(frozen=True, slots=True)

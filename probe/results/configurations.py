@@ -3,72 +3,21 @@
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.probe.config import RunConfig
 from stepcli.probe.pairs import Pairs
-from stepcli.probe.results.metrics import Floats, Ints
+from stepcli.probe.results.predictions import Predictions, read_predictions
 from stepcli.probe.results.runs import read_runs
 from stepcli.probe.results.table import configuration, labels
 
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """What one probe said about n samples."""
-
-    clips: tuple[str, ...]
-    groups: tuple[str, ...]
-    starts: Ints
-    """[n]: first stored frame that was shown."""
-    backward: NDArray[np.bool_]
-    labels: Ints
-    logits: Floats
-    """[n, C]"""
-
-    @property
-    def correct(self) -> NDArray[np.float64]:
-        """[n]: 1 where the largest logit is the label's."""
-        right: NDArray[np.bool_] = self.logits.argmax(axis=1) == self.labels
-        return right.astype(np.float64)
-
-
-def read_predictions(folder: Path) -> Predictions:
-    """The predictions of one run.
-
-    Raises:
-        UsageError: the folder's file is missing or is not such a table.
-    """
-    path = folder / "predictions.parquet"
-    columns = ("clip", "group", "start_frame", "backward", "label", "logits")
-    try:
-        table = pq.read_table(path, columns=list(columns))
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(
-            f"{path} cannot be read ({reason}); delete its folder, train again"
-        ) from None
-    clip, group, start, backward, label, logits = (table[name] for name in columns)
-    width = len(logits[0]) if len(logits) else 0
-    flat = logits.combine_chunks().flatten().to_numpy()
-    return Predictions(
-        tuple(clip.to_pylist()),
-        tuple(group.to_pylist()),
-        start.to_numpy(),
-        backward.to_numpy(),
-        label.to_numpy(),
-        flat.reshape(-1, width),
-    )
 
 
 class Configuration:

@@ -2,18 +2,20 @@
 
 import csv
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from stepcli.cache.csv_files import read_csv
 from stepcli.cache.durable import replace_synced
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.probe.results.metrics import summary
+from stepcli.probe.results.predictions import FILE, encode_predictions, read_predictions
 from stepcli.probe.results.published import Published, read_published
-from stepcli.probe.results.runs import prediction_table, read_run, write_folder
+from stepcli.probe.results.runs import read_run, write_folder
 
 
 def import_logits(
@@ -33,12 +35,9 @@ def import_logits(
     if like not in known:
         raise UnknownName(f"run in {runs}", like, known)
     model = read_run(runs / like / "run.json")
-    samples = pq.read_table(runs / like / "predictions.parquet").drop_columns(
-        ["predicted", "logits"]
-    )
+    samples = read_predictions(runs / like)
     given = _read(path, model["classes"])
-    columns = (samples[name].to_pylist() for name in ("clip", "start_frame", "backward"))
-    keys = list(zip(*columns, strict=True))
+    keys = samples.samples
     missing = [key for key in keys if key not in given]
     if missing or len(given) != len(keys):
         clip, start, backward = missing[0] if missing else next(k for k in given if k not in keys)
@@ -48,7 +47,6 @@ def import_logits(
             f"{clip} start_frame {start} backward {int(backward)}"
         )
     logits = np.stack([given[key] for key in keys])
-    labels = samples["label"].to_numpy()
     pairs = [tuple(model["classes"].index(label) for label in pair) for pair in model["pairs"]]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     identity = hashlib.sha256(f"{digest} {name} {seed} {like}".encode()).hexdigest()
@@ -57,15 +55,17 @@ def import_logits(
         "method": name,
         "config": {"imported": {"file": path.name, "sha256": digest, "like": like}, "seed": seed},
         "seed": seed,
-        **summary(logits, labels, [(a, b) for a, b in pairs]),
+        **summary(logits, samples.labels, [(a, b) for a, b in pairs]),
         "params": params,
         "seconds": 0.0,
         "warnings": [],
     }
-    kept = ("task", "split", "fingerprint", "dataset", "store", "classes", "pairs", "test_samples")
-    record |= {key: model[key] for key in kept}
-    table = prediction_table(samples, logits)
-    write_folder(runs, record, {"predictions.parquet": table})
+    kept = (
+        *("task", "split", "fingerprint", "dataset", "backbone", "store"),
+        *("classes", "pairs", "test_samples"),
+    )
+    record |= {key: model[key] for key in kept if key in model}
+    write_folder(runs, record, {FILE: encode_predictions(replace(samples, logits=logits))})
     return record
 
 
@@ -78,7 +78,7 @@ def is_published(path: Path) -> bool:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             header = next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: expected a CSV file, got: {error}") from None
     return "clip" not in header and "source" in header
 
@@ -104,24 +104,13 @@ def read_imported(runs: Path) -> list[Published]:
 
 
 def _read(path: Path, classes: list[str]) -> dict[tuple[str, int, bool], NDArray[np.float32]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            absent = [c for c in ("clip", *classes) if c not in (reader.fieldnames or ())]
-            if absent:
-                raise UsageError(
-                    f"{path}: expected the columns clip and one a class; missing: "
-                    f"{', '.join(absent[:5])}"
-                )
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: expected a CSV file, got: {error}") from None
+    rows = read_csv(path, ("clip", *classes))
     found: dict[tuple[str, int, bool], NDArray[np.float32]] = {}
     for line, row in enumerate(rows, 2):
         try:
             start, backward = (int(row.get(c) or 0) for c in ("start_frame", "backward"))
             logits = np.array([float(row[name]) for name in classes], np.float32)
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise UsageError(f"{path}: line {line}: expected numbers, {error}") from None
         key = (row["clip"], start, bool(backward))
         if key in found or not np.isfinite(logits).all():

@@ -1,9 +1,9 @@
 """Numbers from papers, for hollow markers beside one's own."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from stepcli.cache.csv_files import read_csv
 from stepcli.cache.errors import UsageError
 
 COLUMNS = ("method", "value", "params", "source")
@@ -33,23 +33,11 @@ def read_published(path: Path) -> list[Published]:
     Raises:
         UsageError: a column is missing or a number is none.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise UsageError(
-                    f"--published {path}: expected the columns {', '.join(COLUMNS)}; missing: "
-                    f"{', '.join(missing)}"
-                )
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--published {path}: expected a CSV file, got: {error}") from None
     found = []
-    for line, row in enumerate(rows, 2):
+    for line, row in enumerate(read_csv(path, COLUMNS), 2):
         try:
             value, params = float(row["value"]), int(row["params"])
-        except (TypeError, ValueError):
+        except ValueError:
             raise UsageError(
                 f"{path}: line {line}: expected numbers, got value {row['value']!r} and params "
                 f"{row['params']!r}"

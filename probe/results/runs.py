@@ -14,20 +14,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save
 
-from stepcli.cache.durable import disk_errors, fsync_folder, write_synced
-from stepcli.cache.errors import UsageError
+from stepcli.cache.durable import (
+    SEALED_LIMIT,
+    disk_errors,
+    fsync_folder,
+    read_regular,
+    write_synced,
+)
+from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.probe.config import CODE_SCHEMA
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.registry import methods
 from stepcli.probe.results.metrics import base_to_novel, summary
+from stepcli.probe.results.predictions import FILE as PREDICTIONS
+from stepcli.probe.results.predictions import Predictions, encode_predictions
 from stepcli.probe.training.train import Trained
 
 LIBRARIES = ("stepcli", "torch", "numpy", "pyarrow", "safetensors")
@@ -103,7 +110,7 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     contents = {
-        "predictions.parquet": prediction_table(_samples(task), logits),
+        PREDICTIONS: encode_predictions(_predictions(task, logits)),
         "probe.safetensors": save(trained.probe.state_dict()),
     }
     write_folder(runs, record, contents)
@@ -145,29 +152,17 @@ def _rename(staging: Path, target: Path) -> None:
             raise
 
 
-def _samples(task: Task) -> pa.Table:
-    """What was tested, one row a sample."""
-    samples = task.test
-    return pa.table(
-        {
-            "clip": [task.clips[i] for i in samples.clip],
-            "group": [task.groups[i] for i in samples.clip],
-            "start_frame": samples.start,
-            "backward": samples.backward,
-            "label": samples.label,
-        }
+def _predictions(task: Task, logits: np.ndarray) -> Predictions:
+    """What was tested, and what the probe said."""
+    tested = task.test
+    return Predictions(
+        tuple(task.clips[i] for i in tested.clip),
+        tuple(task.groups[i] for i in tested.clip),
+        tested.start,
+        tested.backward,
+        tested.label,
+        logits,
     )
-
-
-def prediction_table(samples: pa.Table, logits: np.ndarray) -> bytes:
-    """Samples with their logits [n, C] beside them, as a Parquet file."""
-    flat = pa.array(logits.astype(np.float32).ravel())
-    table = samples.append_column("predicted", pa.array(logits.argmax(axis=1)))
-    table = table.append_column("logits", pa.FixedSizeListArray.from_arrays(flat, logits.shape[1]))
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
 
 
 def _hardware() -> dict[str, Any]:
@@ -207,11 +202,51 @@ def read_run(path: Path) -> dict[str, Any]:
         UsageError: the file is not what a run writes.
     """
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise UsageError(f"{path} is not a run's JSON ({error}); delete its folder") from None
-    if record.get("run") != path.parent.name:
-        raise UsageError(
-            f"{path} says run {record.get('run')!r}; its folder must have the same name"
-        )
+        record: dict[str, Any] = json.loads(read_regular(path, SEALED_LIMIT))
+        reason = _wrong_field(record)
+    except (ValueError, RecursionError, DamagedStore) as error:
+        reason = str(error)
+    if reason:
+        raise UsageError(f"{path} is not a run's JSON ({reason}); delete its folder")
+    if record["run"] != path.parent.name:
+        raise UsageError(f"{path} says run {record['run']!r}; its folder must have the same name")
     return record
+
+
+_NUMBER = (int, float)
+_FIELDS: dict[str, Any] = {
+    **dict.fromkeys(("run", "method", "task", "split", "fingerprint"), str),
+    **dict.fromkeys(("top1", "top5", "mean_class", "seconds"), _NUMBER),
+    "forced_choice": (*_NUMBER, NoneType),
+    **dict.fromkeys(("seed", "params"), int),
+    "config": dict,
+}
+"""What every run says, and of what type: a run may come from anybody."""
+_PERHAPS: dict[str, Any] = {
+    **dict.fromkeys(("dataset", "backbone", "store"), str),
+    **dict.fromkeys(("classes", "pairs", "losses", "warnings"), list),
+    **dict.fromkeys(("train_clips", "test_samples"), int),
+    "spec": dict,
+}
+"""What runs of other versions, or imported ones, do without."""
+
+
+def _wrong_field(record: Any) -> str:
+    """What is wrong with a run's record, "" where nothing is."""
+    if not isinstance(record, dict):
+        return f"expected an object, found {type(record).__name__}"
+    for name, kind in (_FIELDS | _PERHAPS).items():
+        if name not in record and name in _PERHAPS:
+            continue
+        if not isinstance(record.get(name), kind):
+            return f"{name} is {record.get(name)!r:.60}"
+    if not isinstance(record["config"].get("task", {}), dict):
+        return f"config.task is {record['config']['task']!r:.60}"
+    if not all(isinstance(name, str) for name in record.get("classes", ())):
+        return "classes are no list of names"
+    classes = record.get("classes", ())
+    for pair in record.get("pairs", ()):
+        two = isinstance(pair, list) and len(pair) == 2
+        if not two or not all(label in classes for label in pair):
+            return f"pair {pair!r:.60} is not of two of its classes"
+    return ""

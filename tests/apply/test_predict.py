@@ -23,7 +23,7 @@ from stepcli.cache.errors import UsageError, VideoError
 from stepcli.cache.store import open_store
 from stepcli.cli import app
 from stepcli.probe.analysis.calibration import softmax
-from stepcli.probe.results.configurations import read_predictions
+from stepcli.probe.results.predictions import read_predictions
 
 CLIPS = Path(__file__).parents[2] / "examples" / "openclose" / "clips"
 

@@ -66,11 +66,11 @@ def test_labels_change_without_touching_a_token(tmp_path: Path, suffix: str) -> 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("label\nx\n", "expected a column id"),
+        ("label\nx\n", "expected the columns id, found label"),
         ("id\nclip-0000\n", "expected a column id and at least one of"),
         ("id,label\nnobody,x\n", "'nobody' is not in the store's clips table"),
         ("id,label\nclip-0000,x\nclip-0000,y\n", "'clip-0000' occurs twice"),
-        ("id,label\nclip-0000\n", "line 2 has fewer cells"),
+        ("id,label\nclip-0000\n", "line 2 has not the 2 cells of the header"),
     ],
 )
 def test_label_tables_that_do_not_fit(tmp_path: Path, text: str, words: str) -> None:
@@ -108,3 +108,32 @@ def test_classes_are_taken_over_from_a_file(tmp_path: Path) -> None:
     table.write_text("name,index,partner,kind,mirror,prompt\nopen,0,close,sideways,,a door\n")
     with pytest.raises(UsageError, match="kind 'sideways', expected one of"):
         run(*words)
+
+
+def test_a_drawn_split_spares_groups_and_given_splits(tmp_path: Path) -> None:
+    store = create_store(tmp_path / "s", SPEC, dataset="test")
+    rows = [
+        ClipRow(f"{label}{number}{view}", label, group=f"day {number // 2}" if grouped else "")
+        for label, grouped in (("open", True), ("close", True), ("wave", False))
+        for number in range(8)
+        for view in ("@left", "@right")
+    ]
+    rows += [ClipRow("alone", "alone"), ClipRow("given", "open", "val", "day 0")]
+    store.add_clips(rows)
+    words = ("labels", "--store", store.path, "--test-share", 0.25)
+    assert run(*words, "--dry-run")["test"] == 12
+    assert {row.split for row in store.clips()} == {"", "val"}
+    found = run(*words)
+    assert (found["train"], found["test"], found["kept"]) == (37, 12, 1)
+    assert found["untested"] == ["alone"]
+    split_of: dict[str, set[str]] = {}
+    for row in store.clips():
+        if row.split != "val":
+            split_of.setdefault(row.group or row.id.split("@")[0], set()).add(row.split)
+    assert all(len(splits) == 1 for splits in split_of.values())
+    tested = {row.label for row in store.clips() if row.split == "test"}
+    assert tested == {"open", "close", "wave"}
+    with pytest.raises(UsageError, match="every clip of"):
+        run(*words)
+    with pytest.raises(UsageError, match="above 0 and below 1"):
+        run("labels", "--store", store.path, "--test-share", 1.0)

@@ -1,0 +1,121 @@
+"""predictions.parquet: what one probe said about each test sample."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stepcli.cache.durable import read_regular
+from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.parquet_files import LARGEST, read_parquet
+from stepcli.probe.results.metrics import Floats, Ints
+
+FILE = "predictions.parquet"
+SAMPLE = {
+    "clip": pa.string(),
+    "group": pa.string(),
+    "start_frame": pa.int64(),
+    "backward": pa.bool_(),
+    "label": pa.int64(),
+}
+"""Columns that say what was shown, and their types; `logits` stands beside them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What one probe said about n samples."""
+
+    clips: tuple[str, ...]
+    groups: tuple[str, ...]
+    starts: Ints
+    """[n]: first stored frame that was shown."""
+    backward: NDArray[np.bool_]
+    labels: Ints
+    logits: Floats
+    """[n, C]"""
+
+    @property
+    def correct(self) -> NDArray[np.float64]:
+        """[n]: 1 where the largest logit is the label's."""
+        right: NDArray[np.bool_] = self.logits.argmax(axis=1) == self.labels
+        return right.astype(np.float64)
+
+    @property
+    def samples(self) -> list[tuple[str, int, bool]]:
+        """Clip, first frame and direction of each: names a sample among those of a run."""
+        return list(zip(self.clips, self.starts.tolist(), self.backward.tolist(), strict=True))
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """The predictions of one run.
+
+    Raises:
+        UsageError: the folder's file is missing or is not such a table.
+    """
+    path = folder / FILE
+    try:
+        data = read_regular(path, LARGEST)
+        # A value of a list has four bytes, so no more of them fit.
+        table = read_parquet(
+            data, path, rows=LARGEST, values=LARGEST, columns=[*SAMPLE, "logits"]
+        ).combine_chunks()
+        width = _width(table, path)
+    except (FileNotFoundError, DamagedStore) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"{path} cannot be read ({reason}); delete its folder, train again"
+        ) from None
+    clip, group, start, backward, label = (table[name] for name in SAMPLE)
+    flat = table["logits"].combine_chunks().flatten().to_numpy()
+    return Predictions(
+        tuple(clip.to_pylist()),
+        tuple(group.to_pylist()),
+        start.to_numpy(),
+        backward.to_numpy(),
+        label.to_numpy(),
+        flat.reshape(-1, width),
+    )
+
+
+def encode_predictions(said: Predictions) -> bytes:
+    """The Parquet file of one run, with the class of the largest logit as `predicted` beside."""
+    flat = pa.array(said.logits.astype(np.float32).ravel())
+    cells = (said.clips, said.groups, said.starts, said.backward, said.labels)
+    table = pa.table(
+        {name: pa.array(c, kind) for (name, kind), c in zip(SAMPLE.items(), cells, strict=True)}
+        | {
+            "predicted": said.logits.argmax(axis=1),
+            "logits": pa.FixedSizeListArray.from_arrays(flat, said.logits.shape[1]),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _width(table: pa.Table, path: Path) -> int:
+    """C, the classes of a table that can be one of predictions.
+
+    Raises:
+        DamagedStore: it is none.
+    """
+    logits = table.schema.field("logits").type
+    if not pa.types.is_fixed_size_list(logits) or logits.value_type != pa.float32():
+        raise DamagedStore(f"{path}: logits: expected lists of float32, found {logits}")
+    for name, kind in SAMPLE.items():
+        if table.schema.field(name).type != kind:
+            raise DamagedStore(
+                f"{path}: {name}: expected {kind}, found {table.schema.field(name).type}"
+            )
+    width = int(logits.list_size)
+    cells = [*table.columns, table["logits"].combine_chunks().flatten()]
+    if not table.num_rows or any(column.null_count for column in cells):
+        raise DamagedStore(f"{path}: no sample, or an empty cell")
+    labels = table["label"].to_numpy()
+    if labels.min() < 0 or labels.max() >= width:
+        raise DamagedStore(f"{path}: a label that is none of its {width} classes")
+    return width
