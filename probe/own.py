@@ -12,6 +12,7 @@ import copy
 import hashlib
 import importlib.util
 import inspect
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,29 @@ def _flat(name: str) -> str:
     return name.replace(".", "__")
 
 
+VOUCHED_VARIABLE = "STEPCLI_OWN_CODE"
+"""Digests, with commas between, of the files that a run may name and have run."""
+
+
+def load_vouched(spec: str) -> ProbeInfo:
+    """A method that somebody's run names: its file is run only if the environment says so.
+
+    Raises:
+        UsageError: the digest of the file is not in STEPCLI_OWN_CODE.
+    """
+    path = Path(spec.rpartition(":")[0])
+    if path.is_file():
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest in os.environ.get(VOUCHED_VARIABLE, "").split(","):
+            return load_own(spec)
+        advice = f"read {path}, and if you trust it, set {VOUCHED_VARIABLE}={digest}"
+    else:
+        advice = f"there is no file {path}"
+    raise UsageError(
+        f"the method {spec} is a file of code, which is not run because a run names it; {advice}"
+    )
+
+
 def load_own(spec: str) -> ProbeInfo:
     """A method from `path/to/file.py:ClassName`. The file is run: it is the user's own code.
 
@@ -129,6 +153,11 @@ def load_own(spec: str) -> ProbeInfo:
     def build(
         layout: TokenLayout, classes: int, options: OwnOptions, generator: Generator
     ) -> Probe:
+        if options.sha256 != digest:
+            raise UsageError(
+                f"{path} has changed since this probe was trained (sha256 {options.sha256:.12}..., "
+                f"now {digest:.12}...); put that file back, or train again"
+            )
         return OwnProbe(layout, classes, options, generator, kind)
 
     class Here(OwnOptions):

@@ -91,7 +91,21 @@ class Registry:
         return sorted(self._infos)
 
     def get(self, name: str) -> ProbeInfo:
-        """The method of that name, or a user's own from `file.py:ClassName`.
+        """The method of that name, wherever the name comes from: no code is run that the user has
+        not said to run.
+
+        Raises:
+            UnknownName: there is none; the message lists close names.
+            UsageError: it is a file's, and nobody here has vouched for that file.
+        """
+        if ".py:" in name and name not in self._infos:
+            self.add(import_module("stepcli.probe.own").load_vouched(name))
+        if name not in self._infos:
+            raise UnknownName("method", name, self._infos)
+        return self._infos[name]
+
+    def load(self, name: str) -> ProbeInfo:
+        """The same for a name that the user gave: of `file.py:ClassName` the file is run.
 
         Raises:
             UnknownName: there is none; the message lists close names.
@@ -99,9 +113,11 @@ class Registry:
         """
         if ".py:" in name and name not in self._infos:
             self.add(import_module("stepcli.probe.own").load_own(name))
-        if name not in self._infos:
-            raise UnknownName("method", name, self._infos)
-        return self._infos[name]
+        return self.get(name)
+
+    def sees_order(self, name: str) -> bool:
+        """Whether a method depends on the order of the frames; of a file's it is taken to."""
+        return name not in self._infos or self._infos[name].order_aware
 
 
 @cache

@@ -11,7 +11,7 @@ import numpy as np
 from stepcli.cache.errors import UsageError
 from stepcli.probe.analysis.summary import interval
 from stepcli.probe.registry import methods
-from stepcli.probe.results.configurations import read_predictions
+from stepcli.probe.results.predictions import read_predictions
 from stepcli.probe.results.runs import is_done, read_run
 from stepcli.probe.results.table import Format, arranged
 
@@ -67,10 +67,9 @@ def _row(runs: Path, name: str, choice: dict[str, Any]) -> tuple[float, list[str
     span = interval(np.mean([seed.correct for seed in seeds], axis=0), seeds[0].groups)
     spread = f" ± {stdev(top1):.1f}" if len(top1) > 1 else ""
     settings = [" ".join(f"{k}={v}" for k, v in each.items()) for each in choice["settings"]]
-    info = methods().get(records[0]["method"])
     return fmean(top1), [
         name,
-        "seen" if info.order_aware else "not seen",
+        "seen" if methods().sees_order(records[0]["method"]) else "not seen",
         str(len(records)),
         f"{fmean(top1):.1f}{spread}",
         "-" if span.low is None else f"{100 * span.low:.1f} to {100 * (span.high or 0):.1f}",

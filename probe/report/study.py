@@ -128,7 +128,7 @@ def kind_of(found: Configuration, tests: Sequence[dict[str, Any]]) -> Kind:
     if encoding is not None:
         return "order-blind" if encoding == "none" else "sees order"
     try:
-        aware = methods().get(found.first["method"]).order_aware
+        aware = methods().sees_order(found.first["method"])
     except UnknownName:
         aware = True
     return "sees order" if aware else "order-blind"

@@ -43,7 +43,7 @@ def parse_settings(
         UsageError: a setting is not "option=value".
         UnknownName: no such method, or no method of the list has the option.
     """
-    infos = [methods().get(name) for name in names]
+    infos = [methods().load(name) for name in names]
     chosen: dict[str, dict[str, list[str]]] = {name: {} for name in names}
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -118,7 +118,7 @@ def run_configs(
         UnknownName: a setting is neither of the recipe nor of the method.
         UsageError: a value does not fit.
     """
-    info = methods().get(name)
+    info = methods().load(name)
     configs = []
     seeds = list(seeds)
     for settings in tried:

@@ -98,7 +98,7 @@ def check_names(sweep: SweepConfig) -> None:
         if name not in Recipe.model_fields:
             raise UnknownName("field of recipe", name, Recipe.model_fields)
     for method, settings in sweep.methods.items():
-        known = sweepable(methods().get(method))
+        known = sweepable(methods().load(method))
         for name in settings:
             if name not in known:
                 raise UnknownName(f"setting of method {method}", name, known)

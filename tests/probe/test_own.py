@@ -1,5 +1,6 @@
 """A user's own probe from a file: the example in docs, trained beside the built-in ones."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -10,12 +11,16 @@ import torch
 from torch import Generator, Tensor, nn
 from typer.testing import CliRunner
 
+from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
 from stepcli.cli import app
+from stepcli.probe.analysis.recalibrate import config_of
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import stack
 from stepcli.probe.own import load_own
+from stepcli.probe.registry import methods
+from stepcli.probe.training.banks import build_probe
 
 EXAMPLE = "LastMinusFirst"
 CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "60")
@@ -97,3 +102,34 @@ def test_mistakes_are_named(
     done = call("probe", "--method", method.format(file=file), *words)
     assert done.exit_code == 2, done.output
     assert message in done.stderr
+
+
+def test_a_file_that_a_run_names_is_run_only_where_it_is_vouched_for(
+    file: Path, layout: TokenLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run may come from anybody: its JSON names a method, and that must not run code."""
+    witness = tmp_path / "was-run"
+    file.write_text(f"open({str(witness)!r}, 'w').close()\n" + file.read_text())
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    record = {
+        "run": "theirs",
+        "config": {"method": f"{file}:{EXAMPLE}", "options": {"sha256": digest}},
+    }
+    methods.cache_clear()
+    try:
+        with pytest.raises(UsageError, match=f"STEPCLI_OWN_CODE={digest}"):
+            build_probe(config_of(record), layout, 3)
+        assert methods().sees_order(f"{file}:{EXAMPLE}")
+        assert not witness.exists()
+        monkeypatch.setenv("STEPCLI_OWN_CODE", f"{'0' * 64},{digest}")
+        probe = build_probe(config_of(record), layout, 3)
+        assert probe.members == 1
+        assert witness.exists()
+        record["config"]["options"]["sha256"] = "1" * 64
+        with pytest.raises(UsageError, match="has changed since this probe was trained"):
+            build_probe(config_of(record), layout, 3)
+        record["config"]["method"] = "nowhere.py:Probe"
+        with pytest.raises(UsageError, match=r"there is no file nowhere\.py"):
+            build_probe(config_of(record), layout, 3)
+    finally:
+        methods.cache_clear()
