@@ -25,9 +25,7 @@ from huggingface_hub.errors import (
 )
 
 from stepcli.apply.sharing import (
-    PROBE_FILES,
-    STORE_FILES,
-    STORE_FOLDERS,
+    PARCELS,
     Kind,
     export_all,
     files_of,
@@ -67,7 +65,9 @@ def hub_errors(repo: str) -> Iterator[None]:
             f"{DATASETS}, and private ones need HF_TOKEN or a login (hf auth login)"
         ) from error
     except (LocalTokenNotFoundError, _HTTP_ERROR, OSError, ValueError, RuntimeError) as error:
-        raise HubError(f"hub {repo}: {' '.join(str(error).split()):.300}") from error
+        # The client's own words for a failed upload do not say why.
+        said = f"{error} {error.__cause__ or ''}"
+        raise HubError(f"hub {repo}: {' '.join(said.split()):.300}") from error
 
 
 def push(
@@ -110,7 +110,7 @@ def push(
         with tempfile.TemporaryDirectory() as staging:
             made = export_all(folder, Path(staging))
             names = files_of(made, kind)
-            stale = there.intersection(PROBE_FILES).difference(names)
+            stale = _ours(there, kind).difference(names)
             return _commit(api, repo, kind_there, made, names, stale, f"Probe {made.name}")
 
 
@@ -141,14 +141,20 @@ def _push_store(
         if on_part is not None:
             on_part(done, len(store.parts))
     rest = [name for name in names if not name.startswith(f"{PARTS}/")]
-    ours = tuple(f"{folder}/" for folder in STORE_FOLDERS)
-    stale = {n for n in there if n.startswith(ours) or n in STORE_FILES}.difference(names)
+    stale = _ours(there, "store").difference(names)
     card = CommitOperationAdd(CARD, store_card(store).encode())
     return _commit(
         *(api, repo, "dataset", store.path, rest, stale),
         f"Tables and manifest: {len(store)} clips in {len(store.parts)} parts",
         card,
     )
+
+
+def _ours(names: set[str], kind: Kind) -> set[str]:
+    """Those of a repository's files that a push answers for."""
+    files, folders = PARCELS[kind]
+    below = tuple(f"{folder}/" for folder in folders)
+    return {name for name in names if name in files or name.startswith(below)}
 
 
 def _require_same_store(api: HfApi, store: Store, repo: str) -> None:
@@ -197,11 +203,8 @@ def pull(name: str, out: Path, *, revision: str | None = None, endpoint: str | N
     """
     kind: Kind = "store" if name.startswith(DATASETS) else "probe"
     repo = name.removeprefix(DATASETS)
-    wanted = (
-        list(PROBE_FILES)
-        if kind == "probe"
-        else [*STORE_FILES, CARD, *(f"{folder}/*" for folder in STORE_FOLDERS)]
-    )
+    files, folders = PARCELS[kind]
+    wanted = [*files, CARD, *(f"{folder}/*" for folder in folders)]
 
     def fill(staging: Path) -> Kind:
         with hub_errors(name):

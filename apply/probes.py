@@ -122,11 +122,6 @@ class Applied:
                     f"{folder} reads other tokens than {folders[0]} "
                     f"({'; '.join(explain_difference(self.spec, spec))}); predict with them apart"
                 )
-        if self.spec.token_scope != "frame":
-            raise UsageError(
-                f"the probes read tokens of whole clips (token_scope: {self.spec.token_scope}); "
-                "predict computes each frame once: extract the videos, and evaluate there"
-            )
         self.device = resolve_device(device)
         self.plan = PixelPlan.from_spec(self.spec.preprocessing)
         self.sampling: Sampling = parse_sampling(self.spec.sampling)
@@ -145,7 +140,7 @@ class Applied:
         whole = names.replace("prefix,patches", "full")
         selection = parse_tokens("full" if whole == "patches" else whole, backbone.facts)
         made = make_spec(
-            backbone, selection, spec.frames, spec.sampling, spec.dtype, layers=spec.layers
+            backbone, selection, self.frames_shown, spec.sampling, spec.dtype, layers=spec.layers
         )
         # Views are what was cut of a clip beside its centre; a new video is shown as the centre.
         plain = spec.model_copy(update={"preprocessing": self.plan.to_spec()})
@@ -167,14 +162,33 @@ class Applied:
         )
 
     def _probe(self, folder: Path, record: dict[str, Any]) -> TrainedProbe:
-        probe = load_probe(folder, record, layout_of_run(record)).to(self.device)
+        probe = load_probe(folder, record, layout_of_run(record, folder)).to(self.device)
         task = config_of(record).task
         layer = None if task.layer is None else deepest_last(self.spec.layers).index(task.layer)
         return TrainedProbe(folder.name, record, probe, task, layer, kept_calibration(folder))
 
+    @property
+    def by_frame(self) -> bool:
+        """Whether a token depends on its own frame alone, so that windows can share frames."""
+        return self.spec.token_scope == "frame"
+
+    @property
+    def frames_shown(self) -> int:
+        """Frames of a clip that the backbone is shown: T, of tubelets twice as many."""
+        return self.spec.frames * self.spec.frames_per_token
+
     def frame_tokens(self, pictures: NDArray[np.uint8]) -> Tokens:
         """Tokens of frames [n, height, width, 3], already resized and cropped: [n, (L,) S, D]."""
         return self._forward.frames(torch.from_numpy(np.ascontiguousarray(pictures)))
+
+    def clip_tokens(self, pictures: NDArray[np.uint8]) -> Tokens:
+        """Tokens of one clip of a video backbone, [T, (L,) S, D].
+
+        Args:
+            pictures: [frames shown, height, width, 3], already resized and cropped.
+        """
+        tokens: Tokens = self._forward.clips(torch.from_numpy(pictures)[None])[0]
+        return tokens
 
     def clip(self, frames: Tokens, distinct: int) -> ClipTokens:
         """A clip as the store would give it back.

@@ -27,8 +27,17 @@ PROBE_FILES = (
     *("run.json", "probe.safetensors", "calibration.json", "order.json"),
     *("README.md", "probe.onnx"),
 )
+TEXT = "text"
+"""Folder of text embeddings, of a store and of a probe that compares tokens with texts."""
+PROBE_FOLDERS = (TEXT,)
 STORE_FILES = (MANIFEST, tables.CLIPS, tables.CLASSES, tables.DIGESTS)
-STORE_FOLDERS = (PARTS, "text", VERSIONS, FAILURES, TOMBSTONES)
+STORE_FOLDERS = (PARTS, TEXT, VERSIONS, FAILURES, TOMBSTONES)
+
+PARCELS: dict[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "probe": (PROBE_FILES, PROBE_FOLDERS),
+    "store": (STORE_FILES, STORE_FOLDERS),
+}
+"""Files, and folders with all that is in them, that are given to others."""
 
 
 def kind_of(folder: Path) -> Kind:
@@ -49,10 +58,9 @@ def kind_of(folder: Path) -> Kind:
 
 def files_of(folder: Path, kind: Kind) -> list[str]:
     """Paths below a folder that are given to others, sorted: no lock, no staging, no link."""
-    if kind == "probe":
-        return sorted(name for name in PROBE_FILES if _is_plain(folder / name))
-    names = [name for name in STORE_FILES if _is_plain(folder / name)]
-    for below in STORE_FOLDERS:
+    files, folders = PARCELS[kind]
+    names = [name for name in files if _is_plain(folder / name)]
+    for below in folders:
         # Of what lies in parts/ only committed parts count.
         roots = [below] if below != PARTS else [f"{PARTS}/{name}" for name in list_parts(folder)]
         for root in roots:
@@ -115,7 +123,7 @@ def check(folder: Path, kind: Kind) -> None:
             f"the probe's method is code of its author ({record['method']}); code is never pulled "
             "and never run"
         )
-    load_probe(folder, record, layout_of_run(record))
+    load_probe(folder, record, layout_of_run(record, folder))
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UsageError
 from stepcli.probe.analysis.recalibrate import kept_calibration
-from stepcli.probe.analysis.trained import WEIGHTS, layout_of_run, load_probe
+from stepcli.probe.analysis.trained import WEIGHTS, layout_of_run, load_probe, texts_of_run
+from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.results.runs import read_run
@@ -39,6 +41,10 @@ def export_folder(folder: Path, out: Path) -> Path:
         for name in KEPT:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, target / name)
+        for text in texts_of_run(record, folder):
+            place = target / "text" / text.folder.name
+            if not place.exists():
+                shutil.copytree(text.folder, place)
         replace_synced(target / CARD, card(folder, record).encode())
     return target
 
@@ -122,7 +128,19 @@ class _Plain(nn.Module):
 
 
 def export_onnx(folder: Path, path: Path) -> float:
-    """Write a probe as ONNX, of any number of clips, and hold it against PyTorch.
+    """Write a run's probe as ONNX; see `write_onnx`.
+
+    Raises:
+        UsageError: the folder is no run with a probe, its method cannot be written so, or the
+            answers differ.
+    """
+    record = read_run(_require(folder) / "run.json")
+    layout = layout_of_run(record, folder)
+    return write_onnx(load_probe(folder, record, layout), layout, record["method"], path)
+
+
+def write_onnx(probe: Probe, layout: TokenLayout, method: str, path: Path) -> float:
+    """Write a probe (K = 1) as ONNX, of any number of clips, and hold it against PyTorch.
 
     Input `tokens` [clips, T, (L,) S, D] float32 in the order in which they are stored; output
     `logits` [clips, classes].
@@ -131,17 +149,35 @@ def export_onnx(folder: Path, path: Path) -> float:
         The largest difference of a logit from PyTorch's, on random tokens.
 
     Raises:
-        UsageError: the method cannot be written so, or the answers differ.
+        UsageError: the method cannot be written so, or the answers differ; nothing is left at
+            `path`.
     """
-    import onnxruntime
-
-    record = read_run(_require(folder) / "run.json")
-    layout = layout_of_run(record)
-    module = _Plain(load_probe(folder, record, layout)).eval()
+    module = _Plain(probe).eval()
     layers = [len(layout.layers)] if len(layout.layers) > 1 else []
     shape = (layout.frames, *layers, layout.tokens, layout.dim)
     # Two clips: a graph traced with one could take "one" for granted.
-    example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    program = _program(module, torch.randn(2, *shape, generator=_seeded(0)), method)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        program.save(path)
+    others = torch.randn(5, *shape, generator=_seeded(1))
+    with torch.no_grad():
+        expected = module(others).numpy()
+    difference = float(np.abs(_run_onnx(path, others) - expected).max())
+    if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+        path.unlink()
+        raise UsageError(
+            f"method {method}: ONNX gives other logits than PyTorch (by {difference:.2g}); "
+            "nothing was written"
+        )
+    return difference
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _program(module: nn.Module, example: Tensor, method: str) -> Any:
     clips = torch.export.Dim("clips", min=1, max=1 << 16)
     # It says at each export that torchvision's operators, which nothing here uses, are not there.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -161,24 +197,15 @@ def export_onnx(folder: Path, path: Path) -> float:
             )
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())
-        raise UsageError(
-            f"method {record['method']} cannot be written as ONNX: {reason:.200}"
-        ) from error
+        raise UsageError(f"method {method} cannot be written as ONNX: {reason:.200}") from error
     if program is None:
-        raise UsageError(f"method {record['method']}: PyTorch made no ONNX program of it")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        program.save(path)
-    others = torch.randn(5, *shape, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        expected = module(others).numpy()
-    session = onnxruntime.InferenceSession(path)
-    (found,) = session.run(["logits"], {"tokens": others.numpy()})
-    difference = float(np.abs(found - expected).max())
-    if difference > TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        path.unlink()
-        raise UsageError(
-            f"method {record['method']}: ONNX gives other logits than PyTorch (by "
-            f"{difference:.2g}); nothing was written"
-        )
-    return difference
+        raise UsageError(f"method {method}: PyTorch made no ONNX program of it")
+    return program
+
+
+def _run_onnx(path: Path, tokens: Tensor) -> NDArray[np.float32]:
+    import onnxruntime
+
+    (found,) = onnxruntime.InferenceSession(path).run(["logits"], {"tokens": tokens.numpy()})
+    logits: NDArray[np.float32] = found
+    return logits

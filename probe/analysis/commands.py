@@ -76,6 +76,11 @@ def describe(found: "Analysis") -> list[str]:
                 f"  classes {title}: top-1 {100 * group.top1:.1f}, mean class "
                 f"{100 * group.mean_class:.1f} ({group.classes} classes, {group.samples} samples)"
             )
+    lines += [
+        f"  {row.type} classes: top-1 {100 * row.top1:.1f} (forward {100 * row.forward:.1f}, "
+        f"backward {100 * row.backward:.1f}); {100 * row.turns:.1f} turn as they should"
+        for row in found.types
+    ]
     lines += _pair_lines(found)
     return lines + _calibration_lines(found)
 

@@ -17,6 +17,7 @@ from stepcli.probe.analysis.calibration import (
     risk_coverage,
     softmax,
 )
+from stepcli.probe.analysis.class_types import TypeRow, by_type
 from stepcli.probe.pairs import (
     ClassGroup,
     Pairs,
@@ -26,8 +27,9 @@ from stepcli.probe.pairs import (
     summarize_pairs,
     symmetric_and_other,
 )
-from stepcli.probe.results.configurations import Configuration, Predictions, read_predictions
+from stepcli.probe.results.configurations import Configuration
 from stepcli.probe.results.metrics import top_k
+from stepcli.probe.results.predictions import Predictions, read_predictions
 from stepcli.probe.results.stats import paired_difference
 
 
@@ -107,6 +109,8 @@ class Analysis:
     symmetric: ClassGroup | None
     """Classes that have a partner; mean over seeds."""
     other: ClassGroup | None
+    types: tuple[TypeRow, ...]
+    """In the arrow task the classes by what becomes of them backward; elsewhere empty."""
     calibration: CalibrationRow
     classes: tuple[ClassRow, ...]
     warnings: tuple[str, ...]
@@ -146,6 +150,7 @@ def analyse(found: Configuration, given: Pairs | None = None) -> Analysis:
         overall=_mean_summary(summaries),
         symmetric=_mean_group([half[0] for half in halves]),
         other=_mean_group([half[1] for half in halves]),
+        types=by_type(seeds, found.pairs()) if first["task"] == "arrow" else (),
         calibration=_calibrate(found, seeds),
         classes=_class_rows(found, seeds, pairs),
         warnings=tuple(dict.fromkeys(w for r in found.records for w in r["warnings"])),

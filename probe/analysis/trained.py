@@ -13,7 +13,9 @@ from stepcli.cache.spec import StoreSpec
 from stepcli.probe.analysis.recalibrate import config_of
 from stepcli.probe.data.features import deepest_last
 from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.text import StoreText, stored_texts
 from stepcli.probe.nn.bank import Probe
+from stepcli.probe.registry import methods
 from stepcli.probe.training.banks import build_probe
 
 WEIGHTS = "probe.safetensors"
@@ -38,8 +40,12 @@ def spec_of_run(record: dict[str, Any]) -> StoreSpec:
         raise UsageError(f"run {record['run']}: its spec is not a store's: {reason}") from None
 
 
-def layout_of_run(record: dict[str, Any]) -> TokenLayout:
-    """What a finished run's probe reads, without its store.
+def layout_of_run(record: dict[str, Any], folder: Path) -> TokenLayout:
+    """What a finished run's probe reads; of its store at most the texts are needed.
+
+    Args:
+        record: What its run.json says.
+        folder: The run's; where it was exported, its texts lie there.
 
     Raises:
         UsageError: the run has no record of its tokens.
@@ -47,7 +53,17 @@ def layout_of_run(record: dict[str, Any]) -> TokenLayout:
     spec, task = spec_of_run(record), config_of(record).task
     frames = task.clip_frames or max(1, round(spec.frames * task.observed))
     layers = deepest_last(spec.layers) if task.layer is None else (task.layer,)
-    return TokenLayout(frames, spec.dim, spec.segments, layers, tuple(record["classes"]))
+    texts = texts_of_run(record, folder)
+    return TokenLayout(frames, spec.dim, spec.segments, layers, tuple(record["classes"]), texts)
+
+
+def texts_of_run(record: dict[str, Any], folder: Path) -> tuple[StoreText, ...]:
+    """The texts that a run's method compares tokens with: beside it, or where its store was."""
+    known = methods()
+    name = record["method"]
+    if name not in known.names() or "text embeddings" not in known.get(name).needs:
+        return ()
+    return stored_texts(folder) or stored_texts(Path(record["store"]))
 
 
 def load_probe(folder: Path, record: dict[str, Any], layout: TokenLayout) -> Probe:

@@ -60,6 +60,9 @@ def _arrow(
             f"the arrow task reverses stored frames, but this store's tokens depend on more than "
             f"their own frame (token_scope: {spec.token_scope}); extract with an image backbone"
         )
+    if config.pairs is None:
+        # A partner by its words need not be one by its pictures: "tearing" has none backward.
+        pairs = [pair for pair in pairs if table.irreversible.isdisjoint(pair)]
     if not pairs:
         raise UsageError(
             "the arrow task needs pairs of opposite classes and the store's table has none; "
@@ -92,7 +95,10 @@ def _build(
     warnings = list(table.warnings)
     left_out = len(table.train) + len(table.test) - len(train) - len(test)
     if left_out:
-        warnings.append(f"{left_out} clips whose label has no partner are left out of the task")
+        warnings.append(
+            f"{left_out} clips are left out of the task: their classes have no partner, or are "
+            "irreversible"
+        )
     trained = [views[: config.views] for views in _by_clip(train, training_views)]
     tested = [views if config.test_views else views[:1] for views in _by_clip(test, testing_views)]
     rows = [row for views in (*trained, *tested) for row in views]

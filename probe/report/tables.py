@@ -163,6 +163,48 @@ def pair_table(study: Study) -> Table | None:
     )
 
 
+def group_table(study: Study) -> Table | None:
+    """Classes with a partner against the others; in the arrow task the types of classes."""
+    if study.first.types:
+        return Table(
+            "class-types",
+            "By type of class",
+            "Equivariant classes take their partner's label when played backward, invariant ones "
+            "keep their own; irreversible ones are left out of the task. Turned: answers to the "
+            "backward clip that are what the type makes of the forward answer. Per cent.",
+            ("method", "type", "classes", "n", "top-1", "forward", "backward", "turned"),
+            tuple(
+                (
+                    *(entry.label, row.type, str(row.classes), str(row.samples)),
+                    *(percent(v) for v in (row.top1, row.forward, row.backward, row.turns)),
+                )
+                for entry in reversed(study.entries)
+                for row in entry.analysis.types
+            ),
+        )
+    if study.first.symmetric is None or study.first.other is None:
+        return None
+    return Table(
+        "class-groups",
+        "Classes with a partner, and without",
+        "Top-1 and mean recall where all classes compete, over the classes that have a nearly "
+        "symmetric partner and over those that have none. Per cent.",
+        ("method", "classes", "of them", "n", "top-1", "mean class"),
+        tuple(
+            (
+                *(entry.label, name, str(group.classes), str(group.samples)),
+                *(percent(group.top1), percent(group.mean_class)),
+            )
+            for entry in reversed(study.entries)
+            for name, group in (
+                *(("with a partner", entry.analysis.symmetric),),
+                *(("without", entry.analysis.other),),
+            )
+            if group is not None
+        ),
+    )
+
+
 def class_table(study: Study) -> Table:
     """Recall and commonest error of each class, by the strongest entry."""
     entry = study.best("sees order", "imported") or study.entries[-1]

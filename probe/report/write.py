@@ -182,7 +182,10 @@ def _parts(
     if not any(entry.tests for entry in study.entries):
         missing.append(f"{study.title}: order tests; run stepcli order first")
     yield from _looks(study, store, frames_of, missing)
-    last = (tables.pair_table(study), tables.class_table(study), tables.order_table(study))
+    last = (
+        *(tables.pair_table(study), tables.group_table(study)),
+        *(tables.class_table(study), tables.order_table(study)),
+    )
     yield from (table for table in last if table is not None)
 
 

@@ -86,9 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
         found = re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch", path)
         if found:
             return self._batch(json.loads(body))
-        found = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/([a-z]+)/([^/]+)(/.*)?", path)
+        found = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/([a-z]+)/[^/]+)?", path)
         if found:
-            kind, name, what, _, _ = found.groups()
+            kind, name, what = found.groups()
             name = name if kind == "models" else f"datasets/{name}"
         else:
             found = re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.*)", path)
@@ -99,7 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(404, {"error": "not found"}, X_Error_Code="RepoNotFound")
         if what == "resolve":
             return self._resolve(repository, found[3])
-        return getattr(self, f"_{what}")(repository, body)
+        self._name = name
+        return getattr(self, f"_{what or 'revision'}")(repository, body)
 
     do_GET = do_POST = do_PUT = do_HEAD = _serve  # noqa: N815 (http.server's names)
 
@@ -147,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
                 repository.files[value["path"]] = self.hub.blobs[value["oid"]]
             elif entry["key"] == "deletedFile":
                 del repository.files[value["path"]]
-        url = f"{self.hub.endpoint}/commit/{repository.head}"
+        url = f"{self.hub.endpoint}/{self._name}/commit/{repository.head}"
         return self._answer(200, {"commitUrl": url, "commitOid": repository.head})
 
     def _revision(self, repository: Repository, body: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,33 @@ def test_calibration_is_fitted_on_a_slice_that_the_twin_has_not_seen(runs: Path)
     # A second call finds the twins; they are no rows of the table of results.
     assert "training" not in call("calibrate", runs, "--method", "linear")
     assert len(configurations(runs)) == 2
+
+
+def test_the_arrow_of_time_by_type_of_class(store_of: Callable[..., Store], tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store", labels=("close", "open", "wave", "tear"), clips_each=15)
+    kinds = {"wave": "invariant", "tear": "irreversible"}
+    store.replace_classes(
+        [replace(row, kind=kinds.get(row.name, row.kind)) for row in store.classes()]  # type: ignore[arg-type]
+    )
+    call(
+        *("probe", "--method", "linear,concat", "--task", "arrow", "--epochs", 8),
+        *("--store", store.path, "--runs", tmp_path / "runs"),
+    )
+    found = {row["method"]: row for row in json.loads(call("analyse", tmp_path / "runs", "--json"))}
+    blind, sees = (found[name]["types"] for name in ("linear", "concat"))
+    for equivariant, invariant in (blind, sees):
+        assert (equivariant["type"], equivariant["classes"]) == ("equivariant", 2)
+        assert (invariant["type"], invariant["classes"], invariant["samples"]) == (
+            *("invariant", 1),
+            10,
+        )
+        assert equivariant["samples"] == 20
+    # What does not see order says one thing of both directions.
+    assert (blind[0]["turns"], blind[1]["turns"]) == (0, 1)
+    assert blind[0]["top1"] <= 0.5
+    assert sees[0]["turns"] > 0.8
+    assert sees[0]["top1"] == (sees[0]["forward"] + sees[0]["backward"]) / 2 > 0.8
+    assert "turn as they should" in call("analyse", tmp_path / "runs")
 
 
 def test_a_damaged_table_of_predictions_is_named(runs: Path, tmp_path: Path) -> None:

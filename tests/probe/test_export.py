@@ -40,7 +40,7 @@ def test_the_folder_is_a_probe_with_a_card(runs: Path, tmp_path: Path) -> None:
         *("run.json", "probe.safetensors", "README.md")
     }
     record = read_run(target / "run.json")
-    probe = load_probe(target, record, layout_of_run(record))
+    probe = load_probe(target, record, layout_of_run(record, target))
     assert probe.parameters_each == record["params"]
     card = (target / "README.md").read_text()
     assert f"| top1 | {100 * record['top1']:.1f} % |" in card

@@ -99,7 +99,20 @@ def test_classes_without_partner_are_left_out_of_the_arrow(
     store = store_of(tmp_path / "s", labels=("close", "open", "wave"))
     task = task_of(store, TaskConfig(name="arrow"))
     assert task.classes == ("close", "open")
-    assert task.warnings == ("6 clips whose label has no partner are left out of the task",)
+    (warning,) = task.warnings
+    assert warning.startswith("6 clips are left out of the task")
+
+
+def test_irreversible_classes_are_left_out_of_the_arrow(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    partners = {"close": "open", "open": "close", "tear": "mend", "mend": "tear"}
+    store = store_of(tmp_path / "s", labels=("close", "open", "tear", "mend"), partners=partners)
+    kinds = {"tear": "irreversible"}
+    store.replace_classes([replace(row, kind=kinds.get(row.name, "")) for row in store.classes()])
+    assert task_of(store, TaskConfig(name="arrow")).classes == ("close", "open")
+    # Pairs that the user gives are the user's word.
+    assert task_of(store, TaskConfig(name="arrow", pairs=(("mend", "tear"),))).pairs == ((1, 0),)
 
 
 def test_the_users_pairs_replace_the_stores(store_of: Callable[..., Store], tmp_path: Path) -> None:
@@ -165,7 +178,7 @@ def test_pairs_are_read_from_a_table(tmp_path: Path) -> None:
         ("", "found nothing"),
         ("label,partner\nopen,close\nopen,shut\n", "'open' is paired with 'shut' and with 'close'"),
         ("label,partner\nopen,open\n", "'open' is paired with 'open'"),
-        ("label,partner\nopen\n", "each class has a partner"),
+        ("label,partner\nopen\n", "line 2 has not the 2 cells of the header"),
     ],
 )
 def test_bad_pairs_are_refused(text: str, message: str, tmp_path: Path) -> None:
