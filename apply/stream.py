@@ -23,8 +23,14 @@ class RollingWindow:
         """An empty window of that length.
 
         Raises:
-            UsageError: the length is not positive.
+            UsageError: the length is not positive, or tokens depend on more than their own frame.
         """
+        if not applied.by_frame:
+            raise UsageError(
+                f"--stream computes each frame once, but the tokens of {applied.spec.backbone} "
+                f"depend on the whole window (token_scope: {applied.spec.token_scope}); use "
+                "--video with --window, or probes of an image backbone"
+            )
         if seconds <= 0:
             raise UsageError(f"--window {seconds:g}: expected seconds above 0")
         self._applied = applied

@@ -1,13 +1,19 @@
-"""Videos to the tokens of windows in time, each frame's computed once, in bounded memory."""
+"""Videos to the tokens of windows in time, in bounded memory.
 
+Each frame's tokens are computed once; those of a video backbone depend on the whole window, so
+there a window's pictures are kept until its pass.
+"""
+
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.apply.probes import BATCH, Applied, ClipTokens, Tokens
+from stepcli.apply.probes import BATCH, Applied, ClipTokens
 from stepcli.cache.errors import UsageError
 from stepcli.extract.decode.video import decode, frame_times, open_video, require_complete, upright
 
@@ -21,7 +27,12 @@ class Window:
     end: float
     """Of the frame after its last one, or of the video's end."""
     frames: tuple[int, ...]
-    """[T]: which of the video's frames are looked at."""
+    """Which of the video's frames are looked at: T, of tubelets twice as many."""
+
+    def distinct(self, span: int) -> int:
+        """How many steps of `span` frames each show different frames."""
+        steps = (self.frames[start : start + span] for start in range(0, len(self.frames), span))
+        return len(set(steps))
 
 
 def video_times(path: Path) -> NDArray[np.float64]:
@@ -72,7 +83,7 @@ def plan_windows(
         first, after = np.searchsorted(times, (start - 1e-6, stop - 1e-6))
         first = min(int(first), len(times) - 1)
         count = max(1, int(after) - first)
-        picked = applied.sampling.indices(count, applied.spec.frames, name)
+        picked = applied.sampling.indices(count, applied.frames_shown, name)
         windows.append(Window(start, stop, tuple(first + index for index in picked)))
     return windows
 
@@ -80,24 +91,26 @@ def plan_windows(
 def window_tokens(
     path: Path, windows: Sequence[Window], applied: Applied
 ) -> Iterator[tuple[Window, ClipTokens]]:
-    """Tokens of each window, in order. Kept at a time: one batch of pictures, and the tokens of
-    the frames that windows still to come look at.
+    """Tokens of each window, in order. Kept at a time: one batch of pictures, and of the frames
+    that windows still to come look at the tokens (of a video backbone the pictures).
 
     Raises:
         VideoError: the video cannot be read.
     """
     wanted = sorted({frame for window in windows for frame in window.frames})
-    tokens: dict[int, Tokens] = {}
-    waiting = list(windows)
+    kept: dict[int, NDArray[Any]] = {}
+    waiting = deque(windows)
     for numbers, pictures in _batches(path, wanted, applied):
-        tokens |= dict(zip(numbers, applied.frame_tokens(pictures), strict=True))
+        made = applied.frame_tokens(pictures) if applied.by_frame else pictures
+        kept |= dict(zip(numbers, made, strict=True))
         while waiting and max(waiting[0].frames) <= numbers[-1]:
-            window = waiting.pop(0)
-            steps = np.stack([tokens[frame] for frame in window.frames])
-            yield window, applied.clip(steps, len(set(window.frames)))
+            window = waiting.popleft()
+            steps = np.stack([kept[frame] for frame in window.frames])
+            tokens = steps if applied.by_frame else applied.clip_tokens(steps)
+            yield window, applied.clip(tokens, window.distinct(applied.spec.frames_per_token))
             if waiting:
                 needed = min(waiting[0].frames)
-                tokens = {frame: t for frame, t in tokens.items() if frame >= needed}
+                kept = {frame: each for frame, each in kept.items() if frame >= needed}
 
 
 def _batches(
