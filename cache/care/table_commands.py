@@ -56,20 +56,39 @@ def labels(
         typer.Option(help="Take over a classes.csv: name, index, partner, kind, mirror, prompt."),
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", help="Write the clips table as CSV.")] = None,
+    test_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Draw a split for clips without one: this share of each class's groups is test."
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Change labels, splits, groups, views or classes; no token is touched."""
+    from stepcli.cache.care.draw_split import draw_split
     from stepcli.cache.care.relabel import relabel, replace_classes, write_lines
     from stepcli.cache.errors import UsageError
     from stepcli.cache.locate import chosen_place
 
     root = chosen_place(store)
-    if [table, classes, to].count(None) != 2:
+    if [table, classes, to, test_share].count(None) != 3:
         raise UsageError(
             "give one of --from FILE (change the clips table), --classes FILE (replace the "
-            "classes) and --to FILE (write the clips table)"
+            "classes), --to FILE (write the clips table) and --test-share 0.25 (draw a split)"
         )
+    if test_share is not None:
+        drawn = draw_split(root, test_share, dry_run=dry_run)
+        if as_json:
+            print_json({"store": str(root), "dry_run": dry_run, **asdict(drawn)})
+            return
+        say(
+            f"{would('set', dry_run)} {drawn.train} clips to train, {drawn.test} to test; "
+            f"{drawn.kept} had a split"
+        )
+        if drawn.untested:
+            say(f"without a test clip, for want of a second group: {', '.join(drawn.untested)}")
+        return
     if classes is not None:
         count = replace_classes(root, classes, dry_run=dry_run)
         if as_json:
