@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench kill-test report-check fuzz clean
+.PHONY: help demo test lint bench kill-test cluster-test report-check torchcodec-check fuzz matrix transcript clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -30,6 +30,8 @@ bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios
 	$(BIN)/python benchmarks/probes.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/scale.py check
 
 kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, both formats
 	@for action in write merge compact convert; do for format in zarr hdf5; do \
@@ -39,10 +41,16 @@ kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, bo
 	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/test_ray.py -k killed
 	unshare --map-root-user --mount $(BIN)/python tests/cache/disk_full.py
 
+cluster-test: $(VENV)/installed  ## Ray on two hosts in network namespaces, one lost; S3 with killed workers (root)
+	$(BIN)/python tests/engines/hosts.py
+
 report-check: $(VENV)/installed  ## open a report (REPORT=...) in headless Chromium, with axe-core
 	npm pack --silent --pack-destination $${TMPDIR:-/tmp} axe-core@4 > $${TMPDIR:-/tmp}/axe-core.name
 	tar -xzf $${TMPDIR:-/tmp}/$$(cat $${TMPDIR:-/tmp}/axe-core.name) -C $${TMPDIR:-/tmp} package/axe.min.js
 	$(BIN)/python tests/probe/report_browser.py $(REPORT) --axe $${TMPDIR:-/tmp}/package/axe.min.js --shots $(dir $(REPORT))shots
+
+torchcodec-check: $(VENV)/installed  ## frames through torchcodec, where a user has installed it
+	$(BIN)/python -m pytest -q -p no:xdist tests/extract/torchcodec_frames.py
 
 fuzz: $(VENV)/installed  ## 500 mutated videos through the decoders; hostile stores, 1,000 flipped bits a format through verify
 	STEPCLI_FUZZ=500 $(BIN)/python -m pytest -q -p no:xdist tests/extract/test_hostile.py -k mutated
@@ -50,6 +58,13 @@ fuzz: $(VENV)/installed  ## 500 mutated videos through the decoders; hostile sto
 	for format in zarr hdf5; do \
 		$(BIN)/python tests/cache/flip_bits.py --format $$format --flips 1000 || exit 1; \
 	done
+
+matrix: $(VENV)/installed  ## the wheel in empty environments: Pythons, extras, oldest versions; docs/versions.md
+	$(BIN)/python tests/matrix/wheel_matrix.py
+	$(BIN)/python tests/matrix/versions_page.py
+
+transcript:  ## docs/transcript.md: the first hour from a clean clone, typed by a script
+	$(PYTHON) tests/docs/transcript.py
 
 clean:  ## remove the venv and build products
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,92 @@
+"""What an installation must be able to do: the commands of each extra, run in an empty folder.
+
+    python tests/matrix/smoke.py [EXTRA ...]     with the interpreter that stepcli is installed for
+
+Prints each command; ends with the first one that fails, and its output.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+TREE = Path(__file__).parents[2]
+
+# A real model of random weights: the wheel alone brings no backbone, and a hub may be out of reach.
+TINY_MODEL = """
+from transformers import ViTConfig, ViTImageProcessorFast, ViTModel
+config = ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                   intermediate_size=64, image_size=64, patch_size=16)
+ViTModel(config).save_pretrained("tiny-vit")
+open("tiny-vit/preprocessor_config.json", "w").write(
+    '{"image_processor_type": "ViTImageProcessor", "do_resize": true, "do_rescale": true,'
+    ' "do_normalize": true, "size": {"height": 64, "width": 64}, "resample": 2,'
+    ' "rescale_factor": 0.00392156862745098,'
+    ' "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}')
+"""
+EXTRACT = (
+    "extract --dataset openclose --backbone hf:tiny-vit --frames 4 --workers 1 --tokens cls,grid2"
+)
+PROBE = "probe --store stores/zarr --epochs 2 --set heads=4"
+CORE = (
+    "--version",
+    "--help",
+    "doctor",
+    f"{EXTRACT} --limit 64 --store stores/zarr",
+    f"{EXTRACT} --limit 8 --store stores/hdf5 --format hdf5",
+    "store verify --store stores/zarr",
+    "store verify --store stores/hdf5",
+    "store convert stores/zarr stores/int8 --dtype int8 --compress zstd",
+    f"{PROBE} --method linear,step --task arrow",
+    "results",
+    "analyse",
+)
+EXTRAS = {
+    "demo": ("extract --dataset openclose --limit 4 --backbone mobilenet_v2-bundled --workers 1",),
+    "s3": (
+        "store convert stores/zarr local://{here}/bucket",
+        "store info --store local://{here}/bucket",
+    ),
+    "report": ("report --no-order",),
+    "ray": (f"{EXTRACT} --limit 8 --store stores/ray --engine ray",),
+    "slurm": ("examples/slurm/submit.py --help",),
+    "search": (
+        "sweep --search optuna --trials 2 --method linear --lr 1e-4..1e-2 --seeds 1 --epochs 1 "
+        "--store stores/zarr",
+    ),
+    "tracking": (f"{PROBE} --method first-last --track tensorboard,mlflow,wandb",),
+    "onnx": ("export runs/{linear} --out exported --onnx",),
+}
+
+
+def main() -> None:
+    """Run the core's commands, then those of the extras named."""
+    _run("-c", TINY_MODEL)
+    for line in CORE:
+        _stepcli(line)
+    for extra in sys.argv[1:]:
+        for line in EXTRAS[extra]:
+            _stepcli(line)
+
+
+def _stepcli(line: str) -> None:
+    linear = next((run.name for run in Path("runs").glob("linear-*")), "")
+    words = line.format(here=Path.cwd(), linear=linear).split()
+    if words[0].endswith(".py"):
+        _run(str(TREE / words[0]), *words[1:])
+    else:
+        _run("-m", "stepcli.cli", *words)
+
+
+def _run(*words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=False, timeout=300
+    )
+    shown = " ".join(words[:6]).split("\n")[0]
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
+        sys.exit(f"failed ({done.returncode}): {' '.join(words)[:300]}\n{tail}")
+    sys.stdout.write(f"ok  {shown}\n")
+
+
+if __name__ == "__main__":
+    main()
