@@ -1,4 +1,7 @@
-"""For notebooks: train on a store, load a trained probe, ask it about videos."""
+"""For notebooks: open a store, train on it, load a trained probe, ask it about videos.
+
+docs/notebook.py goes the whole way.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +9,9 @@ from typing import Any
 
 from stepcli.apply.probes import Applied
 from stepcli.cache.errors import UsageError
+from stepcli.cache.store import open_store
+
+__all__ = ["load_probe", "open_store", "predict", "train"]
 
 
 def train(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import StoreError, UsageError
 from stepcli.probe.pairs import Pairs
-from stepcli.probe.report import accuracy_figures, order_figures, tables, words
+from stepcli.probe.report import accuracy_figures, class_figures, order_figures, tables, words
 from stepcli.probe.report.looking import FramesOf, Looker, confident_mistakes
 from stepcli.probe.report.strip_figures import over_time, strip_figure
 from stepcli.probe.report.study import Study, gather
@@ -173,8 +173,8 @@ def _parts(
         order_figures.order_tests(study),
         order_figures.early(study),
         accuracy_figures.fractions(study),
-        accuracy_figures.confusions(study),
-        accuracy_figures.class_bars(study),
+        class_figures.confusions(study),
+        class_figures.class_bars(study),
         order_figures.calibration(study),
         order_figures.learning(study),
     ]

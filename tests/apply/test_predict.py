@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import weakref
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
+import transformers
 from typer.testing import CliRunner
 
 from stepcli.apply.api import load_probe, predict, train
@@ -288,6 +291,66 @@ def test_the_api_trains_loads_and_predicts(work: Path, applied: Applied) -> None
     assert predict(applied, videos[0])[0]["windows"][0]["said"] == found[0]["windows"][0]["said"]
     with pytest.raises(UsageError, match="needs the folder"):
         load_probe()
+
+
+def test_probes_of_a_video_backbone_see_whole_windows(tmp_path: Path) -> None:
+    settings = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.VideoMAEConfig(
+        **settings, intermediate_size=32, image_size=32, num_frames=4, tubelet_size=2
+    )
+    torch.manual_seed(0)
+    transformers.VideoMAEModel(config).save_pretrained(tmp_path / "tiny-videomae")
+    transformers.VideoMAEImageProcessorPil(
+        size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}
+    ).save_pretrained(tmp_path / "tiny-videomae")
+    rows = [
+        f"{label}-{number},{CLIPS / label / f'{number:03d}.mp4'},{label},{split},{number}"
+        for label in ("handle-press", "handle-pull")
+        for number, split in ((0, "train"), (1, "test"))
+    ]
+    (tmp_path / "clips.csv").write_text("\n".join(["id,path,label,split,group", *rows]))
+    call(
+        *("extract", "--dataset", "csv", "--root", tmp_path / "clips.csv", "--frames", 4),
+        *("--backbone", f"hf:{tmp_path / 'tiny-videomae'}", "--tokens", "grid1"),
+        *("--store", tmp_path / "store"),
+    )
+    (record,) = train(
+        tmp_path / "store", "linear", runs=tmp_path / "runs", shared={"epochs": 1}, device="cpu"
+    )
+    run = tmp_path / "runs" / str(record["run"])
+    applied = load_probe(run, device="cpu", backbone=f"hf:{tmp_path / 'tiny-videomae'}")
+    assert (applied.by_frame, applied.frames_shown, applied.spec.frames) == (False, 4, 2)
+    said = read_predictions(run)
+    for label in ("handle-press", "handle-pull"):
+        (found,) = predict(applied, CLIPS / label / "001.mp4", top=2)
+        expected = softmax(said.logits)[said.clips.index(f"{label}-1")]
+        got = {entry["label"]: entry["probability"] for entry in found["windows"][0]["top"]}
+        assert [got[name] for name in record["classes"]] == pytest.approx(expected, abs=2e-4)
+    (several,) = predict(applied, CLIPS / "handle-pull" / "001.mp4", window=0.5)
+    assert len(several["windows"]) > 2
+    with pytest.raises(UsageError, match="depend on the whole window"):
+        RollingWindow(applied, 2.0)
+
+
+def test_a_long_video_is_never_kept(applied: Applied, long_video: Path) -> None:
+    batches: list[weakref.ref[np.ndarray]] = []
+    frames = applied.frame_tokens
+
+    def watched(pictures: np.ndarray) -> np.ndarray:
+        made = frames(pictures)
+        batches.append(weakref.ref(made))
+        return made
+
+    windows = plan_windows(video_times(long_video), applied, "x", 0.4, 0.2)
+    applied.frame_tokens = watched  # type: ignore[method-assign]
+    alive = [
+        sum(batch() is not None for batch in batches)
+        for _ in window_tokens(long_video, windows, applied)
+    ]
+    applied.frame_tokens = frames  # type: ignore[method-assign]
+    assert len(alive) == len(windows)
+    # What later windows look at begins at most one batch before the newest.
+    assert max(alive) <= 2 < len(batches)
 
 
 def test_neighbouring_windows_with_one_answer_are_one_stretch() -> None:

@@ -1,0 +1,25 @@
+"""The page for notebooks is run as it stands."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_the_notebook_runs(
+    openclose_store: Path,
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    video = project / "examples" / "openclose" / "clips" / "handle-pull" / "004.mp4"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["notebook.py", str(openclose_store), str(video)])
+    left = runpy.run_path(str(project / "docs" / "notebook.py"))
+    said = capsys.readouterr().out
+    assert "384 clips of openclose" in said
+    assert "linear: forced choice 50.0 %" in said
+    assert len(left["answer"]["windows"][0]["top"]) == 3
+    assert left["over_frames"].shape == (8,)
