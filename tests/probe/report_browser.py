@@ -4,7 +4,8 @@
 
 At phone and desktop width: no error on the console, no request to any network, every picture drawn,
 nothing wider than the screen, a click sorts, a word searches; with axe-core no accessibility fault
-that it calls serious or critical. Ends with 1 and says what is wrong.
+that it calls serious or critical. --shots keeps a picture of each width and the page as printed, to
+be looked at. Ends with 1 and says what is wrong.
 """
 
 import argparse
@@ -125,6 +126,12 @@ def main() -> int:
             given.shots.mkdir(parents=True, exist_ok=True)
             shot = (given.shots / f"{name}.png").resolve()
             chromium(f"--window-size={width},12000", f"--screenshot={shot}", f"file://{page}")
+    if given.shots is not None:
+        paper = (given.shots / "print.pdf").resolve()
+        chromium("--no-pdf-header-footer", f"--print-to-pdf={paper}", f"file://{page}")
+        if not paper.is_file() or not paper.read_bytes().startswith(b"%PDF"):
+            print("the page does not print")  # noqa: T201
+            bad += 1
     return 1 if bad else 0
 
 
