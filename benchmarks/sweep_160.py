@@ -55,7 +55,10 @@ def main() -> None:
                 rates = settings["lr"]
                 assert isinstance(rates, list)
                 words = f"probe --method {method} --lr {rates[number]} {shape}"
-                more = f"--epochs {sweep.shared.epochs} --runs {folder}/singles"
+                more = (
+                    f"--epochs {sweep.shared.epochs} --precision {sweep.shared.precision} "
+                    f"--runs {folder}/singles"
+                )
                 seconds[method].append(timed(*words.split(), *more.split(), *place))
                 print(f"one run of {method}: {seconds[method][-1]:.1f} s", flush=True)
 

@@ -19,11 +19,13 @@ from stepcli.probe.options import (
     VIEWS,
     RunsOption,
     StoreOption,
+    resumable,
     runs_folder,
     tune_early,
 )
 
 
+@resumable()
 def probe(
     method: Annotated[
         str, typer.Option(help="Method, or several: step,linear. All share one pass over the data.")

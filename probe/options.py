@@ -1,10 +1,14 @@
 """What the probe room's commands say alike: their shared options, and the folder of the runs."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from stepcli.engines.preemption import exit_code, heed_sigterm
 
 RUNS_VARIABLE = "STEPCLI_RUNS"
 
@@ -50,3 +54,18 @@ def tune_early() -> None:
 def runs_folder(given: Path | None) -> Path:
     """Where runs are kept."""
     return given or Path(os.environ.get(RUNS_VARIABLE) or "runs")
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """End on Ctrl-C and SIGTERM with a line that says what is kept, and the exit code for it."""
+    heed_sigterm()
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        typer.echo(
+            "interrupted: finished runs are kept; the same command goes on from the last epoch "
+            "that was saved",
+            err=True,
+        )
+        raise typer.Exit(exit_code(interrupt)) from interrupt

@@ -18,11 +18,13 @@ from stepcli.probe.options import (
     TRACK,
     VIEWS,
     RunsOption,
+    resumable,
     runs_folder,
     tune_early,
 )
 
 
+@resumable()
 def sweep(
     file: Annotated[Path | None, typer.Argument(help="YAML file; see docs/sweep.md.")] = None,
     method: Annotated[str | None, typer.Option(help="Methods in place of a file: a,b.")] = None,
@@ -137,11 +139,10 @@ def sweep(
     trackers = [] if track is None else track.split(",")
     folder = runs_folder(runs)
     for place in store or [locate_store(None)]:
-        session = (
-            Session(place, folder, device, trackers=trackers)
-            if engine == "local"
-            else RaySession(
-                place, folder, device, address=address, cpus=worker_cpus, trackers=trackers
-            )
-        )
-        run_sweep(session, config, dry_run=dry_run)
+        if engine == "local":
+            run_sweep(Session(place, folder, device, trackers=trackers), config, dry_run=dry_run)
+            continue
+        with RaySession(
+            place, folder, device, address=address, cpus=worker_cpus, trackers=trackers
+        ) as session:
+            run_sweep(session, config, dry_run=dry_run)

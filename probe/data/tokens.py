@@ -15,6 +15,10 @@ from stepcli.probe.data.layout import Select, TokenLayout
 
 Norms = Literal["raw", "normalized", "renormalized"]
 NORM_EPS = 1e-5
+WHOLE = frozenset(
+    f"{how}{kind}" for how in ("", "rounded_") for kind in ("raw", "normalized", "renormalized")
+)
+"""Names of a batch's tensors that are as large as the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ class TokenBatch:
     @property
     def made(self) -> frozenset[str]:
         """Which of the whole-batch tensors were asked for so far."""
-        return frozenset(self.__dict__) & {"raw", "normalized", "renormalized", "centered"}
+        return frozenset(self.__dict__) & WHOLE
 
     def make(self, names: Iterable[str]) -> None:
         """Make whole-batch tensors now: with all threads, where the banks have one each."""
@@ -110,7 +114,7 @@ class TokenBatch:
     @property
     def clips(self) -> int:
         """B."""
-        return len(self._given)
+        return self._given.shape[0]
 
     @property
     def frames(self) -> int:
@@ -129,12 +133,33 @@ class TokenBatch:
         tokens = given.floats() if isinstance(given, CodedTokens) else given
         return tokens if tokens.ndim == 5 else tokens[:, :, None]
 
-    def view(self, kind: Norms, positions: slice | list[int]) -> "Tensor | CodedTokens":
-        """Some tokens of each frame, raw, or after one LayerNorm, or two; codes stay codes."""
+    def view(
+        self, kind: Norms, positions: slice | list[int], *, for_products: bool = False
+    ) -> "Tensor | CodedTokens":
+        """Some tokens of each frame, raw, or after one LayerNorm, or two; codes stay codes.
+
+        `for_products`: of the type in which products with tokens are done.
+        """
         if isinstance(self._given, CodedTokens):
             return self._coded[kind].select(positions)
-        tokens: Tensor = getattr(self, kind)
+        rounded = for_products and self.precision != self.dtype
+        tokens: Tensor = getattr(self, f"rounded_{kind}" if rounded else kind)
         return tokens[:, :, positions]
+
+    @shared_property
+    def rounded_raw(self) -> Tensor:
+        """`raw` as products with tokens read it, at the pass's precision."""
+        return self.raw.to(self.precision)
+
+    @shared_property
+    def rounded_normalized(self) -> Tensor:
+        """`normalized` as products with tokens read it."""
+        return self.normalized.to(self.precision)
+
+    @shared_property
+    def rounded_renormalized(self) -> Tensor:
+        """`renormalized` as products with tokens read it."""
+        return self.renormalized.to(self.precision)
 
     @shared_property
     def _coded(self) -> dict[str, CodedTokens]:
@@ -196,11 +221,6 @@ class TokenBatch:
     def renormalized(self) -> Tensor:
         """LayerNorm of `normalized`: what a block with a LayerNorm of its own makes of it."""
         return functional.layer_norm(self.normalized, (self.raw.shape[-1],), eps=NORM_EPS)
-
-    @shared_property
-    def centered(self) -> Tensor:
-        """[B, T, S, D]: each token with its own mean removed."""
-        return self.raw - self.raw.mean(dim=-1, keepdim=True)
 
     @shared_property
     def _frame_means(self) -> dict[tuple[bool, Select], Tensor]:

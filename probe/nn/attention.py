@@ -103,9 +103,9 @@ class FoldedAttention(nn.Module):
     ) -> Tensor:
         """Value projection of what was gathered, R rows -> [K, R, D].
 
-        The sums are projected as they are. What else a row holds are few vectors, the same for all
-        rows (the frames' offsets, the shift of `norm`, the prepended token): they are projected
-        once, and mixed afterwards.
+        What a row holds beside its sums are few vectors, the same for all rows (the frames'
+        offsets, the shift of `norm`, the prepended token): they are projected once, in the same
+        product, and mixed afterwards.
         """
         weights, members = self.value.weight, len(self.value.weight)
         rows, queries, dim = read.sums.shape
@@ -113,7 +113,6 @@ class FoldedAttention(nn.Module):
         sums = read.sums
         if scale is not None:
             sums = (sums.view(rows, members, -1, dim) * scale[:, None]).view(sums.shape)
-        columns = project_heads(sums, weights.view(queries, -1, dim)) * read.mass.T[:, None]
         share = read.mass if read.kept is None else read.mass * read.kept
         vectors, amounts = [], []
         if read.places is not None and z.offsets is not None:
@@ -128,9 +127,14 @@ class FoldedAttention(nn.Module):
                 vectors.append(vector[:, None])
                 amounts.append(amount.T[:, None])
         if vectors:
-            projected = torch.bmm(weights, torch.cat(vectors, dim=1).transpose(1, 2))
-            projected = projected.view(queries, dim // self.heads, -1)
-            columns = torch.baddbmm(columns, projected, torch.cat(amounts, dim=1))
+            # One product for both: its weights are read once, and get one gradient.
+            more = torch.cat(vectors, dim=1).transpose(0, 1)
+            more = more[:, :, None].expand(-1, -1, self.heads, -1).flatten(1, 2)
+            sums = torch.cat((sums, more))
+        projected = project_heads(sums, weights.view(queries, -1, dim))
+        columns = projected[..., :rows] * read.mass.T[:, None]
+        if vectors:
+            columns = torch.baddbmm(columns, projected[..., rows:], torch.cat(amounts, dim=1))
         bias = self.value.bias.view(queries, -1, 1)
         if read.kept is not None:
             # What dropout leaves of the weights is what the value bias is multiplied by.

@@ -86,9 +86,8 @@ class Probe(nn.Module, ABC):
 
     def member(self, index: int) -> "Probe":
         """A copy of one member, as a probe of K = 1."""
-        return _with_state(
-            self, {name: t[index : index + 1] for name, t in self.state_dict().items()}
-        )
+        state = self.state_dict().items()
+        return _with_state(self, {name: t[index : index + 1].clone() for name, t in state})
 
 
 def stack(probes: Sequence[Probe]) -> Probe:
@@ -109,10 +108,10 @@ def stack(probes: Sequence[Probe]) -> Probe:
 
 
 def _with_state(probe: Probe, state: dict[str, Tensor]) -> Probe:
-    """A copy of a probe that holds other values, of any number of members."""
+    """A copy of a probe that holds these very tensors, of any number of members."""
     memo: dict[int, object] = {}
     for name, parameter in probe.named_parameters():
-        memo[id(parameter)] = nn.Parameter(state[name].detach().clone())
+        memo[id(parameter)] = nn.Parameter(state[name].detach())
     for name, tensor in probe.named_buffers():
-        memo[id(tensor)] = state[name].detach().clone()
+        memo[id(tensor)] = state[name].detach()
     return copy.deepcopy(probe, memo)

@@ -58,11 +58,13 @@ class TokenInput(nn.Module):
 
     def forward(self, batch: TokenBatch) -> FoldedTokens:
         """Tokens [B, T, S, D] -> z of every member, folded."""
-        return self._summed(batch).to(batch.precision)
+        if self.norm == "sum":
+            return self._summed(batch).to(batch.precision)
+        return self._summed(batch, for_products=True)
 
-    def _summed(self, batch: TokenBatch) -> FoldedTokens:
+    def _summed(self, batch: TokenBatch, *, for_products: bool = False) -> FoldedTokens:
         kind: Norms = "normalized" if self.norm == "tokens" else "raw"
-        tokens = batch.view(kind, self.positions)
+        tokens = batch.view(kind, self.positions, for_products=for_products)
         offsets = self._offsets(tokens.shape[1])
         z = FoldedTokens(tokens, offsets, None, batch.frame_mask)
         if self.norm != "sum":

@@ -209,7 +209,12 @@ def _scores(
     scale: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """u.x + shift and, scaled and masked, what goes into the softmax: both [r, Q, N]."""
-    raw = _along(directions[part[1]].expand(len(x), -1, -1), x)
+    u = directions[part[1]]
+    if isinstance(x, Tensor):
+        # Rounded once, not once a row.
+        raw = _product(u.to(x.dtype).expand(len(x), -1, -1), x.transpose(1, 2), u.dtype)
+    else:
+        raw = scores_along(u.expand(len(x), -1, -1), x)
     if shift is not None:
         _over_places(raw, shift).add_(shift[:, part[1]][_periodic(part, shift)])
     scores = _rescaled(raw, part, scale)
@@ -218,19 +223,19 @@ def _scores(
     return raw, scores
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """[r, m, k] @ [r, k, n] in b's type, given in a's."""
-    if a.dtype != b.dtype:
-        return torch.bmm(a.to(b.dtype), b).to(a.dtype)
+def _product(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """[r, m, k] @ [r, k, n] computed in b's type, given in `dtype`."""
+    a = a.to(b.dtype)
     # One clip at a time: torch.mm spreads a product over the threads, torch.bmm whole members.
-    return torch.bmm(a, b) if len(a) > 1 else torch.mm(a[0], b[0])[None]
+    product = torch.bmm(a, b) if len(a) > 1 else torch.mm(a[0], b[0])[None]
+    return product.to(dtype)
 
 
 def _along(directions: Tensor, x: Tensor | CodedTokens) -> Tensor:
     """u.x for [r, Q, D] and tokens [r, N, D]: [r, Q, N]."""
     if isinstance(x, CodedTokens):
         return scores_along(directions, x)
-    return _product(directions, x.transpose(1, 2))
+    return _product(directions, x.transpose(1, 2), directions.dtype)
 
 
 def _gather_into(total: Tensor, weights: Tensor, x: Tensor | CodedTokens) -> None:
@@ -238,7 +243,7 @@ def _gather_into(total: Tensor, weights: Tensor, x: Tensor | CodedTokens) -> Non
     if isinstance(x, CodedTokens):
         add_gathered(total.zero_(), weights, x)
     else:
-        total.copy_(_product(weights, x))
+        total.copy_(_product(weights, x, total.dtype))
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor | CodedTokens) -> None:
@@ -246,7 +251,7 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor | CodedTokens) -> None:
     if isinstance(b, CodedTokens):
         add_gathered(total, a, b)
     elif len(a) > 1 or a.dtype != b.dtype:
-        total += _product(a, b).sum(0)
+        total += _product(a, b, total.dtype).sum(0)
     else:
         total.addmm_(a[0], b[0])
 

@@ -1,6 +1,7 @@
 """From configs and a store to finished runs: plan passes, train what is left, write each run."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ from stepcli.probe.training.plan import PassPlan, make_plan
 from stepcli.probe.training.process import tune_process
 from stepcli.probe.training.progress import SweepProgress
 from stepcli.probe.training.tracking import open_trackers
-from stepcli.probe.training.train import train
+from stepcli.probe.training.train import Trained, train
+
+WRITERS = 4
+"""Runs that are written at once."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -182,10 +186,19 @@ class Session:
                 self._train_pass(features, task, half, progress)
             checkpoint.discard()
             return
-        for trained in every:
-            record = write_run(self.runs, trained, task, self._source)
-            progress.run(record, str(self.runs / record["run"]))
+        self._write(every, task, progress)
         checkpoint.discard()
+
+    def _write(self, every: Sequence[Trained], task: Task, progress: SweepProgress) -> None:
+        """Write runs side by side, since most of the time goes into waiting for the disk."""
+        pool = ThreadPoolExecutor(WRITERS)
+        write = partial(write_run, self.runs, task=task, source=self._source)
+        try:
+            for record in pool.map(write, every):
+                progress.run(record, str(self.runs / record["run"]))
+        finally:
+            # Whatever came: runs that are being written are whole, the others have not begun.
+            pool.shutdown(cancel_futures=True)
 
 
 def parameter_counts(path: Path) -> dict[str, str]:

@@ -20,6 +20,8 @@ from stepcli.probe.training.optim import BankAdamW
 
 FEWEST_MEMBERS = 4
 """A bank is not split into parts of fewer members than this for the sake of more cores."""
+LARGE_SHARE = 0.05
+"""Of the parameters of a pass: banks that hold more are worth a part for every core."""
 
 
 def build_probe(config: RunConfig, layout: TokenLayout, classes: int) -> Probe:
@@ -74,9 +76,10 @@ class Bank:
             self._dropouts = place_dropouts(probe, configs, device)
 
     @property
-    def work(self) -> int:
-        """How long a step takes, compared with other banks."""
-        return self.probe.members * self.probe.parameters_each
+    def work(self) -> float:
+        """How long a step takes, compared with other banks: as seen so far, else by its size."""
+        seen = self.seconds + self.busy
+        return seen or float(self.probe.members * self.probe.parameters_each)
 
     def gradients(self, batch: TokenBatch, targets: Targets, weight: float = 1.0) -> Tensor:
         """Add the gradients of a batch, or of a part with its weight; returns losses [K]."""
@@ -107,6 +110,11 @@ class Bank:
         started = time.perf_counter()
         self.probe.fit(batches)
         self.seconds += time.perf_counter() - started
+
+    @property
+    def state_bytes(self) -> int:
+        """Of the values and AdamW's two moments, all members."""
+        return 3 * sum(p.nbytes for p in self.probe.parameters())
 
     def member_state(self, member: int) -> dict[str, Tensor]:
         """Everything that one member's training goes on from."""
@@ -213,19 +221,21 @@ def make_banks(
 ) -> list[Bank]:
     """Stack configs whose probes stack; neighbours of one recipe stay neighbours.
 
-    Where there are fewer banks than cores, large ones are made in parts: a core that works on a
-    part of its own waits for no other before the step is done.
+    Large banks are made in parts, one a core: a core that works on a part of its own waits for no
+    other before the step is done, and none idles while another has the largest bank to itself.
     """
     alike: dict[tuple[object, ...], list[tuple[int, RunConfig, Probe]]] = {}
     for place, config in enumerate(configs):
         probe = build_probe(config, layout, len(class_counts))
         alike.setdefault(probe.signature(), []).append((place, config, probe))
+    weights = [sum(probe.parameters_each for *_, probe in members) for members in alike.values()]
     parts = []
-    for members in alike.values():
+    for members, weight in zip(alike.values(), weights, strict=True):
         members.sort(key=lambda member: member[1].recipe.model_dump_json())
         count = 1
-        if len(alike) < cores and members[0][2].trained:
-            count = max(1, min(cores // len(alike), len(members) // FEWEST_MEMBERS))
+        if members[0][2].trained:
+            wanted = cores if weight > LARGE_SHARE * sum(weights) else cores // len(alike)
+            count = max(1, min(wanted, len(members) // FEWEST_MEMBERS))
         size = -(-len(members) // count)
         parts += [members[start : start + size] for start in range(0, len(members), size)]
     banks = []

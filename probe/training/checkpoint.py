@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 SAVE_SECONDS = 60.0
 """At most so often: the state of 64 probes is gigabytes, and an epoch may take a second."""
+TRAINED_TO_SAVED = 20
+"""Training lasts at least so many times longer than keeping its state: what a kill would lose must
+not cost more than the kill."""
+FIRST_RATE = 200e6
+"""Bytes a second at which a state is thought to be written, until one was."""
 
 
 class Checkpoint:
@@ -34,6 +39,7 @@ class Checkpoint:
         self.path = runs / ".resume" / f"{identity}.safetensors"
         self._save_seconds = save_seconds
         self._saved = time.monotonic()
+        self._cost: float | None = None
 
     def restore(self, banks: Sequence["Bank"]) -> int:
         """Load the banks' state; returns the epochs that are done, 0 where nothing was kept."""
@@ -58,9 +64,11 @@ class Checkpoint:
             bank.load_members(states, sum(header["seconds"][str(place)] for place in bank.places))
         return int(header["epochs"])
 
-    def save(self, banks: Sequence["Bank"], epochs: int) -> None:
-        """Keep the state after `epochs` epochs, unless the last was kept moments ago."""
-        if time.monotonic() - self._saved < self._save_seconds:
+    def save(self, banks: Sequence["Bank"], epochs: int, *, now: bool = False) -> None:
+        """Keep the state after `epochs` epochs, unless the last was kept moments ago; or `now`."""
+        started = time.monotonic()
+        pause = max(self._save_seconds, TRAINED_TO_SAVED * self.cost(banks))
+        if self._save_seconds and not now and started - self._saved < pause:
             return
         tensors, seconds = {}, {}
         for bank in banks:
@@ -73,6 +81,13 @@ class Checkpoint:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             replace_synced(self.path, save(tensors, {"pass": json.dumps(header)}))
         self._saved = time.monotonic()
+        self._cost = self._saved - started
+
+    def cost(self, banks: Sequence["Bank"]) -> float:
+        """Seconds that keeping the state takes, as it did last time."""
+        if self._cost is not None:
+            return self._cost
+        return sum(bank.state_bytes for bank in banks) / FIRST_RATE
 
     def discard(self) -> None:
         """The runs are written: nothing is left to resume."""

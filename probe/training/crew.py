@@ -52,5 +52,7 @@ class Crew(AbstractContextManager["Crew"]):
             torch.set_num_threads(self._cores)
 
     def __exit__(self, *error: object) -> None:
-        """Wait for the threads, and give the caller back its cores."""
+        """Wait for what has begun, and give the caller back its cores."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
         self.alone()

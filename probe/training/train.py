@@ -21,6 +21,7 @@ from stepcli.probe.training.augment import augmented
 from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.checkpoint import Checkpoint
 from stepcli.probe.training.crew import Crew
+from stepcli.probe.training.grace import GRACE_SECONDS, Grace
 from stepcli.probe.training.loss import Targets
 from stepcli.probe.training.memory import OutOfMemory
 
@@ -80,8 +81,9 @@ def train(
 ) -> list[Trained]:
     """Train probes side by side and test each once, in the order of `configs`.
 
-    With a checkpoint, training goes on from the last epoch that was kept, if any was. A bank whose
-    step does not fit into memory is halved, and the step done again.
+    With a checkpoint, training goes on from the last epoch that was kept, if any was; Ctrl-C and
+    SIGTERM act after the epoch, and keep it, where that is soon. A bank whose step does not fit
+    into memory is halved, and the step done again.
 
     Raises:
         ValueError: the configs do not share one pass over the data.
@@ -119,23 +121,29 @@ def train(
     # What the banks ask of a batch, as the batch before has shown.
     wanted: frozenset[str] = frozenset()
     with Crew(len(banks), device) as crew:
-        for epoch in range(done, epochs if trained else 0):
-            started = time.perf_counter()
-            totals = torch.zeros(len(configs), device=device)
-            samples = task.epoch(shared.data_seed, epoch)
-            batches = features.batches(task, samples, shared.batch_size // shared.accumulate)
-            for parts in _steps(batches, shared, epoch):
-                for batch, _ in parts:
-                    batch.make(wanted)
-                trained = _step(trained, parts, totals, crew, say)
-                wanted = parts[0][0].made
-            totals = totals.cpu() / task.samples_per_epoch
-            for bank in trained:
-                bank.losses.append(totals[bank.places])
-            _share_clock(trained, time.perf_counter() - started)
-            if checkpoint is not None and epoch + 1 < epochs:
-                checkpoint.save(trained, epoch + 1)
-            report(epoch + 1)
+        with Grace() as grace:
+            for epoch in range(done, epochs if trained else 0):
+                started = time.perf_counter()
+                totals = torch.zeros(len(configs), device=device)
+                samples = task.epoch(shared.data_seed, epoch)
+                batches = features.batches(task, samples, shared.batch_size // shared.accumulate)
+                for step, parts in enumerate(_steps(batches, shared, epoch), 1):
+                    for batch, _ in parts:
+                        batch.make(wanted)
+                    trained = _step(trained, parts, totals, crew, say)
+                    wanted = parts[0][0].made
+                    if grace.came:
+                        left = (time.perf_counter() - started) * (steps / epochs / step - 1)
+                        if checkpoint is None or left + checkpoint.cost(trained) > GRACE_SECONDS:
+                            grace.end()
+                totals = totals.cpu() / task.samples_per_epoch
+                for bank in trained:
+                    bank.losses.append(totals[bank.places])
+                _share_clock(trained, time.perf_counter() - started)
+                if checkpoint is not None and (epoch + 1 < epochs or grace.came):
+                    checkpoint.save(trained, epoch + 1, now=grace.came)
+                grace.end()
+                report(epoch + 1)
         results = _finish(features, task, [*fitted, *trained], crew)
     return [results[place] for place in range(len(configs))]
 

@@ -6,11 +6,21 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+import typer
+
 from stepcli.cache.store import Store
+from stepcli.engines.preemption import PREEMPTED
+from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.options import resumable
+from stepcli.probe.sweeps.expand import run_configs
+from stepcli.probe.sweeps.session import Session
 
 KILLS = int(os.environ.get("STEPCLI_KILLS", "3"))
 """`make kill-test` raises it to 20."""
@@ -87,3 +97,37 @@ def test_two_sweeps_in_one_folder_do_not_disturb_each_other(store: Store, tmp_pa
     for name in ("probe.safetensors", "predictions.parquet"):
         assert len(list(runs.glob(f"*/{name}"))) == 8
     assert not list(runs.glob(".*-*"))
+
+
+@pytest.fixture
+def on_sigterm() -> Iterator[None]:
+    """Gives the tests' own process back what it did on SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def long_sweep() -> list[RunConfig]:
+    """Hundreds of epochs: nobody is done when the signal comes."""
+    task = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
+    shared = Pass(epochs=300, batch_size=32)
+    return [c for m in ("step", "linear") for c in run_configs(m, [{}], {}, task, shared, [0, 1])]
+
+
+@pytest.mark.usefixtures("on_sigterm")
+def test_sigterm_ends_a_sweep_with_75_and_it_goes_on(store: Store, tmp_path: Path) -> None:
+    runs, calm = tmp_path / "runs", tmp_path / "calm"
+    Session(store.path, calm, "cpu").run(long_sweep())
+
+    def preempt() -> None:
+        while not changes(runs):
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=preempt, daemon=True).start()
+    with pytest.raises(typer.Exit) as ended, resumable():
+        Session(store.path, runs, "cpu", save_seconds=0.0).run(long_sweep())
+    assert ended.value.exit_code == PREEMPTED
+    assert not list(runs.glob("*/run.json"))
+    Session(store.path, runs, "cpu").run(long_sweep())
+    assert table(runs) == table(calm)

@@ -1,12 +1,15 @@
 """Where tokens go, how banks are split, and that a killed pass goes on where it was."""
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from stepcli.cache.store import Store
+from stepcli.engines.preemption import Preempted, heed_sigterm
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, Streamed, layout_of
 from stepcli.probe.data.make_task import make_task
@@ -18,7 +21,7 @@ from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.checkpoint import Checkpoint
 from stepcli.probe.training.plan import make_plan
 from stepcli.probe.training.process import tune_process
-from stepcli.probe.training.train import Trained, train
+from stepcli.probe.training.train import EpochReport, Trained, train
 
 CPU = torch.device("cpu")
 ARROW = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
@@ -80,6 +83,14 @@ def test_probes_that_do_not_fit_together_are_split(store: Store) -> None:
     assert [len(plan.configs) for plan in tiny] == [1] * 8
 
 
+@pytest.fixture
+def on_signals() -> Iterator[None]:
+    """Gives the tests' own process back what it did on SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 class _KilledError(Exception):
     pass
 
@@ -116,6 +127,45 @@ def test_a_killed_pass_ends_as_if_undisturbed(
         assert mine.losses == theirs.losses
         for name, tensor in theirs.probe.state_dict().items():
             assert torch.equal(mine.probe.state_dict()[name], tensor)
+
+
+@pytest.mark.usefixtures("on_signals")
+def test_a_signal_ends_training_after_its_epoch_which_is_kept(store: Store, tmp_path: Path) -> None:
+    heed_sigterm()
+    configs = configs_of()
+    task = task_on(store)
+    features, layout = Resident(store, task.clips, CPU, CPU), layout_of(store, task)
+
+    def preempt(report: EpochReport) -> None:
+        if report.epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    # At most once an hour, but for the signal.
+    checkpoint = Checkpoint(tmp_path, ["a"], 3600.0)
+    with pytest.raises(Preempted):
+        train(features, layout, task, configs, preempt, checkpoint)
+    seen: list[int] = []
+    got = train(features, layout, task, configs, lambda r: seen.append(r.epoch), checkpoint)
+    want = _train(store, configs, None, stop_after=0)
+    assert checkpoint.path.is_file()
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert all(torch.equal(a.logits, b.logits) for a, b in zip(got, want, strict=True))
+
+
+@pytest.mark.usefixtures("on_signals")
+def test_where_nothing_can_be_kept_a_signal_ends_training_after_its_step(store: Store) -> None:
+    heed_sigterm()
+    task = task_on(store)
+    features, layout = Resident(store, task.clips, CPU, CPU), layout_of(store, task)
+    epochs: list[int] = []
+
+    def preempt(report: EpochReport) -> None:
+        epochs.append(report.epoch)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Preempted):
+        train(features, layout, task, configs_of(), preempt)
+    assert epochs == [1]
 
 
 def test_a_damaged_checkpoint_starts_over(store: Store, tmp_path: Path) -> None:

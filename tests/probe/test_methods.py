@@ -16,7 +16,7 @@ from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.methods.frames_linear import cosines
 from stepcli.probe.nn.bank import Probe, stack
-from stepcli.probe.nn.layers import few_products
+from stepcli.probe.nn.layers import member_products
 from stepcli.probe.registry import ProbeInfo, Registry, methods, parse_options
 
 NAMES = methods().names()
@@ -341,5 +341,5 @@ def test_products_of_few_members_are_the_batched_ones_with_their_gradients() -> 
     generator = Generator().manual_seed(0)
     weights = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     columns = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(few_products(weights, columns), torch.bmm(weights, columns))
-    assert torch.autograd.gradcheck(few_products, (weights, columns))
+    torch.testing.assert_close(member_products(weights, columns), torch.bmm(weights, columns))
+    assert torch.autograd.gradcheck(member_products, (weights, columns))
