@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench kill-test cluster-test report-check torchcodec-check fuzz matrix transcript clean
+.PHONY: help demo test lint bench kill-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -48,6 +48,9 @@ report-check: $(VENV)/installed  ## open a report (REPORT=...) in headless Chrom
 	npm pack --silent --pack-destination $${TMPDIR:-/tmp} axe-core@4 > $${TMPDIR:-/tmp}/axe-core.name
 	tar -xzf $${TMPDIR:-/tmp}/$$(cat $${TMPDIR:-/tmp}/axe-core.name) -C $${TMPDIR:-/tmp} package/axe.min.js
 	$(BIN)/python tests/probe/report_browser.py $(REPORT) --axe $${TMPDIR:-/tmp}/package/axe.min.js --shots $(dir $(REPORT))shots
+
+onnx-check: $(VENV)/installed  ## every method as ONNX, held against PyTorch with onnxruntime
+	$(BIN)/python tests/probe/onnx_every_method.py
 
 torchcodec-check: $(VENV)/installed  ## frames through torchcodec, where a user has installed it
 	$(BIN)/python -m pytest -q -p no:xdist tests/extract/torchcodec_frames.py

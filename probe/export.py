@@ -26,6 +26,8 @@ CARD = "README.md"
 ONNX = "probe.onnx"
 TOLERANCE = 1e-4
 """Largest difference of a logit between ONNX and PyTorch, relative to the largest logit."""
+ANY_CLIPS = {"tokens": {0: torch.export.Dim("clips", min=1, max=1 << 16)}}
+"""What a graph does not take for granted of its input."""
 
 
 def export_folder(folder: Path, out: Path) -> Path:
@@ -114,7 +116,7 @@ def card(folder: Path, record: dict[str, Any]) -> str:
     )
 
 
-class _Plain(nn.Module):
+class Plain(nn.Module):
     """One probe as a function of its tokens alone."""
 
     def __init__(self, probe: Probe) -> None:
@@ -152,17 +154,18 @@ def write_onnx(probe: Probe, layout: TokenLayout, method: str, path: Path) -> fl
         UsageError: the method cannot be written so, or the answers differ; nothing is left at
             `path`.
     """
-    module = _Plain(probe).eval()
-    layers = [len(layout.layers)] if len(layout.layers) > 1 else []
-    shape = (layout.frames, *layers, layout.tokens, layout.dim)
+    module = Plain(probe).eval()
+    others = example_tokens(layout, 5)
+    try:
+        with torch.no_grad():
+            expected = module(others).numpy()
+    except ValueError as error:  # it reads more than tokens, such as the times of the frames
+        raise UsageError(f"method {method} cannot be written as ONNX: {error}") from error
     # Two clips: a graph traced with one could take "one" for granted.
-    program = _program(module, torch.randn(2, *shape, generator=_seeded(0)), method)
+    program = _program(module, example_tokens(layout, 2), method)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         program.save(path)
-    others = torch.randn(5, *shape, generator=_seeded(1))
-    with torch.no_grad():
-        expected = module(others).numpy()
     difference = float(np.abs(_run_onnx(path, others) - expected).max())
     if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
         path.unlink()
@@ -173,12 +176,14 @@ def write_onnx(probe: Probe, layout: TokenLayout, method: str, path: Path) -> fl
     return difference
 
 
-def _seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def example_tokens(layout: TokenLayout, clips: int) -> Tensor:
+    """Random tokens [clips, T, (L,) S, D], always the same."""
+    layers = [len(layout.layers)] if len(layout.layers) > 1 else []
+    shape = (clips, layout.frames, *layers, layout.tokens, layout.dim)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(clips))
 
 
 def _program(module: nn.Module, example: Tensor, method: str) -> Any:
-    clips = torch.export.Dim("clips", min=1, max=1 << 16)
     # It says at each export that torchvision's operators, which nothing here uses, are not there.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     try:
@@ -190,13 +195,13 @@ def _program(module: nn.Module, example: Tensor, method: str) -> Any:
                 module,
                 (example,),
                 dynamo=True,
-                dynamic_shapes={"tokens": {0: clips}},
+                dynamic_shapes=ANY_CLIPS,
                 input_names=["tokens"],
                 output_names=["logits"],
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error.__cause__ or error).split())
         raise UsageError(f"method {method} cannot be written as ONNX: {reason:.200}") from error
     if program is None:
         raise UsageError(f"method {method}: PyTorch made no ONNX program of it")

@@ -58,7 +58,7 @@ class FramesLinear(Probe):
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         means = self.options.frame_means(self.layout, batch)
-        rows = torch.arange(len(means), device=means.device)
+        rows = torch.arange(means.shape[0], device=means.device)
         features = torch.cat([means[rows, frame(batch)] for frame in self.which], dim=1)
         logits: Tensor = self.head(features)
         return logits

@@ -99,7 +99,7 @@ class ConcatLowRank(_FrameMeans):
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         frames = self._frames(batch)
         projected = self.project(frames.flatten(0, 1))
-        shape = (self.members, len(frames), -1)
+        shape = (self.members, frames.shape[0], -1)
         logits: Tensor = self.head(projected.reshape(shape))
         return logits
 

@@ -58,7 +58,7 @@ class SelfSimilarity(Probe):
         rows, columns = torch.triu_indices(frames, frames, 1, device=means.device)
         similarities = torch.matmul(units, units.transpose(1, 2))[:, rows, columns]
         if frames == 1:
-            similarities = means.new_zeros(len(means), 1)
+            similarities = means.new_zeros(means.shape[0], 1)
         order = functional.gelu(self.similar(similarities))
         mean = batch.mean_over_frames(means).expand(self.members, -1, -1)
         logits: Tensor = self.head(torch.cat((mean, order), dim=2))

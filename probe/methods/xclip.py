@@ -131,7 +131,7 @@ class Xclip(Probe):
     def _visual(self, batch: TokenBatch) -> Tensor:
         """Patches averaged over time, in the texts' space: [K, B, P, d]."""
         normed = batch.normalized[:, :, self.patches]
-        mean = batch.mean_over_frames(normed.flatten(2)).view(len(normed), *normed.shape[2:])
+        mean = batch.mean_over_frames(normed.flatten(2)).view(normed.shape[0], *normed.shape[2:])
         scaled = mean * self.patch_norm.weight[:, None, None] + self.patch_norm.bias[:, None, None]
         members, clips, patches, dim = scaled.shape
         visual = torch.bmm(scaled.reshape(members, -1, dim), self.patch_projection)

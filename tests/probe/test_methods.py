@@ -1,5 +1,6 @@
 """What holds for every method in the registry; a new method gets these tests for free."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from stepcli.cache.spec import Segment
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
+from stepcli.probe.export import ANY_CLIPS, Plain, example_tokens, write_onnx
 from stepcli.probe.methods.frames_linear import cosines
 from stepcli.probe.nn.bank import Probe, stack
 from stepcli.probe.nn.layers import member_products
@@ -99,6 +101,23 @@ def test_logits_have_one_row_a_member_and_clip(
     logits = probe(batch_of(tokens))
     assert logits.shape == (1, 5, 6)
     assert bool(logits.isfinite().all())
+
+
+@every_method
+def test_the_graph_takes_any_number_of_clips(name: str, layout: TokenLayout) -> None:
+    """What ONNX is made of; that onnxruntime agrees with all of them: make onnx-check."""
+    module = Plain(build(name, layout)).eval()
+    if name == "duration":  # reads the times of frames, which are no tokens
+        with pytest.raises(UsageError, match="cannot be written as ONNX"):
+            write_onnx(module.probe, layout, name, Path("nowhere"))
+        return
+    with torch.no_grad(), warnings.catch_warnings():
+        # PyTorch's own deprecations, among its parts.
+        warnings.simplefilter("ignore")
+        two = example_tokens(layout, 2)
+        program = torch.export.export(module, (two,), dynamic_shapes=ANY_CLIPS, strict=False)
+        five = example_tokens(layout, 5)
+        assert torch.allclose(program.module()(five), module(five), atol=1e-5)
 
 
 @trained_method
