@@ -61,7 +61,11 @@ class StackedAttention(nn.Module):
         if missing is not None:
             there = ~missing if missing.ndim == 3 else ~missing[:, None]
             allowed = there[None, :, None]
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        if torch.compiler.is_compiling() and allowed is None:  # a graph for ONNX knows no members
+            q4, k4, v4 = (each.flatten(0, 1) for each in (q, k, v))
+            mixed = functional.scaled_dot_product_attention(q4, k4, v4).view(q.shape)
+        else:
+            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
         mixed = mixed.transpose(2, 3).flatten(3)
         return mixed if self.out is None else self.out.rows(mixed)
 
