@@ -30,7 +30,7 @@ from stepcli.probe.analysis.trained import layout_of_run, load_probe, spec_of_ru
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import deepest_last, frames_first
 from stepcli.probe.data.tasks import spread
-from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.results.runs import read_run
 
@@ -48,6 +48,8 @@ class ClipTokens:
     """[T, (L,) S, D] on the host."""
     real: torch.Tensor
     """[T], False where a step is padding."""
+    seconds: torch.Tensor
+    """[T] float32: when each step is shown, since the video's first frame."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,12 @@ class TrainedProbe:
         tokens = clip.tokens[:, self.layer] if several else clip.tokens
         rows = torch.from_numpy(np.stack(self._rows(len(tokens))))
         real = clip.real[rows]
+        # Of a crop that lies wholly in padding every step counts, as in a test.
+        real |= ~real.any(dim=1, keepdim=True)
         mask = None if bool(real.all()) else real.to(device)
+        facts = SampleFacts(clip.seconds[rows]).to(device)
         with torch.no_grad():
-            logits = self.probe(TokenBatch(tokens[rows].to(device), mask))[0]
+            logits = self.probe(TokenBatch(tokens[rows].to(device), mask, facts=lambda: facts))[0]
         found: NDArray[np.float32] = logits.float().cpu().numpy()
         return found
 
@@ -190,19 +195,23 @@ class Applied:
         tokens: Tokens = self._forward.clips(torch.from_numpy(pictures)[None])[0]
         return tokens
 
-    def clip(self, frames: Tokens, distinct: int) -> ClipTokens:
+    def clip(self, frames: Tokens, seconds: Sequence[float]) -> ClipTokens:
         """A clip as the store would give it back.
 
         Args:
             frames: Tokens of its T steps, [T, (L,) S, D].
-            distinct: How many of the steps show different frames.
+            seconds: When each is shown; steps of one time show the same frames.
         """
         several = len(self.spec.layers) > 1
         clip = np.ascontiguousarray(frames.swapaxes(0, 1)) if several else frames
         arrays = encode_clip(clip, self._token_layout, "a new video")
         kept = decode_clips([array[None] for array in arrays], self._token_layout)
-        real = frame_mask(self.spec.sampling, [distinct], self.spec.frames)[0]
-        return ClipTokens(frames_first(kept, self.spec.layers)[0], torch.from_numpy(real))
+        real = frame_mask(self.spec.sampling, [len(set(seconds))], self.spec.frames)[0]
+        return ClipTokens(
+            frames_first(kept, self.spec.layers)[0],
+            torch.from_numpy(real),
+            torch.tensor(seconds, dtype=torch.float32),
+        )
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class RollingWindow:
 
     def clip(self) -> ClipTokens:
         """The window as a clip."""
-        return self._applied.clip(np.stack([tokens for _, tokens in self._kept]), len(self._kept))
+        seconds, tokens = zip(*self._kept, strict=True)
+        return self._applied.clip(np.stack(tokens), seconds)
 
     @property
     def span(self) -> tuple[float, float]:

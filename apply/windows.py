@@ -28,11 +28,8 @@ class Window:
     """Of the frame after its last one, or of the video's end."""
     frames: tuple[int, ...]
     """Which of the video's frames are looked at: T, of tubelets twice as many."""
-
-    def distinct(self, span: int) -> int:
-        """How many steps of `span` frames each show different frames."""
-        steps = (self.frames[start : start + span] for start in range(0, len(self.frames), span))
-        return len(set(steps))
+    seconds: tuple[float, ...]
+    """[T]: when each step is shown, since the video's first frame; the mean of a tubelet's."""
 
 
 def video_times(path: Path) -> NDArray[np.float64]:
@@ -84,7 +81,9 @@ def plan_windows(
         first = min(int(first), len(times) - 1)
         count = max(1, int(after) - first)
         picked = applied.sampling.indices(count, applied.frames_shown, name)
-        windows.append(Window(start, stop, tuple(first + index for index in picked)))
+        frames = first + np.array(picked)
+        seconds = times[frames].reshape(applied.spec.frames, -1).mean(axis=1)
+        windows.append(Window(start, stop, tuple(frames.tolist()), tuple(seconds.tolist())))
     return windows
 
 
@@ -107,7 +106,7 @@ def window_tokens(
             window = waiting.popleft()
             steps = np.stack([kept[frame] for frame in window.frames])
             tokens = steps if applied.by_frame else applied.clip_tokens(steps)
-            yield window, applied.clip(tokens, window.distinct(applied.spec.frames_per_token))
+            yield window, applied.clip(tokens, window.seconds)
             if waiting:
                 needed = min(waiting[0].frames)
                 kept = {frame: each for frame, each in kept.items() if frame >= needed}

@@ -59,7 +59,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("--backbone", "mobilenet_v2-bundled", "--tokens", "grid1", "--store", folder / "store"),
     )
     common = ("--store", folder / "store", "--runs", folder / "runs", "--epochs", 3)
-    call("probe", "--method", "linear,step", *common)
+    call("probe", "--method", "linear,step,duration", *common)
     return folder
 
 
@@ -97,9 +97,10 @@ def test_a_video_gets_the_answer_of_extraction_and_evaluation(
 ) -> None:
     videos = [CLIPS / label / "004.mp4" for label in ("handle-press", "handle-pull")]
     words = [word for video in videos for word in ("--video", video)]
-    found = json.loads(call("predict", runs["linear"], runs["step"], *words, "--format", "json"))
+    probes = [runs[name] for name in ("linear", "step", "duration")]
+    found = json.loads(call("predict", *probes, *words, "--format", "json"))
     assert [Path(each["video"]).parent.name for each in found] == [
-        *("handle-press", "handle-press", "handle-pull", "handle-pull")
+        *(["handle-press"] * 3 + ["handle-pull"] * 3)
     ]
     for each in found:
         said = read_predictions(work / "runs" / each["run"])
@@ -184,7 +185,7 @@ def test_a_stream_gives_the_logits_of_the_same_frames(applied: Applied, long_vid
             if not full:
                 continue
             shaped = np.stack([applied.plan.shape_pixels(picture) for picture in taken[-4:]])
-            batch = applied.clip(applied.frame_tokens(shaped), 4)
+            batch = applied.clip(applied.frame_tokens(shaped), seconds[-4:])
             for probe in applied.probes:
                 live = probe.logits(window.clip(), applied.device)
                 assert live == pytest.approx(probe.logits(batch, applied.device), abs=1e-4)
@@ -267,7 +268,7 @@ def test_stored_frames_are_what_the_backbone_saw(work: Path, applied: Applied) -
     store = open_store(work / "store")
     pictures = stored_frames(store, "handle-pull-0")
     assert pictures.shape == (4, 224, 224, 3)
-    again = applied.clip(applied.frame_tokens(pictures), 4).tokens.numpy()
+    again = applied.clip(applied.frame_tokens(pictures), (0.0, 0.5, 1.0, 1.5)).tokens.numpy()
     stored = store.read_floats(["handle-pull-0"])[0]
     assert np.abs(again - stored).max() < 0.01 * np.abs(stored).max()
 
