@@ -14,7 +14,6 @@ parameters stands in place of batch normalisation, whose statistics would tie me
 
 import math
 
-import torch
 from pydantic import Field
 from torch import Generator, Tensor
 from torch.nn import functional
@@ -23,6 +22,7 @@ from stepcli.cache.errors import UsageError
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.self_attention import BlockOptions
+from stepcli.probe.nn.attention import project_heads
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.folded import read_out
 from stepcli.probe.nn.layers import StackedLinear, normal
@@ -57,8 +57,9 @@ class Efficient(Probe):
         members, queries, dim = self.queries.shape
         z = self.input(batch)
         total = read_out(z, self.queries / math.sqrt(dim)).total(z, members)
-        values = self.value.weight.view(members, queries, dim // queries, dim)
-        pooled = torch.einsum("kbmd,kmed->kbme", total, values).flatten(2)
+        values = self.value.weight.view(members * queries, dim // queries, dim)
+        columns = project_heads(total.transpose(0, 1).flatten(1, 2), values)
+        pooled = columns.view(members, dim, -1).transpose(1, 2)
         pooled = functional.layer_norm(pooled + self.value.bias[:, None], (dim,))
         logits: Tensor = self.head(pooled)
         return logits

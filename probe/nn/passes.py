@@ -135,9 +135,8 @@ class _Gather(Function):
         for part in rows.tiles(queries, whole=scale is not None):
             x = rows.tokens[part[0]]
             _, scores = _scores(rows, part, x, directions, shift, scale)
-            weights = scores.softmax(-1)
-            if keeps:
-                kept[part] = weights
+            weights = kept[part] if keeps else torch.empty_like(scores)
+            torch._softmax(scores, -1, False, out=weights)
             # The largest weight is at least 1/N, so its logarithm is safe.
             log_sum[part] = scores.amax(-1) - weights.amax(-1).log()
             used = _dropped(rows, part, weights)
@@ -242,6 +241,8 @@ def _gather_into(total: Tensor, weights: Tensor, x: Tensor | CodedTokens) -> Non
     """Set total [r, Q, D] to the tokens' sums with weights [r, Q, N]."""
     if isinstance(x, CodedTokens):
         add_gathered(total.zero_(), weights, x)
+    elif x.dtype == total.dtype and len(x) == 1:
+        torch.mm(weights[0], x[0], out=total[0])
     else:
         total.copy_(_product(weights, x, total.dtype))
 
