@@ -39,17 +39,19 @@ def main() -> None:
     parser.add_argument("--methods", default="first-last,efficient,step")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=35)
+    parser.add_argument("--folder", type=Path, help="keeps copy and runs: a killed call goes on")
     args = parser.parse_args()
     methods = args.methods.split(",")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        stepcli("store", "convert", str(args.store), str(folder / "int8"), "--dtype", "int8")
+        folder = args.folder or Path(name)
+        if not (folder / "int8").exists():
+            stepcli("store", "convert", str(args.store), str(folder / "int8"), "--dtype", "int8")
         for kind, store in (("float16", args.store), ("int8", folder / "int8")):
-            train(store, folder / kind, methods, args.seeds, args.epochs)
+            train(store, folder / f"runs-{kind}", methods, args.seeds, args.epochs)
         for method in methods:
             sides = {}
             for kind in ("float16", "int8"):
-                runs = folder / kind
+                runs = folder / f"runs-{kind}"
                 sides[kind] = correctness(
                     runs, [r for r in read_runs(runs) if r["method"] == method]
                 )
