@@ -57,9 +57,10 @@ def read_parquet(
             read_dictionary=list(dictionaries),
             arrow_extensions_enabled=False,
         )
-        missing = set(columns or ()).difference(file.schema_arrow.names)
-        if missing:
-            raise DamagedStore(f"{place}: the column {', '.join(sorted(missing))} is missing")
+        found = file.schema_arrow.names
+        wrong = [name for name in columns or () if found.count(name) != 1]
+        if wrong:
+            raise DamagedStore(f"{place}: expected the columns {', '.join(wrong)}, each once")
         table = file.read(columns=columns and list(columns), use_threads=False)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:

@@ -120,8 +120,8 @@ def read_texts(file: Path, purpose: str) -> list[str]:
     """The lines of a text file; empty ones and those that begin with # are left out."""
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise UsageError(f"{purpose}: {file} cannot be read ({error.strerror})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{purpose}: {file} cannot be read ({error})") from error
     texts = [line for line in lines if line and not line.startswith("#")]
     if not texts:
         raise UsageError(f"{purpose}: {file} holds no text")

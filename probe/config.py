@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stepcli.cache.errors import UsageError
+from stepcli.cache.csv_files import LARGEST
+from stepcli.cache.durable import read_regular
+from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.spec import canonical_json
 
 CODE_SCHEMA = 2
@@ -83,11 +85,13 @@ class TaskConfig(_Frozen):
     def _split_file_is_known_by_its_content(self) -> "TaskConfig":
         if self.split_file is not None and self.split_digest is None:
             try:
-                digest = hashlib.sha256(Path(self.split_file).read_bytes()).hexdigest()
-            except OSError as error:
+                # A run or sweep of a stranger may name a device, which never ends.
+                data = read_regular(Path(self.split_file).resolve(), LARGEST)
+            except (OSError, ValueError, DamagedStore) as error:
                 raise UsageError(
                     f"--split-file {self.split_file}: expected a CSV file, got: {error}"
                 ) from None
+            digest = hashlib.sha256(data).hexdigest()
             object.__setattr__(self, "split_digest", digest)
         return self
 

@@ -5,6 +5,7 @@ an uncompressed clip is one range of bytes and needs no library to be read. Scal
 compressed.
 """
 
+import zlib
 from typing import Any, Literal
 
 from stepcli.cache.errors import UsageError
@@ -53,3 +54,36 @@ def compress(data: memoryview, compression: Compression) -> bytes:
     import gzip
 
     return gzip.compress(data, LEVEL, mtime=0)
+
+
+def decompress_into(data: bytes | bytearray, compression: Compression, out: memoryview) -> None:
+    """Unpack one chunk into memory of exactly its size; never more, whatever the chunk says.
+
+    Raises:
+        ValueError: it is of another size.
+        RuntimeError, zlib.error: it is no such chunk.
+    """
+    if compression == "zstd":
+        from numcodecs.zstd import decompress
+
+        if _zstd_size(data) != out.nbytes:
+            raise ValueError(f"a chunk of {_zstd_size(data)} bytes, expected {out.nbytes}")
+        decompress(data, out)
+        return
+    inflater = zlib.decompressobj(wbits=31)  # with gzip's header
+    found = inflater.decompress(data, out.nbytes + 1)
+    if len(found) != out.nbytes or not inflater.eof:
+        raise ValueError(f"a chunk that is not of {out.nbytes} bytes")
+    out[:] = found
+
+
+def _zstd_size(data: bytes | bytearray) -> int:
+    """What a zstd frame says it unpacks to; -1 where it does not say (RFC 8878, 3.1.1.1)."""
+    if len(data) < 5:
+        return -1
+    flags = data[4]
+    single = flags >> 5 & 1
+    width = (single, 2, 4, 8)[flags >> 6]
+    first = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
+    size = int.from_bytes(data[first : first + width], "little")
+    return -1 if width == 0 else size + (256 if width == 2 else 0)

@@ -16,13 +16,13 @@ from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats.choice import array_file
 from stepcli.cache.formats.layout import ArrayLayout, layout_of
 from stepcli.cache.manifest import Manifest
+from stepcli.cache.parts.byte_source import OpenObject, open_source
 from stepcli.cache.parts.files import wrong_file
 from stepcli.cache.parts.folders import PARTS, read_part_record
 from stepcli.cache.parts.index import offset_column, record_of
 from stepcli.cache.parts.open_part import clip_checksum
 from stepcli.cache.parts.packed_tokens import PackedTokens, open_packed
 from stepcli.cache.parts.ranges import OpenFile
-from stepcli.cache.remote.objects import ObjectPath
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def part_clips(
             sources.append(_Packed(root, name, manifest, array))
         else:
             file = array_file(manifest.format, array)
-            sources.append(_Plain(_open(folder, file), array, offsets))
+            sources.append(_Plain(open_source(folder, file), array, offsets))
     for row in range(index.num_rows) if rows is None else rows:
         cells = index.slice(row, 1).to_pylist()[0]
         found = [source.clip(row) for source in sources]
@@ -98,7 +98,7 @@ class _Plain:
     """Byte ranges of a file or an object."""
 
     def __init__(
-        self, file: "OpenFile | _OpenObject", array: ArrayLayout, offsets: np.ndarray
+        self, file: OpenFile | OpenObject, array: ArrayLayout, offsets: np.ndarray
     ) -> None:
         self._file = file
         self._array = array
@@ -134,21 +134,3 @@ class _Packed:
         except DamagedStore:
             return None
         return values
-
-
-class _OpenObject:
-    """An object, read as `OpenFile` reads a file."""
-
-    def __init__(self, path: ObjectPath) -> None:
-        self._path = path
-        self.size = path.client.size(path.key)
-
-    def read_into(self, target: memoryview, offset: int) -> None:
-        (data,) = self._path.client.get_ranges(self._path.key, [offset], len(target))
-        target[:] = memoryview(data).cast("B")
-
-
-def _open(folder: Place, file: str) -> OpenFile | _OpenObject:
-    if isinstance(folder, ObjectPath):
-        return _OpenObject(folder / file)
-    return OpenFile(folder, file)

@@ -1,33 +1,41 @@
 """Read the lists that data sets come with; what is not as expected is said with file and line."""
 
 import csv
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stepcli.cache import json_files
 from stepcli.cache.errors import UsageError
 
 
 def read_json(file: Path, kind: type) -> Any:
     """A JSON file that must hold a `kind`, e.g. list."""
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{file}: expected JSON, but {error}") from error
-    if not isinstance(value, kind):
-        raise UsageError(f"{file}: expected a JSON {kind.__name__}, found a {type(value).__name__}")
-    return value
+    return json_files.read_json(file, kind)
 
 
 def read_lines(file: Path) -> list[str]:
     """The lines of a text file that hold anything, without white space at their ends."""
-    text = file.read_text(encoding="utf-8-sig")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: expected UTF-8 text, but {error}") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+@contextmanager
+def csv_errors(file: Path) -> Iterator[None]:
+    """What is no CSV, said in a line."""
+    try:
+        yield
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{file}: expected a CSV in UTF-8, but {error}") from None
 
 
 def read_table(file: Path, *columns: str) -> list[dict[str, str]]:
     """A CSV with a header line; every one of `columns` must be there."""
-    with file.open(newline="", encoding="utf-8-sig") as lines:
+    with csv_errors(file), file.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
         found = list(reader.fieldnames or ())
         missing = [name for name in columns if name not in found]
@@ -41,7 +49,7 @@ def read_table(file: Path, *columns: str) -> list[dict[str, str]]:
 
 def read_rows(file: Path, width: int, delimiter: str = ",") -> list[list[str]]:
     """A CSV without a header line; every line must have at least `width` fields."""
-    with file.open(newline="", encoding="utf-8-sig") as lines:
+    with csv_errors(file), file.open(newline="", encoding="utf-8-sig") as lines:
         rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
     for number, row in enumerate(rows, start=1):
         if len(row) < width:

@@ -1,6 +1,5 @@
 """What sweeps with --select chose: one row a method, whatever settings its seeds chose."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stepcli.cache.errors import UsageError
+from stepcli.cache.json_files import read_json
 from stepcli.probe.analysis.summary import interval
 from stepcli.probe.registry import methods
 from stepcli.probe.results.predictions import read_predictions
@@ -45,10 +45,28 @@ def chosen_table(runs: Path, form: Format) -> str:
         raise UsageError(f"{runs} holds no selection; make one with stepcli sweep --select")
     for file in files:
         # Of a method that was selected twice, the later selection counts.
-        for name, choice in json.loads(file.read_text(encoding="utf-8"))["methods"].items():
+        for name, choice in _choices(file).items():
             scores[name], rows[name] = _row(runs, name, choice)
     ordered = sorted(rows, key=lambda name: scores[name])
     return arranged(list(HEADER), [rows[name] for name in ordered], form)
+
+
+def _choices(file: Path) -> dict[str, dict[str, Any]]:
+    """What a selection says of each method.
+
+    Raises:
+        UsageError: the file is not what a sweep writes.
+    """
+    found: Any = read_json(file, dict).get("methods")
+    for name, choice in found.items() if isinstance(found, dict) else [("", None)]:
+        runs, settings = ((choice or {}).get(key) for key in ("chosen_runs", "settings"))
+        lists = isinstance(runs, list) and isinstance(settings, list) and runs
+        if not lists or not all(isinstance(run, str) and "/" not in run for run in runs or ()):
+            raise UsageError(f"{file}: {name}: no runs chosen; make the selection again")
+        if not all(isinstance(each, dict) for each in settings or ()):
+            raise UsageError(f"{file}: {name}: no settings; make the selection again")
+    chosen: dict[str, dict[str, Any]] = found
+    return chosen
 
 
 def _row(runs: Path, name: str, choice: dict[str, Any]) -> tuple[float, list[str]]:

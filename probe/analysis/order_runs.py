@@ -9,6 +9,7 @@ import torch
 
 from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UsageError
+from stepcli.cache.json_files import read_json
 from stepcli.probe.analysis.order_tests import order_json, require_frame_scope, run_order_tests
 from stepcli.probe.analysis.recalibrate import config_of
 from stepcli.probe.analysis.trained import WEIGHTS, load_probe
@@ -31,11 +32,7 @@ def kept_order_tests(runs: Path, record: Record) -> dict[str, Any] | None:
     path = runs / record["run"] / FILE
     if not path.is_file():
         return None
-    try:
-        kept: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON ({error}); delete it, run stepcli order") from None
-    return kept
+    return read_json(path, dict)
 
 
 def keep_order_tests(found: Sequence[Configuration], store: Path | None, device: str) -> None:

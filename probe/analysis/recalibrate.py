@@ -5,13 +5,14 @@ What comes out is kept beside each run, <runs>/<run>/calibration.json, and goes 
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UsageError
+from stepcli.cache.json_files import read_json
 from stepcli.probe.analysis.calibration import fit_temperature, softmax, threshold_for
 from stepcli.probe.config import RunConfig
 from stepcli.probe.results.configurations import Configuration
@@ -78,10 +79,18 @@ def kept_calibration(folder: Path) -> KeptCalibration | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    try:
-        return KeptCalibration(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{path}: {error}; delete it, run stepcli calibrate") from None
+    kept = read_json(path, dict)
+    thresholds = kept.get("thresholds")
+    known = kept.keys() == {field.name for field in fields(KeptCalibration)}
+    if not (
+        known
+        and isinstance(kept["temperature"], float)
+        and isinstance(kept["samples"], int)
+        and isinstance(thresholds, dict)
+        and all(value is None or isinstance(value, float) for value in thresholds.values())
+    ):
+        raise UsageError(f"{path}: not a calibration; delete it, run stepcli calibrate")
+    return KeptCalibration(**kept)
 
 
 def train_slices(

@@ -5,16 +5,22 @@ text.safetensors (see stepcli.extract.text, which writes them).
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from stepcli.cache.durable import read_regular
 from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.json_files import read_json
+
+LARGEST = 1 << 30
+"""Bytes of text.safetensors: a larger one is refused unread."""
+PROJECTION = "cls_projection"
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,49 @@ class StoreText:
             DamagedStore: its bytes are not those that were written.
         """
         path = self.folder / "text.safetensors"
-        data = path.read_bytes()
+        data = read_regular(path, LARGEST)
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise DamagedStore(
                 f"{path}: its digest is not the one in text.json; embed the texts again: "
                 "extract --text on the same store"
             )
-        tensors: dict[str, Tensor] = load(data)
+        try:
+            tensors: dict[str, Tensor] = load(data)
+        except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+            raise DamagedStore(f"{path}: not a safetensors file ({error})") from None
+        wrong = [name for name in ("labels", "label_lengths") if name not in tensors]
+        wrong += [name for name, tensor in tensors.items() if not self._fits(name, tensor, tensors)]
+        if wrong:
+            raise DamagedStore(
+                f"{path}: {', '.join(wrong)}: missing, or of another shape or type than "
+                f"{len(self.classes)} classes need; embed the texts again: extract --text on the "
+                "same store"
+            )
         return tensors
+
+    def _fits(self, name: str, tensor: Tensor, beside: dict[str, Tensor]) -> bool:
+        """Whether a tensor is what its name says; those without meaning here are left alone."""
+        classes, dim = len(self.classes), beside["labels"].shape[-1] if "labels" in beside else 0
+        width = beside[PROJECTION].shape[-1] if PROJECTION in beside else 0
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "labels": (classes, dim),
+            "label_lengths": (classes,),
+            "templates": (classes, None, dim),
+            "units": (len(self.units), dim),
+            PROJECTION: (dim, width),
+            "cls_norm.weight": (width,),
+            "cls_norm.bias": (width,),
+        }
+        if name == "logit_scale":
+            return tensor.numel() == 1 and tensor.is_floating_point()
+        if name not in shapes:
+            return True
+        wanted = shapes[name]
+        same = tensor.ndim == len(wanted) and all(
+            n in (None, found) for n, found in zip(wanted, tensor.shape, strict=True)
+        )
+        whole = PROJECTION not in name or {"cls_norm.weight", "cls_norm.bias"} <= beside.keys()
+        return same and whole and tensor.is_floating_point()
 
     @property
     def dim(self) -> int:
@@ -103,16 +144,22 @@ def stored_texts(store: object) -> tuple[StoreText, ...]:
     found = []
     for path in sorted((store / "text").glob("*/text.json")):
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            found.append(
-                StoreText(
-                    sha256=str(facts["sha256"]),
-                    folder=path.parent,
-                    tower=str(facts["tower"]),
-                    classes=tuple(facts["classes"]),
-                    units=tuple(facts["units"]),
-                )
+            facts = read_json(path, dict)
+        except UsageError as error:
+            raise DamagedStore(str(error)) from None
+        names = {key: facts.get(key) for key in ("classes", "units")}
+        for key, kind in (("sha256", str), ("tower", str), ("classes", list), ("units", list)):
+            if not isinstance(facts.get(key), kind):
+                raise DamagedStore(f"{path}: {key} is {facts.get(key)!r:.60}; extract --text again")
+        if not all(isinstance(text, str) for texts in names.values() for text in texts or ()):
+            raise DamagedStore(f"{path}: classes and units must be texts; extract --text again")
+        found.append(
+            StoreText(
+                sha256=facts["sha256"],
+                folder=path.parent,
+                tower=facts["tower"],
+                classes=tuple(facts["classes"]),
+                units=tuple(facts["units"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedStore(f"{path} is not what extract --text writes ({error!r})") from None
+        )
     return tuple(found)

@@ -140,7 +140,7 @@ def over_splits(run: dict[str, Any]) -> str:
     if "task" in config:
         task = {name: v for name, v in config["task"].items() if name not in SPLIT_FIELDS}
         config = config | {"task": task}
-    return json.dumps([config, run["dataset"], run["backbone"]], sort_keys=True)
+    return json.dumps([config, run.get("dataset"), run.get("backbone")], sort_keys=True)
 
 
 def summary_rows(

@@ -1,6 +1,7 @@
 """Settings as a user writes them, to the configs of single runs."""
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -11,6 +12,8 @@ from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
 from stepcli.probe.registry import ProbeInfo, methods, parse_options
 
+MOST_RUNS = 1_000_000
+"""Of a sweep: more are a slip, and would fill the memory before the first is trained."""
 Model = TypeVar("Model", bound=BaseModel)
 Search = Literal["grid", "random", "zip", "optuna"]
 Values = Mapping[str, Sequence[Any]]
@@ -83,6 +86,8 @@ def points(values: Values, search: Search, trials: int, seed: int) -> list[dict[
             {name: tried[i if len(tried) > 1 else 0] for name, tried in values.items()}
             for i in range(longest)
         ]
+    if (count := math.prod(map(len, values.values()))) > MOST_RUNS:
+        raise UsageError(f"a grid of {count} settings, at most {MOST_RUNS}; list fewer values")
     grid = [
         dict(zip(values, combination, strict=True))
         for combination in itertools.product(*values.values())

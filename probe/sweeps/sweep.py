@@ -8,13 +8,16 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.cache.durable import read_regular
+from stepcli.cache.errors import DamagedStore, UnknownName, UsageError
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
 from stepcli.probe.registry import methods
 from stepcli.probe.results.stats import expected_best
-from stepcli.probe.sweeps.expand import Search, checked, points, run_configs, sweepable
+from stepcli.probe.sweeps.expand import MOST_RUNS, Search, checked, points, run_configs, sweepable
 
 Scalar = bool | int | float | str
+LARGEST = 1 << 20
+"""Bytes of a sweep's file."""
 
 
 class SweepConfig(BaseModel):
@@ -31,7 +34,7 @@ class SweepConfig(BaseModel):
     """Epochs, batch_size and data_seed."""
     recipe: dict[str, Scalar] = {}
     """Recipe fields that all methods share."""
-    seeds: int = Field(default=5, ge=1)
+    seeds: int = Field(default=5, ge=1, le=MOST_RUNS)
     search: Search = "grid"
     trials: int = Field(default=20, ge=1)
     """Points to try of each method, for search: random (of the grid) and optuna."""
@@ -45,6 +48,16 @@ class SweepConfig(BaseModel):
     def own_recipes(self) -> bool:
         """Whether methods' authors' recipes fill in what is not given."""
         return self.recipe_mode == "own"
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain data without aliases: a few, each of several others, spell out more than fits."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node, which must be written out."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias (*name); write out what it stands for")
+        return super().compose_node(parent, index)
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -65,10 +78,15 @@ def read_sweep(path: Path) -> SweepConfig:
             raise UnknownName("shipped recipe", path.name, shipped_recipes())
         path = shipped_recipes()[path.name]
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.load(read_regular(path.resolve(), LARGEST), _PlainLoader)
+    except (OSError, ValueError, ArithmeticError, RecursionError) as error:
+        reason = str(error)
+    except (yaml.YAMLError, DamagedStore) as error:
         reason = " ".join(str(error).split())
-        raise UsageError(f"{path}: expected a YAML file, got: {reason}") from None
+    else:
+        reason = ""
+    if reason:
+        raise UsageError(f"{path}: expected a YAML file, got: {reason}")
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected fields such as methods:, got {content!r:.60}")
     for name in content:
@@ -112,6 +130,11 @@ def sweep_configs(sweep: SweepConfig) -> dict[str, list[RunConfig]]:
         for method, settings in sweep.methods.items():
             values = {k: v if isinstance(v, list) else [v] for k, v in settings.items()}
             tried = points(values, sweep.search, sweep.trials, sweep.search_seed)
+            if len(tried) * sweep.seeds * len(sweep.variants) > MOST_RUNS:
+                raise UsageError(
+                    f"method {method}: {len(tried)} settings, {sweep.seeds} seeds and "
+                    f"{len(sweep.variants)} variants are more than {MOST_RUNS} runs; list fewer"
+                )
             configs[" ".join([method, *(f"{k}={v}" for k, v in variant.items())])] = run_configs(
                 method,
                 tried,

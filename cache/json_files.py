@@ -1,0 +1,34 @@
+"""JSON files that people hand over, read whole, with one line that says what is wrong."""
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+from stepcli.cache.durable import read_regular
+from stepcli.cache.errors import DamagedStore, UsageError
+
+LARGEST = 1 << 28
+"""Bytes: annotations of whole data sets are JSON; a larger file is refused unread."""
+
+Kind = TypeVar("Kind")
+
+
+def read_json(path: Path, kind: type[Kind]) -> Kind:
+    """The document in a file.
+
+    Args:
+        path: UTF-8; links are followed.
+        kind: what it must be: dict or list.
+
+    Raises:
+        UsageError: there is no such file, it is no JSON, or of another kind.
+    """
+    try:
+        value = json.loads(read_regular(path.resolve(), LARGEST))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; expected JSON") from None
+    except (ValueError, RecursionError, OSError, DamagedStore) as error:
+        raise UsageError(f"{path}: expected JSON, but {error}") from error
+    if not isinstance(value, kind):
+        raise UsageError(f"{path}: expected a JSON {kind.__name__}, found a {type(value).__name__}")
+    return value
