@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench kill-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript clean
+.PHONY: help demo test lint bench kill-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript clean coverage mutation audit
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -55,9 +55,28 @@ onnx-check: $(VENV)/installed  ## every method as ONNX, held against PyTorch wit
 torchcodec-check: $(VENV)/installed  ## frames through torchcodec, where a user has installed it
 	$(BIN)/python -m pytest -q -p no:xdist tests/extract/torchcodec_frames.py
 
-fuzz: $(VENV)/installed  ## 500 mutated videos through the decoders; hostile stores, 1,000 flipped bits a format through verify
+coverage: $(VENV)/installed  ## branch coverage of cache/, extract/ and probe/, processes that tests start included
+	mkdir -p build/coverage && rm -f build/coverage/data*
+	-for part in cache extract probe fuzz; do \
+		$(BIN)/python -m coverage run -m pytest -q -p no:xdist tests/$$part; \
+	done
+	$(BIN)/python -m coverage combine -q
+	for room in cache extract probe; do \
+		$(BIN)/python -m coverage report --include "$$room/*" --skip-covered --show-missing --precision 1; \
+	done
+
+mutation: $(VENV)/installed  ## small wrong changes of spec, parts, quantize, folded, stats: do their tests notice?
+	$(BIN)/python -m pip install -q 'cosmic-ray>=8.4'
+	$(BIN)/python tests/mutation/mutants.py
+
+audit: $(VENV)/installed  ## known vulnerabilities of what is installed
+	$(BIN)/python -m pip install -q pip-audit
+	$(BIN)/pip-audit --skip-editable --desc off
+
+fuzz: $(VENV)/installed  ## 500 mutated videos through the decoders; hostile files of every format, 1,000 flipped bits a format through verify
 	STEPCLI_FUZZ=500 $(BIN)/python -m pytest -q -p no:xdist tests/extract/test_hostile.py -k mutated
 	$(BIN)/python tests/cache/hostile.py
+	$(BIN)/python tests/fuzz/fuzz.py --cases 2000
 	for format in zarr hdf5; do \
 		$(BIN)/python tests/cache/flip_bits.py --format $$format --flips 1000 || exit 1; \
 	done

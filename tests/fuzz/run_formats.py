@@ -1,0 +1,325 @@
+"""Files of runs, texts, sweeps and tables that people hand over, made hostile."""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mutate import mutated_bytes, mutated_json, mutated_table, mutated_text
+from safetensors.torch import load, save
+from sample_clips import SPEC, fill_store
+from torch import Generator
+
+from stepcli.cache import open_store
+from stepcli.cache.care.relabel import relabel
+from stepcli.cache.errors import StepcliError
+from stepcli.extract.datasets.csv_file import load as load_csv
+from stepcli.extract.datasets.files import read_json, read_lines, read_rows, read_table
+from stepcli.extract.datasets.unit_files import units_of
+from stepcli.extract.text import read_templates
+from stepcli.probe.analysis.chirality import read_groups
+from stepcli.probe.analysis.chosen import chosen_table
+from stepcli.probe.analysis.order_runs import kept_order_tests
+from stepcli.probe.analysis.recalibrate import kept_calibration
+from stepcli.probe.analysis.trained import layout_of_run, load_probe
+from stepcli.probe.config import RunConfig
+from stepcli.probe.data.features import store_layout
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.splits import labelled_clips, read_splits
+from stepcli.probe.data.text import stored_texts
+from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.pairs import read_pairs
+from stepcli.probe.registry import methods
+from stepcli.probe.results.configurations import configurations
+from stepcli.probe.results.import_logits import import_logits, import_published, is_published
+from stepcli.probe.results.predictions import Predictions, encode_predictions
+from stepcli.probe.results.runs import read_runs, write_folder
+from stepcli.probe.results.significance import survivors
+from stepcli.probe.results.table import render
+from stepcli.probe.sweeps.sweep import read_sweep, sweep_configs
+from stepcli.probe.training.banks import build_probe
+
+CLASSES = ("close", "open")
+SWEEP = """\
+methods:
+  step: {pe: [learned, none], lr: [1e-3, 3e-3]}
+  linear: {}
+variants:
+  - {train_share: 0.5}
+  - {train_share: 1.0}
+recipe: {weight_decay: 0.1}
+shared: {epochs: 2, batch_size: 8}
+search: grid
+seeds: 2
+task: {name: arrow, clip_frames: 2, temporal_crop: true}
+"""
+
+
+def each(steps: Iterable[Callable[[], object]]) -> None:
+    """Every step, also behind one that was refused; the last refusal counts."""
+    refusal: StepcliError | None = None
+    for step in steps:
+        try:
+            step()
+        except StepcliError as error:
+            if "\n" in str(error):
+                raise AssertionError(f"several lines: {error}") from error
+            refusal = error
+    if refusal is not None:
+        raise refusal
+
+
+def make_runs(folder: Path) -> None:
+    """Two seeds of one probe, whole: weights, predictions, calibration, order tests, a choice."""
+    layout = TokenLayout(SPEC.frames, SPEC.dim, SPEC.segments, SPEC.layers, CLASSES)
+    options = methods().get("step").defaults() | {"heads": 2}
+    names = []
+    for seed in range(2):
+        config = RunConfig(method="step", options=options, seed=seed)
+        logits = np.random.default_rng(seed).normal(size=(12, 2)).astype(np.float32)
+        clips = tuple(f"clip-{n:04d}" for n in range(12))
+        labels = np.arange(12) % 2
+        said = Predictions(
+            clips,
+            clips,
+            np.zeros(12, np.int64),
+            np.zeros(12, bool),
+            labels.astype(np.int64),
+            logits,
+        )
+        record: dict[str, Any] = {
+            "run": config.run_id("f" * 64),
+            "method": "step",
+            "task": "classify",
+            "config": config.model_dump(mode="json"),
+            "seed": seed,
+            "split": "test",
+            "top1": 0.5,
+            "top5": 1.0,
+            "mean_class": 0.5,
+            "forced_choice": 0.5,
+            "params": 100,
+            "seconds": 1.5,
+            "fingerprint": "f" * 64,
+            "dataset": "test",
+            "backbone": "b",
+            "store": "stores/s",
+            "spec": SPEC.model_dump(mode="json"),
+            "classes": list(CLASSES),
+            "pairs": [list(CLASSES)],
+            "test_samples": 12,
+            "losses": [0.5, 0.25],
+            "warnings": [],
+        }
+        names.append(record["run"])
+        probe = build_probe(config, layout, 2)
+        contents = {
+            "predictions.parquet": encode_predictions(said),
+            "probe.safetensors": save(probe.state_dict()),
+            "calibration.json": json.dumps(
+                {"temperature": 1.5, "samples": 12, "thresholds": {"0.1": 0.5, "0.01": None}}
+            ).encode(),
+            "order.json": json.dumps({"orders": {"natural": {"top1": 0.5}}}).encode(),
+        }
+        write_folder(folder / "runs", record, contents)
+    chosen = {"methods": {"step": {"chosen_runs": names, "settings": [{"lr": 0.1}] * 2}}}
+    (folder / "runs" / "selection-1.json").write_text(json.dumps(chosen))
+    head = "clip,close,open\n"
+    (folder / "logits.csv").write_text(
+        head + "".join(f"{c},0.5,{n}\n" for n, c in enumerate(clips))
+    )
+
+
+def use_runs(folder: Path) -> None:
+    runs = folder / "runs"
+
+    def tables() -> None:
+        found = read_runs(runs)
+        for form in ("table", "json", "csv", "markdown", "latex"):
+            render(found, form, average_splits=form == "markdown")  # type: ignore[arg-type]
+        survivors(runs, found)
+
+    def probes() -> None:
+        for found in configurations(runs):
+            found.pairs()
+            for record in found.records:
+                place = runs / record["run"]
+                layout = layout_of_run(record, place)
+                probe = load_probe(place, record, layout)
+                shape = (1, layout.frames, layout.tokens, layout.dim)
+                if np.prod(shape) < 1 << 20:
+                    probe(TokenBatch(torch.zeros(shape)))
+                kept_calibration(place)
+                kept_order_tests(runs, record)
+
+    def predictions() -> None:
+        for found in configurations(runs):
+            found.predictions()
+
+    def logits() -> None:
+        like = sorted(path.name for path in runs.glob("step-*"))[0]
+        import_logits(folder / "logits.csv", runs, like, name="theirs", seed=0, params=1)
+
+    each((tables, probes, predictions, lambda: chosen_table(runs, "markdown"), logits))
+
+
+def in_run(name: str, mutated: Callable[[bytes, random.Random], bytes]) -> Any:
+    """A change of one file of a run."""
+
+    def change(folder: Path, random: random.Random) -> None:
+        (path, *_) = sorted((folder / "runs").glob(f"*/{name}"))
+        path.write_bytes(mutated(path.read_bytes(), random))
+
+    return change
+
+
+def json_bytes(data: bytes, random: random.Random) -> bytes:
+    if random.random() < 0.1:
+        return mutated_bytes(data, random)
+    return json.dumps(mutated_json(json.loads(data), random)).encode()
+
+
+def weights(data: bytes, random: random.Random) -> bytes:
+    """Bytes, the header's JSON, or tensors of other shapes and types."""
+    kind = random.randrange(3)
+    if kind == 0:
+        return mutated_bytes(data, random)
+    length = int.from_bytes(data[:8], "little")
+    if kind == 1:
+        header = json.dumps(mutated_json(json.loads(data[8 : 8 + length]), random)).encode()
+        return len(header).to_bytes(8, "little") + header + data[8 + length :]
+    tensors = load(data)
+    for name in random.sample(sorted(tensors), 2):
+        other = random.choice((torch.float64, torch.int8, torch.bfloat16, torch.bool))
+        shape = random.choice(((1,), (2, 3), (0,), tuple(tensors[name].shape)))
+        tensors[name] = torch.zeros(shape, dtype=other)
+    return save(tensors)
+
+
+def selection(folder: Path, random: random.Random) -> None:
+    path = folder / "runs" / "selection-1.json"
+    path.write_bytes(json_bytes(path.read_bytes(), random))
+
+
+def logits_csv(folder: Path, random: random.Random) -> None:
+    path = folder / "logits.csv"
+    path.write_bytes(mutated_text(path.read_text(), random, ("clip", "open", "clip-0001")))
+
+
+def make_texts(folder: Path) -> None:
+    fill_store(folder, "zarr", 2)
+    place = folder / "text" / "tower"
+    place.mkdir(parents=True)
+    tensors = {
+        "labels": torch.ones(2, 4),
+        "label_lengths": torch.ones(2),
+        "templates": torch.ones(2, 1, 4),
+        "units": torch.ones(3, 4),
+        "logit_scale": torch.tensor(1.0),
+    }
+    data = save(tensors)
+    (place / "text.safetensors").write_bytes(data)
+    facts = {"sha256": hashlib.sha256(data).hexdigest(), "tower": "t", "classes": list(CLASSES)}
+    (place / "text.json").write_text(json.dumps({**facts, "units": ["a", "b", "c"]}))
+
+
+def use_texts(folder: Path) -> None:
+    for text in stored_texts(folder):
+        each(
+            (
+                lambda text=text: text.dim,  # type: ignore[misc]
+                lambda text=text: text.labels(CLASSES),  # type: ignore[misc]
+                lambda text=text: text.label_lengths(CLASSES),  # type: ignore[misc]
+                lambda text=text: text.templates(CLASSES),  # type: ignore[misc]
+                lambda text=text: text.unit_embeddings(),  # type: ignore[misc]
+            )
+        )
+    layout = store_layout(open_store(folder), SPEC.frames, CLASSES)
+    options = methods().get("zero-shot").options()
+    methods().get("zero-shot").build(layout, 2, options, Generator())
+
+
+def texts(folder: Path, random: random.Random) -> None:
+    place = folder / "text" / "tower"
+    facts = json.loads((place / "text.json").read_text())
+    if random.random() < 0.5:
+        (place / "text.json").write_bytes(json_bytes(json.dumps(facts).encode(), random))
+        return
+    data = weights((place / "text.safetensors").read_bytes(), random)
+    (place / "text.safetensors").write_bytes(data)
+    facts["sha256"] = hashlib.sha256(data).hexdigest()
+    (place / "text.json").write_text(json.dumps(facts))
+
+
+def text_file(name: str, text: str, words: tuple[str, ...], *uses: Callable[[Path], Any]) -> Any:
+    """A format of one text file that several readers may be given."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        (folder / name).write_text(text)
+        if name == "labels.csv":
+            fill_store(folder / "store", "zarr", 2)
+
+    def change(folder: Path, random: random.Random) -> None:
+        (folder / name).write_bytes(mutated_text(text, random, words))
+
+    def use(folder: Path) -> None:
+        each([lambda use=use: use(folder / name) for use in uses])  # type: ignore[misc]
+
+    return make, change, use
+
+
+def labels(path: Path) -> None:
+    relabel(path.parent / "store", path)
+    store = open_store(path.parent / "store")
+    labelled_clips(store, "train", "val", str(path))
+
+
+PAIRS = "label,partner\nopen,close\npush,pull\n"
+VIDEOS = "path,label,split,start_seconds,end_seconds\na.mp4,open,train,0,1.5\nb.mp4,close,test,,\n"
+PUBLISHED = "method,value,params,source,frames\nSTEP,67.5,1000,paper,16\n"
+FORMATS: dict[str, Any] = {
+    "run.json": (make_runs, in_run("run.json", json_bytes), use_runs),
+    "predictions.parquet": (make_runs, in_run("predictions.parquet", mutated_table), use_runs),
+    "probe.safetensors": (make_runs, in_run("probe.safetensors", weights), use_runs),
+    "calibration.json": (make_runs, in_run("calibration.json", json_bytes), use_runs),
+    "order.json": (make_runs, in_run("order.json", json_bytes), use_runs),
+    "selection.json": (make_runs, selection, use_runs),
+    "logits.csv": (make_runs, logits_csv, use_runs),
+    "text": (make_texts, texts, use_texts),
+    "sweep.yaml": text_file(
+        "sweep.yaml",
+        SWEEP,
+        ("[1, 2, 3]", "10000000000", "optuna", "random", "zip", "x: &a [*a]", "heads: [3]"),
+        lambda path: sweep_configs(read_sweep(path)),
+    ),
+    "pairs.csv": text_file("pairs.csv", PAIRS, ("open",), read_pairs),
+    "splits.csv": text_file("s.csv", "clip,split\na,train\nb,test\n", (), read_splits),
+    "published.csv": text_file(
+        "p.csv",
+        PUBLISHED,
+        ("101", "-1"),
+        is_published,
+        lambda path: import_published(path, path.parent / "runs"),
+    ),
+    "groups.csv": text_file("g.csv", "group,label\n1,open\n1,close\n", (), read_groups),
+    "labels.csv": text_file(
+        "labels.csv", "id,label,split\nclip-0000,x,train\nclip-0001,y,val\n", (), labels
+    ),
+    "videos.csv": text_file("v.csv", VIDEOS, ("-1", "b.mp4"), lambda path: load_csv(path, {})),
+    "list.csv": text_file(
+        "l.csv",
+        VIDEOS,
+        (),
+        lambda path: read_table(path, "path", "label"),
+        lambda path: read_rows(path, 2),
+        read_lines,
+    ),
+    "list.json": text_file("l.json", '[{"a": 1}]', (), lambda path: read_json(path, list)),
+    "units": text_file("units.txt", "# units\nhand\ndoor\n", (), lambda p: units_of("none", p)),
+    "prompts": text_file("prompts.txt", "a video of {}\n{}\n", ("{}",), read_templates),
+}

@@ -1,0 +1,217 @@
+"""Mutation testing: would a test notice if this line were wrong?
+
+    python tests/mutation/mutants.py --only cache/spec.py [--slice 1/3]
+
+Each mutant is one small change of one file (cosmic-ray's operators: another comparison, another
+arithmetic, a number one off, a condition turned round, a loop that does not run ...). The file's
+own fast tests run on it; a mutant that they do not notice survives, and is printed. Results are
+kept in build/mutation/, one JSON a file and slice.
+
+Cosmic-ray and mutmut start a process a mutant, and mutmut takes a module's name from its path,
+which the package-dir layout does not have. Here a process that has imported the libraries forks
+for every mutant and loads the changed source in place of the module: a mutant costs its tests.
+"""
+
+import argparse
+import ast
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+STORE = ("tests/cache/test_parts.py", "tests/cache/test_spec.py")
+TARGETS: dict[str, tuple[str, ...]] = {
+    "cache/spec.py": STORE,
+    "cache/quantize.py": ("tests/cache/test_quantize.py",),
+    **{
+        f"cache/parts/{name}.py": STORE
+        for name in ("files", "folders", "index", "open_part", "owner", "packed_tokens")
+    },
+    **{f"cache/parts/{name}.py": STORE for name in ("record", "stored_clips", "tombstones")},
+    "cache/parts/ranges.py": (*STORE, "tests/cache/test_ranges.py"),
+    "probe/nn/folded.py": ("tests/probe/test_folded.py",),
+    "probe/results/stats.py": ("tests/probe/test_stats.py",),
+}
+"""File -> its fast tests."""
+LIBRARIES = ("h5py", "hypothesis", "numpy", "pyarrow.parquet", "pydantic", "pytest", "zarr")
+VARIANTS = 2
+"""Of the changes that one operator family can make at one place, e.g. + to -, *, /, %: so many."""
+CPU_SECONDS = 60
+"""A mutant that takes longer runs in circles: noticed."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change."""
+
+    operator: str
+    occurrence: int
+    line: int
+    column: int
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=TARGETS, action="append")
+    parser.add_argument("--slice", default="1/1", help="e.g. 2/3: the second of three shares")
+    asked = parser.parse_args()
+    share, shares = map(int, asked.slice.split("/"))
+    os.chdir(ROOT)
+    for name in LIBRARIES:
+        import_module(name)
+    survivors = 0
+    for file in asked.only or TARGETS:
+        if file.startswith("probe/"):
+            import_module("torch")
+        survivors += test_file(file, share, shares)
+    return 0 if survivors == 0 else 1
+
+
+def test_file(file: str, share: int, shares: int) -> int:
+    """Try the mutants of one file; how many survive."""
+    source = (ROOT / file).read_text()
+    if run_tests(file, source) != "survived":
+        raise SystemExit(f"{file}: its tests fail as it is")
+    found = list(mutants(source))[share - 1 :: shares]
+    started = time.monotonic()
+    ended = {"noticed": 0, "ran in circles": 0, "survived": 0}
+    kept: list[dict[str, Any]] = []
+    for mutant in found:
+        changed = apply(source, mutant)
+        if changed == source:
+            continue
+        how = run_tests(file, changed)
+        ended[how] += 1
+        if how == "survived":
+            lines = zip(source.splitlines(), changed.splitlines(), strict=False)
+            old, new = next((a, b) for a, b in lines if a != b)
+            kept.append({**asdict(mutant), "was": old.strip(), "is": new.strip()})
+            say(f"{file}:{mutant.line}: {old.strip()}  ->  {new.strip()}")
+    tried = sum(ended.values())
+    say(
+        f"{file}: {tried} mutants, {ended['noticed']} noticed, {ended['ran in circles']} in "
+        f"circles, {ended['survived']} survived ({time.monotonic() - started:.0f} s)"
+    )
+    folder = ROOT / "build" / "mutation"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{file.replace('/', '.').removesuffix('.py')}-{share}-of-{shares}.json"
+    content = {"file": file, "slice": [share, shares], **ended, "survivors": kept}
+    (folder / name).write_text(json.dumps(content, indent=1))
+    return ended["survived"]
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def mutants(source: str) -> Iterator[Mutant]:
+    """The changes to try, the same for the same source; types, which nothing checks, left out."""
+    from cosmic_ray.ast import ast_nodes, get_ast
+    from cosmic_ray.plugins import get_operator, operator_names
+
+    tree = get_ast(source)
+    ignored = annotations(source)
+    families: dict[tuple[str, int, int], list[Mutant]] = {}
+    for name in sorted(operator_names()):
+        if "variable" in name or "no-op" in name or "decorator" in name:
+            continue
+        operator = get_operator(name)()
+        occurrence = 0
+        for node in ast_nodes(tree):
+            for (line, column), _ in operator.mutation_positions(node):
+                family = name.partition("_")[0]
+                if (line, column) not in ignored:
+                    mutant = Mutant(name, occurrence, line, column)
+                    families.setdefault((family, line, column), []).append(mutant)
+                occurrence += 1
+    for place, found in sorted(families.items()):
+        chosen = random.Random(str(place)).sample(found, min(VARIANTS, len(found)))
+        yield from sorted(chosen, key=lambda mutant: mutant.operator)
+
+
+def annotations(source: str) -> set[tuple[int, int]]:
+    """Places within type annotations."""
+    found: set[tuple[int, int]] = set()
+    for node in ast.walk(ast.parse(source)):
+        kinds = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        for kind in kinds:
+            if isinstance(kind, ast.expr):
+                for line in range(kind.lineno, (kind.end_lineno or kind.lineno) + 1):
+                    first = kind.col_offset if line == kind.lineno else 0
+                    last = (kind.end_col_offset or 0) if line == kind.end_lineno else 200
+                    found.update((line, column) for column in range(first, last))
+    return found
+
+
+def apply(source: str, mutant: Mutant) -> str:
+    """The source with one change."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
+
+    changed = mutate_code(source, get_operator(mutant.operator)(), mutant.occurrence)
+    return source if changed is None else str(changed)
+
+
+def run_tests(file: str, source: str) -> str:
+    """Run a file's tests on another source of it, in a fork: "noticed" where one fails."""
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, 1)
+            os.dup2(quiet, 2)
+            sys.meta_path.insert(0, Replaced(file, source))
+            import pytest
+
+            code = int(pytest.main(["-xq", "-p", "no:cacheprovider", *TARGETS[file]]))
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        circles = os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
+        return "ran in circles" if circles else "noticed"
+    return "survived" if os.WEXITSTATUS(status) == 0 else "noticed"
+
+
+class Replaced(MetaPathFinder):
+    """Finds one module of ours with another source."""
+
+    def __init__(self, file: str, source: str) -> None:
+        self._name = "stepcli." + file.removesuffix(".py").replace("/", ".")
+        self._path = ROOT / file
+        self._source = source
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        """The module, where it is the one."""
+        if name != self._name:
+            return None
+        loader = _Loader(name, str(self._path))
+        loader.changed = self._source
+        return spec_from_file_location(name, self._path, loader=loader)
+
+
+class _Loader(SourceFileLoader):
+    changed = ""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.changed, self.path, "exec")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
