@@ -51,13 +51,12 @@ def predict(
     from stepcli.apply.predict import as_json
     from stepcli.apply.predict import predict as ask
     from stepcli.apply.probes import Applied
-    from stepcli.apply.training_length import window_seconds
     from stepcli.cache.errors import UsageError
 
     if bool(video) == bool(stream):
         raise UsageError("nothing to look at: give --video FILE (repeatable), or --stream -")
     applied = Applied(runs, device, backbone)
-    seconds = window_seconds(window, applied)
+    seconds = _window_seconds(window, applied)
     if stream:
         _stream(applied, stream, stream_format, seconds, stride, top)
         return
@@ -74,6 +73,21 @@ def predict(
         for number, each in enumerate(done):
             for line in ([""] if number else []) + text_lines(each, top):
                 typer.echo(line)
+
+
+def _window_seconds(text: str, applied: "Applied") -> float | None:
+    """What --window means: None for "all"."""
+    from stepcli.cache.errors import UsageError
+    from stepcli.probe.analysis.clip_length import training_seconds
+
+    if text == "all":
+        return None
+    if text == "auto":
+        return training_seconds(applied.probes[0].record)
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--window {text}: expected seconds, auto or all") from None
 
 
 def text_lines(found: "Prediction", top: int) -> list[str]:

@@ -1,8 +1,10 @@
 """A trained probe to take away: a folder with its card, and ONNX that any runtime reads."""
 
+import json
 import logging
 import shutil
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UsageError
+from stepcli.probe.analysis.clip_length import FIELD, training_seconds
 from stepcli.probe.analysis.recalibrate import kept_calibration
 from stepcli.probe.analysis.trained import WEIGHTS, layout_of_run, load_probe, texts_of_run
 from stepcli.probe.data.layout import TokenLayout
@@ -20,8 +23,8 @@ from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.results.runs import read_run
 
-KEPT = ("run.json", WEIGHTS, "calibration.json", "order.json")
-"""What of a run travels; predictions of the test clips stay."""
+KEPT = (WEIGHTS, "calibration.json", "order.json")
+"""What of a run travels beside its record; predictions of the test clips stay."""
 CARD = "README.md"
 ONNX = "probe.onnx"
 TOLERANCE = 1e-4
@@ -47,6 +50,10 @@ def export_folder(folder: Path, out: Path) -> Path:
             place = target / "text" / text.folder.name
             if not place.exists():
                 shutil.copytree(text.folder, place)
+        # Where the probe goes there is no store to measure the clips of.
+        with suppress(UsageError):
+            record |= {FIELD: training_seconds(record)}
+        replace_synced(target / "run.json", json.dumps(record, indent=1).encode())
         replace_synced(target / CARD, card(folder, record).encode())
     return target
 
