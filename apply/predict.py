@@ -76,7 +76,7 @@ def predict(
         VideoError: the video cannot be read.
         UsageError: abstention without a calibration, or a window that is not positive.
     """
-    thresholds = [_threshold(probe, risk) for probe in applied.probes]
+    thresholds = [threshold_of(probe, risk) for probe in applied.probes]
     windows = plan_windows(video_times(video), applied, video.stem, window, stride)
     answers: list[list[Answer]] = [[] for _ in applied.probes]
     for span, clip in window_tokens(video, windows, applied):
@@ -89,7 +89,12 @@ def predict(
     ]
 
 
-def _threshold(probe: TrainedProbe, risk: float | None) -> float:
+def threshold_of(probe: TrainedProbe, risk: float | None) -> float:
+    """The probability below which a probe says nothing, for a risk that is borne.
+
+    Raises:
+        UsageError: the probe is not calibrated, or not for this risk.
+    """
     if risk is None:
         return 0.0
     if probe.calibration is None:

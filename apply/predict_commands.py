@@ -58,7 +58,9 @@ def predict(
     applied = Applied(runs, device, backbone)
     seconds = _window_seconds(window, applied)
     if stream:
-        _stream(applied, stream, stream_format, seconds, stride, top)
+        if out is not None or form == "csv":
+            raise UsageError("--stream prints JSON lines as it goes; --out and csv need --video")
+        _stream(applied, stream, stream_format, seconds, stride, top, risk)
         return
     done = []
     for path in video or []:
@@ -154,10 +156,12 @@ def _stream(
     seconds: float | None,
     stride: float | None,
     top: int,
+    risk: float | None,
 ) -> None:
     """A JSON line a stride and probe, until the stream ends."""
     import json
 
+    from stepcli.apply.predict import threshold_of
     from stepcli.apply.stream import RollingWindow, live_frames, open_stream
     from stepcli.apply.timeline import answer
     from stepcli.cache.errors import UsageError
@@ -165,6 +169,7 @@ def _stream(
     if seconds is None:
         raise UsageError("--stream needs the length of its window: --window 2.5, or --window auto")
     window = RollingWindow(applied, seconds)
+    thresholds = [threshold_of(probe, risk) for probe in applied.probes]
     following = 0.0
     with open_stream(place, form) as frames:
         for frame in live_frames(frames, window):
@@ -173,13 +178,14 @@ def _stream(
                 continue
             following = frame.seconds + (seconds / 2 if stride is None else stride)
             clip = window.clip()
-            for probe in applied.probes:
+            for probe, threshold in zip(applied.probes, thresholds, strict=True):
                 chances = probe.probabilities(clip, applied.device)
-                said = answer(*window.span, chances, probe.classes, 0.0)
+                said = answer(*window.span, chances, probe.classes, threshold)
                 line = {
                     "run": probe.name,
                     "start_seconds": round(said.start, 3),
                     "end_seconds": round(said.end, 3),
+                    "said": said.said,
                     "top": [[name, round(p, 6)] for name, p in said.top(probe.classes, top)],
                 }
                 typer.echo(json.dumps(line))

@@ -20,7 +20,8 @@ from stepcli.probe.results.stats import Difference, paired_difference
 Kind = Literal["order-blind", "control", "sees order", "imported"]
 KINDS: tuple[Kind, ...] = ("order-blind", "control", "sees order", "imported")
 
-CONTROLS = ("first-frame", "middle-frame", "last-frame", "first-last", "duration")
+SINGLE_FRAMES = ("first-frame", "middle-frame", "last-frame")
+CONTROLS = (*SINGLE_FRAMES, "first-last", "duration")
 """What single frames, or the length of a clip, give away."""
 BLIND = 1e-5
 """A probe whose logits move less when frames change places does not see order."""

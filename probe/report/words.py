@@ -8,7 +8,7 @@ from typing import Any
 
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.registry import methods
-from stepcli.probe.report.study import Entry, Study, difference, shuffled_twins
+from stepcli.probe.report.study import SINGLE_FRAMES, Entry, Study, difference, shuffled_twins
 from stepcli.probe.report.tables import percent
 from stepcli.probe.results.stats import FEWEST_GROUPS
 
@@ -25,21 +25,29 @@ def verdict(study: Study) -> list[str]:
             f"Probes that do not see the order of frames reach at most {percent(blind.score)} % "
             f"{what}{chance}: {blind.label}."
         )
+    singles = [e for e in study.of_kind("control") if e.analysis.method in SINGLE_FRAMES]
+    single = max(singles, key=_score, default=None)
+    if single is not None and single is not control:
+        lines.append(f"The best single frame, {single.label}, reaches {percent(single.score)} %.")
     if control is not None:
         lines.append(
             f"The best trained control, {control.label}, reaches {percent(control.score)} %: so "
             "much is given away without the order of all frames."
         )
     if sees is not None:
-        lines.append(f"{sees.label}, which sees order, reaches {percent(sees.score)} %.")
         rival = max((e for e in (blind, control) if e is not None), key=_score, default=None)
-        if rival is not None:
-            lines.append(_gain(sees, rival))
+        steps = [e for e in study.of_kind("sees order") if e.analysis.method == "step"]
+        step = max(steps, key=_score, default=sees)
+        for entry in [sees] if step is sees else [sees, step]:
+            lines.append(f"{entry.label}, which sees order, reaches {percent(entry.score)} %.")
+            if rival is not None:
+                lines.append(_gain(entry, rival))
         lines += [
             f"Trained on shuffled frames, {entry.analysis.method} reaches "
             f"{percent(twin.score)} % instead of {percent(entry.score)} %: it gains "
             f"{100 * (entry.score - twin.score):+.1f} points from order."
             for entry, twin in shuffled_twins(study)
+            if entry.kind == "sees order"
         ]
         if control is None:
             lines.append(

@@ -246,6 +246,8 @@ def test_a_backbone_with_other_weights_is_refused(runs: dict[str, Path], tmp_pat
         ("--video {video} --window soon", "expected seconds, auto or all"),
         ("--video {video} --window -1", "expected seconds above 0"),
         ("--stream {video}", "needs the length of its window"),
+        ("--stream {video} --window 2 --out x", "--out and csv need --video"),
+        ("--stream {video} --window 2 --risk 0.05", "no calibration"),
     ],
 )
 def test_bad_input_is_one_line(words: str, message: str, runs: dict[str, Path]) -> None:
