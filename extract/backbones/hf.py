@@ -184,7 +184,10 @@ def split_source(source: str) -> tuple[str, str | None]:
 
 
 def _channels(config: Any) -> int:
-    if getattr(config, "model_type", "") == "mobilenet_v2":
+    kind = getattr(config, "model_type", "")
+    if kind == "mobilenet_v1":
+        return max(int(1024 * config.depth_multiplier), int(config.min_depth))
+    if kind == "mobilenet_v2":
         return int(1280 * max(1.0, config.depth_multiplier))
     sizes = getattr(config, "hidden_sizes", None)
     return int(sizes[-1] if sizes else config.hidden_size)

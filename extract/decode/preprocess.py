@@ -38,8 +38,8 @@ class PixelPlan:
     """Subtracted from the scaled values, red, green, blue; then divided by"""
     std: tuple[float, float, float]
     path: Path = "exact"
-    """"exact": every pixel is weighed, as the processor does it; "fast": large images are first
-    averaged down to at least twice the size wanted. Tokens then agree to a cosine of 0.999."""
+    """"exact": as the processor does it; "fast": frames of more than twice the size wanted are
+    shrunk to that as they leave the decoder (`video.shrunk`), the rest is exact."""
 
     def __post_init__(self) -> None:
         if not (self.crop_height and self.crop_width) and not (
@@ -91,13 +91,11 @@ class PixelPlan:
     def resize(self, image: RGB) -> RGB:
         """The first half of `shape_pixels`; sides may still differ from image to image."""
         height, width = image.shape[:2]
-        new_height, new_width = self._resized(height, width)
+        new_height, new_width = self.resized(height, width)
         if (new_height, new_width) == (height, width):
             return image
         picture = Image.fromarray(image).resize(
-            (new_width, new_height),
-            Image.Resampling[self.resample.upper()],
-            reducing_gap=2.0 if self.path == "fast" else None,
+            (new_width, new_height), Image.Resampling[self.resample.upper()]
         )
         return np.asarray(picture)
 
@@ -118,7 +116,7 @@ class PixelPlan:
             return image[top : top + self.height, left : left + self.width]
         return _centre_crop(image, self.height, self.width)
 
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
+    def resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after resizing, before the crop."""
         if self.resize_short:
             short = self.resize_short

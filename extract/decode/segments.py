@@ -83,6 +83,7 @@ def read_segment(
     pick: Callable[[int], Sequence[int]],
     convert: Callable[[RGB], RGB],
     keep_bytes: int = KEEP_BYTES,
+    as_image: Callable[[Any], RGB] | None = None,
 ) -> ReadClip:
     """Read the picked frames of a part of a video; arguments as for `read_whole`.
 
@@ -95,12 +96,12 @@ def read_segment(
     times = _times_from_packets(*identity)
     if times is not None and times.pts is not None:
         try:
-            return _read_bounds(path, segment, times, pick, convert, keep_bytes)
+            return _read_bounds(path, segment, times, pick, convert, keep_bytes, as_image)
         except _NotAsAnnounced:
             pass  # the packets' times mislead: count the frames themselves
     times = _times_from_frames(*identity)
     plain = Times(times.seconds, None)
-    return _read_bounds(path, segment, plain, pick, convert, keep_bytes)
+    return _read_bounds(path, segment, plain, pick, convert, keep_bytes, as_image)
 
 
 def _read_bounds(
@@ -110,12 +111,13 @@ def _read_bounds(
     pick: Callable[[int], Sequence[int]],
     convert: Callable[[RGB], RGB],
     keep_bytes: int,
+    as_image: Callable[[Any], RGB] | None,
 ) -> ReadClip:
     start, stop = segment.bounds(times.seconds)
     seconds = times.seconds[start:stop]
     kept = hold(_frames_between(path, times, start, stop), keep_bytes)
     frames = _frames_between(path, times, start, stop) if kept is None else kept
-    return assemble(frames, seconds, pick, convert)
+    return assemble(frames, seconds, pick, convert, as_image)
 
 
 def _frames_between(path: Path, times: Times, start: int, stop: int) -> Iterator[Any]:

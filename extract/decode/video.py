@@ -126,6 +126,7 @@ def read_whole(
     pick: Callable[[int], Sequence[int]],
     convert: Callable[[RGB], RGB],
     keep_bytes: int = KEEP_BYTES,
+    as_image: Callable[[Any], RGB] | None = None,
 ) -> ReadClip:
     """Read the picked frames of a whole video.
 
@@ -134,6 +135,7 @@ def read_whole(
         pick: number of frames N -> T indices in [0, N), never decreasing.
         convert: applied to each picked frame once: resize and crop.
         keep_bytes: raw frames to hold at most; beyond, the file is decoded twice.
+        as_image: what makes an image of a decoded frame; None: `upright`.
 
     Raises:
         VideoError: with the reason.
@@ -150,9 +152,9 @@ def read_whole(
         require_complete(container, stream, len(ticks))
         seconds = frame_times(stream, ticks).seconds
     if kept is not None:
-        return assemble(kept, seconds, pick, convert)
+        return assemble(kept, seconds, pick, convert, as_image)
     with open_video(path) as (container, stream):
-        return assemble(decode(container, stream), seconds, pick, convert)
+        return assemble(decode(container, stream), seconds, pick, convert, as_image)
 
 
 def hold(frames: Iterator[Any], keep_bytes: int) -> list[Any] | None:
@@ -175,15 +177,18 @@ def assemble(
     seconds: Sequence[float],
     pick: Callable[[int], Sequence[int]],
     convert: Callable[[RGB], RGB],
+    as_image: Callable[[Any], RGB] | None = None,
 ) -> ReadClip:
-    """Pick, turn upright and convert, one RGB image in memory at a time.
+    """Pick, make images and convert them, one RGB image in memory at a time.
 
     Args:
         frames: all frames of the clip in order, as many as `seconds` has entries.
         seconds: the time of each.
         pick: number of frames -> indices.
         convert: applied to each picked image.
+        as_image: what makes an image of a decoded frame; None: `upright`.
     """
+    as_image = as_image or upright
     indices = list(pick(len(seconds)))
     wanted = sorted(set(indices))
     place = {index: position for position, index in enumerate(wanted)}
@@ -194,10 +199,9 @@ def assemble(
             continue
         if frame.is_corrupt:
             raise VideoError(f"damaged: frame {number} of {len(seconds)} could not be rebuilt")
-        image = upright(frame)
         if not images:
-            size = image.shape[:2]
-        images.append(convert(image))
+            size = upright_sides(frame)
+        images.append(convert(as_image(frame)))
         if len(images) == len(wanted):
             break
     if len(images) < len(wanted):
@@ -214,10 +218,45 @@ def assemble(
 
 def upright(frame: Any) -> RGB:
     """The frame as RGB, turned as its rotation flag says (a multiple of 90 degrees)."""
+    return _turned(frame, quarter_turns(frame))
+
+
+def shrunk(frame: Any, sides: Callable[[int, int], tuple[int, int]]) -> RGB:
+    """The frame as `upright` gives it, or where it is larger, at twice the sides that are wanted.
+
+    It is shrunk as it leaves the decoder, before it becomes RGB; the exact resizing does the rest.
+
+    Args:
+        frame: as decoded.
+        sides: height and width of an upright frame -> those that it will be resized to.
+    """
+    turns = quarter_turns(frame)
+    height, width = sides(*upright_sides(frame))
+    if turns % 2:
+        height, width = width, height
+    if frame.height > 2 * height and frame.width > 2 * width:
+        frame = frame.reformat(
+            width=2 * width, height=2 * height, interpolation="BICUBIC", threads=1
+        )
+    return _turned(frame, turns)
+
+
+def _turned(frame: Any, quarter_turns: int) -> RGB:
     # One thread: by default FFmpeg starts one for each core, for every frame anew.
     image: RGB = frame.to_ndarray(format="rgb24", threads=1)
-    quarter_turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+
+
+def quarter_turns(frame: Any) -> int:
+    """How often the picture must be turned anticlockwise by 90 degrees, 0 to 3."""
+    turns: int = round(frame.rotation / 90) % 4
+    return turns
+
+
+def upright_sides(frame: Any) -> tuple[int, int]:
+    """Height and width of a frame once it is turned."""
+    sides: tuple[int, int] = (frame.height, frame.width)
+    return sides[::-1] if quarter_turns(frame) % 2 else sides
 
 
 def frame_times(stream: Any, ticks: Sequence[int | None]) -> Times:

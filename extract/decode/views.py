@@ -50,6 +50,11 @@ class ViewPlan:
         """Whether clips have the centre alone and keep their ids."""
         return self.spaces == ("center",) and not self.train_views
 
+    @property
+    def has_random_crops(self) -> bool:
+        """Whether any clip has."""
+        return bool(self.train_views) or any(map(is_random_crop, self.spaces))
+
     def to_spec(self) -> dict[str, bool | int | float | str | list[float] | list[int]]:
         """For `StoreSpec.preprocessing`; nothing for plain centres, as in stores without views."""
         if self.is_plain:
@@ -57,7 +62,7 @@ class ViewPlan:
         facts: dict[str, bool | int | float | str | list[float] | list[int]] = {
             "views": ",".join(self.spaces)
         }
-        if self.train_views or any(is_random_crop(space) for space in self.spaces):
+        if self.has_random_crops:
             facts |= {
                 key: asdict(self)[key] for key in ("train_views", "crop_seed", "crop_min_area")
             }

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import prod
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,7 +26,7 @@ from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.segments import Segment, read_segment
 from stepcli.extract.decode.torchcodec_video import read_with_torchcodec
-from stepcli.extract.decode.video import RGB, read_whole
+from stepcli.extract.decode.video import RGB, read_whole, shrunk, upright
 from stepcli.extract.decode.views import ViewPlan, cut
 
 Decoder = Literal["pyav", "torchcodec"]
@@ -90,14 +91,17 @@ def decode_into(slot: np.ndarray, task: dict[str, Any], settings: DecodeSettings
     def convert(image: RGB) -> RGB:
         return cut(image, plan, settings.views, task["spaces"], task["id"])
 
+    # Random crops are cut out of whole frames, so a store that has any takes no short cut.
+    fast = plan.path == "fast" and not settings.views.has_random_crops
+    as_image = partial(shrunk, sides=plan.resized) if fast else upright
     if task["frames_per_second"] is not None and path.is_dir():
         clip = read_image_folder(path, task["frames_per_second"], segment, pick, convert)
     elif settings.decoder == "torchcodec":
         clip = read_with_torchcodec(path, segment, pick, convert)
     elif segment.is_whole:
-        clip = read_whole(path, pick, convert)
+        clip = read_whole(path, pick, convert, as_image=as_image)
     else:
-        clip = read_segment(path, segment, pick, convert)
+        clip = read_segment(path, segment, pick, convert, as_image=as_image)
     shape = (len(clip.images), len(task["spaces"]), plan.height, plan.width, 3)
     rows = slot[: prod(shape)].reshape(shape)
     for row, image in zip(rows, clip.images, strict=True):

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from stepcli.cache.errors import VideoError
 from stepcli.extract.decode.sampling import uniform
-from stepcli.extract.decode.video import read_whole
+from stepcli.extract.decode.video import read_whole, shrunk, upright
 
 ENCODINGS: dict[str, dict[str, Any]] = {
     "h264-b-frames.mp4": {"codec": "libx264", "options": {"bf": "3", "g": "12"}},
@@ -96,6 +97,32 @@ def test_rotation_flags_are_obeyed(
     clip = read_whole(turned, lambda n: [0], identity)
     assert np.array_equal(clip.images[0], np.rot90(upright, turn))
     assert (clip.frame_height, clip.frame_width) == clip.images[0].shape[:2]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_shrunk_frame_is_the_upright_one_at_twice_the_sides_wanted(turns: int) -> None:
+    class Turned:
+        """A frame with a rotation flag: PyAV reads it off the file and lets nobody set it."""
+
+        def __init__(self, frame: Any) -> None:
+            self._frame = frame
+            self.rotation = 90 * turns
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._frame, name)
+
+    ramp = np.linspace(20, 235, 96 * 160 * 3).reshape(96, 160, 3).astype(np.uint8)
+    frame = Turned(av.VideoFrame.from_ndarray(ramp, format="rgb24").reformat(format="yuv420p"))
+
+    def fourth(height: int, width: int) -> tuple[int, int]:
+        return height // 4, width // 4
+
+    whole = upright(frame)
+    small = shrunk(frame, fourth)
+    assert small.shape == (whole.shape[0] // 2, whole.shape[1] // 2, 3)
+    means = whole.reshape(small.shape[0], 2, small.shape[1], 2, 3).mean((1, 3))
+    assert np.abs(small - means).max() <= 4
+    assert np.array_equal(shrunk(frame, lambda height, width: (height // 2, width // 2)), whole)
 
 
 @pytest.mark.parametrize(
