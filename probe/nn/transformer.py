@@ -61,9 +61,10 @@ class StackedAttention(nn.Module):
         if missing is not None:
             there = ~missing if missing.ndim == 3 else ~missing[:, None]
             allowed = there[None, :, None]
-        if torch.compiler.is_compiling() and allowed is None:  # a graph for ONNX knows no members
-            q4, k4, v4 = (each.flatten(0, 1) for each in (q, k, v))
-            mixed = functional.scaled_dot_product_attention(q4, k4, v4).view(q.shape)
+        if torch.compiler.is_compiling() and q.shape[0] == 1:  # ONNX has no member dimension
+            q4, k4, v4 = (each[0] for each in (q, k, v))
+            mask = None if allowed is None else allowed[0]
+            mixed = functional.scaled_dot_product_attention(q4, k4, v4, attn_mask=mask)[None]
         else:
             mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
         mixed = mixed.transpose(2, 3).flatten(3)
