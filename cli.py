@@ -5,6 +5,7 @@ h5py and av load inside the command that needs them.
 """
 
 import errno
+import os
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from stepcli.apply import predict_commands, share_commands
 from stepcli.cache import commands as cache_commands
 from stepcli.cache.errors import StepcliError
 from stepcli.examples import demo
+from stepcli.examples.command_lines import add_command_lines
 from stepcli.extract import commands as extract_commands
 from stepcli.extract import listing_commands, preview_commands
 from stepcli.probe import commands as probe_commands
@@ -30,8 +32,14 @@ class _ErrorsAsLines(TyperGroup):
 
     debug = False
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        add_command_lines(self)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take --debug wherever it stands: it is wanted after a failure, at the end of the line."""
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False  # no-color.org; rich's boxes heed it by themselves
         self.debug = "--debug" in args
         return super().parse_args(ctx, [arg for arg in args if arg != "--debug"])
 
@@ -59,27 +67,36 @@ app = typer.Typer(
     help="Extract a frozen image model's features once, then train video probes from them.",
     epilog="First look: stepcli demo. Any command: --help; --debug shows an error's traceback.",
 )
-app.command("extract")(extract_commands.extract)
-app.command("plan")(preview_commands.plan)
-app.command("doctor")(preview_commands.doctor)
-app.command("probe")(probe_commands.probe)
-app.command("sweep")(sweep_commands.sweep)
-app.add_typer(results_commands.results_app, name="results")
-app.command("analyse")(analyse_commands.analyse)
-app.command("chirality")(analyse_commands.chirality)
-app.command("order")(analyse_commands.order)
-app.command("calibrate")(analyse_commands.calibrate)
-app.command("predict")(predict_commands.predict)
-app.command("picture")(apply_commands.picture)
-app.command("report")(apply_commands.report)
-app.command("export")(export_commands.export)
-app.command("push")(share_commands.push)
-app.command("pull")(share_commands.pull)
-app.command("methods")(probe_commands.methods)
-app.command("backbones")(listing_commands.backbones)
-app.add_typer(listing_commands.datasets_app, name="datasets", help="Known data sets.")
-app.add_typer(cache_commands.app, name="store", help="Look after feature stores.")
-app.command("demo")(demo.demo)
+BEGIN, EXTRACT, TRAIN = "Begin", "Extract: videos to tokens", "Train: tokens to probes"
+UNDERSTAND, USE = "Understand what came out", "Use and share"
+app.command("demo", rich_help_panel=BEGIN)(demo.demo)
+app.command("doctor", rich_help_panel=BEGIN)(preview_commands.doctor)
+app.command("backbones", rich_help_panel=BEGIN)(listing_commands.backbones)
+app.command("methods", rich_help_panel=BEGIN)(probe_commands.methods)
+app.add_typer(
+    listing_commands.datasets_app,
+    name="datasets",
+    help="Known data sets: list them, show the files that each expects.",
+    rich_help_panel=BEGIN,
+)
+app.command("plan", rich_help_panel=EXTRACT)(preview_commands.plan)
+app.command("extract", rich_help_panel=EXTRACT)(extract_commands.extract)
+app.add_typer(
+    cache_commands.app, name="store", help="Look after feature stores.", rich_help_panel=EXTRACT
+)
+app.command("probe", rich_help_panel=TRAIN)(probe_commands.probe)
+app.command("sweep", rich_help_panel=TRAIN)(sweep_commands.sweep)
+app.add_typer(results_commands.results_app, name="results", rich_help_panel=TRAIN)
+app.command("analyse", rich_help_panel=UNDERSTAND)(analyse_commands.analyse)
+app.command("order", rich_help_panel=UNDERSTAND)(analyse_commands.order)
+app.command("calibrate", rich_help_panel=UNDERSTAND)(analyse_commands.calibrate)
+app.command("chirality", rich_help_panel=UNDERSTAND)(analyse_commands.chirality)
+app.command("picture", rich_help_panel=UNDERSTAND)(apply_commands.picture)
+app.command("report", rich_help_panel=UNDERSTAND)(apply_commands.report)
+app.command("predict", rich_help_panel=USE)(predict_commands.predict)
+app.command("export", rich_help_panel=USE)(export_commands.export)
+app.command("push", rich_help_panel=USE)(share_commands.push)
+app.command("pull", rich_help_panel=USE)(share_commands.pull)
 
 
 def _print_version(wanted: bool) -> None:

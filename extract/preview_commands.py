@@ -93,8 +93,9 @@ def doctor(
     ] = Path("stores"),
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """What this machine can do: versions, GPU, codecs, disk, limits, hub. Exit code 1 if it lacks
-    what extraction cannot do without.
+    """What this machine can do: versions, GPU, codecs, disk, limits, hub.
+
+    Exit code 1 if it lacks what extraction cannot do without.
     """
     import dataclasses
     import json

@@ -1,0 +1,71 @@
+"""Command lines to copy: what `stepcli COMMAND --help` ends with."""
+
+from typing import Any
+
+COMMAND_LINES = {
+    "plan": ("stepcli plan --dataset ssv2 --root /data/ssv2 --backbone dinov2-base",),
+    "doctor": ("stepcli doctor", "stepcli doctor --stores /scratch/stores --json"),
+    "probe": (
+        "stepcli probe --method linear,first-last,step --seeds 5",
+        "stepcli probe --method step --task arrow --clip-frames 8 --temporal-crop --set heads=12",
+    ),
+    "sweep": (
+        "stepcli sweep --method step,linear --lr 1e-4,3e-4,1e-3 --set heads=4,8 --dry-run",
+        "stepcli sweep sweep.yaml --select --store stores/ssv2",
+    ),
+    "results": (
+        "stepcli results --compare linear step attentive",
+        "stepcli results --chosen --format latex",
+    ),
+    "results import": (
+        "stepcli results import logits.csv --like step-0123456789abcdef --name my-model",
+        "stepcli results import published.csv",
+    ),
+    "analyse": ("stepcli analyse runs --method step,linear --pairs pairs.csv",),
+    "chirality": ("stepcli chirality groups.csv --method linear --seeds 5",),
+    "order": ("stepcli order runs",),
+    "calibrate": ("stepcli calibrate runs",),
+    "predict": (
+        "stepcli predict runs/step-* --video a.mp4 --video b.mp4 --format json",
+        "stepcli predict runs/step-* --video long.mp4 --window auto --out answers",
+    ),
+    "picture": ("stepcli picture door-open/019 --out clip.png",),
+    "report": ("stepcli report runs --out report",),
+    "export": ("stepcli export runs/step-* --out exported --onnx",),
+    "push": (
+        "stepcli push runs/step-0123456789abcdef --to shared/step",
+        "stepcli push stores/a --hub --to me/a-store",
+    ),
+    "pull": ("stepcli pull me/a-store --hub --to stores/a",),
+    "methods": ("stepcli methods --store stores/ssv2",),
+    "demo": ("stepcli demo --out demo-out",),
+    "datasets show": ("stepcli datasets show ssv2",),
+    "store info": ("stepcli store info --store stores/ssv2",),
+    "store ls": ("stepcli store ls --state quarantined",),
+    "store show": ("stepcli store show 74225",),
+    "store verify": ("stepcli store verify --store stores/ssv2 --workers 8",),
+    "store repair": ("stepcli store repair --dry-run",),
+    "store merge": ("stepcli store merge stores/all stores/a stores/b",),
+    "store convert": (
+        "stepcli store convert stores/a stores/a-int8 --dtype int8",
+        "stepcli store convert stores/a s3://bucket/a",
+    ),
+    "store compact": ("stepcli store compact --dry-run",),
+    "store compare": ("stepcli store compare stores/a stores/a-int8",),
+    "store labels": (
+        "stepcli store labels --to clips.csv",
+        "stepcli store labels --from clips.csv --dry-run",
+        "stepcli store labels --test-share 0.25",
+    ),
+}
+
+
+def add_command_lines(group: Any, place: str = "") -> None:
+    """End the help of every command below a Typer group with its command lines."""
+    for name, command in group.commands.items():
+        path = f"{place} {name}".strip()
+        lines = COMMAND_LINES.get(path)
+        if lines:
+            command.epilog = "\n\n".join(["Examples:", *lines])
+        if hasattr(command, "commands"):
+            add_command_lines(command, path)
