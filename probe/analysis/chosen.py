@@ -59,7 +59,8 @@ def _choices(file: Path) -> dict[str, dict[str, Any]]:
     """
     found: Any = read_json(file, dict).get("methods")
     for name, choice in found.items() if isinstance(found, dict) else [("", None)]:
-        runs, settings = ((choice or {}).get(key) for key in ("chosen_runs", "settings"))
+        said = choice if isinstance(choice, dict) else {}
+        runs, settings = said.get("chosen_runs"), said.get("settings")
         lists = isinstance(runs, list) and isinstance(settings, list) and runs
         if not lists or not all(isinstance(run, str) and "/" not in run for run in runs or ()):
             raise UsageError(f"{file}: {name}: no runs chosen; make the selection again")

@@ -135,18 +135,16 @@ def test_what_cannot_be_read_is_an_error_never_zeros(
     path = tmp_path / "parts" / store.parts[0] / TOKEN_FILE[form]
     whole = path.read_bytes()
     reader = open_store(tmp_path)
-    reader.read(["clip-0000"])  # open in the library by now
+    reader.read(["clip-0000"])
     path.unlink()
-    if form == "zarr":  # libhdf5 keeps the file open, and reads on
-        with pytest.raises(DamagedStore, match="is missing"):
-            reader.read(["clip-0001"])
+    reader.read(["clip-0001"])  # whose file is still open: it reads on
     with pytest.raises(DamagedStore, match="is missing"):
         open_store(tmp_path).read(["clip-0001"])
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DamagedStore, match="bytes are not what the part's record says"):
         open_store(tmp_path).read(["clip-0001"])
     path.write_bytes(whole[: len(whole) // 4] + bytes(len(whole) - len(whole) // 4))
-    with pytest.raises(DamagedStore, match=r"compressed tokens cannot be read|holds no tokens"):
+    with pytest.raises(DamagedStore, match=r"does not match its checksum|holds no tokens"):
         open_store(tmp_path).read(["clip-0001"])
 
 

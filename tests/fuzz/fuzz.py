@@ -48,6 +48,10 @@ def run(name: str, first: int, cases: int, scratch: Path) -> Counter[str]:
     made, tried = scratch / "made", scratch / "tried"
     make(made)
     ended: Counter[str] = Counter()
+    for use in uses:  # else nothing but refusals would be tested
+        shutil.copytree(made, tried)
+        use(tried)
+        shutil.rmtree(tried)
     for number in range(first, first + cases):
         for use in uses:
             shutil.copytree(made, tried)

@@ -220,6 +220,9 @@ def make_texts(folder: Path) -> None:
         "templates": torch.ones(2, 1, 4),
         "units": torch.ones(3, 4),
         "logit_scale": torch.tensor(1.0),
+        "cls_projection": torch.ones(4, SPEC.dim),
+        "cls_norm.weight": torch.ones(SPEC.dim),
+        "cls_norm.bias": torch.zeros(SPEC.dim),
     }
     data = save(tensors)
     (place / "text.safetensors").write_bytes(data)
@@ -308,7 +311,10 @@ FORMATS: dict[str, Any] = {
     ),
     "groups.csv": text_file("g.csv", "group,label\n1,open\n1,close\n", (), read_groups),
     "labels.csv": text_file(
-        "labels.csv", "id,label,split\nclip-0000,x,train\nclip-0001,y,val\n", (), labels
+        "labels.csv",
+        "id,clip,label,split\nclip-0000,clip-0000,x,train\nclip-0001,clip-0001,y,val\n",
+        (),
+        labels,
     ),
     "videos.csv": text_file("v.csv", VIDEOS, ("-1", "b.mp4"), lambda path: load_csv(path, {})),
     "list.csv": text_file(

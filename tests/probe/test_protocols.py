@@ -152,7 +152,7 @@ def test_damaged_texts_are_refused(clip_store: Store) -> None:
     with pytest.raises(DamagedStore, match="digest"):
         text.labels(LABELS)
     (text.folder / "text.json").write_text("{}")
-    with pytest.raises(DamagedStore, match="is not what extract --text writes"):
+    with pytest.raises(DamagedStore, match="sha256 is None; extract --text again"):
         stored_texts(place)
 
 
