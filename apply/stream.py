@@ -94,7 +94,10 @@ def open_stream(place: str, form: str | None) -> Iterator[Iterator[Any]]:
             raise VideoError(f"--stream {place}: holds no video")
         yield container.decode(container.streams.video[0])
     except av.error.FFmpegError as error:
-        raise VideoError(f"--stream {place}: decoding failed ({error})") from error
+        advice = "; a pipe needs a format that is read from its beginning: matroska, mpegts, no MP4"
+        raise VideoError(
+            f"--stream {place}: decoding failed ({error}){advice if place == '-' else ''}"
+        ) from error
     finally:
         container.close()
 

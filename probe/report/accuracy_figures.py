@@ -94,7 +94,7 @@ def _name_marks(axes: Any, marks: Sequence[tuple[float, float, str]]) -> None:
             height -= line
         placed.append((x, height))
         axes.annotate(
-            name, (x, y), xytext=(x * 1.12, height), textcoords="data", fontsize=7, va="center"
+            name, (x, y), xytext=(x * 1.25, height), textcoords="data", fontsize=7, va="center"
         )
 
 

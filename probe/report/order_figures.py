@@ -30,7 +30,7 @@ def order_tests(study: Study) -> Figure | None:
     names = [NORMAL, *ORDERS]
     panels = [("top1", "top-1, %")]
     if any(mean_of(e.tests, NORMAL, "flips") is not None for e in entries):
-        panels.append(("flips", "right answers gone to the partner, %"))
+        panels.append(("flips", "right answers to the partner, %"))
     drawn, axes = canvas(1.5 + 0.26 * len(entries), columns=len(panels), sharey=True, squeeze=False)
     for (field, title), place in zip(panels, axes[0], strict=True):
         values = np.array(
@@ -190,7 +190,7 @@ def encodings(study: Study, similar: dict[str, NDArray[np.float64]]) -> Figure |
     """Cosine similarity of learned frame encodings, by entry."""
     if not similar:
         return None
-    drawn, axes = canvas(2.4, columns=max(3, len(similar)), squeeze=False)
+    drawn, axes = canvas(2.9, columns=max(3, len(similar)), squeeze=False)
     image: Any = None
     for place, (label, matrix) in zip(axes[0], similar.items(), strict=False):
         ends = (0.5, len(matrix) + 0.5)

@@ -218,7 +218,7 @@ def class_table(study: Study) -> Table:
                 row.name,
                 str(row.samples),
                 percent(row.recall),
-                row.most_confused or "-",
+                row.most_confused or "nothing",
                 percent(row.confused_share),
                 row.partner or "-",
             )

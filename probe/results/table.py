@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stepcli.cache.errors import UsageError
+from stepcli.probe.config import TaskConfig
 from stepcli.probe.results.published import Published
 
 Format = Literal["table", "json", "csv", "markdown", "latex", "parquet"]
@@ -206,7 +207,8 @@ def _percent(values: Sequence[float | None]) -> str:
 
 
 def labels(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """A method's name, with whatever settings tell its rows apart."""
+    """A method's name, with whatever settings tell its rows apart; a usual task is not named."""
+    usual = {f"task.{name}": v for name, v in TaskConfig().model_dump(mode="json").items()}
     names = []
     for run in runs:
         rivals = [
@@ -217,6 +219,7 @@ def labels(runs: Sequence[dict[str, Any]]) -> list[str]:
             f"{key.rpartition('.')[2]}={value}"
             for key, value in mine.items()
             if any(rival.get(key) != value for rival in rivals)
+            and (key not in usual or value != usual[key])
         ]
         names.append(" ".join([run["method"], *differing]))
     return names
