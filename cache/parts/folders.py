@@ -17,7 +17,6 @@ from pathlib import Path
 from stepcli.cache.durable import (
     SEALED_LIMIT,
     Place,
-    create_synced,
     delete_file,
     fsync_folder,
     list_names,
@@ -33,6 +32,7 @@ from stepcli.cache.formats.file_record import FileRecord
 from stepcli.cache.manifest import Format
 from stepcli.cache.parts.owner import HEARTBEAT_SECONDS, Owner, is_dead, new_owner, parse_owner
 from stepcli.cache.parts.record import PartRecord, parse_part_record
+from stepcli.cache.parts.uploads import sweep_uploads, upload_part
 from stepcli.cache.remote.objects import ObjectPath
 from stepcli.cache.spec import Producer
 
@@ -180,10 +180,7 @@ def publish_part(root: Place, part: Path, record: PartRecord) -> None:
     On a disk by one rename, which is made durable; in object storage by uploading its record last.
     """
     if isinstance(root, ObjectPath):
-        prefix = root / PARTS / part.name
-        for path in record.files:
-            prefix.client.put(f"{prefix.key}/{path}", part / path)
-        create_synced(prefix / RECORD, (part / RECORD).read_bytes())
+        upload_part(root / PARTS / part.name, part, record, RECORD)
         shutil.rmtree(part)
         return
     sync_all([part / path for path in record.files])
@@ -223,7 +220,12 @@ def remove_part(root: Place, name: str, staging: Staging) -> None:
 
 
 def sweep_staging(root: Place) -> list[str]:
-    """Remove the staging folders of dead owners in the store; returns their names."""
+    """Remove the staging folders of dead owners in the store; returns their names.
+
+    In object storage, what is left there of uploads that never ended; returns the parts' names.
+    """
+    if isinstance(root, ObjectPath):
+        return sweep_uploads(root / PARTS, RECORD, is_part_name)
     swept = []
     for owner, folder in staging_owners(root):
         try:

@@ -28,7 +28,8 @@ class DiskCache:
     def __init__(self, folder: Path, limit: int) -> None:
         self._folder = folder
         self._limit = limit
-        self._since_pruned = 0
+        # The first entry prunes: many short processes would else fill the disk between them.
+        self._since_pruned = limit
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

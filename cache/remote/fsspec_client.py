@@ -1,12 +1,14 @@
 """Object storage through fsspec, for URLs that obstore does not know."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
 
 from stepcli.cache.errors import UsageError
+from stepcli.cache.remote.objects import Entry
 
 
 class FsspecClient:
@@ -50,21 +52,26 @@ class FsspecClient:
             return False
         return True
 
-    def list(self, prefix: str) -> list[str]:
-        """Keys of all objects below a prefix."""
+    def entries(self, prefix: str) -> dict[str, Entry]:
+        """All objects below a prefix, by key."""
         folder = self._path(prefix).rstrip("/")
         self._files.invalidate_cache(folder)
+        found = self._files.find(folder, detail=True)
         skip = len(self._prefix) + 1
-        return [path[skip:] for path in self._files.find(folder)]
-
-    def zarr_array(self, key: str) -> Any:
-        """The Zarr array at a prefix, opened by zarr-python for reading."""
-        import zarr
-        from zarr.storage import FsspecStore
-
-        return zarr.open_array(FsspecStore.from_url(f"{self._url}/{key}"), mode="r")
+        return {path[skip:]: Entry(info["size"], _written(info)) for path, info in found.items()}
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
         if self._files.exists(self._path(key)):
             self._files.rm_file(self._path(key))
+
+
+def _written(info: Mapping[str, Any]) -> float | None:
+    """When an object was written: each file system of fsspec calls it as it likes."""
+    for name in ("LastModified", "last_modified", "mtime", "created"):
+        when = info.get(name)
+        if isinstance(when, datetime):
+            return when.timestamp()
+        if isinstance(when, int | float):
+            return float(when)
+    return None

@@ -18,6 +18,16 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(.+)")
 _OBSTORE_SCHEMES = {"s3", "s3a", "gs", "az", "abfs", "abfss", "azure", "http", "https"}
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a listing says of an object."""
+
+    size: int
+    """Bytes."""
+    written: float | None
+    """When, by the server's clock, in seconds since the epoch; None: it does not say."""
+
+
 class ObjectClient(Protocol):
     """The few requests that a store makes. Keys are relative to the store's URL."""
 
@@ -33,14 +43,11 @@ class ObjectClient(Protocol):
     def put(self, key: str, source: bytes | Path, *, create: bool = False) -> bool:
         """Write an object; with `create` only if there is none: False when there is."""
 
-    def list(self, prefix: str) -> list[str]:
-        """Keys of all objects below a prefix ("folder/")."""
+    def entries(self, prefix: str) -> "dict[str, Entry]":
+        """All objects below a prefix ("folder/"), by key."""
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
-
-    def zarr_array(self, key: str) -> Any:
-        """The Zarr array at a prefix, opened by zarr-python for reading."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,13 @@ class ObjectPath:
 
     def names(self) -> list[str]:
         """Keys below this prefix, relative to it, sorted."""
+        return sorted(self.entries())
+
+    def entries(self) -> dict[str, Entry]:
+        """The objects below this prefix, by their keys relative to it."""
         prefix = f"{self.key}/" if self.key else ""
-        return sorted(key.removeprefix(prefix) for key in self.client.list(prefix))
+        found = self.client.entries(prefix)
+        return {key.removeprefix(prefix): entry for key, entry in found.items()}
 
 
 _CLIENTS: dict[tuple[int, str], ObjectClient] = {}

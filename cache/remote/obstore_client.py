@@ -1,16 +1,21 @@
 """Object storage through obstore. Credentials and endpoint come from the environment (AWS_*)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import from_url
 
 from stepcli.cache.errors import StoreError
+from stepcli.cache.remote.objects import Entry
+
+_Answer = TypeVar("_Answer")
 
 RETRIES: Any = {
     "max_retries": 5,
@@ -22,6 +27,16 @@ RETRIES: Any = {
     },
 }
 """Of one request, after answers of 500 and above, dropped connections and timeouts."""
+TIMEOUTS: Any = {
+    "connect_timeout": timedelta(seconds=10),
+    "read_timeout": timedelta(seconds=30),
+    "timeout": timedelta(minutes=10),
+}
+"""Of one request: to connect, without a byte of answer, and in all. A slow answer is no failure."""
+CLIENT_VARIABLES = ("allow_http", "allow_invalid_certificates", "proxy_url", *TIMEOUTS)
+"""What a user may set of the connection: AWS_ALLOW_HTTP, GOOGLE_PROXY_URL, AZURE_TIMEOUT ..."""
+INSTANCE_METADATA = "169.254.169.254"
+"""Where a machine of a cloud asks for its own credentials."""
 
 
 class ObstoreClient:
@@ -30,7 +45,10 @@ class ObstoreClient:
     def __init__(self, url: str) -> None:
         self._url = url
         with self._errors():
-            self._store: Any = from_url(url, retry_config=RETRIES)
+            options = _client_options()
+            self._store: Any = from_url(url, client_options=options, retry_config=RETRIES)
+            once: Any = {**RETRIES, "max_retries": 0}
+            self._once: Any = from_url(url, client_options=options, retry_config=once)
 
     def get(self, key: str) -> bytes:
         """A whole object; FileNotFoundError when there is none."""
@@ -50,46 +68,89 @@ class ObstoreClient:
 
     def put(self, key: str, source: bytes | Path, *, create: bool = False) -> bool:
         """Write an object; with `create` only if there is none: False when there is."""
+        if create:
+            return self._create(key, source)
         with self._errors():
-            if not create:
-                obstore.put(self._store, key, source)
-                return True
-            try:
-                obstore.put(self._store, key, source, mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                return False
+            obstore.put(self._store, key, source)
         return True
 
-    def list(self, prefix: str) -> list[str]:
-        """Keys of all objects below a prefix."""
+    def _create(self, key: str, source: bytes | Path) -> bool:
+        """A conditional PUT whose answer was lost may have come through: if the object is there
+        when it is repeated, and is ours, that was us."""
+        content = source if isinstance(source, bytes) else source.read_bytes()
+
+        def create(attempt: int) -> bool:
+            try:
+                with self._errors():
+                    obstore.put(self._once, key, content, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return attempt > 0 and self.get(key) == content
+            return True
+
+        return _repeated(create)
+
+    def entries(self, prefix: str) -> dict[str, Entry]:
+        """All objects below a prefix, by key: a request for each thousand."""
         with self._errors():
             pages = obstore.list(self._store, prefix=prefix.rstrip("/") or None)
-            return [str(entry["path"]) for page in pages for entry in page]
+            return {
+                str(entry["path"]): Entry(entry["size"], entry["last_modified"].timestamp())
+                for page in pages
+                for entry in page
+            }
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
-        try:
+
+        def delete(_attempt: int) -> None:
             with self._errors():
-                obstore.delete(self._store, key)
-        except FileNotFoundError:
-            return
+                obstore.delete(self._once, key)
 
-    def zarr_array(self, key: str) -> Any:
-        """The Zarr array at a prefix, opened by zarr-python for reading."""
-        import zarr
-        from zarr.storage import ObjectStore
-
-        return zarr.open_array(ObjectStore(self._store, read_only=True), path=key, mode="r")
+        with suppress(FileNotFoundError):
+            _repeated(delete)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except AlreadyExistsError:
+            raise
         except NotFoundError as error:
             raise FileNotFoundError(str(error)) from error
         except BaseError as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).partition("Debug source")[0].split())[:300]
+            if INSTANCE_METADATA in reason:  # asked for credentials, since the user gave none
+                raise StoreError(
+                    f"{self._url}: no credentials for the object storage; set AWS_ACCESS_KEY_ID "
+                    "and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true where anybody may read"
+                ) from error
             raise StoreError(
                 f"{self._url}: the object storage refused ({type(error).__name__}: {reason}); "
                 "check the URL, the endpoint and the credentials in the environment"
             ) from error
+
+
+def _repeated(request: Callable[[int], _Answer]) -> _Answer:
+    """Repeat what obstore does not when an answer is lost (conditional PUT, POST), as often as it
+    repeats the rest; `request` is told how often it has been tried."""
+    pause = RETRIES["backoff"]["init_backoff"].total_seconds()
+    for attempt in range(RETRIES["max_retries"]):
+        try:
+            return request(attempt)
+        except (StoreError, FileNotFoundError) as error:
+            if isinstance(error, FileNotFoundError) and not attempt:
+                raise
+        time.sleep(pause)
+        pause *= 2
+    return request(RETRIES["max_retries"])
+
+
+def _client_options() -> Any:
+    """Our timeouts, and the user's settings over them: given some, obstore reads none itself."""
+    options: dict[str, Any] = dict(TIMEOUTS)
+    for vendor in ("AWS", "GOOGLE", "AZURE"):
+        for name in CLIENT_VARIABLES:
+            if value := os.environ.get(f"{vendor}_{name.upper()}"):
+                is_switch = name.startswith("allow_")
+                options[name] = value.lower() in ("1", "true", "yes") if is_switch else value
+    return options

@@ -9,7 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["", "500", "drop", "slow"]
+Fault = Literal["", "500", "drop", "slow", "lost"]
+"""lost: the server does what is asked, and its answer never arrives."""
+SLOW_SECONDS = 0.5
 
 
 @contextmanager
@@ -32,8 +34,8 @@ def failing_proxy(
         def forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             with lock:
-                fault = fault_of(len(seen))
                 seen.append(f"{self.command} {self.path}")
+                fault = fault_of(len(seen) - 1)
             if fault == "drop":
                 self.close_connection = True
                 return
@@ -43,7 +45,7 @@ def failing_proxy(
                 self.end_headers()
                 return
             if fault == "slow":
-                time.sleep(0.5)
+                time.sleep(SLOW_SECONDS)
             connection = HTTPConnection(target.hostname or "", target.port or 80, timeout=20)
             try:
                 connection.request(self.command, self.path, body, dict(self.headers))
@@ -51,6 +53,9 @@ def failing_proxy(
                 content = answer.read()
             finally:
                 connection.close()
+            if fault == "lost":
+                self.close_connection = True
+                return
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in ("transfer-encoding", "content-length", "connection"):

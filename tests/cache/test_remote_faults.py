@@ -84,3 +84,9 @@ def test_the_cache_stays_within_its_limit_and_keeps_what_is_used(tmp_path: Path)
     assert cache.get("clip 299", 1000) is not None
     assert cache.get("clip 1", 1000) is None
     assert cache.get("clip 299", 999) is None, "of another size: not that clip"
+
+
+def test_processes_that_each_read_little_stay_within_the_limit_together(tmp_path: Path) -> None:
+    for number in range(60):
+        DiskCache(tmp_path, 20_000).put(f"clip {number}", bytes(1000))
+    assert sum(path.stat().st_size for path in tmp_path.glob("*/*")) <= 20_000
