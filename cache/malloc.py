@@ -12,6 +12,14 @@ import sys
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _NEVER = 2**31 - 1
 
+KEEPING = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(_NEVER),
+}
+"""The same as environment of a process yet to be started, for where somebody else starts threads
+before any of our code runs."""
+
 
 def keep_freed_memory() -> None:
     """Let glibc keep large freed blocks; elsewhere nothing is changed.

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from stepcli.cache.errors import StepcliError, UsageError
+from stepcli.cache.malloc import KEEPING
 
 LOCAL = "local"
 """Ray's word for a cluster of this machine alone that ends with the command."""
@@ -62,7 +63,7 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
             include_dashboard=False if address == LOCAL else None,
             logging_level="error",
             log_to_driver=False,
-            runtime_env={"env_vars": _passed_on()},
+            runtime_env={"env_vars": KEEPING | _passed_on()},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).strip().partition("\n")[0]
