@@ -1,6 +1,6 @@
 """What `--engine ray` costs beside the local engine on the same cores; what a second worker brings.
 
-    python benchmarks/engines.py [--clips 288] [--few 48] [--repeats 2]
+    python benchmarks/engines.py [--clips 192] [--few 32] [--repeats 2]
 
 Every side is the command `stepcli extract` on the bundled clips, in a process of its own, the Ray
 ones joined to a cluster that runs already. Each is run on few and on many clips: the difference is
@@ -59,8 +59,8 @@ def extract(options: str, clips: int, store: Path) -> float:
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=int, default=288)
-    parser.add_argument("--few", type=int, default=48)
+    parser.add_argument("--clips", type=int, default=192)
+    parser.add_argument("--few", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=2)
     asked = parser.parse_args()
     cores = os.cpu_count() or 1

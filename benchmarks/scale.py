@@ -1,7 +1,7 @@
 """What N workers will do: a small simulation of extraction, held to real runs.
 
     python benchmarks/scale.py predict --workers 1,8,100 --decode 0.05 --forward 0.004
-    python benchmarks/scale.py check     # calibrate on one worker here, predict two, run both
+    python benchmarks/scale.py check     # calibrate here; predict 1 and 2 workers; run them
 
 A worker is a pipeline: its decoders and its backbone work side by side on a GPU machine and share
 the cores on a CPU machine. Workers take clips a few at a time, as `--engine ray` hands them out.
@@ -15,7 +15,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,54 +121,64 @@ def predict(asked: argparse.Namespace) -> None:
         )
 
 
-def extract(store: Path, workers: int) -> tuple[float, dict[str, float], float]:
-    """A real run on the bundled clips: seconds in all, its stages' seconds, bytes stored."""
-    words = "extract --dataset openclose --backbone mobilenet_v2-bundled --frames 8 --tokens grid2"
+def extract(store: Path, workers: int, clips: int) -> tuple[dict[str, float], float]:
+    """A real run on bundled clips: its stages' seconds by the engine's own clock, bytes stored."""
+    words = "extract --dataset openclose --backbone mobilenet_v2-bundled --frames 16 --tokens grid2"
     engine = f"--engine ray --address local --worker-cpus 1 --ray-workers {workers} --json"
     command = [sys.executable, "-m", "stepcli.cli", *words.split(), *engine.split()]
-    started = time.perf_counter()
-    done = subprocess.run([*command, "--store", str(store)], capture_output=True, check=True)
-    seconds = time.perf_counter() - started
-    summary = json.loads(done.stdout)
-    size = sum(path.stat().st_size for path in (store / "parts").rglob("*") if path.is_file())
-    return seconds, summary["seconds"] | {"clips": summary["done"]}, size
-
-
-def check() -> None:
-    """Calibrate on one worker of one core, predict two, and run two."""
-    with tempfile.TemporaryDirectory() as folder:
-        _, stages, size = extract(Path(folder) / "one", 1)
-        clips = int(stages["clips"])
-        rates = Rates(
-            decode=stages["decoding"] / clips,
-            spread=0.3,
-            forward=stages["forward"] / clips,
-            cores=1,
-            gpu=False,
-            start=0.0,
-            video_bytes=0.0,
-            token_bytes=size / clips,
-        )
-        # The engine's own clock begins before the workers have started: what is no work is that.
-        rates = replace(rates, start=max(0.0, stages["total"] - clips * rates.pace))
-        storage = Storage(float("inf"), 1e9)
-        print(
-            f"one worker: {stages['total']:.1f} s; a clip: decoding {1e3 * rates.decode:.1f} ms, "
-            f"backbone {1e3 * rates.forward:.1f} ms; start {rates.start:.1f} s"
-        )
-        predicted = simulate(rates, storage, 2, clips).seconds
-        _, two, _ = extract(Path(folder) / "two", 2)
-    print(
-        f"two workers: predicted {predicted:.1f} s, measured {two['total']:.1f} s, "
-        f"ratio {two['total'] / predicted:.2f}; speed-up {stages['total'] / two['total']:.2f}"
+    done = subprocess.run(
+        [*command, "--limit", str(clips), "--store", str(store)], capture_output=True, check=True
     )
+    size = sum(path.stat().st_size for path in (store / "parts").rglob("*") if path.is_file())
+    return json.loads(done.stdout)["seconds"], size
+
+
+def calibrate(folder: Path, clips: int) -> Rates:
+    """What a short run of one worker of one core says of every other."""
+    stages, size = extract(folder, 1, clips)
+    rates = Rates(
+        decode=stages["decoding"] / clips,
+        spread=0.3,
+        forward=stages["forward"] / clips,
+        cores=1,
+        gpu=False,
+        start=0.0,
+        video_bytes=0.0,
+        token_bytes=size / clips,
+    )
+    # The engine's clock begins before its workers have started: what is no work on clips is that.
+    return replace(rates, start=max(0.0, stages["total"] - clips * rates.pace))
+
+
+def check(few: int, clips: int) -> None:
+    """Calibrate on few clips and one worker of one core; predict many clips and 1 and 2 workers."""
+    with tempfile.TemporaryDirectory() as folder:
+        rates = calibrate(Path(folder) / "few", few)
+        print(
+            f"from {few} clips with one worker: a clip costs {1e3 * rates.decode:.1f} ms of "
+            f"decoding and {1e3 * rates.forward:.1f} ms of the backbone; a worker starts in "
+            f"{rates.start:.1f} s"
+        )
+        print(f"{clips} clips:\nworkers   predicted    measured   measured / predicted")
+        measured = {}
+        for workers in (1, 2):
+            predicted = simulate(rates, Storage(float("inf"), 1e9), workers, clips).seconds
+            stages, _ = extract(Path(folder) / str(workers), workers, clips)
+            measured[workers] = stages["total"]
+            print(
+                f"{workers:>7} {predicted:>9.1f} s {measured[workers]:>9.1f} s "
+                f"{measured[workers] / predicted:>12.2f}"
+            )
+    print(f"speed-up of the second worker, starting included: {measured[1] / measured[2]:.2f}")
 
 
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, dest="command")
-    commands.add_parser("check")
+    here = commands.add_parser("check")
+    here.add_argument("--few", type=int, default=64, help="clips to calibrate on")
+    here.add_argument("--clips", type=int, default=384, help="clips to predict and to run")
     table = commands.add_parser("predict")
     table.add_argument("--workers", default="1,2,4,8,16,32,64,100")
     table.add_argument("--clips", type=int, default=220847)
@@ -186,7 +195,7 @@ def main() -> None:
     table.add_argument("--price", type=float, default=2.0, help="of a worker-hour")
     asked = parser.parse_args()
     if asked.command == "check":
-        check()
+        check(asked.few, asked.clips)
     else:
         predict(asked)
 

@@ -17,6 +17,7 @@ from stepcli.cache.store import open_store
 from stepcli.engines.preemption import GRACE_SECONDS
 from stepcli.engines.ray_cluster import WorkerFailed, on_node, ray_cluster
 from stepcli.probe.config import RunConfig
+from stepcli.probe.registry import methods
 from stepcli.probe.results.runs import read_run
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.plan import PassPlan
@@ -146,6 +147,8 @@ def shares(plans: Sequence[PassPlan], slots: int) -> list[list[RunConfig]]:
 def train_share(store: str, runs: str, device: str, configs: list[RunConfig]) -> str | None:
     """On a worker: train some of a sweep's probes; the text of a StepcliError if one came."""
     try:
+        for config in configs:  # the sweep's user named them: this process has not run their files
+            methods().load(config.method)
         Session(Path(store), Path(runs), device).run(configs)
     except StepcliError as error:
         return str(error)

@@ -1,7 +1,12 @@
 """A sweep on a real Ray cluster of this machine: the local engine's table."""
 
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +16,12 @@ from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
 from stepcli.engines.ray_cluster import WorkerFailed
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.results.runs import is_done
+from stepcli.probe.sweeps.adaptive import AT_ONCE, adaptive_search
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.ray_engine import RaySession, sees_store, shares
 from stepcli.probe.sweeps.session import Session
+from stepcli.probe.sweeps.sweep import SweepConfig
 from stepcli.probe.training.plan import PassPlan
 
 
@@ -47,6 +55,60 @@ def test_the_table_is_the_local_engines(
     assert said.count("top-1") == len(configs)
     again = RaySession(tmp_path / "store", tmp_path / "ray", "cpu", cpus=1).run(configs)
     assert json.dumps(again) == json.dumps(far)
+
+
+def test_a_search_on_a_cluster_tries_and_chooses_what_the_local_engine_does(
+    ray: Any, store_of: Callable[..., Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_of(tmp_path / "store")
+    sweep = SweepConfig(
+        methods={"linear": {"lr": "1e-4..1e-1"}},
+        search="optuna",
+        trials=AT_ONCE + 2,
+        seeds=2,
+        shared=Pass(epochs=2),
+    )
+    choices = {}
+    for name, kind in (("local", Session), ("ray", partial(RaySession, cpus=1))):
+        session = kind(tmp_path / "store", tmp_path / name, "cpu")
+        choices[name] = adaptive_search(session, sweep)
+        assert f"{AT_ONCE + 2} of {AT_ONCE + 2} points" in capsys.readouterr().out
+    assert choices["ray"] == choices["local"]
+
+
+def test_an_interrupted_sweep_leaves_clean_runs(
+    ray: Any, store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    """Ctrl-C comes when the short pass is done; the long one would take an hour."""
+    store_of(tmp_path / "store")
+    task, runs = TaskConfig(), tmp_path / "runs"
+    short, long = (
+        run_configs("linear", [{}], {}, task, Pass(epochs=epochs), [0])[0]
+        for epochs in (1, 1_000_000)
+    )
+    session = RaySession(tmp_path / "store", runs, "cpu", cpus=1)
+    ended = threading.Event()
+    asked: list[float] = []
+
+    def interrupt() -> None:
+        while not is_done(runs, session.name(short)):
+            if ended.wait(0.02):
+                return
+        asked.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            session.run([short, long])
+    finally:
+        ended.set()
+        sender.join()
+    assert time.monotonic() - asked[0] < 60, "ten seconds; tests run on slow machines too"
+    assert session.left([short, long]) == [long]
+    assert not (runs / session.name(long)).exists()
+    assert session.run([short])[0]["method"] == "linear"
 
 
 def test_a_workers_error_is_the_sweeps(
