@@ -92,15 +92,15 @@ def receive(out: Path, name: str, fill: Callable[[Path], Kind]) -> Path:
         target = out / (name if kind == "store" else _run_name(staging))
         if target.exists():
             raise UsageError(f"{target} is there already; remove it, or give another --out")
-        check(staging, kind)
+        check_received(staging, kind)
         shutil.rmtree(staging / ".cache", ignore_errors=True)  # the hub client's notes
         staging.rename(target)
         fsync_folder(out)
     return target
 
 
-def check(folder: Path, kind: Kind) -> None:
-    """Read all of what was received, as its use would.
+def check_received(folder: Path, kind: Kind) -> None:
+    """Read all of what was received, as its use would; damaged files of a store are removed.
 
     Raises:
         UsageError: no trained probe, or one whose code is its author's.
@@ -108,13 +108,17 @@ def check(folder: Path, kind: Kind) -> None:
     """
     if kind == "store":
         report = verify_store(folder)
-        if not report.ok:
-            first = report.problems[0]
-            raise DamagedStore(
-                f"what came is damaged: {first.place}: {first.problem} "
-                f"({len(report.problems)} problems in all); it was left in {folder}, pull again"
-            )
-        return
+        if report.ok:
+            return
+        for problem in report.problems:
+            # What is whole stays, so that a second try fetches the damaged files alone.
+            if (folder / problem.place).is_file():
+                (folder / problem.place).unlink()
+        first = report.problems[0]
+        raise DamagedStore(
+            f"what came is damaged: {first.place}: {first.problem} (problems: "
+            f"{len(report.problems)}); pull again: only damaged files are fetched anew"
+        )
     from stepcli.probe.analysis.trained import layout_of_run, load_probe
 
     record = _record(folder)

@@ -6,6 +6,7 @@ Prints frames a second of both and their ratio: what decoding aside a stream cos
 (resizing, rounding as the store does, and the probe at every second full window).
 """
 
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from stepcli.apply.windows import video_times
 from stepcli.extract.decode.video import decode, open_video, upright
 
 FRAMES = 96
-ROUNDS = 5
+ROUNDS = 6
 
 
 def main() -> None:
@@ -30,25 +31,35 @@ def main() -> None:
     with open_video(video) as (container, stream):
         pictures = [upright(f) for f, _ in zip(decode(container, stream), times, strict=False)]
     shaped = np.stack([applied.plan.shape_pixels(picture) for picture in pictures])
-    seconds = {"backbone": 0.0, "stream": 0.0}
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
+    # The window's grid is the video's own frames, so that every frame counts.
+    step = float(np.diff(times).mean())
+
+    def backbone() -> None:
         for picture in shaped:
             applied.frame_tokens(picture[None])
-        seconds["backbone"] += time.perf_counter() - started
-        started = time.perf_counter()
-        # The window's grid is the video's own frames, so that every frame counts.
-        step = float(np.diff(times).mean())
+
+    def stream() -> None:
         window = RollingWindow(applied, step * applied.spec.frames)
         for number, picture in enumerate(pictures):
             if window.push(picture, number * step) and number % (applied.spec.frames // 2) == 0:
                 for probe in applied.probes:
                     probe.probabilities(window.clip(), applied.device)
-        seconds["stream"] += time.perf_counter() - started
-    rates = {name: ROUNDS * len(pictures) / spent for name, spent in seconds.items()}
+
+    ways = {"backbone": backbone, "stream": stream}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(ROUNDS + 1):
+        # The other one first each time; the first round warms up and does not count.
+        for name in sorted(ways, reverse=bool(number % 2)):
+            started = time.perf_counter()
+            ways[name]()
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    rates = {name: len(pictures) / statistics.median(spent) for name, spent in seconds.items()}
+    ratios = [b / s for b, s in zip(seconds["backbone"], seconds["stream"], strict=True)]
+    print(f"{len(pictures)} frames, {ROUNDS} rounds, medians")
     print(f"backbone alone, one frame at a time: {rates['backbone']:.1f} frames/s")
     print(f"rolling window with the probe: {rates['stream']:.1f} frames/s")
-    print(f"ratio: {rates['stream'] / rates['backbone']:.2f}")
+    print(f"ratio: {statistics.median(ratios):.2f} (rounds {min(ratios):.2f} to {max(ratios):.2f})")
 
 
 if __name__ == "__main__":

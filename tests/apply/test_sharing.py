@@ -162,10 +162,17 @@ def test_what_comes_damaged_is_not_put_in_place(hub: Hub, store: Store, tmp_path
     push(store.path, "me/tokens", "store", endpoint=hub.endpoint)
     files = hub.repositories["datasets/me/tokens"].files
     (name,) = (n for n in files if store.parts[0] in n and "/c." in n)
-    files[name] = files[name][:40] + b"x" + files[name][41:]
+    whole = files[name]
+    files[name] = whole[:40] + b"x" + whole[41:]
     with pytest.raises(DamagedStore, match="what came is damaged"):
         pull("datasets/me/tokens", tmp_path, endpoint=hub.endpoint)
     assert not (tmp_path / "tokens").exists()
+    files[name] = whole
+    hub.requests.clear()
+    pull("datasets/me/tokens", tmp_path, endpoint=hub.endpoint)
+    assert [line for line in hub.requests if "GET" in line and "resolve" in line] == [
+        f"GET /datasets/me/tokens/resolve/{hub.repositories['datasets/me/tokens'].head}/{name}"
+    ]
 
 
 def test_code_and_names_of_strangers_stay_where_they_are(

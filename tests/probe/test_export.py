@@ -1,6 +1,7 @@
 """A probe that was taken away is the same probe."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 from stepcli.cache.store import Store
 from stepcli.cli import app
 from stepcli.probe.analysis.trained import layout_of_run, load_probe
+from stepcli.probe.data.text import StoreText
+from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.passes import Rows, _gather_in_one, gather
 from stepcli.probe.results.runs import read_run
 
@@ -47,6 +50,27 @@ def test_the_folder_is_a_probe_with_a_card(runs: Path, tmp_path: Path) -> None:
     assert f"| top1 | {100 * record['top1']:.1f} % |" in card
     assert "`close`, `open`" in card
     assert record["spec"]["weights_digest"] in card
+
+
+def test_texts_go_along_with_a_probe_that_compares_with_them(
+    store_of: Callable[..., Store], text_of: Callable[..., StoreText], tmp_path: Path
+) -> None:
+    store = store_of(tmp_path / "store", cls=True)
+    text_of(("close", "open"), store=store.path, dim=8, vision_dim=16)
+    call(
+        *("probe", "--method", "zero-shot", "--epochs", 1),
+        *("--store", store.path, "--runs", tmp_path / "runs"),
+    )
+    (run,) = (tmp_path / "runs").glob("zero-shot-*")
+    call("export", run, "--out", tmp_path / "out")
+    tokens = TokenBatch(torch.randn(2, 6, 2, 16, generator=torch.Generator().manual_seed(0)))
+    logits = []
+    for folder in (run, tmp_path / "out" / run.name):
+        record = read_run(folder / "run.json")
+        logits.append(load_probe(folder, record, layout_of_run(record, folder))(tokens))
+        if folder == run:
+            shutil.rmtree(store.path)
+    assert torch.equal(*logits)
 
 
 def test_onnx_gives_pytorchs_logits_for_any_number_of_clips(runs: Path, tmp_path: Path) -> None:
