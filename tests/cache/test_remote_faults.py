@@ -23,8 +23,10 @@ def stored(clips: list[str]) -> np.ndarray:
 def test_what_fails_now_and_then_is_tried_again(
     s3: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backoff = {"init_backoff": timedelta(milliseconds=5)}
-    monkeypatch.setattr(obstore_client, "RETRIES", {**obstore_client.RETRIES, "backoff": backoff})
+    backoff = {"init_backoff": timedelta(milliseconds=5), "max_backoff": timedelta(seconds=0.1)}
+    monkeypatch.setattr(
+        obstore_client, "RETRIES", {**obstore_client.RETRIES, "backoff": {**backoff, "base": 2}}
+    )
     faults: list[Fault] = ["500", "", "drop", "", "slow", "", ""]
     with failing_proxy(s3, lambda number: faults[number % len(faults)]) as (endpoint, seen):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
