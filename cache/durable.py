@@ -173,13 +173,16 @@ def read_regular(path: Place, limit: int) -> bytes:
         raise
     except OSError as error:
         raise DamagedStore(f"{path}: expected a plain file, {error.strerror}") from error
-    with os.fdopen(fd, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise DamagedStore(f"{path}: expected a plain file; remove what is there")
         if status.st_size > limit:
             raise DamagedStore(f"{path}: expected at most {limit} bytes, found {status.st_size}")
-        return file.read(limit)
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(fd)
 
 
 def seal(content: dict[str, Any]) -> bytes:

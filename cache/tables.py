@@ -162,7 +162,11 @@ def replace_classes(root: Place, rows: Sequence[ClassRow]) -> None:
                 f"class {row.name!r}: texts must be UTF-8 of at most {TEXT_LIMIT} bytes"
             )
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(ClassRow)], lineterminator="\n")
+    names = [field.name for field in fields(ClassRow)]
+    # Python's csv leaves a lone carriage return without quotes, and then cannot read it.
+    returns = any("\r" in str(cell) for row in rows for cell in asdict(row).values())
+    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    writer = csv.DictWriter(text, names, lineterminator="\n", quoting=quoting)
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     with _exclusive(root):

@@ -1,0 +1,360 @@
+"""Files that people hand over, and files of a store that lie: refused with the reason."""
+
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sample_clips import fill_store
+
+from stepcli.cache import open_store, table_versions, tables
+from stepcli.cache.care.mend import manifest_from_parts, mend
+from stepcli.cache.care.relabel import relabel
+from stepcli.cache.care.verify import verify_store
+from stepcli.cache.clips import ClassRow, ClipRow, Failure
+from stepcli.cache.csv_files import read_csv
+from stepcli.cache.durable import (
+    create_synced,
+    disk_errors,
+    own_folder,
+    read_regular,
+    replace_synced,
+    seal,
+    unseal,
+)
+from stepcli.cache.errors import DamagedStore, StoreError, UsageError
+from stepcli.cache.failures import FailureLog, intact_lines, parse_failures, read_failures
+from stepcli.cache.formats.compression import compress, decompress_into
+from stepcli.cache.json_files import read_json
+from stepcli.cache.manifest import parse_manifest, read_manifest
+from stepcli.cache.parquet_files import read_parquet
+from stepcli.cache.remote.objects import place_of
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,c\n1,2\n", "expected the columns a,b, found a,c; missing: b"),
+        (b"", "found nothing"),
+        (b"a,b\n1\n", "line 2 has not the 2 cells of the header"),
+        (b"a,b\n1,2\n1,2,3\n", "line 3 has not the 2 cells of the header"),
+        (b"a,b\n\xff,2\n", "expected a CSV file, got: 'utf-8' codec"),
+        (b"a,b\n" + b"x" * 200_000 + b",1\n", "expected a CSV file, got: field larger than"),
+    ],
+)
+def test_csv_files_that_are_none(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as refused:
+        read_csv(path, ("a", "b"))
+    assert str(refused.value).startswith(f"{path}: ")
+    assert message in str(refused.value)
+
+
+def test_a_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes('\ufeffa,b\r\n"x, y",\r\n\r\n1,"2\n3"\r\n'.encode())
+    assert read_csv(path, ("b",)) == [{"a": "x, y", "b": ""}, {"a": "1", "b": "2\n3"}]
+    for other in (tmp_path, tmp_path / "nowhere", Path("/dev/null")):
+        with pytest.raises(UsageError, match="expected a CSV file"):
+            read_csv(other, ("a",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "expected JSON, but Expecting property name"),
+        (b"\xff", "expected JSON, but 'utf-8' codec"),
+        (b"[" * 100_000, "expected JSON, but "),
+        (b"9" * 5000, "expected JSON, but Exceeds the limit"),
+        (b"[]", "expected a JSON dict, found a list"),
+    ],
+)
+def test_json_files_that_are_none(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        read_json(path, dict)
+    with pytest.raises(UsageError, match="no such file"):
+        read_json(tmp_path / "nowhere.json", dict)
+    with pytest.raises(UsageError, match="expected a plain file"):
+        read_json(tmp_path, dict)
+    path.write_bytes(b'{"a": 1}')
+    assert read_json(path, dict) == {"a": 1}
+
+
+def parquet(table: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **{"compression": "none"} | options)
+    return sink.getvalue()
+
+
+def test_parquet_files_are_read_within_bounds() -> None:
+    data = parquet(pa.table({"a": [1, 2, 3], "l": [[1, 2], [], [3, 4]]}))
+    assert read_parquet(data, "x", rows=3, values=5).num_rows == 3
+    assert read_parquet(data, "x", rows=3, values=5, columns=["a"]).schema.names == ["a"]
+    for options, message in (
+        ({"rows": 2}, "x: expected at most 2 rows, found 3"),
+        ({"values": 4}, "x: expected at most 4 values, found 5"),
+        ({"columns": ["a", "b"]}, "x: expected the columns b, each once"),
+    ):
+        with pytest.raises(DamagedStore, match=message):
+            read_parquet(data, "x", **{"rows": 3, "values": 5, **options})  # type: ignore[arg-type]
+    packed = parquet(pa.table({"a": [1, 2, 3]}), compression="zstd")
+    assert read_parquet(packed, "x", rows=3, values=3).num_rows == 3
+    with pytest.raises(DamagedStore, match="x: compressed; write it as stepcli does"):
+        read_parquet(packed, "x", rows=3, values=3, compressed=False)
+    twice = parquet(pa.table([[1], [2]], names=["a", "a"]))
+    with pytest.raises(DamagedStore, match="each once"):
+        read_parquet(twice, "x", rows=3, values=3, columns=["a"])
+    with pytest.raises(DamagedStore, match="not a Parquet file that can be read"):
+        read_parquet(b"PAR1", "x", rows=3, values=3)
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip"])
+def test_a_chunk_unpacks_into_exactly_the_bytes_of_a_clip(compression: Any) -> None:
+    out = bytearray(1000)
+    decompress_into(compress(memoryview(b"x" * 1000), compression), compression, memoryview(out))
+    assert out == b"x" * 1000
+    for size in (0, 999, 1001, 100_000_000):
+        bomb = compress(memoryview(bytes(size)), compression)
+        with pytest.raises(ValueError, match="a chunk"):
+            decompress_into(bomb, compression, memoryview(out))
+    whole = compress(memoryview(os.urandom(1000)), compression)
+    for broken in (b"", b"junk", whole[:40], whole[:-1]):
+        with pytest.raises(Exception, match=r"chunk|error|incorrect"):
+            decompress_into(broken, compression, memoryview(out))
+    sized_by_two = compress(memoryview(bytes(300)), compression)
+    decompress_into(sized_by_two, compression, memoryview(bytearray(300)))
+
+
+def test_a_frame_that_does_not_say_its_size_is_refused() -> None:
+    """Whoever unpacks it only knows by doing so."""
+    block = (128 * 1024 << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
+    frame = bytes.fromhex("28b52ffd") + b"\0\x98" + block * 100
+    with pytest.raises(ValueError, match="a chunk of -1 bytes"):
+        decompress_into(frame, "zstd", memoryview(bytearray(1000)))
+
+
+def test_labels_from_a_parquet_file(tmp_path: Path) -> None:
+    fill_store(tmp_path / "s", "zarr", 2)
+    path = tmp_path / "t.parquet"
+    for table, message in (
+        (pa.table({"label": ["x"]}), "expected a column id, each once; found label"),
+        (pa.table({"id": ["clip-0000"], "label": [1.5]}), "column label: expected text"),
+        (pa.table({"id": ["clip-0000"], "label": pa.array([None], pa.string())}), "row 1 has an"),
+        (pa.table({"id": ["clip-0000"], "other": ["x"]}), "expected a column id and at least one"),
+    ):
+        pq.write_table(table, path)
+        with pytest.raises(UsageError, match=message):
+            relabel(tmp_path / "s", path)
+    path.write_bytes(b"PAR1")
+    with pytest.raises(UsageError, match="not a Parquet file"):
+        relabel(tmp_path / "s", path)
+    with pytest.raises(UsageError, match="no such file"):
+        relabel(tmp_path / "s", tmp_path / "nowhere.parquet")
+    pq.write_table(pa.table({"id": ["clip-0001"], "label": [7], "more": [0.5]}), path)
+    assert relabel(tmp_path / "s", path).changed == {"clip-0001": {"label": "7"}}
+
+
+def test_a_failure_is_what_was_written_or_damage(tmp_path: Path) -> None:
+    log = FailureLog(tmp_path, "me")
+    first, second = Failure("a", "a.mp4", "E", "m"), Failure("a", "a.mp4", "E", "again", 2)
+    for failure in (second, first):
+        log.append(failure)
+    log.close()
+    log.close()
+    assert read_failures(tmp_path) == {"a": second}
+    (path,) = (tmp_path / "failures").iterdir()
+    data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    assert list(parse_failures(data + lines[0][:-20], "x")) == [second, first]  # torn by a crash
+    for wrong, message in (
+        (lines[0].replace(b'"m"', b'"n"').replace(b"again", b"Again"), "its checksum differs"),
+        (lines[0].replace(b'"attempt":2', b'"attempt":"2"'), "a field of another type"),
+        (lines[0].replace(b'"attempt":2,', b""), "other fields"),
+        (b"[]\n", "line 1 is not what was written"),
+        (b"not JSON\n", "line 1 is not what was written"),
+        (lines[0][:-1] + b"x", "line 1 is not what was written"),
+    ):
+        with pytest.raises(DamagedStore, match=message):
+            list(parse_failures(wrong, "x"))
+    assert intact_lines(lines[0] + b"junk\n" + lines[1] + lines[0][:-9]) == (data, 2)
+
+
+def test_links_devices_and_large_files_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    assert read_regular(tmp_path / "file", 3) == b"abc"
+    for name, message in (
+        ("link", "expected a plain file"),
+        ("folder", "expected a plain file; remove"),
+        ("pipe", "expected a plain file; remove"),
+        ("file", "expected at most 2 bytes, found 3"),
+    ):
+        with pytest.raises(DamagedStore, match=message):
+            read_regular(tmp_path / name, 2)
+    with pytest.raises(FileNotFoundError):
+        read_regular(tmp_path / "nowhere", 2)
+    with pytest.raises(DamagedStore, match="a link; a store's folders must lie in the store"):
+        own_folder(tmp_path, "link")
+    with pytest.raises(DamagedStore, match="a file where a folder of the store belongs"):
+        own_folder(tmp_path, "file")
+    with (
+        pytest.raises(StoreError, match="cannot write to here: No space left"),
+        disk_errors("here"),
+    ):  # type: ignore[arg-type]
+        raise OSError(28, "No space left on device")
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    assert create_synced(path, b"one")
+    assert not create_synced(path, b"two")
+    replace_synced(path, b"three")
+    assert path.read_bytes() == b"three"
+    # A file system without hard links: exclusive creation still lets only one through.
+    monkeypatch.setattr(os, "link", _no_links)
+    assert not create_synced(path, b"four")
+    assert create_synced(tmp_path / "other", b"five")
+    assert (tmp_path / "other").read_bytes() == b"five"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "other"]
+    assert unseal(seal({"b": [1], "a": None}), "x") == {"a": None, "b": [1]}
+    for wrong in (b"[]", b"{}", b"\xff", b"[" * 100_000, seal({"a": 1}).replace(b"1", b"2", 1)):
+        with pytest.raises(DamagedStore, match="x: "):
+            unseal(wrong, "x")
+
+
+def _no_links(source: Path, target: Path) -> None:
+    raise OSError(38, "Function not implemented")
+
+
+def test_tables_that_cannot_be_stored(tmp_path: Path) -> None:
+    store = fill_store(tmp_path, "zarr", 1)
+    for rows, message in (
+        ([ClipRow("a", "x"), ClipRow("a", "y")], "clip id 'a' occurs twice"),
+        ([ClipRow("", "x")], "a clip without an id"),
+        ([ClipRow("a", "x" * 40_000)], "must be UTF-8 of at most 32768 bytes"),
+        ([ClipRow("a", "\udcff")], "must be UTF-8"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            store.replace_clips(rows)
+    for classes, message in (
+        ([ClassRow("a", 0), ClassRow("b", 0)], "class index 0 occurs twice"),
+        ([ClassRow("a", 0, prompt="\udcff")], "class 'a': texts must be UTF-8"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            store.replace_classes(classes)
+    text = [ClassRow('a,\n"b"', 1, "c\r", "invariant", "", "'é\0"), ClassRow("c\r", 0)]
+    store.replace_classes(text)
+    assert store.classes() == [text[1], text[0]]
+    assert verify_store(tmp_path).ok
+
+
+def test_digests_of_tables_that_lie(tmp_path: Path) -> None:
+    fill_store(tmp_path, "zarr", 1)
+    (tmp_path / "tables.json").write_bytes(seal({tables.CLIPS: "x"}))
+    with pytest.raises(DamagedStore, match="expected a list of digests"):
+        tables.accepted_digests(tmp_path)
+    assert not verify_store(tmp_path).ok
+    (tmp_path / "tables.json").unlink()
+    assert tables.accepted_digests(tmp_path) == {}
+
+
+def test_a_consolidated_index_that_lies_is_not_used(tmp_path: Path) -> None:
+    store = fill_store(tmp_path, "zarr", 17, part_clips=1)
+    open_store(tmp_path)
+    (path,) = (tmp_path / ".cache").iterdir()
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[b"stepcli"])
+    size = len(table)
+
+    def put(changed: pa.Table) -> Path:
+        data = parquet(changed, write_page_checksum=True, write_statistics=False)
+        for old in (tmp_path / ".cache").iterdir():
+            old.unlink()
+        made = path.with_name(f"index-{hashlib.sha256(data).hexdigest()}.parquet")
+        made.write_bytes(data)
+        return made
+
+    def with_column(name: str, values: list[Any]) -> pa.Table:
+        number = table.schema.get_field_index(name)
+        return table.set_column(number, name, pa.array(values, table.schema.field(name).type))
+
+    other = {"stepcli": json.dumps({**about, "spec": "0" * 64})}
+    for lie in (
+        with_column("part", [99] * size),
+        with_column("row", [-1] * size),
+        with_column("offset", [-5] * size),
+        with_column("id", ["same"] * size),
+        table.replace_schema_metadata(None),
+        table.replace_schema_metadata(other),
+    ):
+        made = put(lie)
+        again = open_store(tmp_path)
+        assert again.ids == store.ids
+        assert again.record("clip-0003") == store.record("clip-0003")
+        assert not made.exists()  # and one that is true is written in its place
+    put(with_column("row", [5] * size))
+    with pytest.raises(DamagedStore, match="is not where the consolidated index has it"):
+        open_store(tmp_path).record("clip-0003")
+    data = path.read_bytes() if path.exists() else b"x"
+    (tmp_path / ".cache" / f"index-{'0' * 64}.parquet").write_bytes(data)
+    assert any("do not match its name" in each.problem for each in verify_store(tmp_path).problems)
+
+
+def test_a_manifest_is_put_together_from_the_parts(tmp_path: Path) -> None:
+    store = fill_store(tmp_path, "zarr", 2, part_clips=1)
+    path = tmp_path / "manifest.json"
+    content = unseal(path.read_bytes(), path)
+    with pytest.raises(StoreError, match="has schema 9, this stepcli reads up to 1; upgrade"):
+        parse_manifest(seal({**content, "schema_number": 9}), path)
+    with pytest.raises(DamagedStore, match="field format"):
+        parse_manifest(seal({**content, "format": "npz"}), path)
+    with pytest.raises(DamagedStore, match="spec_digest is not the digest of its spec"):
+        parse_manifest(seal({**content, "spec_digest": "0" * 64}), path)
+    assert manifest_from_parts(tmp_path) == read_manifest(tmp_path) == store.manifest
+    first, second = sorted((tmp_path / "parts").iterdir())
+    (first / "manifest.json").write_bytes(b"junk")
+    assert manifest_from_parts(tmp_path) == store.manifest
+    (second / "manifest.json").write_bytes(seal({**content, "dataset": "other"}))
+    (first / "manifest.json").write_bytes(path.read_bytes())
+    with pytest.raises(DamagedStore, match="its parts are of several stores"):
+        manifest_from_parts(tmp_path)
+    (first / "manifest.json").unlink()
+    (second / "manifest.json").unlink()
+    with pytest.raises(DamagedStore, match="no part has a whole copy of it"):
+        manifest_from_parts(tmp_path)
+    assert mend(tmp_path, "notes.txt", dry_run=False) == ""
+
+
+def test_a_damaged_version_of_a_table_is_passed_over(tmp_path: Path) -> None:
+    store = fill_store(tmp_path, "zarr", 1)
+    rows = store.clips()
+    for label in "abcdef":
+        store.replace_clips([ClipRow(row.id, label) for row in rows])
+    store.replace_clips([ClipRow(row.id, "f") for row in rows])  # nothing new: no version
+    names = table_versions.version_names(tmp_path, tables.CLIPS)
+    assert len(names) == table_versions.KEPT
+    newest = tmp_path / "versions" / names[-1]
+    newest.write_bytes(b"junk")
+    found = table_versions.newest_intact(tmp_path, tables.CLIPS)
+    assert found == (tmp_path / "versions" / names[-2]).read_bytes()
+    with pytest.raises(DamagedStore, match="do not match its name; delete it"):
+        table_versions.read_version(tmp_path, names[-1])
+    for name in names:
+        (tmp_path / "versions" / name).unlink()
+    assert table_versions.newest_intact(tmp_path, tables.CLIPS) is None
+
+
+def test_places_are_told_from_urls() -> None:
+    assert place_of("file:///a/b") == Path("/a/b")
+    assert place_of("a/b") == Path("a/b")
+    assert str(place_of("memory:/x/y/")) == "memory://x/y"
