@@ -12,6 +12,28 @@ from stepcli.probe.training.tracking import Tracker
 from stepcli.probe.training.train import EpochReport
 
 
+class _PlainLines:
+    """What a bar writes, without what moves the cursor, as lines of a log."""
+
+    def write(self, text: str) -> None:
+        """A line, unless it only clears one."""
+        line = text.strip()
+        if line:
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        """What was written is seen."""
+        sys.stderr.flush()
+
+
+def _for_whoever_watches() -> dict[str, Any]:
+    """tqdm's settings: a bar on a terminal, a plain line every ten seconds elsewhere."""
+    if sys.stderr.isatty():
+        return {"file": sys.stderr, "mininterval": 0.1}
+    line = "{desc}: {n_fmt} of {total_fmt} {unit}s, {remaining} left{postfix}"
+    return {"file": _PlainLines(), "mininterval": 10.0, "bar_format": line}
+
+
 class SweepProgress(AbstractContextManager["SweepProgress"]):
     """A bar over the epochs of all passes, runs done and the best of them; and the trackers."""
 
@@ -27,9 +49,7 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
             total=epochs,
             desc=f"0/{runs} runs",
             unit=unit,
-            file=sys.stderr,
-            # Plain lines where nobody watches: one every ten seconds.
-            mininterval=0.1 if sys.stderr.isatty() else 10.0,
+            **_for_whoever_watches(),
         )
 
     def epoch(
