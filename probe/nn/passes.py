@@ -15,8 +15,9 @@ from torch.autograd.function import once_differentiable
 
 from stepcli.probe.data.codes import CodedTokens, add_gathered, scores_along
 
-CHUNK_VALUES = {"cpu": 1 << 19, "cuda": 1 << 26}
-"""Scores at once: about a core's share of the cache; on a GPU enough to fill it."""
+CHUNK_VALUES = {"cpu": 1 << 20, "cuda": 1 << 26}
+"""Scores at once: few enough for the cache, many enough queries for fast products; on a GPU enough
+to fill it."""
 FEWEST_QUERIES = 96
 """Queries of a tile, at least: products of fewer rows wait for the tokens to be read."""
 KEPT_BYTES = 1 << 30

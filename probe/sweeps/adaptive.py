@@ -48,7 +48,7 @@ def adaptive_search(session: Session, sweep: SweepConfig) -> dict[str, Choice]:
         study = optuna.create_study(
             study_name=f"{session.name(every[0])} {sorted(settings.items())} {sweep.seeds}",
             storage=storage,
-            sampler=optuna.samplers.TPESampler(seed=sweep.search_seed, multivariate=True),
+            sampler=_sampler(sweep.search_seed),
             direction="maximize",
             load_if_exists=True,
         )
@@ -65,6 +65,12 @@ def _import() -> Any:
             "pip install 'stepcli[search]'"
         ) from None
     return optuna
+
+
+def _sampler(seed: int) -> "optuna.samplers.TPESampler":
+    import optuna
+
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True)
 
 
 def _search(
@@ -90,6 +96,8 @@ def _search(
 
     while (left := sweep.trials - len(_finished(study))) > 0:
         trials = [study.ask() for _ in range(min(AT_ONCE, left))]
+        # The study counts trials over all processes: no two of them draw the same points.
+        study.sampler = _sampler(sweep.search_seed + trials[0].number)
         asked = [
             configs_of({name: suggest(trial, name, values) for name, values in searched(settings)})
             for trial in trials

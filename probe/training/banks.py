@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -225,8 +226,11 @@ def make_banks(
     other before the step is done, and none idles while another has the largest bank to itself.
     """
     alike: dict[tuple[object, ...], list[tuple[int, RunConfig, Probe]]] = {}
-    for place, config in enumerate(configs):
-        probe = build_probe(config, layout, len(class_counts))
+    build = partial(build_probe, layout=layout, classes=len(class_counts))
+    # Most of it is drawing initial values, each probe's from a generator of its own.
+    with ThreadPoolExecutor(max(1, cores)) as pool:
+        built = list(pool.map(build, configs))
+    for place, (config, probe) in enumerate(zip(configs, built, strict=True)):
         alike.setdefault(probe.signature(), []).append((place, config, probe))
     weights = [sum(probe.parameters_each for *_, probe in members) for members in alike.values()]
     parts = []

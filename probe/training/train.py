@@ -94,18 +94,9 @@ def train(
         raise ValueError(f"one pass trains configs that share it, got {len(passes)} different ones")
     shared = passes.pop()
     epochs = shared.epochs_of(task.samples_per_epoch)
-    steps = epochs * shared.steps_of(task.samples_per_epoch)
+    steps = shared.steps_of(task.samples_per_epoch)
     device = features.device
-    cores = torch.get_num_threads() if device.type == "cpu" else 1
-    counts = torch.from_numpy(task.class_counts)
-    try:
-        banks = make_banks(configs, layout, steps, counts, device, cores, task.base_classes)
-    except (RuntimeError, MemoryError) as error:
-        raise OutOfMemory.of(error, f"{len(configs)} probes") from error
-    for bank in banks:
-        if not bank.probe.trained:
-            samples = task.epoch(shared.data_seed, 0)
-            bank.fit(features.batches(task, samples, shared.batch_size))
+    banks = _begin(features, layout, task, configs, epochs * steps)
     fitted = [bank for bank in banks if not bank.probe.trained]
     trained = [bank for bank in banks if bank.probe.trained]
     done = 0 if checkpoint is None or not trained else checkpoint.restore(trained)
@@ -132,10 +123,9 @@ def train(
                         batch.make(wanted)
                     trained = _step(trained, parts, totals, crew, say)
                     wanted = parts[0][0].made
-                    if grace.came:
-                        left = (time.perf_counter() - started) * (steps / epochs / step - 1)
-                        if checkpoint is None or left + checkpoint.cost(trained) > GRACE_SECONDS:
-                            grace.end()
+                    left = (time.perf_counter() - started) * (steps / step - 1)
+                    if grace.came and not _soon_kept(checkpoint, trained, left):
+                        grace.end()
                 totals = totals.cpu() / task.samples_per_epoch
                 for bank in trained:
                     bank.losses.append(totals[bank.places])
@@ -146,6 +136,39 @@ def train(
                 report(epoch + 1)
         results = _finish(features, task, [*fitted, *trained], crew)
     return [results[place] for place in range(len(configs))]
+
+
+def _begin(
+    features: Features,
+    layout: TokenLayout,
+    task: Task,
+    configs: Sequence[RunConfig],
+    steps: int,
+) -> list[Bank]:
+    """The banks of a pass, those without gradients fitted.
+
+    Raises:
+        OutOfMemory: they do not fit.
+    """
+    cores = torch.get_num_threads() if features.device.type == "cpu" else 1
+    counts = torch.from_numpy(task.class_counts)
+    try:
+        banks = make_banks(
+            configs, layout, steps, counts, features.device, cores, task.base_classes
+        )
+    except (RuntimeError, MemoryError) as error:
+        raise OutOfMemory.of(error, f"{len(configs)} probes") from error
+    shared = configs[0].shared
+    for bank in banks:
+        if not bank.probe.trained:
+            samples = task.epoch(shared.data_seed, 0)
+            bank.fit(features.batches(task, samples, shared.batch_size))
+    return banks
+
+
+def _soon_kept(checkpoint: Checkpoint | None, banks: Sequence[Bank], left: float) -> bool:
+    """Whether an epoch that ends in so many seconds can be waited for, and its state be kept."""
+    return checkpoint is not None and left + checkpoint.cost(banks) <= GRACE_SECONDS
 
 
 def _steps(

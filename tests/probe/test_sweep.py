@@ -2,10 +2,13 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from typer.testing import CliRunner
 
@@ -15,7 +18,9 @@ from stepcli.cache.store import Store
 from stepcli.cli import app
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.data.splits import LabelledClips, hold_out, thin
+from stepcli.probe.sweeps.adaptive import adaptive_search
 from stepcli.probe.sweeps.expand import points, run_configs
+from stepcli.probe.sweeps.session import Session
 from stepcli.probe.sweeps.sweep import (
     SweepConfig,
     budget_warnings,
@@ -299,6 +304,34 @@ def test_optuna_searches_on_slices_and_takes_up_where_it_was(store: Store, tmp_p
     assert "3 of 3" not in more.output
     wrong = call(*words[:3], "--lr", "1e-2..1e-4", *search, 2, *place)
     assert "first end must be below" in wrong.stderr
+
+
+def test_two_searches_on_one_study_try_different_points(store: Store, tmp_path: Path) -> None:
+    """Each would draw the very same points, were the sampler seeded alike in both."""
+    sweep = SweepConfig(
+        methods={"linear": {"lr": "1e-4..1e-1"}},
+        search="optuna",
+        trials=6,
+        seeds=1,
+        shared=Pass(epochs=1),
+        select=True,
+    )
+    together = threading.Barrier(2)
+
+    def search() -> None:
+        session = Session(store.path, tmp_path, "cpu")
+        together.wait()
+        adaptive_search(session, sweep)
+
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(search) for _ in range(2)]:
+            future.result()
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "optuna.journal"))
+    storage = optuna.storages.JournalStorage(backend)
+    study = optuna.load_study(study_name=None, storage=storage)
+    rates = [trial.params["lr"] for trial in study.trials]
+    assert len(rates) >= 6
+    assert len(set(rates)) == len(rates)
 
 
 def test_own_recipes_fill_in_what_a_sweep_leaves_open() -> None:
