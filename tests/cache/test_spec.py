@@ -150,3 +150,12 @@ def test_a_producer_as_facts_by_name() -> None:
     }
     with pytest.raises(ValidationError):
         PRODUCER.model_validate({**dict(PRODUCER), "extra": 1})
+
+
+def test_a_grid_need_not_be_square() -> None:
+    grid = Segment(name="x", kind="grid", count=6, grid=(2, 3))
+    assert changed(segments=(grid,)).tokens_per_frame == 6
+    with pytest.raises(ValidationError, match="is not 4 tokens"):
+        Segment(name="x", kind="grid", count=4, grid=(2, 3))
+    with pytest.raises(ValidationError, match="is not 9 tokens"):
+        Segment(name="x", kind="grid", count=9, grid=(2, 3))

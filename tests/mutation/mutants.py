@@ -1,11 +1,11 @@
 """Mutation testing: would a test notice if this line were wrong?
 
-    python tests/mutation/mutants.py --only cache/spec.py [--slice 1/3]
+    python tests/mutation/mutants.py --only cache/spec.py [--seconds 120]
 
 Each mutant is one small change of one file (cosmic-ray's operators: another comparison, another
 arithmetic, a number one off, a condition turned round, a loop that does not run ...). The file's
 own fast tests run on it; a mutant that they do not notice survives, and is printed. Results are
-kept in build/mutation/, one JSON a file and slice.
+kept in build/mutation/, one JSON a file.
 
 Cosmic-ray and mutmut start a process a mutant, and mutmut takes a module's name from its path,
 which the package-dir layout does not have. Here a process that has imported the libraries forks
@@ -66,9 +66,8 @@ class Mutant:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=TARGETS, action="append")
-    parser.add_argument("--slice", default="1/1", help="e.g. 2/3: the second of three shares")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="of each file")
     asked = parser.parse_args()
-    share, shares = map(int, asked.slice.split("/"))
     os.chdir(ROOT)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # the plugins' libraries are imported here
     for name in LIBRARIES:
@@ -77,20 +76,23 @@ def main() -> int:
     for file in asked.only or TARGETS:
         if file.startswith("probe/"):
             import_module("torch")
-        survivors += test_file(file, share, shares)
+        survivors += test_file(file, asked.seconds)
     return 0 if survivors == 0 else 1
 
 
-def test_file(file: str, share: int, shares: int) -> int:
-    """Try the mutants of one file; how many survive."""
+def test_file(file: str, seconds: float) -> int:
+    """Try the mutants of one file, or in so many seconds a random part; how many survive."""
     source = (ROOT / file).read_text()
     if run_tests(file, source) != "survived":
         raise SystemExit(f"{file}: its tests fail as it is")
-    found = list(mutants(source))[share - 1 :: shares]
+    found = list(mutants(source))
+    random.Random(file).shuffle(found)
     started = time.monotonic()
     ended = {"noticed": 0, "ran in circles": 0, "survived": 0}
     kept: list[dict[str, Any]] = []
     for mutant in found:
+        if time.monotonic() - started > seconds:
+            break
         changed = apply(source, mutant)
         if changed == source:
             continue
@@ -103,13 +105,13 @@ def test_file(file: str, share: int, shares: int) -> int:
             say(f"{file}:{mutant.line}: {old.strip()}  ->  {new.strip()}")
     tried = sum(ended.values())
     say(
-        f"{file}: {tried} mutants, {ended['noticed']} noticed, {ended['ran in circles']} in "
-        f"circles, {ended['survived']} survived ({time.monotonic() - started:.0f} s)"
+        f"{file}: {tried} of {len(found)} mutants, {ended['noticed']} noticed, "
+        f"{ended['ran in circles']} in circles, {ended['survived']} survived ({time.monotonic() - started:.0f} s)"
     )
     folder = ROOT / "build" / "mutation"
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{file.replace('/', '.').removesuffix('.py')}-{share}-of-{shares}.json"
-    content = {"file": file, "slice": [share, shares], **ended, "survivors": kept}
+    name = f"{file.replace('/', '.').removesuffix('.py')}.json"
+    content = {"file": file, "mutants": len(found), **ended, "survivors": kept}
     (folder / name).write_text(json.dumps(content, indent=1))
     return ended["survived"]
 

@@ -53,3 +53,30 @@ def test_expected_best_of_n_trials() -> None:
     curve = expected_best([0.2, 0.9, 0.5])
     assert curve[0] == pytest.approx(np.mean([0.2, 0.9, 0.5]))
     assert curve == sorted(curve)
+
+
+def test_the_bootstrap_draws_groups_as_often_as_there_are_and_takes_the_middle_95_per_cent() -> (
+    None
+):
+    """Against the textbook in three lines: groups drawn again, a ratio of sums, percentiles."""
+    random = np.random.default_rng(7)
+    gain = random.normal(0.2, 1, 50)
+    groups = [f"g{n:02d}" for n in random.permutation(np.arange(50) % 12)]
+    found = paired_difference(gain + 1, np.ones(50), groups)
+    parts = [gain[[g == name for g in groups]] for name in sorted(set(groups))]
+    drawn = np.random.default_rng(0).integers(0, 12, (10_000, 12))
+    sums, counts = np.array([p.sum() for p in parts]), np.array([len(p) for p in parts])
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])))
+    smaller = min((means <= 0).sum(), (means >= 0).sum())
+    assert found.p == pytest.approx(2 * (smaller + 1) / 10_001)
+    assert 0.05 < found.p < 1
+    again = paired_difference(gain + 1, np.ones(50), groups, seed=1)
+    assert (again.mean, again.by_group) == (found.mean, found.by_group)
+    assert again.low != found.low
+
+
+def test_ten_groups_are_enough_for_an_interval_and_nine_are_not() -> None:
+    for count, known in ((10, True), (9, False)):
+        found = paired_difference(np.arange(count), np.zeros(count), [str(n) for n in range(count)])
+        assert (found.low is not None, found.high is not None, found.p is not None) == (known,) * 3
