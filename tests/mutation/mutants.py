@@ -106,7 +106,8 @@ def test_file(file: str, seconds: float) -> int:
     tried = sum(ended.values())
     say(
         f"{file}: {tried} of {len(found)} mutants, {ended['noticed']} noticed, "
-        f"{ended['ran in circles']} in circles, {ended['survived']} survived ({time.monotonic() - started:.0f} s)"
+        f"{ended['ran in circles']} in circles, {ended['survived']} survived "
+        f"({time.monotonic() - started:.0f} s)"
     )
     folder = ROOT / "build" / "mutation"
     folder.mkdir(parents=True, exist_ok=True)
