@@ -15,6 +15,7 @@ from stepcli.apply import commands as apply_commands
 from stepcli.apply import predict_commands, share_commands
 from stepcli.cache import commands as cache_commands
 from stepcli.cache.errors import StepcliError
+from stepcli.engines.preemption import exit_code
 from stepcli.examples import demo
 from stepcli.examples.command_lines import add_command_lines
 from stepcli.extract import commands as extract_commands
@@ -58,6 +59,11 @@ class _ErrorsAsLines(TyperGroup):
             place = f": {error.filename}" if error.filename else ""
             typer.secho(f"error: {error.strerror}{place}", err=True, fg=typer.colors.RED)
             raise typer.Exit(1) from error
+        except KeyboardInterrupt as interrupt:  # what a command does not catch itself
+            if self.debug:
+                raise
+            typer.echo("interrupted; what was finished is kept", err=True)
+            raise typer.Exit(exit_code(interrupt)) from interrupt
 
 
 app = typer.Typer(

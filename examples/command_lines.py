@@ -36,7 +36,7 @@ COMMAND_LINES = {
         "stepcli push runs/step-0123456789abcdef --to shared/step",
         "stepcli push stores/a --hub --to me/a-store",
     ),
-    "pull": ("stepcli pull me/a-store --hub --to stores/a",),
+    "pull": ("stepcli pull me/a-store --hub --out stores/a",),
     "methods": ("stepcli methods --store stores/ssv2",),
     "demo": ("stepcli demo --out demo-out",),
     "datasets show": ("stepcli datasets show ssv2",),

@@ -1,6 +1,7 @@
 """What an installation must be able to do: the commands of each extra, run in an empty folder.
 
     python tests/matrix/smoke.py [EXTRA ...]     with the interpreter that stepcli is installed for
+    python tests/matrix/smoke.py --without-torch
 
 Prints each command; ends with the first one that fails, and its output.
 """
@@ -40,6 +41,7 @@ CORE = (
     "results",
     "analyse",
 )
+WITHOUT_TORCH = ("--version", "--help", "datasets list", "datasets show ssv2", "backbones")
 EXTRAS = {
     "demo": ("extract --dataset openclose --limit 4 --backbone mobilenet_v2-bundled --workers 1",),
     "s3": (
@@ -57,14 +59,30 @@ EXTRAS = {
     "onnx": ("export runs/{linear} --out exported --onnx",),
 }
 
+STORE = f"{EXTRACT} --limit 64 --store stores/zarr"
+RUNS = f"{PROBE} --method linear"
+NEEDED = {
+    "s3": (STORE,),
+    "report": (STORE, RUNS),
+    "search": (STORE,),
+    "tracking": (STORE,),
+    "onnx": (STORE, RUNS),
+}
+"""What an extra's own commands work on."""
+
 
 def main() -> None:
-    """Run the core's commands, then those of the extras named."""
+    """Run the core's commands; for an extra those that it needs, and its own."""
+    if "--without-torch" in sys.argv:
+        for line in WITHOUT_TORCH:
+            _stepcli(line)
+        return
     _run("-c", TINY_MODEL)
-    for line in CORE:
-        _stepcli(line)
+    if len(sys.argv) == 1:
+        for line in CORE:
+            _stepcli(line)
     for extra in sys.argv[1:]:
-        for line in EXTRAS[extra]:
+        for line in (*NEEDED.get(extra, ()), *EXTRAS[extra]):
             _stepcli(line)
 
 

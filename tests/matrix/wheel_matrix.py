@@ -68,6 +68,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TREE / "build" / "matrix.json")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "stepcli-matrix")
     parser.add_argument("--wheel", type=Path, help="default: built from the tree as it stands")
+    parser.add_argument(
+        "--without-torch",
+        action="store_true",
+        help="where pip has no torch for this Python that fits the machine: try what needs none",
+    )
     parser.add_argument("--again", action="store_true", help="also what is done already")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
@@ -78,13 +83,17 @@ def main() -> None:
             say(f"Python {version}: not on this machine; left out")
             continue
         core = asked.work / f"core-{version}"
-        # Old versions have no wheels for the newest Python: the oldest are tried on the oldest.
+        # Old versions have no wheels for new Pythons: the oldest are tried on the oldest.
         wanted = asked.cell or [c for c in cells() if version == "3.11" or "oldest" not in c]
+        if asked.without_torch:
+            wanted = [cell for cell in wanted if cell in ("core", "s3")]
         for cell in wanted:
             kept = json.loads(asked.out.read_text()) if asked.out.exists() else {}
             if f"{version} {cell}" in kept and not asked.again:
                 continue
-            found = try_cell(interpreter, core, cell, wheel, asked.work)
+            found = try_cell(
+                interpreter, core, cell, wheel, asked.work, torch=not asked.without_torch
+            )
             kept[f"{version} {cell}"] = found
             asked.out.parent.mkdir(parents=True, exist_ok=True)
             asked.out.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
@@ -113,7 +122,9 @@ def find_python(version: str) -> str | None:
     return None
 
 
-def try_cell(interpreter: str, core: Path, cell: str, wheel: Path, work: Path) -> dict[str, Any]:
+def try_cell(
+    interpreter: str, core: Path, cell: str, wheel: Path, work: Path, *, torch: bool
+) -> dict[str, Any]:
     """Install, run the smoke test (and a package's own tests), say what came."""
     started = time.monotonic()
     place = work / "venv"
@@ -124,20 +135,30 @@ def try_cell(interpreter: str, core: Path, cell: str, wheel: Path, work: Path) -
         if not (core / "whole").exists():
             shutil.rmtree(core, ignore_errors=True)
             run(interpreter, "-m", "venv", str(core))
-            pip(core, str(wheel))
+            if torch:
+                pip(core, str(wheel))
+            else:
+                pip(core, *(line for line in PROJECT["dependencies"] if "torch" not in line))
+                pip(core, "--no-deps", str(wheel))
             (core / "whole").touch()
         # Hard links of the environment that holds the wheel alone: as empty, and there at once.
         run("cp", "-al", str(core), str(place))
-        install(place, cell, wheel)
+        if torch:
+            install(place, cell, wheel)
+        elif cell in EXTRAS:
+            pip(place, *PROJECT["optional-dependencies"][cell])
         packages = json.loads(run(str(place / "bin/python"), "-c", LIST))
         with tempfile.TemporaryDirectory(dir=work) as folder:
             extras = [cell] if cell in EXTRAS else []
+            extras = extras if torch else ["--without-torch"]
             run(str(place / "bin/python"), str(TREE / "tests/matrix/smoke.py"), *extras, cwd=folder)
+        if not torch:
+            pip(place, *FOR_TESTS)
+            run_tests(place, *TESTS["zarr"], *TESTS["h5py"][1:])
         name = cell.removesuffix("-oldest")
         if cell != name:
             pip(place, *FOR_TESTS)
-            options = ("-q", "-x", "-p", "no:xdist", "-o", "filterwarnings=")
-            run(str(place / "bin/python"), "-m", "pytest", *options, *TESTS[name], cwd=str(TREE))
+            run_tests(place, *TESTS[name])
     except subprocess.CalledProcessError as error:
         lines = (error.stdout + error.stderr).strip().splitlines()[-25:]
         problem = "\n".join(lines)
@@ -145,7 +166,7 @@ def try_cell(interpreter: str, core: Path, cell: str, wheel: Path, work: Path) -
     finally:
         shutil.rmtree(place, ignore_errors=True)
     return {
-        "result": "failed" if problem else "works",
+        "result": "failed" if problem else "works" if torch else "works (tried without torch)",
         "problem": problem,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "seconds": round(time.monotonic() - started),
@@ -163,6 +184,12 @@ def install(place: Path, cell: str, wheel: Path) -> None:
     elif cell != "core":
         name = cell.removesuffix("-oldest")
         pip(place, f"{name}=={bounds[name]}")
+
+
+def run_tests(place: Path, *files: str) -> None:
+    """Some of the project's tests, on the installed wheel; old packages may warn."""
+    options = ("-q", "-x", "-p", "no:xdist", "-o", "filterwarnings=")
+    run(str(place / "bin/python"), "-m", "pytest", *options, *files, cwd=str(TREE))
 
 
 def pip(place: Path, *what: str) -> None:

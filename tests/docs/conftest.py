@@ -1,0 +1,128 @@
+"""A folder that has what the guides tell their reader to have, in small."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+sys.path.insert(0, str(Path(__file__).parent))  # the guides' test uses the commands' test
+
+TREE = Path(__file__).resolve().parents[2]
+CLIPS = TREE / "examples" / "openclose" / "clips"
+EACH = 8
+"""Videos a class."""
+
+
+@pytest.fixture(scope="module")
+def belongings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Videos in folders, three data sets in their official layouts, and a tiny backbone."""
+    place = tmp_path_factory.mktemp("guides")
+    for number in range(EACH):
+        for label in ("open", "close"):
+            copy(f"door-{label}", number, place / f"videos/{label}/{number:03}.mp4")
+    copy("door-open", EACH, place / "new.mp4")
+    write_ssv2(place / "data/ssv2")
+    write_driveact(place / "data/driveact")
+    write_ikea_asm(place / "data/ikea_asm")
+    write_backbone(place / "models/tiny")
+    return place
+
+
+@pytest.fixture
+def workplace(belongings: Path, tmp_path: Path) -> Iterator[Path]:
+    """The working directory of one guide: all of the above, and no store yet."""
+    for each in belongings.iterdir():
+        (tmp_path / each.name).symlink_to(each)
+    before = signal.getsignal(signal.SIGTERM), Path.cwd(), dict(os.environ)
+    os.chdir(tmp_path)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, before[0])
+    os.chdir(before[1])
+    os.environ.clear()
+    os.environ.update(before[2])
+
+
+def copy(kind: str, number: int, target: Path) -> None:
+    """One of the bundled clips, under another name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(CLIPS / kind / f"{number:03}.mp4", target)
+
+
+def write_ssv2(root: Path) -> None:
+    names = {"Opening something": "open", "Closing something": "close"}
+    lists: dict[str, list[dict[str, str]]] = {"train": [], "validation": []}
+    for index, (name, kind) in enumerate(names.items()):
+        for number in range(EACH):
+            clip = f"{index}{number:03}"
+            split = "validation" if number % 4 == 3 else "train"
+            template = name.replace("something", "[something]")
+            lists[split].append({"id": clip, "template": template})
+            # Read by content: the ending is the data set's, the codec the bundled clips'.
+            place = root / f"20bn-something-something-v2/{clip}.webm"
+            copy(f"door-{kind}", number, place)
+    (root / "labels").mkdir()
+    numbers = {name: str(index) for index, name in enumerate(names)}
+    (root / "labels/labels.json").write_text(json.dumps(numbers))
+    for split, entries in lists.items():
+        (root / f"labels/{split}.json").write_text(json.dumps(entries))
+
+
+def write_driveact(root: Path) -> None:
+    tables = root / "activities_3s/kinect_color"
+    tables.mkdir(parents=True)
+    header = "participant_id,file_id,annotation_id,frame_start,frame_end,activity,chunk_id"
+    lines = []
+    for person in range(6):
+        run = f"vp{person}/run1.kinect_color"
+        copy("drawer-open", person, root / f"kinect_color/{run}.mp4")
+        for part, activity in enumerate(("opening_bottle", "closing_bottle")):
+            lines.append(f"{person},{run},{part},{8 * part},{8 * part + 8},{activity},0")
+    for number in range(3):
+        turned = lines[4 * number :] + lines[: 4 * number]
+        for split, part in (("train", turned[:6]), ("val", turned[6:8]), ("test", turned[8:])):
+            name = f"midlevel.chunks_90.split_{number}.{split}.csv"
+            (tables / name).write_text("\n".join([header, *part]) + "\n")
+
+
+def write_ikea_asm(root: Path) -> None:
+    root.mkdir(parents=True)
+    scans = [f"Lack_TV_Bench/{number:04}" for number in range(6)]
+    (root / "atomic_action_list.txt").write_text("pick up leg\nlay down leg\n")
+    (root / "action_object_relation_list.txt").write_text("1 1\n2 1\n")
+    (root / "train_cross_env.txt").write_text("\n".join(scans[:4]) + "\n")
+    (root / "test_cross_env.txt").write_text("\n".join(scans[4:]) + "\n")
+    base = sqlite3.connect(root / "ikea_annotation_db_full")
+    base.execute("CREATE TABLE videos (id, video_path, camera, annotated, nframes)")
+    base.execute(
+        "CREATE TABLE annotations "
+        "(video_id, starting_frame, ending_frame, atomic_action_id, object_id)"
+    )
+    for number, scan in enumerate(scans):
+        copy("door-open", number, root / scan / "dev3/images/scan_video.avi")
+        path = f"{scan}/dev3/images/scan_video.avi"
+        base.execute("INSERT INTO videos VALUES (?, ?, 'dev3', 1, 16)", (number, path))
+        for action, start in ((1, 0), (2, 8)):
+            row = (number, start, start + 8, action, 1)
+            base.execute("INSERT INTO annotations VALUES (?, ?, ?, ?, ?)", row)
+    base.commit()
+    base.close()
+
+
+def write_backbone(folder: Path) -> None:
+    """A DINOv2 of random weights with 4 x 4 patches, in place of the one from a hub."""
+    torch.manual_seed(0)
+    config = transformers.Dinov2Config(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=64, patch_size=16
+    )
+    transformers.Dinov2Model(config).save_pretrained(folder)
+    side = {"height": 64, "width": 64}
+    processor = transformers.BitImageProcessorPil(size={"shortest_edge": 64}, crop_size=side)
+    processor.save_pretrained(folder)

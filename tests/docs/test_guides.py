@@ -1,0 +1,53 @@
+"""The guides' blocks run from top to bottom, in the folder that each tells its reader to have.
+
+What a guide fetches from a hub is a tiny model of random weights here, its data lie below a folder
+of the test, and training is cut to one epoch; all else runs as it is printed.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from test_commands import FENCE, SHELL, commands_of
+from typer.testing import CliRunner
+
+from stepcli.cli import app
+
+TREE = Path(__file__).resolve().parents[2]
+TRAINING = {"probe", "sweep"}
+ELSEWHERE = {"report"}  # it takes its time, and has tests of its own: tests/probe/test_report.py
+
+
+@pytest.mark.parametrize(
+    "guide", ["first-hour", "ssv2", "long-recordings", "bring-your-own"], ids=str
+)
+def test_every_block_of_a_guide_runs(guide: str, workplace: Path) -> None:
+    text = (TREE / "docs" / f"{guide}.md").read_text()
+    for match in FENCE.finditer(text):
+        language, block = match.groups()
+        block = block.replace("/data/", f"{workplace}/data/")
+        if language in {"csv", "yaml"}:  # to the file that was named last
+            name = re.findall(r"`([\w.-]+\.(?:csv|yaml))`", text[: match.start()])[-1]
+            Path(name).write_text(block)
+        elif language == "python":
+            exec(block, {})
+        elif language in SHELL:
+            for line in commands_of(block):
+                if line.startswith("stepcli ") and line.split()[1] not in ELSEWHERE:
+                    run(line)
+
+
+def run(line: str) -> None:
+    """One command, in this process, as the shell would start it."""
+    words = [
+        found
+        for word in shlex.split(line.replace("--backbone dinov2-base", "--backbone hf:models/tiny"))
+        for found in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
+    ][1:]
+    if words[0] in TRAINING:
+        words += ["--epochs", "1"]
+    if words[0] == "predict":
+        words += ["--backbone", "hf:models/tiny"]  # as one does whose model lies in a folder
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, f"{line}\n{done.output}\n{done.stderr}"
