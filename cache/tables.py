@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from typing import get_args
+from typing import Literal, get_args
 
 import pyarrow as pa
 
@@ -165,7 +165,7 @@ def replace_classes(root: Place, rows: Sequence[ClassRow]) -> None:
     names = [field.name for field in fields(ClassRow)]
     # Python's csv leaves a lone carriage return without quotes, and then cannot read it.
     returns = any("\r" in str(cell) for row in rows for cell in asdict(row).values())
-    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
     writer = csv.DictWriter(text, names, lineterminator="\n", quoting=quoting)
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)

@@ -30,21 +30,21 @@ Source = OpenFile | OpenObject
 
 
 class PackedTokens(Protocol):
-    """The tokens of one part, opened in its format's library."""
+    """The compressed tokens of one part, opened."""
 
     def read_row(self, row: int, out: np.ndarray) -> None:
         """Copy one clip's tokens.
 
         Raises:
             FileNotFoundError: the part is gone.
-            DamagedStore: the library cannot make them of what is there.
+            DamagedStore: they cannot be made of what is there.
         """
 
 
 def open_packed(
     folder: Place, form: Format, layout: TokenLayout, record: PartRecord
 ) -> PackedTokens:
-    """Open a part's tokens in the format's library.
+    """Open a part's compressed tokens.
 
     Args:
         folder: the part's.
@@ -94,7 +94,6 @@ class _PackedZarr:
 
     def __init__(self, folder: Place, source: Source, tokens: ArrayLayout, clips: int) -> None:
         self._source = source
-        self._clip_bytes = tokens.clip_bytes
         metadata = folder / zarr_tokens.GROUP / tokens.name / "zarr.json"
         known = {
             zarr_tokens.metadata_bytes(tokens, clips, compression): compression
@@ -107,10 +106,10 @@ class _PackedZarr:
         self._table = _shard_table(source, clips)
 
     def read_row(self, row: int, out: np.ndarray) -> None:
-        start, length = self._table[row].tolist()
-        data = bytearray(length)
-        self._source.read_into(memoryview(data), start)
         with _damage(self._source.path):
+            start, length = self._table[row].tolist()
+            data = bytearray(length)
+            self._source.read_into(memoryview(data), start)
             decompress_into(data, self._compression, out.reshape(-1).data.cast("B"))
 
 

@@ -21,6 +21,7 @@ from stepcli.cache.json_files import read_json
 LARGEST = 1 << 30
 """Bytes of text.safetensors: a larger one is refused unread."""
 PROJECTION = "cls_projection"
+NEEDED = ("labels", "label_lengths", "templates", "logit_scale")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class StoreText:
             tensors: dict[str, Tensor] = load(data)
         except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
             raise DamagedStore(f"{path}: not a safetensors file ({error})") from None
-        wrong = [name for name in ("labels", "label_lengths") if name not in tensors]
+        wrong = [name for name in NEEDED if name not in tensors]
         wrong += [name for name, tensor in tensors.items() if not self._fits(name, tensor, tensors)]
         if wrong:
             raise DamagedStore(
@@ -66,8 +67,11 @@ class StoreText:
 
     def _fits(self, name: str, tensor: Tensor, beside: dict[str, Tensor]) -> bool:
         """Whether a tensor is what its name says; those without meaning here are left alone."""
-        classes, dim = len(self.classes), beside["labels"].shape[-1] if "labels" in beside else 0
-        width = beside[PROJECTION].shape[-1] if PROJECTION in beside else 0
+        classes = len(self.classes)
+        dim, width = (
+            beside[of].shape[-1] if of in beside and beside[of].ndim else 0
+            for of in ("labels", PROJECTION)
+        )
         shapes: dict[str, tuple[int | None, ...]] = {
             "labels": (classes, dim),
             "label_lengths": (classes,),
