@@ -16,7 +16,8 @@ HEAD = """\
 Made by `make matrix`: the wheel is installed into empty environments; a smoke test runs there
 (`tests/matrix/smoke.py`): `--help`, `doctor`, extraction of bundled clips with a tiny model to Zarr
 and HDF5, verify, convert, probes, results, and the extra's own command. Tried on {dates}, on Linux,
-with the newest version of every package that pip chose; torch as in `constraints.txt`.
+with the newest version of every package that pip chose; torch as in `constraints.txt`. "not tried"
+means just that: the script left the cell out, or was stopped before it.
 
 ## Pythons and extras
 
