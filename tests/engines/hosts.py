@@ -135,7 +135,9 @@ class Node:
         words = f"start --node-ip-address={address} --num-cpus=1 --object-store-memory=100000000"
         self.log = folder / f"{host}.log"
         self.process = on(host, [ray, *words.split(), *role, "--block"], self.log)
-        wait_for(lambda: "Ray runtime started" in self.log.read_text(), f"a node on {host}")
+        wait_for(
+            lambda: "Ray runtime started" in self.log.read_text(), f"a node on {host}", self.process
+        )
 
     def leave(self) -> None:
         """As an operator takes a node out."""
@@ -264,6 +266,8 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.inside:
         in_namespaces()
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]  # gRPC and the object client would ask it for the way to host-a
     with tempfile.TemporaryDirectory() as home:
         whole = Path(home) / "whole"
         local = [sys.executable, "-m", "stepcli.cli", "extract", *WORDS.split()]
