@@ -33,8 +33,9 @@ from stepcli.cache.errors import StoreNotFound
 sys.path.insert(0, str(Path(__file__).parents[1] / "cache"))
 from s3_server import s3_server
 
-CLIPS = 384
+CLIPS = 160
 WORDS = (
+    f"--limit {CLIPS} "
     "--dataset openclose --backbone mobilenet_v2-bundled --frames 8 --tokens grid2 "
     "--dtype float32 --part-clips 8"
 )
