@@ -187,7 +187,8 @@ def describe(plan: Plan) -> str:
         lines.append(f"{tokens:12}{''.join(sizes)}{rate / 1e6:12.1f} MB/s")
     lines += [
         "",
-        "!: does not fit. bfloat16 is as large as float16, int8-channel hardly larger than int8; "
+        *(() if all(cost.fits for cost in plan.layouts) else ("!: does not fit",)),
+        "bfloat16 is as large as float16, int8-channel hardly larger than int8; "
         f"--compress zstd leaves {plan.zstd:.0%} of float16",
         "break-even: read slower than that, and recomputing the tokens would be as fast",
     ]

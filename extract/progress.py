@@ -31,8 +31,9 @@ class Progress:
         self._total = total
         self._count = 0
         self._quarantined = 0
-        self._started = time.monotonic()
-        self._last_line = self._started
+        self._first: float | None = None
+        """When the first clip was done."""
+        self._last_line = 0.0
         self._bar: tqdm[NoReturn] | None = None
         if already:
             self.say(f"{already} clips are done already, {total} to go")
@@ -68,13 +69,16 @@ class Progress:
             self._bar.update()
             return
         now = time.monotonic()
+        if self._first is None:
+            # The start of models and decoders says nothing about the pace.
+            self._first = self._last_line = now
         if now - self._last_line < LINE_SECONDS:
             return
         self._last_line = now
-        rate = self._count / (now - self._started)
+        rate = (self._count - 1) / (now - self._first)
         left = (self._total - self._count) / rate
         self.say(
-            f"{self._count}/{self._total} clips, {rate:.1f} clips/s, {duration(left)} left, "
+            f"{self._count}/{self._total} clips, {rate:.3g} clips/s, {duration(left)} left, "
             f"{self._quarantined} quarantined"
         )
 

@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_not_recommended() -> None:
     found = made.recommended
     assert found is not None
     assert (found.tokens, found.dtype) == ("grid2", "float16")  # at most half of what is free
-    full = describe(made).splitlines()[-5]
+    full = describe(made).splitlines()[-6]
     assert full.startswith("full")
     assert full.count("!") == 3
     tight = Plan(1, 1, 1.0, 15, 0.9, layouts).recommended
