@@ -103,9 +103,11 @@ def test_logits_have_one_row_a_member_and_clip(
     assert bool(logits.isfinite().all())
 
 
-@every_method
+@pytest.mark.parametrize(
+    "name", ["concat-lowrank", "duration", "first-frame", "gru", "temporal-transformer"]
+)
 def test_the_graph_takes_any_number_of_clips(name: str, layout: TokenLayout) -> None:
-    """What ONNX is made of; that onnxruntime agrees with all of them: make onnx-check."""
+    """One of each way to compute, since tracing takes seconds; make onnx-check does all methods."""
     module = Plain(build(name, layout)).eval()
     if name == "duration":  # reads the times of frames, which are no tokens
         with pytest.raises(UsageError, match="cannot be written as ONNX"):
