@@ -45,6 +45,8 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
         StepcliError: anything that the user can mend, before the first video is read.
         KeyboardInterrupt: finished clips are committed.
     """
+    # Before a store is made; below once more, for the format of one that is there.
+    require_compression(request.format or "zarr", request.limits.compression)
     dataset, clips, rows = load_clips(request)
     for note in dataset.notes:
         say(f"note: {note}")
