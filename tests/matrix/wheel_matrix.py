@@ -83,6 +83,8 @@ def main() -> None:
             say(f"Python {version}: not on this machine; left out")
             continue
         core = asked.work / f"core-{version}"
+        if (core / "whole").exists():  # of a run that was stopped: its wheel may be older
+            pip(core, "--force-reinstall", "--no-deps", str(wheel))
         # Old versions have no wheels for new Pythons: the oldest are tried on the oldest.
         wanted = asked.cell or [c for c in cells() if version == "3.11" or "oldest" not in c]
         if asked.without_torch:
