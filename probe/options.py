@@ -45,9 +45,6 @@ def tune_early() -> None:
     was two to four times slower.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Tensors on pages of 2 MiB where the kernel gives them on request: weights and moments are
-    # streamed at every step, and torch looks at this once, at its first allocation.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     # Before libraries start threads: glibc settles then how many places it allocates from.
     from stepcli.cache.malloc import keep_freed_memory
 

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,14 @@ def layout() -> TokenLayout:
 def tokens() -> Tensor:
     """5 clips of that layout, float32, with a mean and a spread as real tokens have."""
     return torch.randn(5, 4, 3, 32, generator=torch.Generator().manual_seed(7)) * 2 + 0.5
+
+
+@pytest.fixture
+def own_sigterm() -> Iterator[None]:
+    """Gives the tests' own process back what it did on SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def make_store(

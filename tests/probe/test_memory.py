@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,14 +83,6 @@ def test_probes_that_do_not_fit_together_are_split(store: Store) -> None:
     assert [len(plan.configs) for plan in tiny] == [1] * 8
 
 
-@pytest.fixture
-def on_signals() -> Iterator[None]:
-    """Gives the tests' own process back what it did on SIGTERM."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
 class _KilledError(Exception):
     pass
 
@@ -129,7 +121,7 @@ def test_a_killed_pass_ends_as_if_undisturbed(
             assert torch.equal(mine.probe.state_dict()[name], tensor)
 
 
-@pytest.mark.usefixtures("on_signals")
+@pytest.mark.usefixtures("own_sigterm")
 def test_a_signal_ends_training_after_its_epoch_which_is_kept(store: Store, tmp_path: Path) -> None:
     heed_sigterm()
     configs = configs_of()
@@ -152,7 +144,7 @@ def test_a_signal_ends_training_after_its_epoch_which_is_kept(store: Store, tmp_
     assert all(torch.equal(a.logits, b.logits) for a, b in zip(got, want, strict=True))
 
 
-@pytest.mark.usefixtures("on_signals")
+@pytest.mark.usefixtures("own_sigterm")
 def test_where_nothing_can_be_kept_a_signal_ends_training_after_its_step(store: Store) -> None:
     heed_sigterm()
     task = task_on(store)
