@@ -69,6 +69,8 @@ def import_logits(
     return record
 
 
+BOOLEANS = {"false": "0", "true": "1"}
+"""As Python and pandas write them."""
 PUBLISHED = "published.csv"
 """In a folder of runs: other people's numbers, shown with its tables."""
 
@@ -108,11 +110,13 @@ def _read(path: Path, classes: list[str]) -> dict[tuple[str, int, bool], NDArray
     found: dict[tuple[str, int, bool], NDArray[np.float32]] = {}
     for line, row in enumerate(rows, 2):
         try:
-            start, backward = (int(row.get(c) or 0) for c in ("start_frame", "backward"))
+            start = int(row.get("start_frame") or 0)
+            given = (row.get("backward") or "0").lower()
+            backward = bool(int(BOOLEANS.get(given, given)))
             logits = np.array([float(row[name]) for name in classes], np.float32)
         except ValueError as error:
             raise UsageError(f"{path}: line {line}: expected numbers, {error}") from None
-        key = (row["clip"], start, bool(backward))
+        key = (row["clip"], start, backward)
         if key in found or not np.isfinite(logits).all():
             raise UsageError(f"{path}: line {line}: clip {key[0]} twice, or a logit not finite")
         found[key] = logits

@@ -56,8 +56,10 @@ def logits_file(runs: Path, run: str, path: Path, **change: object) -> Path:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["clip", "start_frame", "backward", *record["classes"]])
-        for row in table:
-            writer.writerow([row["clip"], row["start_frame"], int(row["backward"]), *row["logits"]])
+        for line, row in enumerate(table):
+            # As Python spells it, and as a number.
+            backward = row["backward"] if line % 2 else int(row["backward"])
+            writer.writerow([row["clip"], row["start_frame"], backward, *row["logits"]])
     return path
 
 
