@@ -1,5 +1,6 @@
 """What real folders hold: each file ends as a right clip or in quarantine with a true reason."""
 
+import csv
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from stepcli.cache import open_store
 from stepcli.cache.clips import Failure
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.pool import DecodedClip, DecodePool
@@ -243,19 +245,60 @@ def makers(
     return Makers(tmp_path_factory.mktemp("hostile"), write_video, write_numbered)
 
 
-def test_unusual_videos_are_right_clips(makers: Makers) -> None:
+@pytest.fixture(scope="module")
+def right(makers: Makers) -> list[Path]:
+    """Unusual files that hold a right clip."""
     paths = list(makers.right())
     assert len(paths) >= 20
-    for path, result in decode_all(paths).items():
+    return paths
+
+
+@pytest.fixture(scope="module")
+def broken(makers: Makers) -> list[tuple[Path, str]]:
+    """Files that hold none, each with a part of the reason."""
+    found = list(makers.broken())
+    assert len(found) >= 15
+    return found
+
+
+def test_one_run_over_the_whole_corpus(
+    right: list[Path],
+    broken: list[tuple[Path, str]],
+    extract: Callable[..., int],
+    clip_table: Path,
+    tmp_path: Path,
+    summaries: list[dict[str, Any]],
+) -> None:
+    paths = [*right, *(path for path, _ in broken)]
+    with clip_table.open("w", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(["id", "path", "label"])
+        writer.writerows([str(number), path, "x"] for number, path in enumerate(paths))
+    assert extract() == 3
+    (summary,) = summaries
+    counts = {name: summary[name] for name in ("clips", "done", "quarantined", "left")}
+    assert counts == {
+        "clips": len(paths),
+        "done": len(right),
+        "quarantined": len(broken),
+        "left": 0,
+    }
+    store = open_store(tmp_path / "store")
+    assert set(store.ids) == {str(number) for number in range(len(right))}
+    reasons = store.quarantined()
+    for number, (path, reason) in enumerate(broken, len(right)):
+        assert re.search(reason, reasons[str(number)].message), path
+
+
+def test_unusual_videos_are_right_clips(right: list[Path]) -> None:
+    for path, result in decode_all(right).items():
         assert isinstance(result, DecodedClip), (path, result)
         (view,) = result.views
         assert len(view.positions) == 4
         assert view.pts_seconds == sorted(view.pts_seconds)
 
 
-def test_broken_files_are_quarantined_with_a_true_reason(makers: Makers) -> None:
-    broken = list(makers.broken())
-    assert len(broken) >= 15
+def test_broken_files_are_quarantined_with_a_true_reason(broken: list[tuple[Path, str]]) -> None:
     outcome = decode_all([path for path, _ in broken])
     for path, reason in broken:
         failure = outcome[str(path)]
