@@ -75,6 +75,7 @@ def show(
         return
     for key, value in facts.items():
         say(f"{key.replace('_', ' ') + ':':<16} {value}")
+    say(f"{'in colour:':<16} stepcli picture {clip}")
 
 
 @app.command()
