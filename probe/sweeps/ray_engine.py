@@ -5,6 +5,7 @@ not matter how the probes are divided: the table is the local engine's. A lost w
 started again by Ray, and goes on from the last saved epoch.
 """
 
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -146,6 +147,9 @@ def shares(plans: Sequence[PassPlan], slots: int) -> list[list[RunConfig]]:
 
 def train_share(store: str, runs: str, device: str, configs: list[RunConfig]) -> str | None:
     """On a worker: train some of a sweep's probes; the text of a StepcliError if one came."""
+    # ray.cancel interrupts by SIGINT, which a cluster begun in the background was told to ignore.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for config in configs:  # the sweep's user named them: this process has not run their files
             methods().load(config.method)
