@@ -1,8 +1,8 @@
 """The whole way in Python, cell by cell: open a store, train, look at the numbers, ask the probe.
 
 Editors that know notebooks run the `# %%` cells one by one; `python docs/notebook.py STORE VIDEO`
-runs them all. The store: `stepcli extract --dataset openclose --frames 16 --tokens grid2`, or that
-of `stepcli demo`.
+runs them all. The store: that of `stepcli demo`, `demo-out/store`; the video: any of
+`examples/openclose/clips`.
 """
 
 # %%
