@@ -4,15 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-
-def one_line_error(done: Any) -> str:
-    """The error of a command that must have failed as a user can understand."""
-    assert done.returncode in (1, 2), (done.returncode, done.stderr)
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, done.stderr
-    return lines[0]
+from stepcli.cli import app
 
 
 @pytest.mark.parametrize(
@@ -25,24 +19,26 @@ def one_line_error(done: Any) -> str:
         ("extract --dataset openclose --backbone mobilenet_v2-bundle", "mobilenet_v2-bundled"),
         ("extract --dataset openclose --backbone mobilenet_v2-bundled --device cuda:7", "cuda:7"),
         ("extract --dataset openclose --backbone mobilenet_v2-bundled --tokens grid", "grid<k>"),
-        ("probe --method stepp --store {store}", "did you mean step"),
         ("probe --method step --store {tmp}/nowhere", "nowhere"),
-        ("probe --method step --store {store} --set head=3", "did you mean heads"),
-        ("probe --method step --store {store} --device cuda:7", "cuda:7"),
         ("results --runs {tmp}/nowhere", "nowhere"),
     ],
 )
-def test_one_line(
-    words: str, expected: str, stepcli: Any, openclose_store: Path, tmp_path: Path
-) -> None:
+def test_one_line(words: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("path,name\na.mp4,opening\n")
-    filled = words.format(tmp=tmp_path, store=openclose_store).split()
-    done = stepcli(*filled, STEPCLI_STORES=str(tmp_path / "stores"))
-    assert expected in one_line_error(done)
+    place = {"STEPCLI_STORES": str(tmp_path / "stores"), "STEPCLI_DATA": ""}
+    done = CliRunner().invoke(app, words.format(tmp=tmp_path).split(), env=place)
+    assert done.exit_code in (1, 2), done.output
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert expected in line
 
 
-def test_debug_shows_the_traceback(stepcli: Any, tmp_path: Path) -> None:
-    done = stepcli("probe", "--method", "step", "--store", tmp_path / "nowhere", "--debug")
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert "StoreNotFound" in done.stderr
+def test_as_a_process_there_is_no_traceback_unless_asked_for(stepcli: Any, tmp_path: Path) -> None:
+    words = ("probe", "--method", "step", "--store", tmp_path / "nowhere")
+    done = stepcli(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    debug = stepcli(*words, "--debug")
+    assert debug.returncode == 1
+    assert "Traceback" in debug.stderr
+    assert "StoreNotFound" in debug.stderr

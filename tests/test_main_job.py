@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from stepcli.examples.demo import SCHEDULE
-
-SEEDS = 5
+from stepcli.examples.demo import SCHEDULE, SEEDS
 
 
 @pytest.fixture(scope="module")
 def rows(stepcli: Any, openclose_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The demo's schedule on its cheap methods, with five seeds instead of three."""
+    """The demo's schedule on its cheap methods."""
     runs = tmp_path_factory.mktemp("runs")
     words = f"probe --method first-frame,last-frame,first-last,linear,step {SCHEDULE}"
     place = ("--seeds", SEEDS, "--store", openclose_store, "--runs", runs)

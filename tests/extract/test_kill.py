@@ -1,6 +1,6 @@
 """SIGKILL at any moment loses at most the part being written; the same command then goes on.
 
-STEPCLI_KILLS sets the number of moments (default 2 a format).
+STEPCLI_KILLS sets the number of moments (default 1 a format).
 """
 
 import os
@@ -23,7 +23,7 @@ from stepcli.engines.preemption import PREEMPTED
 from stepcli.extract.job import run_job
 from stepcli.extract.request import ExtractionRequest
 
-KILLS = int(os.environ.get("STEPCLI_KILLS", "2"))
+KILLS = int(os.environ.get("STEPCLI_KILLS", "1"))
 CLIPS = 64
 PART_CLIPS = 5
 

@@ -21,7 +21,7 @@ from stepcli.probe.options import resumable
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 
-KILLS = int(os.environ.get("STEPCLI_KILLS", "3"))
+KILLS = int(os.environ.get("STEPCLI_KILLS", "2"))
 """`make kill-test` raises it to 20."""
 CLOCK = ("seconds", "seconds_an_epoch", "finished")
 SCRIPT = """
