@@ -27,7 +27,7 @@ open("tiny-vit/preprocessor_config.json", "w").write(
 EXTRACT = (
     "extract --dataset openclose --backbone hf:tiny-vit --frames 4 --workers 1 --tokens cls,grid2"
 )
-PROBE = "probe --store stores/zarr --epochs 2 --set heads=4"
+PROBE = "probe --store stores/zarr --epochs 2"
 CORE = (
     "--version",
     "--help",
@@ -37,7 +37,7 @@ CORE = (
     "store verify --store stores/zarr",
     "store verify --store stores/hdf5",
     "store convert stores/zarr stores/int8 --dtype int8 --compress zstd",
-    f"{PROBE} --method linear,step --task arrow",
+    f"{PROBE} --method linear,step --set heads=4 --task arrow",
     "results",
     "analyse",
 )
