@@ -19,6 +19,7 @@ from huggingface_hub import (
 )
 from huggingface_hub.errors import (
     HfHubHTTPError,
+    LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -59,6 +60,10 @@ def hub_errors(repo: str) -> Iterator[None]:
         raise
     except OfflineModeIsEnabled as error:
         raise HubError(f"hub {repo}: HF_HUB_OFFLINE forbids it; unset it first") from error
+    except LocalEntryNotFoundError as error:
+        raise HubError(
+            f"hub {repo}: cannot be reached; go online, or look at HF_ENDPOINT and the proxy"
+        ) from error
     except RepositoryNotFoundError as error:
         raise HubError(
             f"hub {repo}: no such repository, or not for this account; a store's name begins with "

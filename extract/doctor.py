@@ -3,7 +3,6 @@
 import os
 import resource
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
+from urllib.request import getproxies
 
 import av
 import torch
@@ -18,13 +18,13 @@ import torch
 from stepcli.extract import cpu
 from stepcli.extract.backbones.base import BackboneError
 from stepcli.extract.backbones.bundled import weights_path
+from stepcli.extract.backbones.hub import hub_host, why_unreachable
 
 PACKAGES = (
     *("stepcli", "torch", "transformers", "av", "numpy", "pillow", "zarr", "h5py", "pyarrow"),
     *("huggingface_hub", "safetensors"),
 )
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg", "gif")
-HUB = ("huggingface.co", 443)
 TRIAL_BYTES = 64 << 20
 FEW_FILES = 1024
 
@@ -128,8 +128,11 @@ def _disk(stores: Path) -> Iterator[Finding]:
 def _hub() -> Finding:
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "TRUE", "YES", "ON"}:
         return Finding("note", "hub", "HF_HUB_OFFLINE is set: only cached models and folders")
-    try:
-        socket.create_connection(HUB, timeout=3).close()
-    except OSError as error:
-        return Finding("note", "hub", f"{HUB[0]} cannot be reached ({error}): only cached models")
-    return Finding("ok", "hub", f"{HUB[0]} can be reached")
+    reason = why_unreachable()
+    if reason is not None:
+        return Finding(
+            "note", "hub", f"{hub_host()} cannot be reached ({reason}): only cached models"
+        )
+    if getproxies():
+        return Finding("note", "hub", f"{hub_host()} is asked through a proxy; not tried")
+    return Finding("ok", "hub", f"{hub_host()} can be reached")

@@ -28,6 +28,7 @@ from stepcli.cache.errors import StepcliError, UsageError
 from stepcli.cache.store import Store
 from stepcli.extract.backbones.base import BackboneError
 from stepcli.extract.backbones.hf import explain_failure, split_source
+from stepcli.extract.backbones.hub import require_cached_or_reachable
 from stepcli.extract.backbones.names import PREFIX, source_of
 
 BATCH = 256
@@ -89,6 +90,7 @@ def load_text_tower(name: str) -> TextTower:
     """
     place, revision = split_source(source_of(name))
     try:
+        require_cached_or_reachable(place, revision)
         config = transformers.AutoConfig.from_pretrained(place, revision=revision)
         kind = TOWERS.get(config.model_type)
         if kind is None:

@@ -23,6 +23,7 @@ from stepcli.extract.backbones.base import (
     digest_weights,
 )
 from stepcli.extract.backbones.families import FAMILIES
+from stepcli.extract.backbones.hub import require_cached_or_reachable
 from stepcli.extract.backbones.processor import plan_of, require_same_pixels
 from stepcli.extract.decode.preprocess import PixelPlan
 
@@ -92,6 +93,7 @@ def load_hf(name: str, source: str) -> Backbone:
     transformers.utils.logging.disable_progress_bar()
     place, revision = split_source(source)
     try:
+        require_cached_or_reachable(place, revision)
         config = transformers.AutoConfig.from_pretrained(place, revision=revision)
         commit = getattr(config, "_commit_hash", None)
         origin = f"{place}@{commit}" if commit else place

@@ -327,6 +327,10 @@ def test_a_backbone_that_cannot_be_had_says_what_to_do(
     name: str, error: type[Exception], text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody there
+    for variable in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.upper(), raising=False)
     with pytest.raises(error, match=text) as caught:
         load_backbone(name)
     assert "\n" not in str(caught.value)
