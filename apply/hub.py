@@ -71,7 +71,9 @@ def hub_errors(repo: str) -> Iterator[None]:
         ) from error
     except (LocalTokenNotFoundError, _HTTP_ERROR, OSError, ValueError, RuntimeError) as error:
         # The client's own words for a failed upload do not say why.
-        said = f"{error} {error.__cause__ or ''}"
+        said = str(error)
+        if error.__cause__ is not None and str(error.__cause__) not in said:
+            said += f" {error.__cause__}"
         raise HubError(f"hub {repo}: {' '.join(said.split()):.300}") from error
 
 

@@ -1,4 +1,4 @@
-"""Whether the hub answers at all: asked once, because its client asks six times in half a minute."""
+"""Whether the hub answers at all: asked once; its client would ask six times in half a minute."""
 
 import socket
 from pathlib import Path
