@@ -18,9 +18,8 @@ from torch import Generator, Tensor
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedLinear
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.registry import ProbeInfo
 
 Which = Callable[[TokenBatch], Tensor]
@@ -42,22 +41,20 @@ def last(batch: TokenBatch) -> Tensor:
     return frames - 1 - batch.frame_mask.int().flip(1).argmax(dim=1)
 
 
-class FramesLinear(Probe):
+class ChosenFrames(PooledProbe):
     """K linear layers on the mean tokens of chosen frames, side by side."""
 
-    options: PoolOptions
     which: ClassVar[tuple[Which, ...]]
 
     def __init__(
         self, layout: TokenLayout, classes: int, options: PoolOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         self.head = StackedLinear(len(self.which) * layout.dim, classes, generator)
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        means = self.options.frame_means(self.layout, batch)
+        means = self.frame_means(batch)
         rows = torch.arange(means.shape[0], device=means.device)
         features = torch.cat([means[rows, frame(batch)] for frame in self.which], dim=1)
         logits: Tensor = self.head(features)
@@ -73,25 +70,25 @@ def middle(batch: TokenBatch) -> Tensor:
     return (rank > batch.frame_mask.sum(dim=1, keepdim=True) // 2).int().argmax(dim=1)
 
 
-class FirstFrame(FramesLinear):
+class FirstFrame(ChosenFrames):
     """The first frame alone."""
 
     which = (first,)
 
 
-class LastFrame(FramesLinear):
+class LastFrame(ChosenFrames):
     """The last frame alone."""
 
     which = (last,)
 
 
-class MiddleFrame(FramesLinear):
+class MiddleFrame(ChosenFrames):
     """The middle frame alone."""
 
     which = (middle,)
 
 
-class FirstLast(FramesLinear):
+class FirstLast(ChosenFrames):
     """First and last frame side by side."""
 
     which = (first, last)

@@ -20,9 +20,8 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedLinear
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.registry import ProbeInfo
 
 
@@ -44,22 +43,19 @@ def depthwise(x: Tensor, taps: Tensor) -> Tensor:
     return before * w[..., 0] + x * w[..., 1] + after * w[..., 2]
 
 
-class Conv1d(Probe):
+class Conv1d(PooledProbe):
     """K depthwise convolutions, each with a linear layer."""
-
-    options: PoolOptions
 
     def __init__(
         self, layout: TokenLayout, classes: int, options: PoolOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         self.taps = nn.Parameter(shift_taps(layout.dim)[None])
         self.head = StackedLinear(layout.dim, classes, generator)
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        frames = batch.without_missing(self.options.frame_means(self.layout, batch))
+        frames = batch.without_missing(self.frame_means(batch))
         # The mean over time of a convolution is the taps' sum of means, which all members share.
         moved = depthwise(frames, torch.eye(3).to(frames)[:, None].expand(-1, frames.shape[-1], -1))
         means = batch.mean_over_frames(moved)

@@ -18,14 +18,13 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from stepcli.cache.errors import UsageError
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.self_attention import BlockOptions
 from stepcli.probe.nn.attention import project_heads
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.folded import read_out
-from stepcli.probe.nn.layers import StackedLinear, normal
+from stepcli.probe.nn.layers import StackedLinear, normal, require_heads
 from stepcli.probe.registry import ProbeInfo
 
 
@@ -45,8 +44,7 @@ class Efficient(Probe):
     ) -> None:
         super().__init__(layout, classes, options)
         dim, queries = layout.dim, options.heads
-        if dim % queries:
-            raise UsageError(f"heads={queries} does not divide the tokens' {dim} channels")
+        require_heads(queries, dim)
         self.input = options.token_input(layout, generator)
         self.queries = normal(1.0, (queries, dim), generator)
         self.value = StackedLinear(dim, dim, generator)

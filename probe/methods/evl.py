@@ -35,6 +35,7 @@ from stepcli.probe.nn.layers import (
     StackedLinear,
     constant,
     normal,
+    require_heads,
     uniform,
 )
 from stepcli.probe.nn.transformer import one_query
@@ -107,8 +108,7 @@ class Evl(Probe):
                 f"layers={stored}" + (", or reuse=true" if stored == 1 else "")
             )
         dim = options.width or layout.dim
-        if dim % options.heads:
-            raise UsageError(f"heads={options.heads} does not divide {dim} channels")
+        require_heads(options.heads, dim)
         self.positions = layout.positions(options.tokens)
         self.project = StackedLinear(layout.dim, dim, generator) if options.width else None
         self.cls = normal(0.02, (dim,), generator)

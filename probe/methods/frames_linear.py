@@ -20,29 +20,25 @@ from torch import Generator, Tensor
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedLinear
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.registry import ProbeInfo
 
 
-class _FrameMeans(Probe):
+class _ZeroedFrames(PooledProbe):
     """What these rows share: the frames' mean tokens, [B, T, D], missing ones zero."""
 
-    options: PoolOptions
-
     def _frames(self, batch: TokenBatch) -> Tensor:
-        return batch.without_missing(self.options.frame_means(self.layout, batch))
+        return batch.without_missing(self.frame_means(batch))
 
 
-class EarlyLate(_FrameMeans):
+class EarlyLate(_ZeroedFrames):
     """K linear layers on two halves."""
 
     def __init__(
         self, layout: TokenLayout, classes: int, options: PoolOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         self.head = StackedLinear(2 * layout.dim, classes, generator)
 
     def forward(self, batch: TokenBatch) -> Tensor:
@@ -62,14 +58,13 @@ class EarlyLate(_FrameMeans):
         return logits
 
 
-class Concat(_FrameMeans):
+class Concat(_ZeroedFrames):
     """K linear layers on all frames side by side."""
 
     def __init__(
         self, layout: TokenLayout, classes: int, options: PoolOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         self.head = StackedLinear(layout.frames * layout.dim, classes, generator)
 
     def forward(self, batch: TokenBatch) -> Tensor:
@@ -84,14 +79,13 @@ class LowRankOptions(PoolOptions):
     rank: int = Field(64, ge=1, description="channels that a frame is projected to")
 
 
-class ConcatLowRank(_FrameMeans):
+class ConcatLowRank(_ZeroedFrames):
     """K linear layers on projected frames side by side."""
 
     def __init__(
         self, layout: TokenLayout, classes: int, options: LowRankOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         self.project = StackedLinear(layout.dim, options.rank, generator)
         self.head = StackedLinear(layout.frames * options.rank, classes, generator)
 
@@ -110,7 +104,7 @@ class DctOptions(PoolOptions):
     k: int = Field(2, ge=1, description="temporal cosine coefficients; 1 is the mean alone")
 
 
-class Dct(_FrameMeans):
+class Dct(_ZeroedFrames):
     """K linear layers on the first temporal cosine coefficients."""
 
     options: DctOptions
@@ -119,7 +113,6 @@ class Dct(_FrameMeans):
         self, layout: TokenLayout, classes: int, options: DctOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         self.head = StackedLinear(options.k * layout.dim, classes, generator)
 
     def forward(self, batch: TokenBatch) -> Tensor:

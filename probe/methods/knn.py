@@ -16,12 +16,10 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
-from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.registry import ProbeInfo
 
 LEAST_VOTE = 1e-12
@@ -35,7 +33,7 @@ class KnnOptions(PoolOptions):
     temperature: float = Field(0.07, gt=0, description="of their weights")
 
 
-class Knn(Probe):
+class Knn(PooledProbe):
     """K memories of the training samples' pooled tokens."""
 
     trained = False
@@ -47,7 +45,6 @@ class Knn(Probe):
         self, layout: TokenLayout, classes: int, options: KnnOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         self.register_buffer("memory", torch.zeros(1, 0, layout.dim))
         self.register_buffer("memory_labels", torch.zeros(1, 0, dtype=torch.long))
 
@@ -59,22 +56,17 @@ class Knn(Probe):
                 setattr(self, name, getattr(self, name).new_empty(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def _features(self, batch: TokenBatch) -> Tensor:
-        """[B, D], unit length."""
-        means = self.options.frame_means(self.layout, batch)
-        return functional.normalize(batch.mean_over_frames(means), dim=-1)
-
     @torch.no_grad()
     def fit(self, batches: Iterable[tuple[TokenBatch, Tensor]]) -> None:
         """Remember the training samples."""
-        seen = [(self._features(batch), labels) for batch, labels in batches]
+        seen = [(self.clip_direction(batch), labels) for batch, labels in batches]
         members = self.members
         self.memory = torch.cat([f for f, _ in seen]).expand(members, -1, -1).clone()
         self.memory_labels = torch.cat([y for _, y in seen]).expand(members, -1).clone()
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        similarity = torch.matmul(self._features(batch), self.memory.transpose(1, 2))
+        similarity = torch.matmul(self.clip_direction(batch), self.memory.transpose(1, 2))
         k = min(self.options.k, similarity.shape[-1])
         nearest, rows = similarity.topk(k, dim=-1)
         labels = self.memory_labels[:, None].expand_as(similarity).gather(2, rows)

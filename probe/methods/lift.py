@@ -24,10 +24,9 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.encoding import sinusoidal
 from stepcli.probe.nn.layers import StackedLayerNorm, StackedLinear, normal
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.nn.transformer import Block
 from stepcli.probe.registry import ProbeInfo
 
@@ -60,10 +59,10 @@ class Decoder(nn.Module):
         return self.third.rows(functional.gelu(self.norm2(self.second.rows(h))))
 
 
-class Lift(Probe):
+class Lift(PooledProbe):
     """K chirality descriptors with a linear layer each."""
 
-    undecayed = Probe.undecayed | {"queries"}
+    undecayed = PooledProbe.undecayed | {"queries"}
     options: LiftOptions
     times: Tensor
 
@@ -71,7 +70,6 @@ class Lift(Probe):
         self, layout: TokenLayout, classes: int, options: LiftOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         latent = options.latent
         self.project = StackedLinear(layout.dim, latent, generator)
         # Vaswani's waves as they are, between -1 and 1.
@@ -104,7 +102,7 @@ class Lift(Probe):
 
     def describe(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         """Static and dynamic code, [K, B, latent] each."""
-        x = self.project.shared(self.options.frame_means(self.layout, batch))
+        x = self.project.shared(self.frame_means(batch))
         x = x + self.times[:, None]
         x = torch.cat((self.queries[:, None].expand(-1, x.shape[1], -1, -1), x), dim=2)
         missing = batch.missing
@@ -119,7 +117,7 @@ class Lift(Probe):
 
     def _reconstruction(self, batch: TokenBatch, static: Tensor, dynamic: Tensor) -> Tensor:
         """Mean squared error of the frames drawn from the two codes, [K]."""
-        frames = self.options.frame_means(self.layout, batch)
+        frames = self.frame_means(batch)
         steps = frames.shape[1]
         time = torch.arange(steps, device=frames.device) / max(1, steps - 1)
         line = static[:, :, None] + time[:, None].to(static) * dynamic[:, :, None]

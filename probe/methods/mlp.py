@@ -13,9 +13,8 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedLinear
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.registry import ProbeInfo
 
 
@@ -25,24 +24,20 @@ class MlpOptions(PoolOptions):
     hidden: int = Field(0, ge=0, description="width of the hidden layer; 0: the tokens' channels")
 
 
-class Mlp(Probe):
+class Mlp(PooledProbe):
     """K two-layer perceptrons on the mean token."""
-
-    options: MlpOptions
 
     def __init__(
         self, layout: TokenLayout, classes: int, options: MlpOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         hidden = options.hidden or layout.dim
         self.up = StackedLinear(layout.dim, hidden, generator)
         self.head = StackedLinear(hidden, classes, generator)
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        pooled = batch.mean_over_frames(self.options.frame_means(self.layout, batch))
-        logits: Tensor = self.head(functional.gelu(self.up(pooled)))
+        logits: Tensor = self.head(functional.gelu(self.up(self.clip_mean(batch))))
         return logits
 
 

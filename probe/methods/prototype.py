@@ -19,8 +19,7 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.registry import ProbeInfo
 
 
@@ -30,7 +29,7 @@ class PrototypeOptions(PoolOptions):
     temperature: float = Field(0.07, gt=0, description="divides the cosines; changes no ranking")
 
 
-class Prototype(Probe):
+class Prototype(PooledProbe):
     """K sets of class means, [K, C, D]."""
 
     trained = False
@@ -41,26 +40,20 @@ class Prototype(Probe):
         self, layout: TokenLayout, classes: int, options: PrototypeOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         self.register_buffer("prototypes", torch.zeros(1, classes, layout.dim))
-
-    def _features(self, batch: TokenBatch) -> Tensor:
-        """[B, D], unit length."""
-        means = self.options.frame_means(self.layout, batch)
-        return functional.normalize(batch.mean_over_frames(means), dim=-1)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[tuple[TokenBatch, Tensor]]) -> None:
         """Average each class's training samples; the cosine needs no count."""
         sums = torch.zeros_like(self.prototypes[0])
         for batch, labels in batches:
-            features = self._features(batch)
+            features = self.clip_direction(batch)
             sums.index_add_(0, labels, features.to(sums))
         self.prototypes = functional.normalize(sums, dim=-1).expand_as(self.prototypes).clone()
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        features = self._features(batch)
+        features = self.clip_direction(batch)
         return torch.matmul(features, self.prototypes.transpose(1, 2)) / self.options.temperature
 
 

@@ -19,9 +19,8 @@ from torch import Generator, Tensor
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedLinear
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.registry import ProbeInfo
 
 
@@ -31,7 +30,7 @@ class RecurrentOptions(PoolOptions):
     hidden: int = Field(256, ge=1, description="units of the state")
 
 
-class _Recurrent(Probe):
+class _Recurrent(PooledProbe):
     """What both cells share: all input projections at once, then one step a frame."""
 
     options: RecurrentOptions
@@ -41,7 +40,6 @@ class _Recurrent(Probe):
         self, layout: TokenLayout, classes: int, options: RecurrentOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         # torch's recurrent layers draw everything from +-1/sqrt(hidden); the input keeps its own.
         self.from_input = StackedLinear(layout.dim, self.gates * options.hidden, generator)
         self.from_state = StackedLinear(options.hidden, self.gates * options.hidden, generator)
@@ -49,7 +47,7 @@ class _Recurrent(Probe):
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        frames = self.options.frame_means(self.layout, batch)
+        frames = self.frame_means(batch)
         clips, steps, _ = frames.shape
         inputs = self.from_input(frames.flatten(0, 1))
         inputs = inputs.reshape(self.members, clips, steps, -1)

@@ -27,7 +27,13 @@ from torch import Generator, Tensor, nn
 from stepcli.probe.data.layout import Select, TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Options, Probe
-from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, normal
+from stepcli.probe.nn.layers import (
+    StackedFeedForward,
+    StackedLayerNorm,
+    StackedLinear,
+    normal,
+    require_heads,
+)
 from stepcli.probe.nn.transformer import StackedAttention, one_query
 from stepcli.probe.registry import ProbeInfo
 
@@ -109,6 +115,7 @@ class Rvm(Probe):
         super().__init__(layout, classes, options)
         self.positions = layout.positions(options.tokens)
         dim = options.width or layout.dim
+        require_heads(options.heads, dim)
         self.heads = options.heads
         self.project = StackedLinear(layout.dim, dim, generator) if options.width else None
         self.core = GatedCore(dim, options.heads, options.layers, generator)

@@ -19,9 +19,8 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedLinear
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.registry import ProbeInfo
 
 
@@ -31,7 +30,7 @@ class SelfSimilarityOptions(PoolOptions):
     hidden: int = Field(256, ge=1, description="channels that the similarities are turned into")
 
 
-class SelfSimilarity(Probe):
+class SelfSimilarity(PooledProbe):
     """K linear layers on the mean token and the frames' similarities."""
 
     options: SelfSimilarityOptions
@@ -44,7 +43,6 @@ class SelfSimilarity(Probe):
         generator: Generator,
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         pairs = layout.frames * (layout.frames - 1) // 2
         # A clip of one frame has no pair; the layer then keeps its bias alone.
         self.similar = StackedLinear(max(1, pairs), options.hidden, generator)
@@ -52,7 +50,7 @@ class SelfSimilarity(Probe):
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        means = self.options.frame_means(self.layout, batch)
+        means = self.frame_means(batch)
         units = batch.without_missing(functional.normalize(means, dim=-1))
         frames = means.shape[1]
         rows, columns = torch.triu_indices(frames, frames, 1, device=means.device)

@@ -23,9 +23,8 @@ from torch import Generator, Tensor, nn
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedLayerNorm, StackedLinear, normal
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.nn.transformer import Block
 from stepcli.probe.registry import ProbeInfo
 
@@ -42,10 +41,10 @@ class TemporalTransformerOptions(PoolOptions):
     pe_scale: float = Field(0.02, ge=0, description="initial deviation of the encoding")
 
 
-class TemporalTransformer(Probe):
+class TemporalTransformer(PooledProbe):
     """K transformers over frames."""
 
-    undecayed = Probe.undecayed | {"encoding"}
+    undecayed = PooledProbe.undecayed | {"encoding"}
     options: TemporalTransformerOptions
 
     def __init__(
@@ -56,7 +55,6 @@ class TemporalTransformer(Probe):
         generator: Generator,
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         dim = options.width or layout.dim
         self.project = StackedLinear(layout.dim, dim, generator) if options.width else None
         self.reads_cls = options.kind == "transf-cls"
@@ -80,7 +78,7 @@ class TemporalTransformer(Probe):
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        frames = self.options.frame_means(self.layout, batch)
+        frames = self.frame_means(batch)
         if self.project is not None:
             x = self.project.shared(frames)
         else:

@@ -20,9 +20,8 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedLinear
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.registry import ProbeInfo
 
 ENUMERATED = 1 << 16
@@ -58,7 +57,7 @@ class Relation(nn.Module):
         return self.head.rows(functional.relu(self.hidden.rows(x)))
 
 
-class Trn(Probe):
+class Trn(PooledProbe):
     """K multi-scale relation networks."""
 
     options: TrnOptions
@@ -67,7 +66,6 @@ class Trn(Probe):
         self, layout: TokenLayout, classes: int, options: TrnOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         self.project = StackedLinear(layout.dim, options.width, generator)
         self.scales = range(min(2, layout.frames), layout.frames + 1)
         self.relations = nn.ModuleList(
@@ -77,7 +75,7 @@ class Trn(Probe):
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        frames = self.project.shared(self.options.frame_means(self.layout, batch))
+        frames = self.project.shared(self.frame_means(batch))
         frames = functional.relu(batch.without_missing(frames))
         logits = frames.new_zeros(self.members, batch.clips, self.classes)
         for scale, relation in zip(self.scales, self.relations, strict=True):

@@ -18,9 +18,8 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.linear import PoolOptions
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.registry import ProbeInfo
 
 
@@ -40,7 +39,7 @@ def shift(x: Tensor, fold: int) -> Tensor:
     return torch.cat((after, before, x[..., 2 * moved :]), dim=-1)
 
 
-class Tsm(Probe):
+class Tsm(PooledProbe):
     """K stacks of residual blocks on shifted frames."""
 
     options: TsmOptions
@@ -49,7 +48,6 @@ class Tsm(Probe):
         self, layout: TokenLayout, classes: int, options: TsmOptions, generator: Generator
     ) -> None:
         super().__init__(layout, classes, options)
-        layout.positions(options.tokens)
         self.norms = nn.ModuleList(StackedLayerNorm(layout.dim) for _ in range(options.blocks))
         self.blocks = nn.ModuleList(
             StackedFeedForward(
@@ -61,7 +59,7 @@ class Tsm(Probe):
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        x = self.options.frame_means(self.layout, batch).expand(self.members, -1, -1, -1)
+        x = self.frame_means(batch).expand(self.members, -1, -1, -1)
         for norm, block in zip(self.norms, self.blocks, strict=True):
             x = x + block(shift(batch.without_missing(norm(x)), self.options.fold))
         logits: Tensor = self.head(batch.mean_over_frames(x))

@@ -135,8 +135,8 @@ class Xclip(Probe):
         scaled = mean * self.patch_norm.weight[:, None, None] + self.patch_norm.bias[:, None, None]
         members, clips, patches, dim = scaled.shape
         visual = torch.bmm(scaled.reshape(members, -1, dim), self.patch_projection)
-        normal_visual: Tensor = self.prompt_norm(visual.view(members, clips, patches, -1))
-        return normal_visual
+        in_space: Tensor = self.prompt_norm(visual.view(members, clips, patches, -1))
+        return in_space
 
 
 INFOS = (

@@ -7,10 +7,9 @@ from torch import Generator, Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from stepcli.cache.errors import UsageError
 from stepcli.probe.nn.dropout import MemberDropout
 from stepcli.probe.nn.folded import FoldedTokens, ReadOut, read_out
-from stepcli.probe.nn.layers import Init, StackedLayerNorm, StackedLinear
+from stepcli.probe.nn.layers import Init, StackedLayerNorm, StackedLinear, require_heads
 
 
 class FoldedAttention(nn.Module):
@@ -35,11 +34,7 @@ class FoldedAttention(nn.Module):
             UsageError: the heads do not divide the channels.
         """
         super().__init__()
-        if dim % heads:
-            fitting = [h for h in range(1, 65) if dim % h == 0]
-            raise UsageError(
-                f"heads={heads} does not divide the tokens' {dim} channels; use one of {fitting}"
-            )
+        require_heads(heads, dim)
         self.heads = heads
         self.dropout: MemberDropout | None = None
         """Drops attention weights in training; set for the bank that this is part of."""

@@ -14,12 +14,24 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
+from stepcli.cache.errors import UsageError
 from stepcli.probe.data.tokens import NORM_EPS
 
 Init = Literal["torch", "xavier", "vit"]
 
 FEW = 8
 """Members up to which one product after another is faster than a batched one."""
+
+
+def require_heads(heads: int, dim: int) -> None:
+    """Refuse a number of heads that cannot share the channels out evenly.
+
+    Raises:
+        UsageError: naming those that can.
+    """
+    if dim % heads:
+        fitting = [h for h in range(1, 65) if dim % h == 0]
+        raise UsageError(f"heads={heads} does not divide {dim} channels; use one of {fitting}")
 
 
 def uniform(bound: float, shape: tuple[int, ...], generator: Generator) -> nn.Parameter:

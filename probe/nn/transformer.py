@@ -7,9 +7,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from stepcli.cache.errors import UsageError
 from stepcli.probe.data.tokens import NORM_EPS
-from stepcli.probe.nn.layers import Init, StackedFeedForward, StackedLayerNorm, StackedLinear
+from stepcli.probe.nn.layers import (
+    Init,
+    StackedFeedForward,
+    StackedLayerNorm,
+    StackedLinear,
+    require_heads,
+)
 
 
 class StackedAttention(nn.Module):
@@ -31,8 +36,7 @@ class StackedAttention(nn.Module):
             UsageError: the heads do not divide the channels.
         """
         super().__init__()
-        if dim % heads:
-            raise UsageError(f"heads={heads} does not divide {dim} channels")
+        require_heads(heads, dim)
         self.heads = heads
         self.query, self.key, self.value = (
             StackedLinear(dim, dim, generator, init=init, fans=4 * dim, bias=bias) for _ in range(3)

@@ -277,6 +277,19 @@ def test_what_else_a_method_needs_is_named_with_the_flags_that_provide_it(
         build(name, bare)
 
 
+HEADED = [name for name in NAMES if "heads" in methods().get(name).options.model_fields]
+
+
+@pytest.mark.parametrize("name", [*HEADED, "rvm without layers"])
+def test_heads_that_do_not_divide_the_channels_are_refused_with_those_that_do(
+    name: str, layout: TokenLayout
+) -> None:
+    """Also where no layer but the read-out has heads."""
+    options = {"layers": 0} if name == "rvm without layers" else {}
+    with pytest.raises(UsageError, match=r"heads=7 .* channels; use one of \[1, 2, 4, 8, 16"):
+        build(name.partition(" ")[0], layout, heads=7, **options)
+
+
 def test_members_that_differ_only_at_the_start_stack(layout: TokenLayout) -> None:
     bank = stack([build("step", layout, pe_scale=scale) for scale in (0.1, 1.0)])
     ratio = bank.get_parameter("input.frame_encoding").std(dim=(1, 2))
