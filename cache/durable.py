@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,17 @@ def disk_errors(place: Place) -> Iterator[None]:
             f"cannot write to {place}: {reason}; what was committed before is safe, "
             "mend the cause and run the same command again to resume"
         ) from error
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder, and see that files can be made in it, before the work that ends there.
+
+    Raises:
+        StoreError: they cannot.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 def fsync_folder(folder: Path) -> None:

@@ -54,11 +54,14 @@ def repair(
             say(f"{would('mend', dry_run)} {place}: {done}")
         for problem in plan.left:
             say(f"cannot mend {problem.place}: {problem.problem}")
-        say(
-            f"{len(plan.parts)} damaged parts, {plan.kept_clips} whole clips kept, "
-            f"{len(plan.dropped_clips)} clips dropped, {len(plan.mended)} other files mended, "
-            f"{len(plan.swept)} dead writers swept"
-        )
+        if plan.parts or plan.mended or plan.swept or plan.left:
+            say(
+                f"{len(plan.parts)} damaged parts, {plan.kept_clips} whole clips kept, "
+                f"{len(plan.dropped_clips)} clips dropped, {len(plan.mended)} other files mended, "
+                f"{len(plan.swept)} dead writers swept"
+            )
+        else:
+            say("nothing is damaged")
     if plan.left:
         first = plan.left[0]
         more = f" (and {len(plan.left) - 1} more)" if len(plan.left) > 1 else ""
@@ -178,6 +181,9 @@ def compact(
         say(f"{would('rewrite', dry_run)} part {part}")
     for part in plan.removed:
         say(f"{would('remove', dry_run)} part {part}: no clip in it is in use")
+    if not plan.rewritten and not plan.removed:
+        say("nothing to compact: no small parts to join, no superseded copies")
+        return
     say(
         f"{len(plan.rewritten)} parts rewritten, {len(plan.removed)} removed: {plan.clips} clips "
         f"copied, {plan.superseded} superseded copies dropped, {plan.bytes_before} bytes before"

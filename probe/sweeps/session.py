@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import typer
 
+from stepcli.cache.durable import require_writable
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import open_store
 from stepcli.probe import registry
@@ -145,6 +146,7 @@ class Session:
         if left < unique:
             typer.echo(f"{unique - left} of {unique} runs are done already in {self.runs}")
         if plans:
+            require_writable(self.runs)  # now, not after an hour of training
             self._train(plans)
         return [read_run(self.runs / self.name(config) / "run.json") for config in configs]
 

@@ -169,6 +169,16 @@ def test_bad_input_is_one_line(words: str, message: str, store: Store, tmp_path:
     assert not (tmp_path / "r").exists()
 
 
+def test_a_folder_of_runs_that_cannot_be_written_to_is_said_before_the_training(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "r").write_text("a file, where runs were to go")
+    done = call("probe", "--method", "linear", "--store", store.path, "--runs", tmp_path / "r")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"error: cannot write to {tmp_path / 'r'}: ")
+    assert "in memory" not in done.stdout
+
+
 def test_a_damaged_run_is_named(runs: Path) -> None:
     damaged = runs / table(runs)[0]["run"] / "run.json"
     damaged.write_text("{")
