@@ -19,7 +19,7 @@ demo: $(VENV)/installed  ## extract the bundled clips, train every method on the
 	$(BIN)/stepcli demo
 
 test: $(VENV)/installed  ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed  ## ruff and mypy --strict
 	$(BIN)/ruff check .
