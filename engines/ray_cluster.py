@@ -71,6 +71,12 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
             f"--address {address}: no Ray cluster answers ({first}); start one with "
             "`ray start --head`, or leave --address out to use this machine alone"
         ) from error
+    except ray.exceptions.RayError as error:
+        first = str(error).strip().partition(". ")[0]
+        raise UsageError(
+            f"--address {address}: the cluster refused ({first}); give this machine the head's "
+            "token: RAY_AUTH_MODE=token, and the head's ~/.ray/auth_token or RAY_AUTH_TOKEN"
+        ) from error
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own ends the process on the spot
     try:
         yield ray

@@ -66,7 +66,8 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
     _require_space(store, todo.left_count)
     seconds = None
     if todo.left:
-        announce(store, todo, prepared.resources)
+        resources = prepared.resources if request.ray is None else None
+        announce(store, todo, resources)
         with Progress(todo.left_count, len(todo.done)) as progress:
             if request.ray is None:
                 seconds = _extract(prepared, request.limits, todo.left, store, progress)
@@ -74,7 +75,7 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
                 with ray_cluster(request.ray.address) as ray:
                     work = OnWorker(request, str(store.path))
                     seconds = ray_engine.run(ray, todo.left, store, work, request.ray, progress)
-        report_stages(todo.left_count, seconds, prepared.resources)
+        report_stages(todo.left_count, seconds, resources)
         store.refresh()
     if embed is not None:
         say(f"label embeddings of {request.text} are in {embed(store)}")

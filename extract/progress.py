@@ -35,6 +35,8 @@ class Progress:
         """When the first clip was done."""
         self._last_line = 0.0
         self._bar: tqdm[NoReturn] | None = None
+        self.remark = ""
+        """What else to show beside the counts: of a cluster, its workers."""
         if already:
             self.say(f"{already} clips are done already, {total} to go")
         if sys.stderr.isatty():
@@ -56,8 +58,6 @@ class Progress:
         """One clip more has been put aside."""
         self._count += 1
         self._quarantined += 1
-        if self._bar is not None:
-            self._bar.set_postfix(quarantined=self._quarantined, refresh=False)
         self._show()
 
     def say(self, text: str) -> None:
@@ -65,13 +65,18 @@ class Progress:
         tqdm.write(text, file=sys.stderr)
 
     def _show(self) -> None:
-        if self._bar is not None:
-            self._bar.update()
-            return
         now = time.monotonic()
         if self._first is None:
             # The start of models and decoders says nothing about the pace.
             self._first = self._last_line = now
+            if self._bar is not None:
+                self._bar.unpause()
+        if self._bar is not None:
+            aside = f"{self._quarantined} quarantined" if self._quarantined else ""
+            notes = ", ".join(filter(None, [aside, self.remark]))
+            self._bar.set_postfix_str(notes, refresh=False)
+            self._bar.update()
+            return
         if now - self._last_line < LINE_SECONDS:
             return
         self._last_line = now
@@ -79,7 +84,7 @@ class Progress:
         left = (self._total - self._count) / rate
         self.say(
             f"{self._count}/{self._total} clips, {rate:.3g} clips/s, {duration(left)} left, "
-            f"{self._quarantined} quarantined"
+            f"{self._quarantined} quarantined{self.remark and f'; {self.remark}'}"
         )
 
 

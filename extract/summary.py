@@ -18,25 +18,27 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201 (this is the command's own voice)
 
 
-def announce(store: Store, todo: Todo, resources: Resources) -> None:
-    """What is about to be done."""
+def announce(store: Store, todo: Todo, resources: Resources | None) -> None:
+    """What is about to be done; resources: this machine's, None where workers use their own."""
     spec = store.spec
     steps, tokens, dim = spec.clip_shape[-3:]
     layers = f"{len(spec.layers)} layers x " if len(spec.layers) > 1 else ""
     count = _count(todo.left_count, todo.left)
+    where = resources.device if resources else "each worker's device"
     say(
-        f"{count} -> {store.path} ({store.format}); {spec.backbone} on {resources.device}; each: "
+        f"{count} -> {store.path} ({store.format}); {spec.backbone} on {where}; each: "
         f"{layers}{steps} frames x {tokens} tokens x {dim} {spec.dtype}"
     )
 
 
-def report_stages(count: int, seconds: StageSeconds, resources: Resources) -> None:
-    """Where the time went."""
+def report_stages(count: int, seconds: StageSeconds, resources: Resources | None) -> None:
+    """Where the time went; resources: this machine's, None where workers' times are summed."""
+    decoders = f" in {resources.workers} processes" if resources else ""
+    passes = f" in {resources.passes} passes at once" if resources else ""
     say(
         f"{count} stored or put aside in {duration(seconds.total)}, "
-        f"{count / seconds.total:.1f} a second; work: decoding {seconds.decoding:.1f} s in "
-        f"{resources.workers} processes, the backbone {seconds.forward:.1f} s in "
-        f"{resources.passes} passes at once, writing {seconds.writing:.1f} s"
+        f"{count / seconds.total:.1f} a second; work: decoding {seconds.decoding:.1f} s{decoders}, "
+        f"the backbone {seconds.forward:.1f} s{passes}, writing {seconds.writing:.1f} s"
     )
     say(
         f"waiting: for decoders {seconds.waiting_for_decoders:.1f} s, for the backbone "

@@ -6,6 +6,7 @@ or host holds up nobody, workers may come and go, and one that is lost costs its
 had been given and not stored is handed out again.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,11 @@ from stepcli.cache.store import Store
 from stepcli.engines.preemption import GRACE_SECONDS
 from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost, on_node
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.engines.handout import Handout, WorkerState
+from stepcli.extract.engines.board import Board
+from stepcli.extract.engines.handout import Handout
 from stepcli.extract.engines.ray_worker import CLIPS_AT_ONCE, Extract, Worker
 from stepcli.extract.pipeline import StageSeconds, what_is_left
-from stepcli.extract.progress import ProgressListener
-from stepcli.extract.summary import say
+from stepcli.extract.progress import Progress
 
 FRUITLESS_LOSSES = 10
 """So many workers lost one after another, with no clip stored between, end the run."""
@@ -69,14 +70,14 @@ class WorkerShare:
         return cls(options.cpus or max(1.0, usual), gpus)
 
     def fitting(self, nodes: Sequence[Mapping[str, float]], at_most: int | None) -> int:
-        """How many workers the nodes hold, at least one: Ray may have to wait for its place."""
+        """How many workers the nodes hold."""
         count = 0
         for node in nodes:
             room = node.get("CPU", 0.0) / self.cpus
             if self.gpus:
                 room = min(room, node.get("GPU", 0.0) / self.gpus)
             count += int(room)
-        return max(1, min(count, at_most or count))
+        return min(count, at_most or count)
 
 
 def run(
@@ -85,7 +86,7 @@ def run(
     store: Store,
     extract: Extract,
     options: RayOptions,
-    progress: ProgressListener,
+    progress: Progress,
 ) -> StageSeconds:
     """Extract clips into a store that every worker reaches under the same path or URL.
 
@@ -95,7 +96,7 @@ def run(
         store: where to.
         extract: what each worker does; travels to it, so it holds plain data alone.
         options: how to use the cluster.
-        progress: told of each clip.
+        progress: told of each clip, and of the workers.
 
     Returns:
         Where the time went, summed over workers; `total` is this run's own.
@@ -105,32 +106,30 @@ def run(
         WorkerFailed: one met an error that would meet every other too.
         KeyboardInterrupt: finished clips are committed.
     """
-    started = grown = time.monotonic()
+    started = time.monotonic()
     # Here, and nowhere else: a lost node must not take along who has which clips.
     here = on_node(ray, ray.get_runtime_context().get_node_id(), soft=False)
     keeper = ray.remote(Handout).options(num_cpus=0, scheduling_strategy=here)
     handout = keeper.remote(list(clips))
     share = WorkerShare.of(options, _nodes(ray))
-    crew = _Crew(ray, store, handout, extract, share, _Board(progress))
-    wanted = share.fitting(_nodes(ray), options.workers)
-    say(f"Ray: up to {wanted} workers, each with {share.cpus:g} cores and {share.gpus:g} GPUs")
+    crew = _Crew(ray, store, handout, extract, share, options.workers, Board(progress))
+    fitting = crew.fitting()
+    each = f"{share.cpus:g} cores and {share.gpus:g} GPUs"
+    progress.say(f"Ray: up to {fitting} workers, each with {each}")
+    if not fitting:
+        progress.say(f"no node of the cluster has {each}; waiting for one to join")
     try:
-        while ray.get(handout.outstanding.remote()):
-            waiting = ray.get(handout.waiting.remote())
-            while waiting > 0 and len(crew.actors) < wanted:
-                crew.start()
-                waiting -= CLIPS_AT_ONCE
-            ended, _ = ray.wait(list(crew.actors), timeout=LOOK_SECONDS)
-            crew.look()
-            for result in ended:
-                crew.collect(result)
-            if time.monotonic() - grown > GROW_SECONDS:
-                grown = time.monotonic()
-                wanted = share.fitting(_nodes(ray), options.workers)
+        crew.work()
+    except ray.exceptions.RayActorError as error:
+        reason = str(error).strip().rpartition("\n")[2]
+        raise WorkersLost(
+            f"what hands out the clips on this machine was lost, or never ran ({reason}); the same "
+            "command goes on; some clusters ask for a token: 'Who may join' in docs/clusters.md"
+        ) from error
     finally:
         crew.stop()
     seconds = time.monotonic() - started
-    crew.board.report(crew.lost, seconds)
+    crew.board.report()
     return _summed(crew.seconds, seconds)
 
 
@@ -145,43 +144,6 @@ def _summed(parts: Sequence[StageSeconds], total: float) -> StageSeconds:
     )
 
 
-class _Board:
-    """Shows centrally what the workers report."""
-
-    def __init__(self, progress: ProgressListener) -> None:
-        self._progress = progress
-        self._workers: dict[str, WorkerState] = {}
-        self._done = self._quarantined = 0
-        self.repeated = 0
-        """Clips that count twice, because a worker had done them and was lost with them."""
-
-    def show(self, workers: Mapping[str, WorkerState]) -> None:
-        """Bring the progress up to date with what those who run have reported."""
-        self._workers |= workers
-        done = sum(state.done for state in self._workers.values()) - self.repeated
-        quarantined = sum(state.quarantined for state in self._workers.values())
-        for _ in range(done - self._done):
-            self._progress.clip_done()
-        for _ in range(quarantined - self._quarantined):
-            self._progress.clip_quarantined()
-        self._done, self._quarantined = max(done, self._done), quarantined
-
-    def reported(self, name: str) -> int:
-        """How many clips a worker has told of."""
-        state = self._workers.get(name)
-        return state.done + state.quarantined if state else 0
-
-    def report(self, lost: int, seconds: float) -> None:
-        """Say at the end what each worker did."""
-        for name, state in self._workers.items():
-            say(
-                f"{name} on {state.host}: {state.done} done, {state.quarantined} quarantined, "
-                f"{state.done / seconds:.1f} a second"
-            )
-        if lost:
-            say(f"{lost} workers were lost on the way; what they had was done by others")
-
-
 @dataclass(slots=True)
 class _Crew:
     """Starts workers, notices when they end, hands out again what a lost one had."""
@@ -191,13 +153,34 @@ class _Crew:
     handout: Any
     extract: Extract
     share: WorkerShare
-    board: _Board
+    at_most: int | None
+    board: Board
     actors: dict[Any, tuple[str, Any]] = field(default_factory=dict)
     """A worker's pending result -> its name and its actor."""
     started: int = 0
-    lost: int = 0
     fruitless: int = 0
     seconds: list[StageSeconds] = field(default_factory=list)
+
+    def fitting(self) -> int:
+        """How many workers the cluster holds now."""
+        return self.share.fitting(_nodes(self.ray), self.at_most)
+
+    def work(self) -> None:
+        """Keep as many workers as fit until every clip is settled."""
+        grown = -math.inf
+        while self.ray.get(self.handout.outstanding.remote()):
+            if time.monotonic() - grown > GROW_SECONDS:
+                grown = time.monotonic()
+                # One that waits for its place tells an autoscaler to make it.
+                wanted = max(1, self.fitting())
+            waiting = self.ray.get(self.handout.waiting.remote())
+            while waiting > 0 and len(self.actors) < wanted:
+                self.start()
+                waiting -= CLIPS_AT_ONCE
+            ended, _ = self.ray.wait(list(self.actors), timeout=LOOK_SECONDS)
+            self.look()
+            for result in ended:
+                self.collect(result)
 
     def start(self) -> None:
         name = f"worker-{self.started}"
@@ -219,7 +202,9 @@ class _Crew:
         name, actor = self.actors.pop(result)
         try:
             outcome = self.ray.get(result)
-        except self.ray.exceptions.RayActorError:
+        except self.ray.exceptions.RayTaskError:
+            raise  # a mistake in the program
+        except self.ray.exceptions.RayError:  # killed, out of memory, out of reach
             self.ray.kill(actor)  # it may only be out of reach
             self._mourn(name)
             return
@@ -233,13 +218,18 @@ class _Crew:
     def stop(self) -> None:
         """Let workers commit what they have finished, then end them."""
         self.handout.stop.remote()
-        if self.actors:
-            self.ray.wait(list(self.actors), num_returns=len(self.actors), timeout=GRACE_SECONDS)
+        try:
+            began = self.ray.get(self.handout.workers.remote())
+        except self.ray.exceptions.RayActorError:
+            began = {}  # workers end by themselves where nobody answers them
+        at_work = [result for result, (name, _) in self.actors.items() if name in began]
+        if at_work:  # others still wait for a place, or for their process
+            self.ray.wait(at_work, num_returns=len(at_work), timeout=GRACE_SECONDS)
         for _, actor in self.actors.values():
             self.ray.kill(actor)
 
     def _mourn(self, name: str) -> None:
-        self.lost += 1
+        self.board.lost += 1
         before = len(self.store)
         self.store.refresh()
         self.fruitless = 0 if len(self.store) > before else self.fruitless + 1
@@ -247,7 +237,9 @@ class _Crew:
         settled = len(todo.done) + len(todo.quarantined)
         self.board.repeated += max(0, self.board.reported(name) - settled)
         self.ray.get(self.handout.again.remote(todo.left))
-        say(f"{name} was lost; {todo.left_count} clips that it had not stored are handed out again")
+        self.board.say(
+            f"{name} was lost; {todo.left_count} clips that it had not stored are handed out again"
+        )
         if self.fruitless >= FRUITLESS_LOSSES:
             raise WorkersLost(
                 f"{self.fruitless} workers were lost one after another and no clip was stored in "
