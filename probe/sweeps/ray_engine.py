@@ -16,7 +16,7 @@ import typer
 from stepcli.cache.errors import StepcliError, UsageError
 from stepcli.cache.store import open_store
 from stepcli.engines.preemption import GRACE_SECONDS
-from stepcli.engines.ray_cluster import WorkerFailed, on_node, ray_cluster
+from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost, on_node, ray_cluster
 from stepcli.probe.config import RunConfig
 from stepcli.probe.registry import methods
 from stepcli.probe.results.runs import read_run
@@ -93,7 +93,7 @@ class RaySession(Session):
             try:
                 while pending:
                     done, _ = ray.wait(list(pending), num_returns=1)
-                    self._collect(ray.get(done[0]), pending.pop(done[0]), progress)
+                    self._collect(_outcome(ray, done[0]), pending.pop(done[0]), progress)
             except KeyboardInterrupt:
                 for task in pending:
                     ray.cancel(task)  # as Ctrl-C there: the state of its pass is kept
@@ -157,6 +157,21 @@ def train_share(store: str, runs: str, device: str, configs: list[RunConfig]) ->
     except StepcliError as error:
         return str(error)
     return None
+
+
+def _outcome(ray: Any, task: Any) -> str | None:
+    """What `train_share` answered."""
+    try:
+        outcome: str | None = ray.get(task)
+    except ray.exceptions.RayTaskError:
+        raise  # a mistake in the program
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise WorkersLost(
+            f"the worker of a bank was lost {RETRIES + 1} times ({reason}); look at Ray's logs "
+            "(memory?); the same command goes on from the last saved epoch"
+        ) from error
+    return outcome
 
 
 def sees_store(store: str, fingerprint: str) -> bool:

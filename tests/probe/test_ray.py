@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
-from stepcli.engines.ray_cluster import WorkerFailed
+from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.results.runs import is_done
+from stepcli.probe.sweeps import ray_engine
 from stepcli.probe.sweeps.adaptive import AT_ONCE, adaptive_search
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.ray_engine import RaySession, sees_store, shares
@@ -117,11 +117,27 @@ def test_an_interrupted_sweep_leaves_clean_runs(
 def test_a_workers_error_is_the_sweeps(
     ray: Any, store_of: Callable[..., Store], tmp_path: Path
 ) -> None:
-    """What is wrong with the place of the runs is found by the worker."""
+    """Here the place of the runs was in order; the worker finds a file in the way."""
     store_of(tmp_path / "store")
+    session = RaySession(tmp_path / "store", tmp_path / "runs", "cpu", cpus=1)
+    plans = session.plan(some_configs()[:1])
     (tmp_path / "runs").write_text("a file in the way")
-    with pytest.raises((WorkerFailed, UsageError), match="runs"):
-        RaySession(tmp_path / "store", tmp_path / "runs", "cpu", cpus=1).run(some_configs())
+    with pytest.raises(WorkerFailed, match="runs"):
+        session._train(plans)
+
+
+def test_workers_that_are_lost_again_and_again_end_the_sweep(
+    ray: Any, store_of: Callable[..., Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_of(tmp_path / "store")
+
+    def die(*work: Any) -> None:
+        os._exit(1)
+
+    monkeypatch.setattr(ray_engine, "train_share", die)
+    monkeypatch.setattr(ray_engine, "RETRIES", 1)
+    with pytest.raises(WorkersLost, match="lost 2 times"):
+        RaySession(tmp_path / "store", tmp_path / "runs", "cpu", cpus=1).run(some_configs()[:1])
 
 
 def test_a_node_must_see_this_very_store(store_of: Callable[..., Store], tmp_path: Path) -> None:
