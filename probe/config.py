@@ -28,8 +28,8 @@ class TaskConfig(_Frozen):
     name: TaskName = "classify"
     """"arrow": each clip forward and backward; the backward clip takes the partner's label."""
     clip_frames: int | None = Field(default=None, ge=1)
-    """Frames a probe sees; None: all that are stored."""
-    """Without a crop or jitter they are evenly spread over those that are stored."""
+    """Frames a probe sees; None: all that are stored. Without a crop or jitter they are evenly
+    spread over those that are stored."""
     temporal_crop: bool = False
     """Train on a fresh contiguous crop each time, test on the first, middle and last."""
     jitter: bool = False

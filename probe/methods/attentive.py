@@ -86,8 +86,7 @@ class DeepAttentive(Probe):
         with torch.no_grad():
             for index, block in enumerate(blocks, 1):
                 for linear in (block.attention.out, block.feed_forward.down):
-                    if linear is not None:
-                        linear.weight.div_(math.sqrt(2 * index))
+                    linear.weight.div_(math.sqrt(2 * index))
             self.feed_forward.down.weight.div_(math.sqrt(2 * len(blocks)))
         self.blocks = nn.ModuleList(blocks)
 

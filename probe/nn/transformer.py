@@ -28,7 +28,6 @@ class StackedAttention(nn.Module):
         *,
         init: Init = "xavier",
         bias: bool = True,
-        output_projection: bool = True,
     ) -> None:
         """Build one member; `bias` is of query, key and value alone.
 
@@ -41,10 +40,8 @@ class StackedAttention(nn.Module):
         self.query, self.key, self.value = (
             StackedLinear(dim, dim, generator, init=init, fans=4 * dim, bias=bias) for _ in range(3)
         )
-        self.out: StackedLinear | None = None
-        if output_projection:
-            self.out = StackedLinear(dim, dim, generator, init="vit" if init == "vit" else "torch")
-            nn.init.zeros_(self.out.bias)
+        self.out = StackedLinear(dim, dim, generator, init="vit" if init == "vit" else "torch")
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, queries: Tensor, sources: Tensor, missing: Tensor | None = None) -> Tensor:
         """Attend.
@@ -71,8 +68,7 @@ class StackedAttention(nn.Module):
             mixed = functional.scaled_dot_product_attention(q4, k4, v4, attn_mask=mask)[None]
         else:
             mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        mixed = mixed.transpose(2, 3).flatten(3)
-        return mixed if self.out is None else self.out.rows(mixed)
+        return self.out.rows(mixed.transpose(2, 3).flatten(3))
 
     def _split(self, x: Tensor) -> Tensor:
         """[K, B, N, D] -> [K, B, H, N, D / H]."""
