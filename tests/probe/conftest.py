@@ -60,11 +60,14 @@ def make_store(
     cls: bool = False,
     views: tuple[str, ...] = ("",),
     layers: tuple[int, ...] = (-1,),
+    sampling: str = "uniform",
+    distinct: int | None = None,
 ) -> Store:
     """A store whose clips drift along a direction of their class: order tells partners apart.
 
     Two thirds of each class's clips are for training; classes of `test_only` have no such clip.
-    With `cls` the first of a frame's two tokens is a CLS. A clip is stored in each of `views`.
+    With `cls` the first of a frame's two tokens is a CLS. A clip is stored in each of `views`, and
+    its first `distinct` frames count as its own, all where None.
     """
     grid = Segment(name="grid1", kind="grid", count=2 - cls, grid=(1, 2 - cls))
     segments = (Segment(name="cls", kind="prefix", count=1), grid) if cls else (grid,)
@@ -75,7 +78,7 @@ def make_store(
         **({"layers": layers} if len(layers) > 1 else {}),
         dim=dim,
         frames=frames,
-        sampling="uniform",
+        sampling=sampling,
         token_scope=scope,
         preprocessing={},
         dtype=dtype,
@@ -97,7 +100,8 @@ def make_store(
                     tokens = drift + random.normal(size=(frames, 2, dim)) * 0.3 + index // 2
                     if len(layers) > 1:
                         tokens = np.stack([tokens] * len(layers))
-                    record = ClipRecord(stored_id, "made up", (0.0,) * frames, frames, 8, 8)
+                    times, shown = (0.0,) * frames, distinct or frames
+                    record = ClipRecord(stored_id, "made up", times, shown, 8, 8)
                     writer.add(record, tokens.astype(np.float32))
     store.add_clips(rows)
     partners = {"close": "open", "open": "close"} if partners is None else partners

@@ -17,6 +17,8 @@ from stepcli.cache.clips import ClassRow
 from stepcli.cache.store import Store
 from stepcli.cli import app
 from stepcli.probe.results.metrics import summary
+from stepcli.probe.results.runs import read_runs
+from stepcli.probe.results.table import render
 
 CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "2")
 
@@ -109,6 +111,15 @@ def test_the_table_aggregates_seeds(runs: Path) -> None:
     assert all(line.startswith("| ") for line in markdown)
 
 
+def test_a_table_fits_a_narrow_terminal_and_names_what_it_leaves_out(runs: Path) -> None:
+    whole = render(read_runs(runs), "table")
+    narrow = render(read_runs(runs), "table", width=60).splitlines()
+    assert max(map(len, narrow[:-1])) <= 60 < max(map(len, whole.splitlines()))
+    assert narrow[-1].startswith("(no room for s/run, params")
+    assert "top1" in narrow[0].split()
+    assert render(read_runs(runs), "table", width=500) == whole
+
+
 def test_latex_is_ready_to_paste(runs: Path) -> None:
     text = call("results", "--runs", runs, "--format", "latex").stdout
     assert text.startswith("\\begin{tabular}{l")
@@ -154,6 +165,8 @@ def test_without_pairs_there_is_no_forced_choice(store: Store, tmp_path: Path) -
         ("--method step --lr -1", "--lr -1.0: Input should be greater than 0"),
         ("--method step --label-smoothing 1", "--label-smoothing 1.0"),
         ("--method step --temporal-crop", "needs a length"),
+        ("--method step --temporal-crop --jitter", "are two ways to choose frames"),
+        ("--method difference --set probe=duration", "expected a method that reads tokens"),
         ("--method step --accumulate 3", "does not divide --batch-size 64"),
         ("--method step --device cuda:7", "this machine has cpu"),
         ("--method step --test-split val", "split 'val'"),

@@ -18,7 +18,9 @@ from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
+from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.checkpoint import Checkpoint
+from stepcli.probe.training.memory import OutOfMemory
 from stepcli.probe.training.plan import make_plan
 from stepcli.probe.training.process import tune_process
 from stepcli.probe.training.train import EpochReport, Trained, train
@@ -180,6 +182,35 @@ def test_a_checkpoint_is_gone_when_the_runs_are_there(store: Store, tmp_path: Pa
     assert len(session.run(configs)) == 8
     assert not left_behind.path.exists()
     assert len(list(runs.glob("*/run.json"))) == 8
+
+
+def test_a_pass_that_does_not_fit_is_trained_in_two(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """torch's own allocator refuses whenever more than `fitting` probes are to be made at once."""
+    fitting = 2
+
+    def greedy(configs: list[RunConfig], *rest: object) -> list[Bank]:
+        if len(configs) > fitting:
+            torch.empty(1 << 60)
+        return make_banks(configs, *rest)
+
+    *steps, first, second = configs_of(epochs=1)
+    configs = [*steps[:2], first, second]
+    want = Session(store.path, tmp_path / "fits", "cpu").run(configs)
+    monkeypatch.setattr("stepcli.probe.training.train.make_banks", greedy)
+    got = Session(store.path, tmp_path / "halved", "cpu").run(configs)
+    assert "4 probes are trained in two passes instead" in capsys.readouterr().out
+    assert [record["run"] for record in got] == [record["run"] for record in want]
+    for mine, theirs in zip(got, want, strict=True):
+        assert mine["losses"] == pytest.approx(theirs["losses"], abs=1e-5)
+    fitting = 0
+    with pytest.raises(OutOfMemory, match="1 probes did not fit into memory"):
+        Session(store.path, tmp_path / "never", "cpu").run(configs[2:])
+    assert not list((tmp_path / "never").glob("*/run.json"))
 
 
 def test_denormal_numbers_count_as_zero_once_tuned() -> None:

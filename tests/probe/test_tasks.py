@@ -257,3 +257,39 @@ def test_one_direction_is_trained_and_both_are_tested(store: Store) -> None:
     assert task.samples_per_epoch == task.train_clips == 8
     assert task.test.backward.sum() * 2 == len(task.test)
     assert task.class_counts.tolist() == [4, 4]
+
+
+def test_padding_is_masked_in_the_order_shown(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = store_of(tmp_path / "padded", sampling="uniform+pad", distinct=4)
+    whole = task_of(store, TaskConfig(name="arrow"))
+    features = Resident(store, whole.clips, CPU, CPU)
+    (batch, _), *_ = features.batches(whole, whole.shown, len(whole.shown))
+    assert batch.frame_mask is not None
+    forward = [True] * 4 + [False] * 2
+    for row, backward in zip(batch.frame_mask.tolist(), whole.shown.backward, strict=True):
+        assert row == (forward[::-1] if backward else forward)
+    # A crop that lies wholly in padding shows the last frame standing still: every step counts.
+    crops = task_of(store, TaskConfig(clip_frames=2, temporal_crop=True))
+    (batch, _), *_ = features.batches(crops, crops.shown, len(crops.shown))
+    assert batch.frame_mask is None
+    crops = task_of(store, TaskConfig(clip_frames=3, temporal_crop=True))
+    (batch, _), *_ = features.batches(crops, crops.shown, len(crops.shown))
+    assert batch.frame_mask is not None
+    assert {tuple(row) for row in batch.frame_mask.tolist()} == {
+        (True, True, True),
+        (True, False, False),
+    }
+
+
+def test_a_layer_that_is_not_stored_is_refused_with_those_that_are(store: Store) -> None:
+    with pytest.raises(UsageError, match="layer=-7: the store holds layers -1"):
+        task_of(store, TaskConfig(layer=-7))
+
+
+def test_pairs_without_a_clip_are_refused(store: Store) -> None:
+    table = labelled_clips(store, "train", "test")
+    lonely = replace(table, test=tuple(row for row in table.test if row.label == "nothing"))
+    with pytest.raises(UsageError, match="no test clip has a label of the pairs"):
+        make_task(TaskConfig(name="arrow"), store.spec, lonely)
