@@ -62,8 +62,24 @@ class _ErrorsAsLines(TyperGroup):
         except KeyboardInterrupt as interrupt:  # what a command does not catch itself
             if self.debug:
                 raise
-            typer.echo("interrupted; what was finished is kept", err=True)
-            raise typer.Exit(exit_code(interrupt)) from interrupt
+            raise _interrupted(interrupt) from interrupt
+        except (ImportError, SystemError) as error:
+            # Ctrl-C while a compiled library is being loaded comes out as one of these.
+            interrupt = _interrupt_behind(error)
+            if self.debug or interrupt is None:
+                raise
+            raise _interrupted(interrupt) from error
+
+
+def _interrupted(interrupt: KeyboardInterrupt) -> typer.Exit:
+    typer.echo("interrupted; what was finished is kept", err=True)
+    return typer.Exit(exit_code(interrupt))
+
+
+def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 app = typer.Typer(

@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """What a store holds: spec, clips done and left, parts, bytes, who wrote them."""
-    from stepcli.cache.care.summary import summarize
+    from stepcli.cache.care.summary import fact_lines, summarize
     from stepcli.cache.locate import chosen_place
     from stepcli.cache.store import open_store
 
@@ -21,12 +21,8 @@ def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(summary)
         return
-    for key, value in summary.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{name} {item}" for name, item in value.items())
-        elif isinstance(value, list):
-            value = "; ".join(str(item) for item in value)
-        say(f"{key.replace('_', ' ') + ':':<16} {value}")
+    for line in fact_lines(summary):
+        say(line)
 
 
 @app.command("ls")
@@ -74,8 +70,8 @@ def show(
         print_json(facts)
         return
     for key, value in facts.items():
-        say(f"{key.replace('_', ' ') + ':':<16} {value}")
-    say(f"{'in colour:':<16} stepcli picture {clip}")
+        say(f"{key.replace('_', ' ') + ':':<15} {value}")
+    say(f"{'in colour:':<15} stepcli picture {clip}")
 
 
 @app.command()

@@ -60,11 +60,11 @@ def demo(
         runs=runs,
     )
     from stepcli.probe.results.runs import read_runs
-    from stepcli.probe.results.table import render
+    from stepcli.probe.results.table import render, terminal_width
 
     _say(f"results --runs {shlex.quote(str(runs))}")
     rows = read_runs(runs)
-    typer.echo(render(rows, "table"))
+    typer.echo(render(rows, "table", width=terminal_width()))
     typer.echo(f"\n{_verdict(rows)}")
     typer.echo(f"(the demo took {time.monotonic() - started:.0f} s)")
 

@@ -68,7 +68,7 @@ def results(
     from stepcli.probe.results.import_logits import read_imported
     from stepcli.probe.results.runs import read_runs
     from stepcli.probe.results.significance import survivors
-    from stepcli.probe.results.table import render, write_parquet
+    from stepcli.probe.results.table import render, terminal_width, write_parquet
 
     folder = runs_folder(runs)
     if chosen:
@@ -85,6 +85,7 @@ def results(
             published=read_imported(folder),
             bold=survivors(folder, found) if format_ == "latex" else (),
             average_splits=average_splits,
+            width=terminal_width() if out is None else None,
         )
         if out is None:
             typer.echo(text)

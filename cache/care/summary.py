@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,37 @@ def summarize(store: Store) -> dict[str, Any]:
         "producers": list(producers.values()),
         "writers_at_work": [owner.name for owner, _ in staging_owners(store.path)],
     }
+
+
+LINE = 80
+"""Characters of a line that `fact_lines` makes, where words allow it."""
+
+
+def fact_lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """JSON-able facts for a terminal, names before their values; what is long goes below."""
+    for name, value in facts.items():
+        label = f"{indent}{name.replace('_', ' ')}:"
+        text = _in_words(value)
+        inner = [value] if isinstance(value, dict) else value
+        nested = isinstance(inner, list) and inner and all(isinstance(v, dict) for v in inner)
+        if nested and len(text) > LINE - 16:
+            yield label
+            for each in inner:
+                yield from fact_lines(each, indent + "  ")
+        else:
+            options = {"break_long_words": False, "break_on_hyphens": False}
+            yield from wrap(f"{label:<15} {text}", LINE, subsequent_indent=" " * 16, **options) or [
+                label
+            ]
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_in_words(v)}" for name, v in value.items())
+    if isinstance(value, list):
+        between = " x " if all(isinstance(item, int) for item in value) else "; "
+        return between.join(map(_in_words, value)) or "none"
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 def describe_clip(store: Store, clip: str) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import shutil
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -33,6 +35,7 @@ def render(
     published: Sequence[Published] = (),
     bold: Collection[str] = (),
     average_splits: bool = False,
+    width: int | None = None,
 ) -> str:
     """Runs as text.
 
@@ -46,6 +49,7 @@ def render(
         bold: Configurations whose top-1 is bold in LaTeX.
         average_splits: One line for what differs in its split file, splits or store alone: first
             the mean over seeds of each official split, then mean ± deviation over the splits.
+        width: Columns of the terminal, for "table": what does not fit is left out, and named.
     """
     if form == "json":
         return json.dumps([{name: run[name] for name in FIELDS} for run in runs], indent=1)
@@ -53,7 +57,35 @@ def render(
         return _csv(runs)
     header, rows = summary_rows(runs, bold if form == "latex" else (), average_splits)
     rows += [_published_row(each, len(header)) for each in published]
+    if form == "table" and width is not None:
+        return _fitted(header, rows, width)
     return arranged(header, rows, form)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal on standard output; None where that is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+LEFT_OUT_FIRST = ("s/run", "params", "split", "top5", "mean_class", "seeds")
+"""Columns of a table that a narrow terminal goes without, after those that say nothing."""
+
+
+def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    """A table whose lines do not wrap, and a last line that names the columns left out."""
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+    empty = [name for name, cells in columns.items() if set(cells) == {"-"}]
+    left_out = []
+    for name in (*empty, *LEFT_OUT_FIRST):
+        text = arranged(list(columns), list(zip(*columns.values(), strict=True)), "table")
+        if max(map(len, text.splitlines())) <= width:
+            break
+        if columns.pop(name, None) is not None:
+            left_out.append(name)
+    text = arranged(list(columns), list(zip(*columns.values(), strict=True)), "table")
+    if left_out:
+        text += f"\n(no room for {', '.join(left_out)}: a wider terminal, or --format csv)"
+    return text
 
 
 def arranged(header: Sequence[str], rows: Sequence[Sequence[str]], form: Format) -> str:

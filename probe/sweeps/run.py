@@ -24,7 +24,7 @@ from stepcli.probe.sweeps.sweep import (
     read_sweep,
     sweep_configs,
 )
-from stepcli.probe.training.plan import PassPlan
+from stepcli.probe.training.plan import BankPlan, PassPlan
 
 
 def flags_over(
@@ -120,7 +120,8 @@ def _duration(seconds: float) -> str:
 def describe_plan(plans: Sequence[PassPlan], runs: int) -> list[str]:
     """Lines for a terminal: what is left to train, and what it takes."""
     left = sum(len(plan.configs) for plan in plans)
-    lines = [f"{runs} runs, {runs - left} done already, {left} to train in {len(plans)} passes"]
+    passes = "1 pass" if len(plans) == 1 else f"{len(plans)} passes"
+    lines = [f"{runs} runs, {runs - left} done already, {left} to train in {passes}"]
     for number, plan in enumerate(plans, 1):
         memory = sum(bank.bytes for bank in plan.banks)
         lines.append(
@@ -129,10 +130,22 @@ def describe_plan(plans: Sequence[PassPlan], runs: int) -> list[str]:
             f"({memory / 2**30:.2f} GiB of weights, gradients and moments)"
         )
         lines += [
-            f"  {bank.members:>4} x {bank.method}, {bank.parameters_each:,} parameters each"
+            f"  {bank.members:>4} x {_bank_name(bank, plan)}, "
+            f"{bank.parameters_each:,} parameters each"
             for bank in plan.banks
         ]
     return lines
+
+
+def _bank_name(bank: BankPlan, plan: PassPlan) -> str:
+    """A bank's method, and the options that tell it from the method's other banks."""
+    rivals = [other.options for other in plan.banks if other.method == bank.method]
+    differing = [
+        f"{name}={value}"
+        for name, value in bank.options.items()
+        if any(options.get(name) != value for options in rivals)
+    ]
+    return " ".join([bank.method, *differing])
 
 
 def _report(session: Session, sweep: SweepConfig, choices: Mapping[str, Choice]) -> None:

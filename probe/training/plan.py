@@ -1,6 +1,6 @@
 """What a set of configs costs before it is trained: passes over the data, banks, memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ class BankPlan:
     method: str
     members: int
     parameters_each: int
+    options: Mapping[str, object]
+    """The method's options that all members share."""
 
     @property
     def bytes(self) -> int:
@@ -138,7 +140,12 @@ def _pass_plan(
     return PassPlan(
         tuple(configs),
         tuple(
-            BankPlan(each[0].method, len(each), kinds[kind(each[0])].parameters_each)
+            BankPlan(
+                each[0].method,
+                len(each),
+                kinds[kind(each[0])].parameters_each,
+                _shared_options(each),
+            )
             for each in banks.values()
         ),
         epochs,
@@ -146,3 +153,11 @@ def _pass_plan(
         len(task.clips),
         token_bytes(store, len(task.clips)),
     )
+
+
+def _shared_options(configs: Sequence[RunConfig]) -> dict[str, object]:
+    return {
+        name: value
+        for name, value in configs[0].options.items()
+        if all(config.options.get(name) == value for config in configs)
+    }

@@ -45,16 +45,18 @@ def test_a_whole_store(tmp_path: Path) -> None:
         writer.quarantine(Failure("bad", "bad.mp4", "VideoError", "no frames"))
     at = ("--store", tmp_path / "s")
     said = say("info", *at)
-    assert "dataset:         test\n" in said
-    assert "clips:           done 4, quarantined 1, left 1, in_all 6" in said
-    assert "parts:           2\n" in said
+    assert "dataset:        test\n" in said
+    assert "clips:          done 4, quarantined 1, left 1, in all 6\n" in said
+    assert "parts:          2\n" in said
+    assert "clip shape:     3 x 5 x 6\n" in said
+    assert max(map(len, said.replace(str(tmp_path), "").splitlines())) <= 80
     lines = say("ls", *at).splitlines()
     assert lines[0] == "bad\tquarantined\t\t\tVideoError: no frames"
     assert lines[-1] == "never\tleft\tx\t\t"
     assert say("ls", *at, "--state", "done", "--limit", 1) == "clip-0000\tdone\tlabel 0\ttrain\t\n"
     said = say("show", "clip-0001", *at)
-    assert "label:           label 1" in said
-    assert "shape:           [3, 5, 6]" in said
+    assert "label:          label 1" in said
+    assert "shape:          [3, 5, 6]" in said
     assert say("verify", *at).startswith("2 parts, 4 clips, ")
     assert say("repair", *at) == "nothing is damaged\n"
     said = say("compact", *at, "--dry-run")

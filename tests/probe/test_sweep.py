@@ -165,7 +165,7 @@ def test_a_sweep_trains_its_grid_and_only_once(file: Path, store: Store, tmp_pat
     place = ("--store", store.path, "--runs", runs)
     plan = call("sweep", file, "--dry-run", *place)
     assert plan.exit_code == 0, plan.output
-    assert "12 runs, 0 done already, 12 to train in 1 passes" in plan.stdout
+    assert "12 runs, 0 done already, 12 to train in 1 pass" in plan.stdout
     assert "4 x step, " in plan.stdout
     assert re.search(r"about \d+ s of training, from a few timed steps", plan.stdout)
     assert not runs.exists()
@@ -190,6 +190,7 @@ def test_flags_say_what_a_file_says(file: Path, store: Store, tmp_path: Path) ->
     crops = "--task arrow --clip-frames 4 --temporal-crop"
     plan = call("sweep", *flags.split(), *crops.split(), "--dry-run", *place)
     assert plan.exit_code == 0, plan.output
+    assert "4 x step heads=2, " in plan.stdout
     assert "12 runs" in plan.stdout  # step 2 rates x 2 heads x 2 seeds, linear 2 rates x 2 seeds
     over = call("sweep", file, "--method", "step", "--seeds", 1, "--dry-run", *place)
     assert "2 runs" in over.stdout
