@@ -65,10 +65,10 @@ class _ErrorsAsLines(TyperGroup):
             raise _interrupted(interrupt) from interrupt
         except (ImportError, SystemError) as error:
             # Ctrl-C while a compiled library is being loaded comes out as one of these.
-            interrupt = _interrupt_behind(error)
-            if self.debug or interrupt is None:
+            behind = _interrupt_behind(error)
+            if self.debug or behind is None:
                 raise
-            raise _interrupted(interrupt) from error
+            raise _interrupted(behind) from error
 
 
 def _interrupted(interrupt: KeyboardInterrupt) -> typer.Exit:

@@ -56,10 +56,13 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
             for each in inner:
                 yield from fact_lines(each, indent + "  ")
         else:
-            options = {"break_long_words": False, "break_on_hyphens": False}
-            yield from wrap(f"{label:<15} {text}", LINE, subsequent_indent=" " * 16, **options) or [
-                label
-            ]
+            yield from wrap(
+                f"{label:<15} {text}",
+                LINE,
+                subsequent_indent=" " * 16,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
 
 
 def _in_words(value: Any) -> str:
