@@ -6,6 +6,8 @@ Where there is no SLURM, the jobs run on this machine (`--cluster local`).
 """
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,17 +19,28 @@ class Extraction:
     """One share of a data set; submitted again by submitit when it is pre-empted."""
 
     def __init__(self, words: list[str], rank: int, jobs: int) -> None:
-        self._share = ["--rank", str(rank), "--world-size", str(jobs)]
-        self._words = words
+        share = ["--rank", str(rank), "--world-size", str(jobs)]
+        self._command = [sys.executable, "-m", "stepcli.cli", "extract", *words, *share]
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
         """Run the command; its exit code, of which 0 and 3 mean that the share is done."""
-        command = [sys.executable, "-m", "stepcli.cli", "extract", *self._words, *self._share]
-        return subprocess.run(command, check=False).returncode
+        self._process = subprocess.Popen(self._command, preexec_fn=_ignore_notice)
+        return self._process.wait()
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What to submit on pre-emption: the same, which goes on where it stopped."""
+        """Let it commit what is finished; then the same is submitted again, and goes on."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.terminate()
+            # Not its wait(): the call that this interrupts is inside it.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         return submitit.helpers.DelayedSubmission(self)
+
+
+def _ignore_notice() -> None:
+    # SLURM gives its notice to every process of a job, and it would end one that does not heed it.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 def main() -> None:
