@@ -65,17 +65,12 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
             log_to_driver=False,
             runtime_env={"env_vars": KEEPING | _passed_on()},
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        first = str(error).strip().partition("\n")[0]
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        first = str(error).strip().partition("\n")[0].partition(". ")[0]
         raise UsageError(
             f"--address {address}: no Ray cluster answers ({first}); start one with "
-            "`ray start --head`, or leave --address out to use this machine alone"
-        ) from error
-    except ray.exceptions.RayError as error:
-        first = str(error).strip().partition(". ")[0]
-        raise UsageError(
-            f"--address {address}: the cluster refused ({first}); give this machine the head's "
-            "token: RAY_AUTH_MODE=token, and the head's ~/.ray/auth_token or RAY_AUTH_TOKEN"
+            "`ray start --head`, give this machine the token that it asks for (docs/clusters.md, "
+            "'Who may join'), or leave --address out to use this machine alone"
         ) from error
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own ends the process on the spot
     try:
