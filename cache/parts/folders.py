@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stepcli.cache.durable import (
@@ -38,6 +38,8 @@ from stepcli.cache.spec import Producer
 
 PARTS = "parts"
 STAGING = ".staging"
+ELSEWHERE = "stepcli-"
+"""How staging folders begin that lie in the system's temporary folder."""
 TOMBSTONES = "tombstones"
 RECORD = "part.json"
 INDEX = "index.parquet"
@@ -102,7 +104,7 @@ class Staging:
         self.root = root
         self.owner: Owner = new_owner()
         if isinstance(root, ObjectPath):
-            self.folder = Path(tempfile.gettempdir()) / f"stepcli-{self.owner.unique}"
+            self.folder = Path(tempfile.gettempdir()) / (ELSEWHERE + self.owner.name)
         else:
             self.folder = root / STAGING / self.owner.name
         self._touched = time.monotonic()
@@ -220,14 +222,22 @@ def remove_part(root: Place, name: str, staging: Staging) -> None:
 
 
 def sweep_staging(root: Place) -> list[str]:
-    """Remove the staging folders of dead owners in the store; returns their names.
+    """Remove the staging folders of dead owners; returns their names.
 
-    In object storage, what is left there of uploads that never ended; returns the parts' names.
+    For a store in object storage: those on this machine's disk, and what is left in the storage of
+    uploads that never ended; returns the parts' names too.
     """
-    if isinstance(root, ObjectPath):
-        return sweep_uploads(root / PARTS, RECORD, is_part_name)
+    if not isinstance(root, ObjectPath):
+        return _sweep(staging_owners(root))
+    found = Path(tempfile.gettempdir()).glob(f"{ELSEWHERE}*")
+    owners = ((parse_owner(folder.name.removeprefix(ELSEWHERE)), folder) for folder in found)
+    here = [(owner, folder) for owner, folder in owners if owner and not folder.is_symlink()]
+    return _sweep(here) + sweep_uploads(root / PARTS, RECORD, is_part_name)
+
+
+def _sweep(owners: Iterable[tuple[Owner, Path]]) -> list[str]:
     swept = []
-    for owner, folder in staging_owners(root):
+    for owner, folder in owners:
         try:
             last_sign = folder.stat().st_mtime
         except FileNotFoundError:  # its owner has just finished

@@ -1,9 +1,12 @@
 """Several writers on one store in object storage, whatever happens to their requests."""
 
+import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,6 +127,24 @@ def test_an_upload_that_never_ended_is_swept_when_its_lease_is_over(
     assert place.client.get("parts/notes.txt") == b"a user's"
     assert list_parts(place) == whole
     assert verify_store(url).ok
+
+
+def test_what_a_killed_writer_staged_on_this_machine_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make kill-test` kills real ones."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = fill_store(f"memory://{tmp_path.name}", "zarr", 2)
+    assert not list(tmp_path.iterdir())
+    alive = owner.new_owner()
+    dead = replace(alive, start=alive.start + 1)
+    folders = [tmp_path / f"stepcli-{name}" for name in (alive.name, dead.name, "notes")]
+    for folder in folders:
+        (folder / "part").mkdir(parents=True)
+        (folder / "part" / "tokens").write_bytes(b"tokens")
+    with store.writer(PRODUCER):
+        pass
+    assert [folder.exists() for folder in folders] == [True, False, True]
 
 
 def test_a_part_whose_upload_was_swept_is_never_seen(
