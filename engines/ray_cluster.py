@@ -65,8 +65,13 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
             log_to_driver=False,
             runtime_env={"env_vars": KEEPING | _passed_on()},
         )
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray has no class of its own for a node that starts too slowly
         first = str(error).strip().partition("\n")[0].partition(". ")[0]
+        if address == LOCAL:
+            raise UsageError(
+                f"--engine ray: no cluster started on this machine ({first}); try again when it is "
+                "less busy, or --engine local"
+            ) from error
         raise UsageError(
             f"--address {address}: no Ray cluster answers ({first}); start one with "
             "`ray start --head`, give this machine the token that it asks for (docs/clusters.md, "
