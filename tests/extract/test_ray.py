@@ -104,7 +104,8 @@ def test_whoever_is_killed_the_store_is_the_one_that_one_process_makes(
 ) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
-    videos = sorted((project / "examples/openclose/clips").rglob("*.mp4"))[:: max(1, 12 // KILLS)]
+    videos = sorted((project / "examples/openclose/clips").rglob("*.mp4"))
+    videos = videos[:: max(1, len(videos) // (24 + 8 * KILLS))]
     table = tmp_path / "clips.csv"
     table.write_text("\n".join(["path,label", *(f"{path},x" for path in [broken, *videos])]))
     here, store = tmp_path / "local", tmp_path / "ray"
