@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache import create_store, open_store
+from stepcli.cache.care.summary import producer_differences
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UsageError
 from stepcli.cache.formats.compression import require_compression
@@ -68,6 +69,8 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
     if todo.left:
         resources = prepared.resources if request.ray is None else None
         announce(store, todo, resources)
+        for line in producer_differences(store, prepared.producer):
+            say(f"note: clips of this store were made otherwise: {line}")
         with Progress(todo.left_count, len(todo.done)) as progress:
             if request.ray is None:
                 seconds = _extract(prepared, request.limits, todo.left, store, progress)

@@ -231,11 +231,17 @@ def test_fast_preprocessing_is_nearly_the_same_and_another_spec(
         extract(store=tmp_path / "exact", preprocess="fast")
 
 
-def test_shares_meet_in_one_store(extract: Extract, tmp_path: Path) -> None:
+def test_shares_meet_in_one_store_and_one_made_otherwise_is_noted(
+    extract: Extract, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert extract(rank=0, world_size=3) == 0
     assert open_store(tmp_path / "store").ids == ["c0", "c3", "c6", "c9"]
-    for rank in (1, 2):
-        assert extract(rank=rank, world_size=3) == 0
+    assert extract(rank=1, world_size=3) == 0
+    assert "made otherwise" not in capsys.readouterr().err
+    assert extract(rank=2, world_size=3, precision="bfloat16") == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "made otherwise" in line]
+    (note,) = notes
+    assert note.endswith("numerics: store float32, now bfloat16")
     assert len(open_store(tmp_path / "store")) == 10
     assert extract() == 0
 
