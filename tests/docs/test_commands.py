@@ -90,7 +90,7 @@ def test_every_command_of_a_page_is_there(page: Path) -> None:
                 # In a sentence a command may stand by its name, or end with a flag.
                 if line not in named or type(error).__name__ not in INCOMPLETE:
                     pytest.fail(f"{page.name}: `{line}`: {type(error).__name__}: {error}")
-        for extra in re.findall(r"pip install '(?:stepcli|\.)\[([\w,]+)\]'", line):
+        for extra in re.findall(r"pip install '(?:stepcli|\.|\./stepcli)\[([\w,]+)\]'", line):
             assert set(extra.split(",")) <= extras.keys(), line
         for target in re.findall(r"^make ([a-z-]+)", line):
             assert f"\n{target}:" in targets, f"{page.name}: no such target: {line}"

@@ -78,24 +78,25 @@ def type_guide(home: Path, source: Path, python: str) -> str:
             typed = line.replace(
                 "dinov2-base --tokens cls,grid4", "mobilenet_v2-bundled --tokens grid4"
             )
-            blocks.append(typed_and_said(typed, home, source, python, environment))
+            blocks.append(typed_and_said(typed, home, python, environment))
     minutes = (time.monotonic() - started) / 60
+    ask = ["git", "-C", str(source), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, no GPU"
     head = (
         "# The first hour, as it looked\n\n"
         "Made by `make transcript`: a clean clone, a new environment, no network but pip's, the "
         "commands of\n[first-hour.md](first-hour.md) with the bundled backbone, and 95 of the "
-        "bundled clips as `videos/`. pip is kept\nquiet; nothing is edited but the name of the "
-        "folder, and long outputs are cut in their middle. "
-        f"{machine}; {datetime.now(UTC):%Y-%m-%d}; {minutes:.0f} minutes in all.\n"
+        "bundled clips as `videos/`. pip is kept\nquiet and to the CPU build of torch; nothing is "
+        "edited but the name of the folder, and long outputs are cut in\ntheir middle. "
+        f"{machine}, load average {os.getloadavg()[2]:.0f}; {datetime.now(UTC):%Y-%m-%d}, at "
+        f"{commit}; {minutes:.0f} minutes in all.\n"
     )
     said = "\n".join(blocks).replace(str(home), "~").rstrip()
     return f"{head}\n```text\n{said}\n```\n"
 
 
-def typed_and_said(
-    line: str, home: Path, source: Path, python: str, environment: dict[str, str]
-) -> str:
+def typed_and_said(line: str, home: Path, python: str, environment: dict[str, str]) -> str:
     """One command at a prompt, what it printed, its time and its exit code if that is not 0."""
     run = line.replace("python3 -m venv", f"{python} -m venv")
     # A new shell each time: what `activate` would do is in the environment already.
@@ -103,7 +104,7 @@ def typed_and_said(
     started = time.monotonic()
     done = subprocess.run(
         ["bash", "-c", run],
-        cwd=home if "pip install" not in line else source,
+        cwd=home,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
