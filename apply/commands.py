@@ -40,6 +40,7 @@ def report(
     if absent:
         raise UsageError(f"the report needs {' and '.join(absent)}: pip install 'stepcli[report]'")
     from stepcli.apply.stored_frames import stored_frames
+    from stepcli.cache.durable import require_writable
     from stepcli.probe.analysis.order_runs import keep_order_tests
     from stepcli.probe.pairs import read_pairs
     from stepcli.probe.report.write import write_report
@@ -48,9 +49,11 @@ def report(
 
     given = None if pairs is None else read_pairs(pairs, several=True)
     points = [] if published is None else read_published(published)
+    found = configurations(runs)
+    require_writable(out)  # now, not after minutes of order tests and drawing
     if order:
         try:
-            keep_order_tests(configurations(runs), store, device)
+            keep_order_tests(found, store, device)
         except (StoreError, UsageError) as error:
             # A report without its store still shows everything else, and says what it lacks.
             typer.secho(f"note: no order tests: {error}", err=True, fg=typer.colors.YELLOW)

@@ -183,6 +183,8 @@ def read_regular(path: Place, limit: int) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise
+    except PermissionError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except OSError as error:
         raise DamagedStore(f"{path}: expected a plain file, {error.strerror}") from error
     try:

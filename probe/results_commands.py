@@ -63,6 +63,7 @@ def results(
     """Show the finished runs: per cent, mean ± deviation over seeds."""
     if context.invoked_subcommand is not None:
         return
+    from stepcli.cache.durable import disk_errors
     from stepcli.probe.analysis.chosen import chosen_table
     from stepcli.probe.results.compare import compare_methods, describe
     from stepcli.probe.results.import_logits import read_imported
@@ -77,7 +78,8 @@ def results(
     found = read_runs(folder, slices=slices)
     if compare is None:
         if format_ == "parquet":
-            write_parquet(found, out)
+            with disk_errors(out or Path()):
+                write_parquet(found, out)
             return
         text = render(
             found,
@@ -90,7 +92,8 @@ def results(
         if out is None:
             typer.echo(text)
         else:
-            out.write_text(text + "\n", encoding="utf-8")
+            with disk_errors(out):
+                out.write_text(text + "\n", encoding="utf-8")
         return
     names = compare.split(",")
     for line in describe(names[0], compare_methods(folder, found, names)):

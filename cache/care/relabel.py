@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.csv_files import read_csv
-from stepcli.cache.durable import SEALED_LIMIT, Place, read_regular
+from stepcli.cache.durable import SEALED_LIMIT, Place, disk_errors, read_regular
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.parquet_files import LARGEST, read_parquet
 from stepcli.cache.store import open_store
@@ -132,7 +132,7 @@ def write_lines(root: Place, table: Path, *, dry_run: bool = False) -> int:
     rows = open_store(root).clips()
     if dry_run:
         return len(rows)
-    with table.open("w", newline="", encoding="utf-8") as file:
+    with disk_errors(table), table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
         writer.writerows([getattr(row, name) for name in _COLUMNS] for row in rows)
