@@ -24,6 +24,11 @@ means just that: the script left the cell out, or was stopped before it.
 | extra alone | {pythons} |
 | --- | {dashes} |
 """
+NO_TORCH = """
+"Without torch": for that Python pip offers only torch's CUDA build (2.13.0, with 19 packages of
+NVIDIA's and triton, gigabytes), which was not installed. There `--help`, `datasets`, `backbones`
+and the store's own tests of both formats ran, on the newest of everything else.
+"""
 OLDEST = """
 ## Oldest versions
 
@@ -64,6 +69,8 @@ def page(matrix: dict[str, Any]) -> str:
     for extra in ("core", *EXTRAS):
         cells = [result(matrix, f"{version} {extra}") for version in pythons]
         text += f"| {'none' if extra == 'core' else f'`{extra}`'} | {' | '.join(cells)} |\n"
+    if any("without torch" in cell["result"] for cell in matrix.values()):
+        text += NO_TORCH
     oldest = pythons[0]
     newest = matrix[f"{oldest} core"]["packages"]
     text += OLDEST
