@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
+# A loaded machine takes seconds for what another does at once: that is no failure.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 # Nothing is fetched from a hub: a test that would need it must fail, not wait.
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -49,7 +49,7 @@ class Task:
 
 @dataclass(slots=True)
 class DecoderProcess:
-    """A running `decode_worker`, and the clips that it has been given."""
+    """A running decoder (`worker.py`), and the clips that it has been given."""
 
     process: subprocess.Popen[bytes]
     pipe: Any

@@ -1,6 +1,6 @@
 """One decoder process: takes clips from a pipe, leaves pixels in shared memory.
 
-Started by `workers.py` as `python -m stepcli.extract.decode.worker`, so that it is a fresh process
+Started by `process.py` as `python -m stepcli.extract.decode.worker`, so that it is a fresh process
 that has never seen CUDA, and a crash in a video library ends it alone. Messages are JSON.
 """
 
