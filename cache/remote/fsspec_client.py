@@ -43,11 +43,12 @@ class FsspecClient:
         """Write an object; with `create` only if there is none: False when there is."""
         path = self._path(key)
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        if isinstance(source, Path):
+        if isinstance(source, Path) and not create:
             self._files.put_file(str(source), path)
             return True
+        content = source.read_bytes() if isinstance(source, Path) else source
         try:
-            self._files.pipe_file(path, source, mode="create" if create else "overwrite")
+            self._files.pipe_file(path, content, mode="create" if create else "overwrite")
         except FileExistsError:
             return False
         return True
