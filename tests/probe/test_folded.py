@@ -13,6 +13,7 @@ from stepcli.probe.methods.attentive import Attentive
 from stepcli.probe.methods.self_attention import BlockOptions, SelfAttention
 from stepcli.probe.methods.step import Step, StepOptions
 from stepcli.probe.nn.attention import FoldedAttention
+from stepcli.probe.nn.bank import stack
 from stepcli.probe.nn.encoding import TokenInput
 from stepcli.probe.nn.layers import normal
 from stepcli.probe.registry import methods
@@ -233,6 +234,23 @@ def test_per_frame_cls_reads_each_frame_alone(tokens: Tensor, layout: TokenLayou
     row = torch.cat(rows, dim=1).mean(dim=1)
     want = row @ probe.head.weight[0].T + probe.head.bias[0]
     torch.testing.assert_close(probe(batch)[0], want, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("cls", ["global", "per-frame"])
+@pytest.mark.parametrize("norm", ["tokens", "sum"])
+def test_members_of_a_bank_read_out_what_each_would_alone(
+    tokens: Tensor, layout: TokenLayout, norm: str, cls: str
+) -> None:
+    """Three members, five clips, two heads: no two of these can be taken for each other."""
+    options = StepOptions(heads=2, norm=norm, cls=cls)
+    alone = [Step(layout, 4, options, Generator().manual_seed(seed)) for seed in range(3)]
+    for seed, probe in enumerate(alone):
+        shake(probe, 10 + seed)
+    mask = torch.ones(5, 4, dtype=torch.bool)
+    mask[2, 1:] = False
+    batch = TokenBatch(tokens, mask)
+    want = torch.cat([probe(batch) for probe in alone])
+    torch.testing.assert_close(stack(alone)(batch), want, rtol=1e-5, atol=1e-5)
 
 
 def test_heads_that_do_not_divide_are_refused_with_those_that_do() -> None:
