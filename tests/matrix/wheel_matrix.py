@@ -154,9 +154,6 @@ def try_cell(
             extras = [cell] if cell in EXTRAS else []
             extras = extras if torch else ["--without-torch"]
             run(str(place / "bin/python"), str(TREE / "tests/matrix/smoke.py"), *extras, cwd=folder)
-        if not torch:
-            pip(place, *FOR_TESTS)
-            run_tests(place, *TESTS["zarr"], *TESTS["h5py"][1:])
         name = cell.removesuffix("-oldest")
         if cell != name:
             pip(place, *FOR_TESTS)
