@@ -95,7 +95,9 @@ class RaySession(Session):
                     done, _ = ray.wait(list(pending), num_returns=1)
                     self._collect(_outcome(ray, done[0]), pending.pop(done[0]), progress)
             except KeyboardInterrupt:
-                for task in pending:
+                # Ray 2.60 may abort this process where a task ends while it is being cancelled.
+                _, running = ray.wait(list(pending), num_returns=len(pending), timeout=0)
+                for task in running:
                     ray.cancel(task)  # as Ctrl-C there: the state of its pass is kept
                 ray.wait(list(pending), num_returns=len(pending), timeout=GRACE_SECONDS)
                 raise

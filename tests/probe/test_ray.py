@@ -15,7 +15,6 @@ import pytest
 from stepcli.cache.store import Store
 from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
-from stepcli.probe.results.runs import is_done
 from stepcli.probe.sweeps import ray_engine
 from stepcli.probe.sweeps.adaptive import AT_ONCE, adaptive_search
 from stepcli.probe.sweeps.expand import run_configs
@@ -77,7 +76,7 @@ def test_a_search_on_a_cluster_tries_and_chooses_what_the_local_engine_does(
 
 
 def test_an_interrupted_sweep_leaves_clean_runs(
-    ray: Any, store_of: Callable[..., Store], tmp_path: Path
+    ray: Any, store_of: Callable[..., Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C comes when the short pass is done; the long one would take an hour."""
     store_of(tmp_path / "store")
@@ -87,15 +86,21 @@ def test_an_interrupted_sweep_leaves_clean_runs(
         for epochs in (1, 1_000_000)
     )
     session = RaySession(tmp_path / "store", runs, "cpu", cpus=1)
-    ended = threading.Event()
+    collect = session._collect
+    one_done, ended = threading.Event(), threading.Event()
     asked: list[float] = []
 
+    def and_say_so(*what: Any) -> None:
+        collect(*what)
+        one_done.set()
+
+    monkeypatch.setattr(session, "_collect", and_say_so)
+
     def interrupt() -> None:
-        while not is_done(runs, session.name(short)):
-            if ended.wait(0.02):
-                return
-        asked.append(time.monotonic())
-        os.kill(os.getpid(), signal.SIGINT)
+        one_done.wait()
+        if not ended.is_set():
+            asked.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
 
     sender = threading.Thread(target=interrupt)
     # Whoever starts the tests in the background hands down that SIGINT is to be ignored.
@@ -106,6 +111,7 @@ def test_an_interrupted_sweep_leaves_clean_runs(
             session.run([short, long])
     finally:
         ended.set()
+        one_done.set()
         sender.join()
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - asked[0] < 60, "ten seconds; tests run on slow machines too"
