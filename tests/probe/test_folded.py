@@ -236,14 +236,21 @@ def test_per_frame_cls_reads_each_frame_alone(tokens: Tensor, layout: TokenLayou
     torch.testing.assert_close(probe(batch)[0], want, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("cls", ["global", "per-frame"])
-@pytest.mark.parametrize("norm", ["tokens", "sum"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("step", {"norm": "tokens"}),
+        ("step", {"norm": "sum", "cls": "per-frame"}),
+        ("efficient", {"pe": "learned"}),
+    ],
+)
 def test_members_of_a_bank_read_out_what_each_would_alone(
-    tokens: Tensor, layout: TokenLayout, norm: str, cls: str
+    name: str, options: dict[str, object], tokens: Tensor, layout: TokenLayout
 ) -> None:
     """Three members, five clips, two heads: no two of these can be taken for each other."""
-    options = StepOptions(heads=2, norm=norm, cls=cls)
-    alone = [Step(layout, 4, options, Generator().manual_seed(seed)) for seed in range(3)]
+    info = methods().get(name)
+    chosen = info.options(heads=2, **options)
+    alone = [info.build(layout, 4, chosen, Generator().manual_seed(seed)) for seed in range(3)]
     for seed, probe in enumerate(alone):
         shake(probe, 10 + seed)
     mask = torch.ones(5, 4, dtype=torch.bool)
