@@ -279,6 +279,7 @@ def _exclusive_object(lock: ObjectPath) -> Iterator[None]:
     A lock of `LOCK_SECONDS` is taken for that of a process that died.
     """
     mine = f"{time.time()} {uuid.uuid4().hex}".encode()
+    pause = 0.05
     while not create_synced(lock, mine):
         try:
             theirs = lock.read(SEALED_LIMIT)
@@ -291,7 +292,8 @@ def _exclusive_object(lock: ObjectPath) -> Iterator[None]:
             break
         if time.time() - since > LOCK_SECONDS:
             delete_file(lock)
-        time.sleep(0.1)
+        time.sleep(pause)
+        pause = min(2 * pause, 2.0)  # each look is three requests, and many hosts may wait
     try:
         yield
     finally:
