@@ -290,7 +290,8 @@ SCENARIOS = {"same": same, "joins": joins, "lost": lost, "s3": s3}
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("scenarios", nargs="*", default=list(SCENARIOS), choices=list(SCENARIOS))
+    # No choices with nargs="*": Python 3.11 looks for the default, a list, among them.
+    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)}; default: all")
     parser.add_argument("--clips", type=int, default=384)
     parser.add_argument("--inside", action="store_true", help="(already in the namespaces)")
     asked = parser.parse_args()
@@ -302,7 +303,7 @@ def main() -> None:
         whole = Path(home) / "whole"
         local = extract(f"--limit {asked.clips} --store {whole}")
         subprocess.run(local, check=True, capture_output=True)
-        for name in asked.scenarios:
+        for name in asked.scenarios or SCENARIOS:
             started = time.monotonic()
             say(f"{name}: {SCENARIOS[name].__doc__}")
             folder = Path(home) / name
