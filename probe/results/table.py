@@ -76,13 +76,16 @@ def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     empty = [name for name, cells in columns.items() if set(cells) == {"-"}]
     left_out = []
+
+    def drawn() -> str:
+        return arranged(list(columns), list(zip(*columns.values(), strict=True)), "table")
+
     for name in (*empty, *LEFT_OUT_FIRST):
-        text = arranged(list(columns), list(zip(*columns.values(), strict=True)), "table")
-        if max(map(len, text.splitlines())) <= width:
+        if max(map(len, drawn().splitlines())) <= width:
             break
         if columns.pop(name, None) is not None:
             left_out.append(name)
-    text = arranged(list(columns), list(zip(*columns.values(), strict=True)), "table")
+    text = drawn()
     if left_out:
         text += f"\n(no room for {', '.join(left_out)}: a wider terminal, or --format csv)"
     return text
