@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,8 @@ import transformers
 
 from stepcli.extract.job import run_job
 from stepcli.extract.request import ExtractionRequest
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests share plain_pixels.py
 
 # Two cores are shared with everything else that runs: more threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

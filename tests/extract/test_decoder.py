@@ -13,25 +13,15 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from plain_pixels import plain_pixels
 
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode import worker
-from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.process import Task, shared_memory
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.worker import DecodeSettings
 
-PLAN = PixelPlan(
-    resize_short=0,
-    resize_height=0,
-    resize_width=0,
-    resample="bilinear",
-    crop_height=64,
-    crop_width=96,
-    scale=1.0,
-    mean=(0.0, 0.0, 0.0),
-    std=(1.0, 1.0, 1.0),
-)
+PLAN = plain_pixels(0, 64, 96)
 SETTINGS = DecodeSettings(PLAN, "uniform", 4)
 SLOTS = 2
 

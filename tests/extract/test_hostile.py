@@ -11,25 +11,15 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from plain_pixels import plain_pixels
 
 from stepcli.cache import open_store
 from stepcli.cache.clips import Failure
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.pool import DecodedClip, DecodePool
-from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.worker import DecodeSettings
 
-PLAN = PixelPlan(
-    resize_short=64,
-    resize_height=0,
-    resize_width=0,
-    resample="bilinear",
-    crop_height=64,
-    crop_width=64,
-    scale=1.0,
-    mean=(0.0, 0.0, 0.0),
-    std=(1.0, 1.0, 1.0),
-)
+PLAN = plain_pixels(64, 64, 64)
 FUZZED = int(os.environ.get("STEPCLI_FUZZ", "50"))
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_pixels import plain_pixels
 
 from stepcli.cache import open_store
 from stepcli.cache import views as names_of_views
@@ -36,17 +37,7 @@ from stepcli.extract.decode.views import (
 from stepcli.extract.forward import Forward
 from stepcli.extract.tokens import parse_tokens
 
-PLAN = PixelPlan(
-    resize_short=64,
-    resize_height=0,
-    resize_width=0,
-    resample="bilinear",
-    crop_height=64,
-    crop_width=64,
-    scale=1.0,
-    mean=(0.0, 0.0, 0.0),
-    std=(1.0, 1.0, 1.0),
-)
+PLAN = plain_pixels(64, 64, 64)
 WHOLE = PixelPlan(0, 64, 64, "bilinear", 0, 0, 1.0, (0.0,) * 3, (1.0,) * 3)
 
 

@@ -12,25 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from plain_pixels import plain_pixels
 
 from stepcli.cache.clips import Failure
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.pool import DecodePool, DecodersFailed
-from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.worker import DecodeSettings
 
-PLAN = PixelPlan(
-    resize_short=0,
-    resize_height=0,
-    resize_width=0,
-    resample="bilinear",
-    crop_height=64,
-    crop_width=96,
-    scale=1.0,
-    mean=(0.0, 0.0, 0.0),
-    std=(1.0, 1.0, 1.0),
-)
+PLAN = plain_pixels(0, 64, 96)
 SETTINGS = DecodeSettings(PLAN, "uniform", 8)
 CLIPS = 12
 
