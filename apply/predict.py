@@ -9,7 +9,7 @@ from typing import Any
 from stepcli.apply.probes import Applied, TrainedProbe
 from stepcli.apply.timeline import Answer, answer, stretches
 from stepcli.apply.windows import plan_windows, video_times, window_tokens
-from stepcli.cache.errors import UsageError
+from stepcli.cache.errors import UsageError, VideoError
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,19 @@ def predict(
             the probe was calibrated.
 
     Raises:
-        VideoError: the video cannot be read.
+        VideoError: the video cannot be read; says which.
         UsageError: abstention without a calibration, or a window that is not positive.
     """
     thresholds = [threshold_of(probe, risk) for probe in applied.probes]
-    windows = plan_windows(video_times(video), applied, video.stem, window, stride)
     answers: list[list[Answer]] = [[] for _ in applied.probes]
-    for span, clip in window_tokens(video, windows, applied):
-        for probe, threshold, mine in zip(applied.probes, thresholds, answers, strict=True):
-            chances = probe.probabilities(clip, applied.device)
-            mine.append(answer(span.start, span.end, chances, probe.classes, threshold))
+    try:
+        windows = plan_windows(video_times(video), applied, video.stem, window, stride)
+        for span, clip in window_tokens(video, windows, applied):
+            for probe, threshold, mine in zip(applied.probes, thresholds, answers, strict=True):
+                chances = probe.probabilities(clip, applied.device)
+                mine.append(answer(span.start, span.end, chances, probe.classes, threshold))
+    except VideoError as error:
+        raise VideoError(f"{video}: {error}") from error  # of several videos, which one
     return [
         Prediction(video, probe, tuple(mine))
         for probe, mine in zip(applied.probes, answers, strict=True)

@@ -258,12 +258,14 @@ def test_bad_input_is_one_line(words: str, message: str, runs: dict[str, Path]) 
 
 
 def test_a_video_that_is_none_is_said(runs: dict[str, Path], tmp_path: Path) -> None:
-    (tmp_path / "x.mp4").write_bytes(b"not a video")
+    whole, broken = CLIPS / "handle-pull" / "004.mp4", tmp_path / "x.mp4"
+    broken.write_bytes(b"not a video")
     done = CliRunner().invoke(
-        app, ["predict", str(runs["linear"]), "--video", str(tmp_path / "x.mp4")]
+        app,
+        [str(w) for w in ("predict", runs["linear"], "--video", whole, "--video", broken)],
     )
     assert done.exit_code == 1
-    assert "not a video" in done.stderr
+    assert done.stderr.startswith(f"error: {broken}: not a video")
 
 
 def test_stored_frames_are_what_the_backbone_saw(work: Path, applied: Applied) -> None:
