@@ -233,4 +233,4 @@ def pull(name: str, out: Path, *, revision: str | None = None, endpoint: str | N
     target = out / repo.rpartition("/")[2]
     if kind == "store" and target.exists():
         raise UsageError(f"{target} is there already; remove it, or give another --out")
-    return receive(out, target.name, fill)
+    return receive(out, target.name, fill, resumes=True)

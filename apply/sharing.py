@@ -38,6 +38,8 @@ PARCELS: dict[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "store": (STORE_FILES, STORE_FOLDERS),
 }
 """Files, and folders with all that is in them, that are given to others."""
+_CLIENT_NOTES, _CLIENT_BEGUN = ".cache", ".incomplete"
+"""Where the hub's client keeps what it knows of a folder, and how a file begun there ends."""
 
 
 def kind_of(folder: Path) -> Kind:
@@ -73,13 +75,14 @@ def _is_plain(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def receive(out: Path, name: str, fill: Callable[[Path], Kind]) -> Path:
+def receive(out: Path, name: str, fill: Callable[[Path], Kind], *, resumes: bool = False) -> Path:
     """Put what somebody gives in place once it is whole and checked.
 
     Args:
         out: Where its folder is put.
         name: The folder's, for a store; a probe's is the name of its run.
-        fill: Writes the files into a folder, which may hold what an earlier try left of them.
+        fill: Writes the files into a folder.
+        resumes: Whether `fill` goes on from what an earlier try left: then that is kept.
 
     Raises:
         UsageError: there is such a folder already, or what came is no probe.
@@ -88,15 +91,25 @@ def receive(out: Path, name: str, fill: Callable[[Path], Kind]) -> Path:
     staging = out / f".pulling-{name}"
     with disk_errors(out):
         staging.mkdir(parents=True, exist_ok=True)
-        kind = fill(staging)
-        target = out / (name if kind == "store" else _run_name(staging))
-        if target.exists():
-            raise UsageError(f"{target} is there already; remove it, or give another --out")
-        check_received(staging, kind)
-        shutil.rmtree(staging / ".cache", ignore_errors=True)  # the hub client's notes
-        staging.rename(target)
+        try:
+            kind = fill(staging)
+            target = out / (name if kind == "store" else _run_name(staging))
+            if target.exists():
+                raise UsageError(f"{target} is there already; remove it, or give another --out")
+            check_received(staging, kind)
+            shutil.rmtree(staging / _CLIENT_NOTES, ignore_errors=True)
+            staging.rename(target)
+        finally:
+            if not (resumes and _holds_data(staging)):
+                shutil.rmtree(staging, ignore_errors=True)
         fsync_folder(out)
     return target
+
+
+def _holds_data(staging: Path) -> bool:
+    """Whether files, or beginnings of files, have come; the hub client's notes are none."""
+    files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
+    return any(path.parts[0] != _CLIENT_NOTES or path.suffix == _CLIENT_BEGUN for path in files)
 
 
 def check_received(folder: Path, kind: Kind) -> None:

@@ -91,6 +91,7 @@ def test_a_probe_goes_to_a_folder_and_back(run: Path, tmp_path: Path) -> None:
     assert "is there already" in call(
         "pull", tmp_path / "shelf" / run.name, "--out", tmp_path / "here", code=2
     )
+    assert [path.name for path in (tmp_path / "here").iterdir()] == [run.name]
 
 
 def test_a_store_goes_to_a_folder_and_back(store: Store, tmp_path: Path) -> None:
@@ -200,7 +201,9 @@ def test_what_the_hub_refuses_is_one_line(
     hub: Hub, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("--hub", "--endpoint", hub.endpoint)
-    assert "no such repository" in call("pull", "me/none", *words, code=1)
+    out = ("--out", tmp_path / "pulled")
+    assert "no such repository" in call("pull", "me/none", *out, *words, code=1)
+    assert not list((tmp_path / "pulled").iterdir())
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     assert "Invalid" in (said := call("push", run, "--to", "me/door", *words, code=1))
     assert len(said.strip().splitlines()) == 1
