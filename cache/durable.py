@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from stepcli.cache.canonical import canonical_json
 from stepcli.cache.errors import DamagedStore, StoreError
 from stepcli.cache.remote.objects import ObjectPath
-from stepcli.cache.spec import canonical_json
 
 Place = Path | ObjectPath
 """A file or folder on a disk, or an object or prefix in object storage."""

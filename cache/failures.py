@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 
 import google_crc32c
 
+from stepcli.cache.canonical import canonical_json
 from stepcli.cache.clips import Failure
 from stepcli.cache.durable import (
     Place,
@@ -23,7 +24,6 @@ from stepcli.cache.durable import (
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.parts.index import INDEX_LIMIT
 from stepcli.cache.remote.objects import ObjectPath
-from stepcli.cache.spec import canonical_json
 
 FOLDER = "failures"
 _TYPES = {field.name: field.type for field in fields(Failure)}

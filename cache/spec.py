@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from stepcli.cache.canonical import canonical_json
 from stepcli.cache.errors import SpecMismatch
 
 TokenScope = Literal["frame", "causal", "clip"]
@@ -105,11 +106,6 @@ class StoreSpec(_Frozen):
     def digest(self) -> str:
         """sha256 of the canonical JSON, hexadecimal."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()
-
-
-def canonical_json(value: Any) -> str:
-    """JSON text that is the same for equal values: sorted keys, no white space, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 class Producer(_Frozen):

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stepcli.cache.canonical import canonical_json
 from stepcli.cache.csv_files import LARGEST
 from stepcli.cache.durable import read_regular
 from stepcli.cache.errors import DamagedStore, UsageError
-from stepcli.cache.spec import canonical_json
 
 CODE_SCHEMA = 2
 """Raised whenever the same config would train another probe, so old runs are not taken for it."""

@@ -6,6 +6,7 @@ from itertools import count
 
 import numpy as np
 
+from stepcli.cache.canonical import canonical_json
 from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.parts.files import part_file_names
 from stepcli.cache.parts.folders import (
@@ -20,7 +21,7 @@ from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.stored_clips import intact_clips
 from stepcli.cache.parts.tombstones import buried_parts
 from stepcli.cache.reading.snapshot import read_index
-from stepcli.cache.spec import Producer, canonical_json
+from stepcli.cache.spec import Producer
 from stepcli.cache.store import Store, open_store
 from stepcli.cache.writer import StoreWriter
 

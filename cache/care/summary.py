@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from stepcli.cache.canonical import canonical_json
 from stepcli.cache.parts.folders import read_part_record, staging_owners
-from stepcli.cache.spec import Producer, canonical_json, flat_producer
+from stepcli.cache.spec import Producer, flat_producer
 from stepcli.cache.store import Store
 
 PARTS_COMPARED = 16

@@ -8,9 +8,9 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
+from stepcli.cache.canonical import canonical_json
 from stepcli.cache.durable import replace_synced
 from stepcli.cache.errors import UsageError
-from stepcli.cache.spec import canonical_json
 from stepcli.probe.config import RunConfig
 from stepcli.probe.sweeps.expand import parse_settings
 from stepcli.probe.sweeps.session import Session

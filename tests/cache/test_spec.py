@@ -6,12 +6,12 @@ import pytest
 from pydantic import ValidationError
 from sample_clips import PRODUCER, SPEC
 
+from stepcli.cache.canonical import canonical_json
 from stepcli.cache.errors import SpecMismatch
 from stepcli.cache.spec import (
     Producer,
     Segment,
     StoreSpec,
-    canonical_json,
     explain_difference,
     flat_producer,
     require_same_spec,
