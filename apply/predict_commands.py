@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from stepcli.extract.options import complete_backbones
+
 if TYPE_CHECKING:
     from stepcli.apply.predict import Prediction
     from stepcli.apply.probes import Applied
@@ -40,7 +42,11 @@ def predict(
         str | None, typer.Option(help="FFmpeg's name of the stream's format, e.g. v4l2.")
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="Where the backbone is now, e.g. hf:/models/dinov2-base.")
+        str | None,
+        typer.Option(
+            help="Where the backbone is now, e.g. hf:/models/dinov2-base.",
+            autocompletion=complete_backbones,
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from stepcli.extract.options import complete_datasets
+
 datasets_app = typer.Typer(no_args_is_help=True)
 
 
@@ -21,7 +23,11 @@ def list_datasets() -> None:
 
 
 @datasets_app.command("show")
-def show_dataset(name: Annotated[str, typer.Argument(help="Data set, e.g. ssv2.")]) -> None:
+def show_dataset(
+    name: Annotated[
+        str, typer.Argument(help="Data set, e.g. ssv2.", autocompletion=complete_datasets)
+    ],
+) -> None:
     """The files that a data set expects on the disk, its options, and where to get it."""
     from stepcli.extract.datasets.registry import find_dataset
 

@@ -7,8 +7,27 @@ import typer
 
 from stepcli.extract.choices import Precision, Preprocess
 
+
+def complete_datasets(incomplete: str) -> list[str]:
+    """Data sets that a shell may go on with."""
+    from stepcli.extract.datasets.registry import DATASETS
+
+    return sorted(name for name in DATASETS if name.startswith(incomplete))
+
+
+def complete_backbones(incomplete: str) -> list[str]:
+    """Short names of backbones that a shell may go on with."""
+    from stepcli.extract.backbones.names import BACKBONES
+
+    return [name for name in BACKBONES if name.startswith(incomplete)]
+
+
 DatasetOption = Annotated[
-    str, typer.Option(help="Data set by name: ssv2, csv, folder ... (`stepcli datasets list`).")
+    str,
+    typer.Option(
+        help="Data set by name: ssv2, csv, folder ... (`stepcli datasets list`).",
+        autocompletion=complete_datasets,
+    ),
 ]
 RootOption = Annotated[
     Path | None,
@@ -22,7 +41,10 @@ SetOption = Annotated[
 ]
 BackboneOption = Annotated[
     str,
-    typer.Option(help="Frozen model: a name (`stepcli backbones`), or hf:<repository|folder>."),
+    typer.Option(
+        help="Frozen model: a name (`stepcli backbones`), or hf:<repository|folder>.",
+        autocompletion=complete_backbones,
+    ),
 ]
 FramesOption = Annotated[int, typer.Option(min=1, max=4096, help="Frames stored a clip.")]
 SamplingOption = Annotated[

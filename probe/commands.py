@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from stepcli.probe.names import complete_methods
 from stepcli.probe.options import (
     ACCUMULATE,
     DIRECTIONS,
@@ -28,7 +29,11 @@ from stepcli.probe.options import (
 @resumable()
 def probe(
     method: Annotated[
-        str, typer.Option(help="Method, or several: step,linear. All share one pass over the data.")
+        str,
+        typer.Option(
+            help="Method, or several: step,linear. All share one pass over the data.",
+            autocompletion=complete_methods,
+        ),
     ],
     store: StoreOption = None,
     runs: RunsOption = None,

@@ -11,37 +11,10 @@ from torch import Generator
 
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.names import NAMES
 from stepcli.probe.nn.bank import Options, Probe
 
 Build = Callable[[TokenLayout, int, Any, Generator], Probe]
-
-_MODULES = (
-    "asu",
-    "attentive",
-    "controls",
-    "conv1d",
-    "difference",
-    "duration",
-    "efficient",
-    "evl",
-    "frames_linear",
-    "knn",
-    "lift",
-    "linear",
-    "mlp",
-    "prototype",
-    "recurrent",
-    "rvm",
-    "self_attention",
-    "self_similarity",
-    "step",
-    "temporal_transformer",
-    "trn",
-    "tsm",
-    "vcs",
-    "xclip",
-    "zero_shot",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +97,11 @@ class Registry:
 def methods() -> Registry:
     """The built-in methods."""
     registry = Registry()
-    for module in _MODULES:
-        for info in import_module(f"stepcli.probe.methods.{module}").INFOS:
+    for module, names in NAMES.items():
+        infos = import_module(f"stepcli.probe.methods.{module}").INFOS
+        if tuple(info.name for info in infos) != names:
+            raise ValueError(f"probe/names.py lists {names} of probe/methods/{module}.py")
+        for info in infos:
             registry.add(info)
     return registry
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from stepcli.probe.names import complete_methods
 from stepcli.probe.options import (
     ACCUMULATE,
     DIRECTIONS,
@@ -27,7 +28,10 @@ from stepcli.probe.options import (
 @resumable()
 def sweep(
     file: Annotated[Path | None, typer.Argument(help="YAML file; see docs/sweep.md.")] = None,
-    method: Annotated[str | None, typer.Option(help="Methods in place of a file: a,b.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Methods in place of a file: a,b.", autocompletion=complete_methods),
+    ] = None,
     lr: Annotated[str | None, typer.Option(help="Rates to try: 1e-4,3e-4,1e-3.")] = None,
     weight_decay: Annotated[str | None, typer.Option(help="Decays to try: 0,0.05.")] = None,
     set_: Annotated[

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stepcli.probe.names import complete_methods
 from stepcli.probe.options import RUNS_VARIABLE
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ RunsArgument = Annotated[
     Path, typer.Argument(help="Folder of runs.", envvar=RUNS_VARIABLE, show_default="./runs")
 ]
 MethodOption = Annotated[
-    str | None, typer.Option(help="Methods to look at: step,linear. Default: all.")
+    str | None,
+    typer.Option(
+        help="Methods to look at: step,linear. Default: all.", autocompletion=complete_methods
+    ),
 ]
 StoreOption = Annotated[
     Path | None, typer.Option(help="Where the runs' store is now. Default: where it was.")
@@ -197,7 +201,9 @@ def calibrate(
 
 def chirality(
     groups: Annotated[Path, typer.Argument(help="CSV with the columns group,label.")],
-    method: Annotated[str, typer.Option(help="Trained on each group alone.")] = "linear",
+    method: Annotated[
+        str, typer.Option(help="Trained on each group alone.", autocompletion=complete_methods)
+    ] = "linear",
     store: Annotated[
         Path | None, typer.Option(help="Store to read. Default: the only one.")
     ] = None,
