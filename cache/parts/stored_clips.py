@@ -63,7 +63,7 @@ def part_clips(
             file = array_file(manifest.format, array)
             sources.append(_Plain(open_source(folder, file), array, offsets))
     for row in range(index.num_rows) if rows is None else rows:
-        cells = index.slice(row, 1).to_pylist()[0]
+        (cells,) = index.slice(row, 1).to_pylist()
         found = [source.clip(row) for source in sources]
         arrays = [array for array in found if array is not None]
         intact = len(arrays) == len(found) and clip_checksum(arrays) == cells["crc32c"]
