@@ -109,7 +109,7 @@ class Staging:
             self.folder = root / STAGING / self.owner.name
         self._touched = time.monotonic()
 
-    def new_part(self, generation: int = 0) -> Path:
+    def new_part(self, generation: int) -> Path:
         """An empty folder for the next part, named as the part will be."""
         self.make_folder()
         folder = self.folder / new_part_name(generation)

@@ -28,8 +28,8 @@ class OpenPart:
         staging: Staging,
         manifest: Manifest,
         planned_clips: int,
-        generation: int = 0,
-        compression: Compression = "none",
+        generation: int,
+        compression: Compression,
     ) -> None:
         self._staging = staging
         self._manifest = manifest

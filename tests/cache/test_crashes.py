@@ -73,7 +73,7 @@ def test_a_dead_writers_staging_is_swept_and_a_live_ones_is_not(tmp_path: Path) 
     store = create_store(tmp_path, SPEC, dataset="test", format="hdf5")
     script = (
         "import os, sys; from pathlib import Path; from stepcli.cache.parts.folders import Staging;"
-        "staging = Staging(Path(sys.argv[1])); staging.new_part();"
+        "staging = Staging(Path(sys.argv[1])); staging.new_part(0);"
         "print(staging.folder.name, flush=True); sys.stdin.read(); os._exit(0)"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]

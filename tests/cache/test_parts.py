@@ -127,9 +127,8 @@ def test_a_part_is_committed_once_and_only_whole(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_bytes(b"")
     staging = Staging(tmp_path)
     assert staging.folder == tmp_path / ".staging" / staging.owner.name
-    part = OpenPart(staging, MANIFEST, 4, generation=7)
+    part = OpenPart(staging, MANIFEST, 4, 7, "none")
     assert (part.clips, part_file_names(tmp_path / "parts")) == (0, set())
-    assert 0 <= part.age_seconds < 60
     assert staging.folder.stat().st_mode & 0o777 == 0o700
     for clip in clip_ids(2):
         part.add(make_record(clip), encode_clip(make_tokens(clip), LAYOUT, clip))
@@ -155,6 +154,23 @@ def test_a_part_is_committed_once_and_only_whole(tmp_path: Path) -> None:
     assert not staging.folder.exists()
 
 
+def test_a_part_knows_how_long_it_has_been_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = OpenPart(Staging(tmp_path), MANIFEST, 4, 0, "none")
+    assert part.age_seconds >= 0
+    later = time.monotonic() + 100
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert 100 <= part.age_seconds < 700  # a busy machine may have been slow
+    part.discard()
+
+
+def test_a_clips_checksum_is_the_crc32c_of_all_its_bytes() -> None:
+    """The check value of the algorithm's definition: readers in other languages get it too."""
+    text = np.frombuffer(b"123456789", np.uint8)
+    assert clip_checksum([text]) == clip_checksum([text[:4], text[4:]]) == 0xE3069283
+
+
 def test_a_rename_whose_answer_is_lost_is_looked_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +182,7 @@ def test_a_rename_whose_answer_is_lost_is_looked_after(
         raise FileNotFoundError(path)
 
     staging = Staging(tmp_path)
-    parts = [OpenPart(staging, MANIFEST, 4) for _ in range(2)]
+    parts = [OpenPart(staging, MANIFEST, 4, 0, "none") for _ in range(2)]
     arrives = [parts[0]._folder.name]
     for part in parts:
         part.add(make_record("a"), encode_clip(make_tokens("a"), LAYOUT, "a"))
@@ -179,7 +195,7 @@ def test_a_rename_whose_answer_is_lost_is_looked_after(
 
 def test_an_interrupted_clip_is_written_over(tmp_path: Path) -> None:
     staging = Staging(tmp_path)
-    part = OpenPart(staging, MANIFEST, 4)
+    part = OpenPart(staging, MANIFEST, 4, 0, "none")
     first, torn, second = ((clip, encode_clip(make_tokens(clip), LAYOUT, clip)) for clip in "abc")
     part.add(make_record("a"), first[1])
     part._tokens.write(1, torn[1])  # Ctrl-C came before its row
@@ -194,7 +210,7 @@ def test_an_interrupted_clip_is_written_over(tmp_path: Path) -> None:
 
 def test_a_discarded_part_frees_its_space(tmp_path: Path) -> None:
     staging = Staging(tmp_path)
-    part = OpenPart(staging, MANIFEST, 4)
+    part = OpenPart(staging, MANIFEST, 4, 0, "none")
     assert len(list(staging.folder.iterdir())) == 1
     part.discard()
     assert not list(staging.folder.iterdir())

@@ -34,6 +34,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = "tests/cache/"
 STORE = (CACHE + "test_parts.py", CACHE + "test_spec.py")
+REMOTE = (CACHE + "test_remote_parts.py", *STORE)
 HANDED_OVER = CACHE + "test_handed_over.py"
 PACKED = (
     CACHE + "test_compression.py::test_what_cannot_be_read_is_an_error_never_zeros",
@@ -44,18 +45,18 @@ PACKED = (
 TARGETS: dict[str, tuple[str, ...]] = {
     "cache/spec.py": STORE,
     "cache/quantize.py": (CACHE + "test_quantize.py",),
-    "cache/parts/byte_source.py": STORE,
-    "cache/parts/files.py": STORE,
-    "cache/parts/folders.py": STORE,
+    "cache/parts/byte_source.py": REMOTE,
+    "cache/parts/files.py": REMOTE,
+    "cache/parts/folders.py": REMOTE,
     "cache/parts/index.py": (*STORE, HANDED_OVER),
     "cache/parts/open_part.py": STORE,
     "cache/parts/owner.py": STORE,
     "cache/parts/packed_tokens.py": (CACHE + "test_packed_tokens.py", STORE[0], *PACKED),
     "cache/parts/ranges.py": (CACHE + "test_ranges.py", *STORE),
     "cache/parts/record.py": STORE,
-    "cache/parts/stored_clips.py": STORE,
+    "cache/parts/stored_clips.py": (*REMOTE, CACHE + "test_packed_tokens.py"),
     "cache/parts/tombstones.py": STORE,
-    "cache/parts/uploads.py": STORE,
+    "cache/parts/uploads.py": REMOTE,
     "probe/nn/folded.py": ("tests/probe/test_folded.py",),
     "probe/results/stats.py": ("tests/probe/test_stats.py",),
 }
