@@ -7,6 +7,7 @@ flipped bit in it is found without a second file.
 import hashlib
 import json
 import os
+import shutil
 import stat
 import tempfile
 import uuid
@@ -25,6 +26,8 @@ Place = Path | ObjectPath
 
 SEALED_LIMIT = 16 << 20
 """Bytes: no manifest or part.json is ever larger; a larger one is refused unread."""
+_TRIED = 4096
+"""Bytes that show whether a folder takes any: a block of most file systems."""
 
 
 @contextmanager
@@ -40,15 +43,28 @@ def disk_errors(place: Place) -> Iterator[None]:
         ) from error
 
 
-def require_writable(folder: Path) -> None:
-    """Make a folder, and see that files can be made in it, before the work that ends there.
+def require_writable(folder: Path, needed: int = 0) -> None:
+    """Make a folder, and see that files can be written there, before the work that ends in it.
+
+    Args:
+        folder: Made when missing.
+        needed: Bytes that will surely be written.
 
     Raises:
-        StoreError: they cannot.
+        StoreError: they cannot, or there is no room for so many bytes.
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_TRIED))  # on a full disk a file without content can still be made
+            file.flush()
+            os.fsync(file.fileno())
+        free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise StoreError(
+            f"cannot write to {folder}: at least {needed / 1e6:.1f} MB will be needed and its disk "
+            f"has {free / 1e6:.1f} MB free; make room, or give a folder on another disk"
+        )
 
 
 def fsync_folder(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """From configs and a store to finished runs: plan passes, train what is left, write each run."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from stepcli.probe.data.placement import BANK_SHARE, free_bytes, place_features
 from stepcli.probe.data.splits import LabelledClips, hold_out, labelled_clips, only_base, thin
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import stored_texts
-from stepcli.probe.results.runs import Source, is_done, read_run, write_run
+from stepcli.probe.results.runs import Source, is_done, read_run
+from stepcli.probe.results.write_all import write_all
 from stepcli.probe.training.checkpoint import SAVE_SECONDS, Checkpoint
 from stepcli.probe.training.estimate import estimate_seconds
 from stepcli.probe.training.memory import OutOfMemory
@@ -29,10 +29,7 @@ from stepcli.probe.training.plan import PassPlan, make_plan
 from stepcli.probe.training.process import tune_process
 from stepcli.probe.training.progress import SweepProgress
 from stepcli.probe.training.tracking import open_trackers
-from stepcli.probe.training.train import Trained, train
-
-WRITERS = 4
-"""Runs that are written at once."""
+from stepcli.probe.training.train import train
 
 
 def choose_device(name: str) -> torch.device:
@@ -146,7 +143,8 @@ class Session:
         if left < unique:
             typer.echo(f"{unique - left} of {unique} runs are done already in {self.runs}")
         if plans:
-            require_writable(self.runs)  # now, not after an hour of training
+            # Now, not after an hour of training.
+            require_writable(self.runs, sum(plan.kept_bytes for plan in plans))
             self._train(plans)
         return [read_run(self.runs / self.name(config) / "run.json") for config in configs]
 
@@ -173,7 +171,7 @@ class Session:
     ) -> None:
         """Train one pass and write its runs; a pass that does not fit into memory in two halves."""
         names = [self.name(config) for config in configs]
-        checkpoint = Checkpoint(self.runs, names, self._save_seconds)
+        checkpoint = Checkpoint(self.runs, names, self._save_seconds, progress.say)
         layout = layout_of(self.store, task)
         report = partial(progress.epoch, names, configs)
         try:
@@ -188,19 +186,12 @@ class Session:
                 self._train_pass(features, task, half, progress)
             checkpoint.discard()
             return
-        self._write(every, task, progress)
-        checkpoint.discard()
 
-    def _write(self, every: Sequence[Trained], task: Task, progress: SweepProgress) -> None:
-        """Write runs side by side, since most of the time goes into waiting for the disk."""
-        pool = ThreadPoolExecutor(WRITERS)
-        write = partial(write_run, self.runs, task=task, source=self._source)
-        try:
-            for record in pool.map(write, every):
-                progress.run(record, str(self.runs / record["run"]))
-        finally:
-            # Whatever came: runs that are being written are whole, the others have not begun.
-            pool.shutdown(cancel_futures=True)
+        def written(record: dict[str, Any]) -> None:
+            progress.run(record, str(self.runs / record["run"]))
+
+        write_all(self.runs, every, task, self._source, written)
+        checkpoint.discard()
 
 
 def parameter_counts(path: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ One safetensors file a pass, replaced whole; it is removed when the pass's runs 
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,14 +32,19 @@ class Checkpoint:
     """Where one pass keeps its state."""
 
     def __init__(
-        self, runs: Path, names: Sequence[str], save_seconds: float = SAVE_SECONDS
+        self,
+        runs: Path,
+        names: Sequence[str],
+        save_seconds: float = SAVE_SECONDS,
+        say: Callable[[str], None] = print,
     ) -> None:
-        """Of the pass that trains the runs `names`, in that order."""
+        """Of the pass that trains the runs `names`, in that order; `say` takes lines for users."""
         identity = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
         self.path = runs / ".resume" / f"{identity}.safetensors"
         self._save_seconds = save_seconds
         self._saved = time.monotonic()
         self._cost: float | None = None
+        self._say = say
 
     def restore(self, banks: Sequence["Bank"]) -> int:
         """Load the banks' state; returns the epochs that are done, 0 where nothing was kept."""
@@ -65,7 +70,14 @@ class Checkpoint:
         return int(header["epochs"])
 
     def save(self, banks: Sequence["Bank"], epochs: int, *, now: bool = False) -> None:
-        """Keep the state after `epochs` epochs, unless the last was kept moments ago; or `now`."""
+        """Keep the state after `epochs` epochs, unless the last was kept moments ago; or `now`.
+
+        Where it cannot be written, training goes on: the runs take less room than their state, and
+        what was kept before is still there.
+
+        Raises:
+            StoreError: it cannot be written `now`.
+        """
         started = time.monotonic()
         pause = max(self._save_seconds, TRAINED_TO_SAVED * self.cost(banks))
         if self._save_seconds and not now and started - self._saved < pause:
@@ -77,9 +89,17 @@ class Checkpoint:
                     tensors[f"{place}/{name}"] = tensor.contiguous().cpu()
                 seconds[str(place)] = bank.seconds / len(bank.places)
         header = {"epochs": epochs, "seconds": seconds}
-        with disk_errors(self.path):
+        try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             replace_synced(self.path, save(tensors, {"pass": json.dumps(header)}))
+        except OSError as error:
+            if now:
+                with disk_errors(self.path):
+                    raise
+            self._say(
+                f"cannot write to {self.path}: {error.strerror}; training goes on, but cannot be "
+                f"resumed from epoch {epochs}: mend the cause"
+            )
         self._saved = time.monotonic()
         self._cost = self._saved - started
 

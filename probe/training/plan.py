@@ -36,6 +36,11 @@ class BankPlan:
         """Values, gradients and moments; not activations."""
         return self.members * self.parameters_each * BYTES_A_PARAMETER
 
+    @property
+    def kept_bytes(self) -> int:
+        """What the runs' folders take at least: the float32 values."""
+        return self.members * self.parameters_each * 4
+
 
 @dataclass(frozen=True, slots=True)
 class PassPlan:
@@ -48,6 +53,11 @@ class PassPlan:
     clips: int
     token_bytes: int
     """Tokens of the clips, in memory."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the runs' folders take at least."""
+        return sum(bank.kept_bytes for bank in self.banks)
 
 
 def make_plan(
