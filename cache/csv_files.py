@@ -30,9 +30,10 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             found = list(reader.fieldnames or ())
             missing = [name for name in columns if name not in found]
             if missing:
+                header = " ".join(",".join(found).split())  # a quoted cell may hold lines
                 raise UsageError(
                     f"{path}: expected the columns {','.join(columns[:5])}, found "
-                    f"{','.join(found) or 'nothing'}; missing: {', '.join(missing[:5])}"
+                    f"{header[:200] or 'nothing'}; missing: {', '.join(missing[:5])}"
                 )
             for line in reader:
                 if None in line or None in line.values():

@@ -85,6 +85,8 @@ def describe_clip(store: Store, clip: str) -> dict[str, Any]:
         ClipNotFound: it is not committed.
     """
     tokens = store.read_floats([clip])[0]
+    with np.errstate(all="ignore"):  # no store of ours holds NaN, a stranger's may
+        norm = float(np.linalg.norm(tokens, axis=-1).mean())
     snapshot = store.snapshot
     place = snapshot.positions[clip]
     row = next((row for row in store.clips() if row.id == clip), None)
@@ -97,7 +99,7 @@ def describe_clip(store: Store, clip: str) -> dict[str, Any]:
         "shape": list(tokens.shape),
         "smallest": float(tokens.min()),
         "largest": float(tokens.max()),
-        "mean_token_norm": float(np.linalg.norm(tokens, axis=-1).mean()),
+        "mean_token_norm": norm,
     }
 
 

@@ -236,10 +236,12 @@ def _wrong_field(record: Any) -> str:
     if not isinstance(record, dict):
         return f"expected an object, found {type(record).__name__}"
     for name, kind in (_FIELDS | _PERHAPS).items():
-        if name not in record and name in _PERHAPS:
-            continue
-        if not isinstance(record.get(name), kind):
-            return f"{name} is {record.get(name)!r:.60}"
+        if name not in record:
+            if name in _PERHAPS:
+                continue
+            return f"{name} is missing"
+        if not isinstance(record[name], kind):
+            return f"{name} is {record[name]!r:.60}"
     if not isinstance(record["config"].get("task", {}), dict):
         return f"config.task is {record['config']['task']!r:.60}"
     if not all(isinstance(name, str) for name in record.get("classes", ())):

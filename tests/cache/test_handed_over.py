@@ -41,6 +41,7 @@ from stepcli.cache.remote.objects import place_of
     [
         (b"a,c\n1,2\n", "expected the columns a,b, found a,c; missing: b"),
         (b"", "found nothing"),
+        (b'c,"a\n1,2\n\n', "expected the columns a,b, found c,a 1,2; missing: a, b"),
         (b"a,b\n1\n", "line 2 has not the 2 cells of the header"),
         (b"a,b\n1,2\n1,2,3\n", "line 3 has not the 2 cells of the header"),
         (b"a,b\n\xff,2\n", "expected a CSV file, got: 'utf-8' codec"),
@@ -54,6 +55,7 @@ def test_csv_files_that_are_none(tmp_path: Path, content: bytes, message: str) -
         read_csv(path, ("a", "b"))
     assert str(refused.value).startswith(f"{path}: ")
     assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:

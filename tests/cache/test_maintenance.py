@@ -11,12 +11,14 @@ from store_commands import files_of, run
 from typer.testing import CliRunner
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.summary import producer_differences
+from stepcli.cache.care.summary import describe_clip, producer_differences
 from stepcli.cache.care.verify import verify_store
 from stepcli.cache.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.commands import app
 from stepcli.cache.errors import DamagedStore, SpecMismatch, StepcliError, UsageError
 from stepcli.cache.manifest import Format
+from stepcli.cache.parts.folders import Staging
+from stepcli.cache.parts.open_part import OpenPart
 from stepcli.cache.spec import StoreSpec
 from stepcli.cache.store import Store
 
@@ -278,6 +280,15 @@ def test_show_tells_one_clip(tmp_path: Path) -> None:
     assert facts["largest"] == float(store.read(["clip-0005"]).max())
     with pytest.raises(StepcliError, match="holds no clip 'nobody'"):
         run("show", "nobody", "--store", tmp_path)
+
+
+def test_show_tells_of_a_clip_that_holds_nan(tmp_path: Path) -> None:
+    """No writer of ours stores it; a stranger's may, and any bits make a float16."""
+    store = create_store(tmp_path, SPEC, dataset="test", format="zarr")
+    part = OpenPart(Staging(tmp_path), store.manifest, 1, 0, "none")
+    part.add(make_record("a"), [np.full(SPEC.clip_shape, 0x7C01, np.uint16).view(np.float16)])
+    part.commit(PRODUCER)
+    assert np.isnan(describe_clip(open_store(tmp_path), "a")["mean_token_norm"])
 
 
 def test_another_producer_is_told_not_refused(tmp_path: Path) -> None:

@@ -199,13 +199,16 @@ def _sealed(content: Any) -> bytes:
         return json.dumps(content).encode()
     try:
         return seal(content)
-    except UnicodeEncodeError:  # no JSON in UTF-8 says that
+    except ValueError:  # Infinity, or what no UTF-8 says
         return b"{}"
 
 
 def _failure(content: dict[str, Any]) -> bytes:
-    checksum = google_crc32c.value(canonical_json(content).encode())
-    return (canonical_json({**content, "crc32c": checksum}) + "\n").encode()
+    try:
+        checksum = google_crc32c.value(canonical_json(content).encode())
+        return (canonical_json({**content, "crc32c": checksum}) + "\n").encode()
+    except ValueError:  # Infinity, or what no UTF-8 says: a line without a checksum
+        return (json.dumps(content) + "\n").encode()
 
 
 FORMATS: dict[str, tuple[Callable[[Path], None], Change]] = {

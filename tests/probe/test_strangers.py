@@ -44,12 +44,17 @@ def first_of(runs: Path) -> Path:
     return sorted(runs.glob("step-*"))[0]
 
 
+def without(record: dict[str, Any], name: str) -> dict[str, Any]:
+    return {other: value for other, value in record.items() if other != name}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda r: [], "expected an object, found list"),
         (lambda r: r | {"top1": "0.5"}, "top1 is '0.5'"),
-        (lambda r: {k: v for k, v in r.items() if k != "seed"}, "seed is None"),
+        (lambda r: without(r, "seed"), "seed is missing"),
+        (lambda r: without(r, "forced_choice"), "forced_choice is missing"),
         (lambda r: r | {"forced_choice": []}, r"forced_choice is \[\]"),
         (lambda r: r | {"classes": ["a", 1]}, "classes are no list of names"),
         (lambda r: r | {"classes": "ab"}, "classes is 'ab'"),
