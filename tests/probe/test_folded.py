@@ -14,7 +14,9 @@ from stepcli.probe.methods.self_attention import BlockOptions, SelfAttention
 from stepcli.probe.methods.step import Step, StepOptions
 from stepcli.probe.nn.attention import FoldedAttention
 from stepcli.probe.nn.bank import stack
+from stepcli.probe.nn.dropout import MemberDropout
 from stepcli.probe.nn.encoding import TokenInput
+from stepcli.probe.nn.folded import FoldedTokens, read_out
 from stepcli.probe.nn.layers import normal
 from stepcli.probe.registry import methods
 
@@ -271,3 +273,58 @@ def test_parameter_counts_of_the_paper(name: str, count: int) -> None:
     probe = info.build(TokenLayout.of(16, 256, 768), 34, info.options(), Generator())
     assert sum(p.numel() for p in probe.parameters()) == count
     assert probe.parameters_each == count
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("rival", [False, True])
+@pytest.mark.parametrize(("places", "scaled"), [(0, False), (1, False), (1, True), (3, True)])
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_what_is_read_out_is_each_members_softmax_by_hand(
+    per_frame: bool, places: int, scaled: bool, rival: bool, dropped: bool
+) -> None:
+    """Two members, five heads, four clips of two frames of three tokens: no size twice."""
+    members, heads, clips, frames, tokens, dim = 2, 5, 4, 2, 3, 6
+    generator = Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    x = drawn(clips, frames, tokens, dim)
+    offsets = drawn(members, frames, places, dim) if places else None
+    scale = drawn(members, clips, frames, tokens).exp() if scaled else None
+    mask = torch.tensor([[True, False], [True, True], [False, True], [True, True]])
+    directions, against = drawn(members, heads, dim), drawn(members, heads) if rival else None
+    dropout = MemberDropout((0.4, 0.2), (1, 2), 3) if dropped else None
+    z = FoldedTokens(x, offsets, scale, mask)
+    got = read_out(z, directions, against, per_frame=per_frame, dropout=dropout)
+
+    written = x.expand(members, -1, -1, -1, -1)
+    written = written if offsets is None else written + offsets[:, None]
+    written = written if scale is None else written * scale[..., None]
+    written = written.flatten(1, 2) if per_frame else written.flatten(2, 3)
+    scores = torch.einsum("khd,krnd->krhn", directions, written)
+    if not per_frame:
+        missing = ~mask.repeat_interleave(tokens, dim=1)
+        scores = scores.masked_fill(missing[None, :, None], -torch.inf)
+    first = torch.full_like(scores[..., :1], -torch.inf)
+    if against is not None:
+        first = against[:, None, :, None].expand_as(first)
+    weights = torch.softmax(torch.cat((first, scores), -1), -1)
+    left = weights
+    if dropout is not None:
+        left = weights * dropout.draw(tuple(weights.shape[1:]))
+        left = left / (1 - torch.tensor(dropout.rates))[:, None, None, None]
+
+    def by_member(values: Tensor) -> Tensor:
+        """[R, K * H] as [K, R, H]."""
+        return values.view(-1, members, heads).transpose(0, 1)
+
+    want = torch.einsum("krhn,krnd->krhd", left[..., 1:], written)
+    torch.testing.assert_close(got.total(z, members), want)
+    torch.testing.assert_close(by_member(got.mass), weights[..., 1:].sum(-1))
+    torch.testing.assert_close(by_member(got.rest), left[..., 0])
+    if dropped:
+        assert got.kept is not None
+        torch.testing.assert_close(by_member(got.mass * got.kept), left[..., 1:].sum(-1))
+    else:
+        assert got.kept is None
