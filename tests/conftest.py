@@ -12,6 +12,8 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+sys.path.insert(0, str(Path(__file__).parent))  # for command_line.py
+
 # A loaded machine takes seconds for what another does at once: that is no failure.
 settings.register_profile("patient", settings(), deadline=None)
 settings.load_profile("patient")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import call
 from hub_server import Hub
-from typer.testing import CliRunner
 
 from stepcli.apply.api import train
 from stepcli.apply.hub import HubError, pull, push
@@ -15,7 +15,6 @@ from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.errors import DamagedStore, SpecMismatch, UsageError
 from stepcli.cache.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store import Store, create_store, open_store
-from stepcli.cli import app
 
 # The hub's client sends a large file in a way that its own HTTP library discourages.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -66,12 +65,6 @@ def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
         json.dumps({"temperature": 2.0, "samples": 9, "thresholds": {"0.05": None}})
     )
     return runs / str(record["run"])
-
-
-def call(*words: object, code: int = 0) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == code, done.output
-    return done.stderr if code else done.stdout
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_line import call
 from typer.testing import CliRunner
 
 from stepcli.cache.store import Store
@@ -13,12 +14,6 @@ from stepcli.cli import app
 from stepcli.probe.analysis.commands import describe
 from stepcli.probe.analysis.summary import analyse, temperatures
 from stepcli.probe.results.configurations import configurations
-
-
-def call(*words: object) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from command_line import invoke
 from safetensors.numpy import load_file
-from typer.testing import CliRunner
 
 from stepcli.cache.clips import ClassRow
 from stepcli.cache.store import Store
-from stepcli.cli import app
 from stepcli.probe.results.metrics import summary
 from stepcli.probe.results.runs import read_runs
 from stepcli.probe.results.table import render
@@ -23,15 +22,11 @@ from stepcli.probe.results.table import render
 CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "2")
 
 
-def call(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
 @pytest.fixture
 def runs(store: Store, tmp_path: Path) -> Path:
     """Two methods, two seeds."""
     runs = tmp_path / "runs"
-    done = call(
+    done = invoke(
         *("probe", "--method", "step,linear", "--seeds", 2, "--store", store.path),
         *("--runs", runs, "--set", "heads=4", *CROPS),
     )
@@ -40,7 +35,7 @@ def runs(store: Store, tmp_path: Path) -> Path:
 
 
 def table(runs: Path) -> list[dict[str, Any]]:
-    done = call("results", "--runs", runs, "--format", "json")
+    done = invoke("results", "--runs", runs, "--format", "json")
     assert done.exit_code == 0, done.output
     rows: list[dict[str, Any]] = json.loads(done.stdout)
     return rows
@@ -80,7 +75,7 @@ def test_a_run_folder_suffices_to_make_its_numbers_again(runs: Path) -> None:
 
 def test_finished_runs_are_not_done_again(runs: Path, store: Store) -> None:
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("run.json")}
-    again = call(
+    again = invoke(
         *("probe", "--method", "step,linear", "--seeds", 3, "--store", store.path),
         *("--runs", runs, "--set", "heads=4", *CROPS),
     )
@@ -91,22 +86,22 @@ def test_finished_runs_are_not_done_again(runs: Path, store: Store) -> None:
 
 
 def test_another_setting_is_another_run(runs: Path, store: Store) -> None:
-    done = call(
+    done = invoke(
         *("probe", "--method", "linear", "--lr", 0.02, "--store", store.path),
         *("--runs", runs, *CROPS),
     )
     assert done.exit_code == 0, done.output
-    text = call("results", "--runs", runs).stdout
+    text = invoke("results", "--runs", runs).stdout
     assert "linear lr=0.02" in text
     assert "linear lr=0.01" in text
 
 
 def test_the_table_aggregates_seeds(runs: Path) -> None:
-    lines = call("results", "--runs", runs).stdout.splitlines()
+    lines = invoke("results", "--runs", runs).stdout.splitlines()
     assert lines[0].split()[:4] == ["method", "task", "split", "seeds"]
     assert len(lines) == 3
     assert "50.0 ± 0.0" in next(line for line in lines if line.startswith("linear"))
-    markdown = call("results", "--runs", runs, "--format", "markdown").stdout.splitlines()
+    markdown = invoke("results", "--runs", runs, "--format", "markdown").stdout.splitlines()
     assert len(markdown) == 4
     assert all(line.startswith("| ") for line in markdown)
     # On a terminal lines do not wrap: columns are left out, and named.
@@ -118,7 +113,7 @@ def test_the_table_aggregates_seeds(runs: Path) -> None:
 
 
 def test_latex_is_ready_to_paste(runs: Path) -> None:
-    text = call("results", "--runs", runs, "--format", "latex").stdout
+    text = invoke("results", "--runs", runs, "--format", "latex").stdout
     assert text.startswith("\\begin{tabular}{l")
     assert "mean\\_class" in text
     assert r"50.0 $\pm$ 0.0" in text
@@ -128,7 +123,7 @@ def test_latex_is_ready_to_paste(runs: Path) -> None:
 
 
 def test_csv_says_what_json_says(runs: Path) -> None:
-    text = call("results", "--runs", runs, "--format", "csv").stdout
+    text = invoke("results", "--runs", runs, "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(text)))
     for from_csv, from_json in zip(rows, table(runs), strict=True):
         assert from_csv.keys() == from_json.keys()
@@ -137,18 +132,18 @@ def test_csv_says_what_json_says(runs: Path) -> None:
 
 
 def test_one_seed_has_no_deviation(store: Store, tmp_path: Path) -> None:
-    call("probe", "--method", "linear", "--store", store.path, "--runs", tmp_path / "r", *CROPS)
-    assert "±" not in call("results", "--runs", tmp_path / "r").stdout
+    invoke("probe", "--method", "linear", "--store", store.path, "--runs", tmp_path / "r", *CROPS)
+    assert "±" not in invoke("results", "--runs", tmp_path / "r").stdout
 
 
 def test_without_pairs_there_is_no_forced_choice(store: Store, tmp_path: Path) -> None:
     store.replace_classes([ClassRow("close", 0), ClassRow("open", 1)])
     words = ("--store", store.path, "--runs", tmp_path / "r", "--epochs", 1)
-    assert call("probe", "--method", "linear", *words).exit_code == 0
+    assert invoke("probe", "--method", "linear", *words).exit_code == 0
     (row,) = table(tmp_path / "r")
     assert row["forced_choice"] is None
     assert row["task"] == "classify"
-    assert " - " in call("results", "--runs", tmp_path / "r").stdout
+    assert " - " in invoke("results", "--runs", tmp_path / "r").stdout
 
 
 @pytest.mark.parametrize(
@@ -172,7 +167,7 @@ def test_without_pairs_there_is_no_forced_choice(store: Store, tmp_path: Path) -
     ],
 )
 def test_bad_input_is_one_line(words: str, message: str, store: Store, tmp_path: Path) -> None:
-    done = call("probe", *words.split(), "--store", store.path, "--runs", tmp_path / "r")
+    done = invoke("probe", *words.split(), "--store", store.path, "--runs", tmp_path / "r")
     assert done.exit_code == 2
     assert message in done.stderr
     assert len([line for line in done.stderr.splitlines() if line]) == 1
@@ -183,7 +178,7 @@ def test_a_folder_of_runs_that_cannot_be_written_to_is_said_before_the_training(
     store: Store, tmp_path: Path
 ) -> None:
     (tmp_path / "r").write_text("a file, where runs were to go")
-    done = call("probe", "--method", "linear", "--store", store.path, "--runs", tmp_path / "r")
+    done = invoke("probe", "--method", "linear", "--store", store.path, "--runs", tmp_path / "r")
     assert done.exit_code == 1
     assert done.stderr.startswith(f"error: cannot write to {tmp_path / 'r'}: ")
     assert "in memory" not in done.stdout
@@ -192,7 +187,7 @@ def test_a_folder_of_runs_that_cannot_be_written_to_is_said_before_the_training(
 def test_a_damaged_run_is_named(runs: Path) -> None:
     damaged = runs / table(runs)[0]["run"] / "run.json"
     damaged.write_text("{")
-    done = call("results", "--runs", runs)
+    done = invoke("results", "--runs", runs)
     assert done.exit_code == 2
     assert str(damaged) in done.stderr
 
@@ -204,22 +199,22 @@ def test_an_unfinished_run_is_not_seen(runs: Path) -> None:
 
 
 def test_no_runs_says_how_to_make_some(tmp_path: Path) -> None:
-    done = call("results", "--runs", tmp_path / "nowhere")
+    done = invoke("results", "--runs", tmp_path / "nowhere")
     assert done.exit_code == 2
     assert "train with stepcli probe" in done.stderr
     (tmp_path / "empty").mkdir()
-    assert "no finished run" in call("results", "--runs", tmp_path / "empty").stderr
+    assert "no finished run" in invoke("results", "--runs", tmp_path / "empty").stderr
 
 
 def test_methods_are_listed_with_their_options() -> None:
-    done = call("methods")
+    done = invoke("methods")
     assert done.exit_code == 0
     assert "step  (sees order; STEP, arXiv 2503.24298" in done.stdout
     assert "    pe_scale=" in done.stdout
 
 
 def test_methods_count_their_parameters_on_a_store(store: Store) -> None:
-    done = call("methods", "--store", store.path)
+    done = invoke("methods", "--store", store.path)
     assert done.exit_code == 0, done.output
     # 4D^2 + 4D attention + TD encoding + D CLS + head, with D = 16, T = 6 and two classes.
     assert f"; {4 * 256 + 64 + 6 * 16 + 16 + 34:,} parameters)" in done.stdout
@@ -228,27 +223,27 @@ def test_methods_count_their_parameters_on_a_store(store: Store) -> None:
 def test_published_numbers_stand_in_the_tables_as_such(runs: Path, tmp_path: Path) -> None:
     file = tmp_path / "published.csv"
     file.write_text("method,value,params,source,split\nadapter,61.5,5000000,arXiv 1,val\n")
-    done = call("results", "import", file, "--runs", runs)
+    done = invoke("results", "import", file, "--runs", runs)
     assert done.exit_code == 0, done.output
-    row = call("results", "--runs", runs).stdout.splitlines()[-1]
+    row = invoke("results", "--runs", runs).stdout.splitlines()[-1]
     assert row.startswith("adapter (published)")
     assert "61.5" in row
     assert row.endswith("5,000,000  arXiv 1")
     file.write_text("method,value,params,source\nadapter,161.5,5,arXiv 1\n")
-    assert call("results", "import", file, "--runs", runs).exit_code == 2
-    assert "61.5" in call("results", "--runs", runs).stdout
+    assert invoke("results", "import", file, "--runs", runs).exit_code == 2
+    assert "61.5" in invoke("results", "--runs", runs).stdout
     logits = tmp_path / "logits.csv"
     logits.write_text("clip,open,close\n")
-    assert "needs --like" in call("results", "import", logits, "--runs", runs).stderr
+    assert "needs --like" in invoke("results", "import", logits, "--runs", runs).stderr
 
 
 def test_parquet_says_what_json_says(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs.parquet"
-    assert call("results", "--runs", runs, "--format", "parquet", "--out", out).exit_code == 0
+    assert invoke("results", "--runs", runs, "--format", "parquet", "--out", out).exit_code == 0
     for mine, theirs in zip(pq.read_table(out).to_pylist(), table(runs), strict=True):
         assert json.loads(mine.pop("config")) == theirs.pop("config")
         assert mine == theirs
-    assert "--out runs.parquet" in call("results", "--runs", runs, "--format", "parquet").stderr
+    assert "--out runs.parquet" in invoke("results", "--runs", runs, "--format", "parquet").stderr
 
 
 def test_latex_is_bold_only_where_holm_lets_it(
@@ -257,14 +252,14 @@ def test_latex_is_bold_only_where_holm_lets_it(
     """Sixteen groups: enough for an interval, and a difference that no chance explains."""
     place = ("--store", store_of(tmp_path / "s", clips_each=48).path, "--runs", tmp_path / "r")
     words = ("--task", "arrow", "--clip-frames", 4, "--temporal-crop", "--epochs", 25)
-    done = call("probe", "--method", "first-last,linear", "--seeds", 2, *words, *place)
+    done = invoke("probe", "--method", "first-last,linear", "--seeds", 2, *words, *place)
     assert done.exit_code == 0, done.output
-    text = call("results", "--runs", tmp_path / "r", "--format", "latex").stdout
+    text = invoke("results", "--runs", tmp_path / "r", "--format", "latex").stdout
     (bold,) = [line for line in text.splitlines() if "textbf" in line]
     assert bold.startswith("first-last & arrow & test & 2 & \\textbf{100.0 $\\pm$ 0.0}")
-    first = call("probe", "--method", "first-last", "--seeds", 2, "--lr", 0.011, *words, *place)
+    first = invoke("probe", "--method", "first-last", "--seeds", 2, "--lr", 0.011, *words, *place)
     assert first.exit_code == 0
-    assert "textbf" not in call("results", "--runs", tmp_path / "r", "--format", "latex").stdout
+    assert "textbf" not in invoke("results", "--runs", tmp_path / "r", "--format", "latex").stdout
 
 
 def test_official_splits_are_averaged_apart_from_seeds(store: Store, tmp_path: Path) -> None:
@@ -276,27 +271,27 @@ def test_official_splits_are_averaged_apart_from_seeds(store: Store, tmp_path: P
         ]
         (tmp_path / f"split{number}.csv").write_text("\n".join(["clip,split", *rows]) + "\n")
         words = ("--split-file", tmp_path / f"split{number}.csv", "--seeds", 2, "--epochs", 1)
-        done = call("probe", "--method", "linear", *words, "--store", store.path, "--runs", runs)
+        done = invoke("probe", "--method", "linear", *words, "--store", store.path, "--runs", runs)
         assert done.exit_code == 0, done.output
-    assert len(call("results", "--runs", runs).stdout.splitlines()) == 4
-    lines = call("results", "--runs", runs, "--average-splits").stdout.splitlines()
+    assert len(invoke("results", "--runs", runs).stdout.splitlines()) == 4
+    lines = invoke("results", "--runs", runs, "--average-splits").stdout.splitlines()
     assert len(lines) == 2
     assert lines[1].split()[:5] == ["linear", "classify", "3", "splits", "2"]
     wrong = ("--split-file", tmp_path / "nowhere.csv", "--store", store.path, "--runs", runs)
-    assert "nowhere.csv" in call("probe", "--method", "linear", *wrong).stderr
+    assert "nowhere.csv" in invoke("probe", "--method", "linear", *wrong).stderr
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
 def test_trackers_get_losses_and_results(name: str, store: Store, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     place = ("--store", store.path, "--runs", runs)
-    done = call("probe", "--method", "linear", "--track", name, "--epochs", 3, *place)
+    done = invoke("probe", "--method", "linear", "--track", name, "--epochs", 3, *place)
     assert done.exit_code == 0, done.output
     files = [path for path in (runs / ".tracking" / name).rglob("*") if path.is_file()]
     held = b"".join(path.read_bytes() for path in files)
     assert b"train/loss" in held or any("loss" in str(path) for path in files)
     assert len(table(runs)) == 1
-    unknown = call("probe", "--method", "linear", "--track", "tensorbord", "--lr", 0.5, *place)
+    unknown = invoke("probe", "--method", "linear", "--track", "tensorbord", "--lr", 0.5, *place)
     assert "did you mean tensorboard" in unknown.stderr
 
 
@@ -306,7 +301,7 @@ def test_views_are_averaged_to_one_answer_a_clip(
     views = ("center", "left", "crop0", "crop1")
     store = store_of(tmp_path / "s", views=views)
     place = ("--store", store.path, "--runs", tmp_path / "r")
-    done = call("probe", "--method", "linear", "--epochs", 2, *place)
+    done = invoke("probe", "--method", "linear", "--epochs", 2, *place)
     assert done.exit_code == 0, done.output
     (row,) = table(tmp_path / "r")
     held = pq.read_table(tmp_path / "r" / row["run"] / "predictions.parquet")

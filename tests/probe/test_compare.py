@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
+from command_line import invoke
 
 from stepcli.cache.store import Store
-from stepcli.cli import app
 
 CROPS = [
     "--task",
@@ -27,15 +26,11 @@ CROPS = [
 ]
 
 
-def call(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
 @pytest.fixture
 def runs(store_of: Callable[..., Store], tmp_path: Path) -> Path:
     store = store_of(tmp_path / "store", clips_each=36)
     runs = tmp_path / "runs"
-    done = call(
+    done = invoke(
         "probe", "--method", "first-last,linear", "--store", store.path, "--runs", runs, *CROPS
     )
     assert done.exit_code == 0, done.output
@@ -44,7 +39,7 @@ def runs(store_of: Callable[..., Store], tmp_path: Path) -> Path:
 
 def rows(runs: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(
-        call("results", "--runs", runs, "--format", "json").stdout
+        invoke("results", "--runs", runs, "--format", "json").stdout
     )
     return found
 
@@ -64,7 +59,7 @@ def logits_file(runs: Path, run: str, path: Path, **change: object) -> Path:
 
 
 def test_a_sure_gain_is_called_one(runs: Path) -> None:
-    done = call("results", "--runs", runs, "--compare", "linear", "first-last")
+    done = invoke("results", "--runs", runs, "--compare", "linear", "first-last")
     assert done.exit_code == 0, done.output
     (line,) = done.stdout.splitlines()
     gain = np.mean([r["top1"] for r in rows(runs) if r["method"] == "first-last"]) - 0.5
@@ -75,8 +70,8 @@ def test_a_sure_gain_is_called_one(runs: Path) -> None:
 
 def test_few_groups_are_shown_one_by_one(store: Store, tmp_path: Path) -> None:
     words = ("--store", store.path, "--runs", tmp_path / "r", *CROPS[:-4], "--epochs", 1)
-    assert call("probe", "--method", "first-last,linear", *words).exit_code == 0
-    done = call("results", "--runs", tmp_path / "r", "--compare", "linear,first-last")
+    assert invoke("probe", "--method", "first-last,linear", *words).exit_code == 0
+    done = invoke("results", "--runs", tmp_path / "r", "--compare", "linear,first-last")
     assert "fewer than 10 groups, no interval: g2 " in done.stdout
 
 
@@ -84,15 +79,15 @@ def test_imported_logits_stand_beside_the_probes(runs: Path, tmp_path: Path) -> 
     run = next(r["run"] for r in rows(runs) if r["method"] == "first-last")
     file = logits_file(runs, run, tmp_path / "logits.csv")
     words = ("results", "import", file, "--like", run, "--name", "other-model", "--params", 86)
-    done = call(*words, "--runs", runs)
+    done = invoke(*words, "--runs", runs)
     assert done.exit_code == 0, done.output
     by_method = {r["method"]: r for r in rows(runs) if r["seed"] == 0}
     mine, theirs = by_method["first-last"], by_method["other-model"]
     for metric in ("top1", "top5", "mean_class", "forced_choice", "fingerprint", "split"):
         assert mine[metric] == theirs[metric]
     assert theirs["params"] == 86
-    assert "other-model" in call("results", "--runs", runs).stdout
-    compared = call("results", "--runs", runs, "--compare", "linear,other-model")
+    assert "other-model" in invoke("results", "--runs", runs).stdout
+    compared = invoke("results", "--runs", runs, "--compare", "linear,other-model")
     assert "other-model - linear: +" in compared.stdout
 
 
@@ -113,17 +108,17 @@ def test_logits_that_do_not_fit_are_refused(
     run = rows(runs)[0]["run"]
     file = logits_file(runs, run, tmp_path / "logits.csv")
     file.write_text("\n".join(spoil(file.read_text().splitlines())))
-    done = call("results", "import", file, "--like", run, "--name", "x", "--runs", runs)
+    done = invoke("results", "import", file, "--like", run, "--name", "x", "--runs", runs)
     assert done.exit_code == 2
     assert message in done.stderr
     assert len(rows(runs)) == 4
 
 
 def test_what_cannot_be_compared_is_refused(runs: Path, store: Store, tmp_path: Path) -> None:
-    unknown = call("results", "--runs", runs, "--compare", "linear,first-lst")
+    unknown = invoke("results", "--runs", runs, "--compare", "linear,first-lst")
     assert "did you mean first-last" in unknown.stderr
     words = ("--store", tmp_path / "store", "--runs", runs, *CROPS, "--lr", 0.5)
-    call("probe", "--method", "linear", *words)
-    several = call("results", "--runs", runs, "--compare", "first-last,linear")
+    invoke("probe", "--method", "linear", *words)
+    several = invoke("results", "--runs", runs, "--compare", "first-last,linear")
     assert several.exit_code == 2
     assert "linear has several configurations" in several.stderr

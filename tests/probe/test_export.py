@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import call
 from typer.testing import CliRunner
 
 from stepcli.cache.store import Store
@@ -16,12 +17,6 @@ from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.passes import Rows, _gather_in_one, gather
 from stepcli.probe.results.runs import read_run
-
-
-def call(*words: object) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

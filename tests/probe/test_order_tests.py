@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import call
 from typer.testing import CliRunner
 
 from stepcli.cache.store import Store
@@ -13,12 +14,6 @@ from stepcli.cli import app
 from stepcli.probe.analysis.order_tests import ORDERS, REORDERINGS
 
 ARROW = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop")
-
-
-def call(*words: object) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,14 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from command_line import invoke
 from torch import Generator, Tensor, nn
-from typer.testing import CliRunner
 
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
-from stepcli.cli import app
 from stepcli.probe.analysis.recalibrate import config_of
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
@@ -24,10 +22,6 @@ from stepcli.probe.training.banks import build_probe
 
 EXAMPLE = "LastMinusFirst"
 CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "60")
-
-
-def call(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture
@@ -43,14 +37,14 @@ def file(project: Path, tmp_path: Path) -> Path:
 def test_the_example_in_docs_learns_order(file: Path, store: Store, tmp_path: Path) -> None:
     place = ("--store", store.path, "--runs", tmp_path / "runs")
     words = ("--method", f"{file}:{EXAMPLE},linear", "--seeds", 2, "--lr", 0.01)
-    done = call("probe", *words, *CROPS, *place)
+    done = invoke("probe", *words, *CROPS, *place)
     assert done.exit_code == 0, done.output
-    rows = json.loads(call("results", "--runs", tmp_path / "runs", "--format", "json").stdout)
+    rows = json.loads(invoke("results", "--runs", tmp_path / "runs", "--format", "json").stdout)
     own = [row for row in rows if row["method"].endswith(EXAMPLE)]
     assert len(own) == 2
     assert min(row["top1"] for row in own) > 0.9
     assert own[0]["params"] == 2 * 16 + 16 * 2 + 2
-    again = call("probe", *words, *CROPS, *place)
+    again = invoke("probe", *words, *CROPS, *place)
     assert "4 of 4 runs are done already" in again.output
 
 
@@ -99,7 +93,7 @@ def test_mistakes_are_named(
         + "        super().__init__(16, 16)\n"
     )
     words = ("--store", store.path, "--runs", tmp_path / "runs", "--batch-size", 8, *CROPS)
-    done = call("probe", "--method", method.format(file=file), *words)
+    done = invoke("probe", "--method", method.format(file=file), *words)
     assert done.exit_code == 2, done.output
     assert message in done.stderr
 

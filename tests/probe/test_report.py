@@ -10,11 +10,10 @@ from xml.etree import ElementTree
 import html5lib
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import call
 
 from stepcli.cache.errors import UsageError, VideoError
 from stepcli.cache.store import Store
-from stepcli.cli import app
 from stepcli.probe.report.order_figures import learning
 from stepcli.probe.report.study import gather
 from stepcli.probe.report.style import styled
@@ -24,12 +23,6 @@ from stepcli.probe.results.published import read_published
 
 HOSTILE = "<script>alert('x')</script>&amp;\"_%$"
 HTML = "{http://www.w3.org/1999/xhtml}"
-
-
-def call(*words: object) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 def pictures(store: Store, clip: str) -> np.ndarray:

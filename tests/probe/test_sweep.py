@@ -2,25 +2,19 @@
 
 import json
 import re
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
-from typer.testing import CliRunner
+from command_line import invoke
 
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.store import Store
-from stepcli.cli import app
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.data.splits import LabelledClips, hold_out, thin
-from stepcli.probe.sweeps.adaptive import adaptive_search
 from stepcli.probe.sweeps.expand import points, run_configs
-from stepcli.probe.sweeps.session import Session
 from stepcli.probe.sweeps.sweep import (
     SweepConfig,
     budget_warnings,
@@ -40,10 +34,6 @@ shared: {epochs: 2, batch_size: 8}
 recipe: {weight_decay: 0.01}
 seeds: 2
 """
-
-
-def call(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture
@@ -163,23 +153,23 @@ def test_a_config_on_a_slice_is_another_run() -> None:
 def test_a_sweep_trains_its_grid_and_only_once(file: Path, store: Store, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     place = ("--store", store.path, "--runs", runs)
-    plan = call("sweep", file, "--dry-run", *place)
+    plan = invoke("sweep", file, "--dry-run", *place)
     assert plan.exit_code == 0, plan.output
     assert "12 runs, 0 done already, 12 to train in 1 pass" in plan.stdout
     assert "4 x step, " in plan.stdout
     assert re.search(r"about \d+ s of training, from a few timed steps", plan.stdout)
     assert not runs.exists()
-    done = call("sweep", file, *place)
+    done = invoke("sweep", file, *place)
     assert done.exit_code == 0, done.output
     assert len(list(runs.glob("*/run.json"))) == 12
-    again = call("sweep", file, "--dry-run", *place)
+    again = invoke("sweep", file, "--dry-run", *place)
     assert "12 runs, 12 done already, 0 to train in 0 passes" in again.stdout
-    assert "12 of 12 runs are done already" in call("sweep", file, *place).output
+    assert "12 of 12 runs are done already" in invoke("sweep", file, *place).output
 
 
 def test_a_dry_run_times_methods_that_read_more_than_tokens(store: Store, tmp_path: Path) -> None:
     place = ("--store", store.path, "--runs", tmp_path / "runs")
-    plan = call("sweep", "--method", "duration,linear", "--dry-run", *place)
+    plan = invoke("sweep", "--method", "duration,linear", "--dry-run", *place)
     assert plan.exit_code == 0, plan.output
     assert "5 x duration" in plan.stdout
 
@@ -188,13 +178,13 @@ def test_flags_say_what_a_file_says(file: Path, store: Store, tmp_path: Path) ->
     place = ("--store", store.path, "--runs", tmp_path / "runs")
     flags = "--method step,linear --lr 1e-3,1e-2 --set heads=2,4 --seeds 2 --epochs 1"
     crops = "--task arrow --clip-frames 4 --temporal-crop"
-    plan = call("sweep", *flags.split(), *crops.split(), "--dry-run", *place)
+    plan = invoke("sweep", *flags.split(), *crops.split(), "--dry-run", *place)
     assert plan.exit_code == 0, plan.output
     assert "4 x step heads=2, " in plan.stdout
     assert "12 runs" in plan.stdout  # step 2 rates x 2 heads x 2 seeds, linear 2 rates x 2 seeds
-    over = call("sweep", file, "--method", "step", "--seeds", 1, "--dry-run", *place)
+    over = invoke("sweep", file, "--method", "step", "--seeds", 1, "--dry-run", *place)
     assert "2 runs" in over.stdout
-    nothing = call("sweep", "--dry-run", *place)
+    nothing = invoke("sweep", "--dry-run", *place)
     assert nothing.exit_code == 2
     assert "give a YAML file, or --method" in nothing.stderr
 
@@ -203,15 +193,15 @@ def test_selection_touches_the_test_split_once_a_seed(
     file: Path, store: Store, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    done = call("sweep", file, "--select", "--store", store.path, "--runs", runs)
+    done = invoke("sweep", file, "--select", "--store", store.path, "--runs", runs)
     assert done.exit_code == 0, done.output
     records = [json.loads(path.read_text()) for path in runs.glob("*/run.json")]
     splits = [record["split"] for record in records]
     assert splits.count("train-slice") == 12
     assert splits.count("test") == 4
-    shown = json.loads(call("results", "--runs", runs, "--format", "json").stdout)
+    shown = json.loads(invoke("results", "--runs", runs, "--format", "json").stdout)
     assert {row["split"] for row in shown} == {"test"}
-    all_rows = call("results", "--runs", runs, "--format", "json", "--slices").stdout
+    all_rows = invoke("results", "--runs", runs, "--format", "json", "--slices").stdout
     assert len(json.loads(all_rows)) == 16
     (selection,) = runs.glob("selection-*.json")
     chosen = json.loads(selection.read_text())["methods"]
@@ -247,10 +237,10 @@ def test_every_shipped_recipe_runs_through(
         text_of(["close", "open"], store=store.path, dim=8, vision_dim=16)
     place = ("--store", store.path, "--runs", tmp_path / "runs")
     small = ("--epochs", 1, "--seeds", 1)
-    done = call("sweep", f"recipes/{name}", *small, *place)
+    done = invoke("sweep", f"recipes/{name}", *small, *place)
     assert done.exit_code == 0, done.output
     methods = set(read_sweep(Path("recipes") / name).methods)
-    shown = json.loads(call("results", "--runs", tmp_path / "runs", "--format", "json").stdout)
+    shown = json.loads(invoke("results", "--runs", tmp_path / "runs", "--format", "json").stdout)
     assert {row["method"] for row in shown} == methods
 
 
@@ -281,58 +271,6 @@ def test_draws_are_nested_stratified_and_by_seed() -> None:
     assert draw(0.1, None, 0) != draw(0.1, None, 1)
     assert sorted(clip[0] for clip in draw(1.0, 3, 5)) == ["a"] * 3 + ["b"] * 3
     assert len(draw(0.001, None, 0)) == 2
-
-
-def test_optuna_searches_on_slices_and_takes_up_where_it_was(store: Store, tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    place = ("--store", store.path, "--runs", runs, "--seeds", 2, "--epochs", 2)
-    words = ("sweep", "--method", "linear", "--lr", "1e-4..1e-1", "--set", "norm=tokens,none")
-    search = ("--search", "optuna", "--trials")
-    dry = call(*words, *search, 3, *place, "--dry-run")
-    assert "3 points for each of linear, 2 seeds each, on held-out slices" in dry.output
-    assert not runs.exists()
-    done = call(*words, *search, 3, *place)
-    assert done.exit_code == 0, done.output
-    splits = [json.loads(path.read_text())["split"] for path in runs.glob("*/run.json")]
-    assert (splits.count("train-slice"), splits.count("test")) == (6, 2)
-    (selection,) = runs.glob("selection-*.json")
-    chosen = json.loads(selection.read_text())["methods"]["linear"]
-    assert len(chosen["expected_best_top1"]) == 3
-    assert chosen["settings"][0] == chosen["settings"][1]
-    more = call(*words, *search, 4, *place)
-    assert more.exit_code == 0, more.output
-    assert "4 of 4 points" in more.output
-    assert "3 of 3" not in more.output
-    wrong = call(*words[:3], "--lr", "1e-2..1e-4", *search, 2, *place)
-    assert "first end must be below" in wrong.stderr
-
-
-def test_two_searches_on_one_study_try_different_points(store: Store, tmp_path: Path) -> None:
-    """Each would draw the very same points, were the sampler seeded alike in both."""
-    sweep = SweepConfig(
-        methods={"linear": {"lr": "1e-4..1e-1"}},
-        search="optuna",
-        trials=6,
-        seeds=1,
-        shared=Pass(epochs=1),
-        select=True,
-    )
-    together = threading.Barrier(2)
-
-    def search() -> None:
-        session = Session(store.path, tmp_path, "cpu")
-        together.wait()
-        adaptive_search(session, sweep)
-
-    with ThreadPoolExecutor(2) as pool:
-        for future in [pool.submit(search) for _ in range(2)]:
-            future.result()
-    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "optuna.journal"))
-    storage = optuna.storages.JournalStorage(backend)
-    study = optuna.load_study(study_name=None, storage=storage)
-    rates = [trial.params["lr"] for trial in study.trials]
-    assert len(rates) >= 6
-    assert len(set(rates)) == len(rates)
 
 
 def test_own_recipes_fill_in_what_a_sweep_leaves_open() -> None:
