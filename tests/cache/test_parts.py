@@ -1,10 +1,13 @@
 """A part's life, step by step: names, records, indexes, files, staging, owners, tombstones."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -277,12 +280,41 @@ def test_owners_are_read_from_names_and_nothing_else_is() -> None:
         assert owners.parse_owner(wrong) is None
 
 
+def test_names_of_machines_fit_into_names_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    for host, found in (("büro~1/x", "büro_1_x"), ("a" * 300, "a" * 80), ("", "unknown")):
+        monkeypatch.setattr(socket, "gethostname", lambda said=host: said)
+        assert owners._host.__wrapped__() == found
+        owner = replace(owners.new_owner(), host=found, boot="b" * 80)
+        assert owners.parse_owner(owner.name) == owner
+
+
+def test_owners_on_macos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ps and sysctl, as far as their output goes."""
+    script = f"""#!/bin/sh\nprintf '%s\\n' "$*" >> {tmp_path}/asked\ncat {tmp_path}/said\n"""
+    for name in ("ps", "sysctl"):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(owners, "sys", SimpleNamespace(platform="darwin"))
+    said = tmp_path / "said"
+    said.write_text("{ sec = 1700000000, usec = 123 } Tue Nov 14 23:13:20 2023\n")
+    assert owners._boot.__wrapped__() == "__sec___1700000000__usec___123_"
+    said.write_text("Tue Nov 14 23:13:20 2023\n")
+    start = owners._start_of(123)
+    assert start is not None
+    assert time.localtime(start)[:6] == (2023, 11, 14, 23, 13, 20)
+    said.write_text("\n")
+    assert owners._start_of(123) is None
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == ["-n kern.boottime", *["-o lstart= -p 123"] * 2]
+
+
 def test_a_process_that_nobody_has_waited_for_is_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.DEVNULL)
     me = owners.new_owner()
-    start = None
-    while start is None or (start := owners._start_of(child.pid)) is not None:
-        start = start or 1
+    deadline = time.monotonic() + 60
+    while owners._start_of(child.pid) is not None:
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     zombie = owners.Owner(me.host, me.boot, child.pid, 1, me.unique)
     assert owners.is_dead(zombie, time.time())
