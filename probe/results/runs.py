@@ -62,7 +62,7 @@ class Source:
 def _frame_bytes(spec: dict[str, Any]) -> int:
     """Stored bytes of one frame's tokens, scales not counted."""
     tokens = sum(segment["count"] for segment in spec["segments"])
-    size = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}[spec["dtype"]]
+    size = {"int8": 1, "int8-channel": 1, "float16": 2, "bfloat16": 2, "float32": 4}[spec["dtype"]]
     return int(size * tokens * spec["dim"] * max(1, len(spec["layers"])))
 
 

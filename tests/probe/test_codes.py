@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from stepcli.cache.spec import Segment
+from stepcli.cache.formats.layout import layout_of
+from stepcli.cache.spec import Dtype, Segment
 from stepcli.cache.store import Store
-from stepcli.probe.config import TaskConfig
+from stepcli.probe.config import Pass, TaskConfig
 from stepcli.probe.data import codes
 from stepcli.probe.data.codes import CodedTokens
 from stepcli.probe.data.features import Resident, Streamed
@@ -23,6 +25,8 @@ from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe, stack
 from stepcli.probe.registry import methods, parse_options
+from stepcli.probe.sweeps.expand import run_configs
+from stepcli.probe.sweeps.session import Session
 
 CPU = torch.device("cpu")
 
@@ -155,3 +159,15 @@ def test_a_stores_codes_stay_codes_in_memory_and_streamed(
         torch.testing.assert_close(batch.raw, want[:5], rtol=1e-6, atol=1e-6)
     size = int(np.prod(store.spec.clip_shape))
     assert token_bytes(store, 10) == 10 * size
+
+
+@pytest.mark.parametrize("dtype", get_args(Dtype))
+def test_a_probe_of_any_stored_type_becomes_a_run(
+    dtype: str, store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = store_of(tmp_path / "s", dtype=dtype)
+    task, shared = TaskConfig(name="arrow", clip_frames=4), Pass(epochs=1, batch_size=4)
+    configs = run_configs("linear", [{}], {}, task, shared, [0])
+    (record,) = Session(store.path, tmp_path / "runs", "cpu").run(configs)
+    stored = layout_of(store.spec).tokens.clip_bytes
+    assert record["bytes_a_clip"] == stored * 4 // store.spec.frames
