@@ -68,6 +68,8 @@ def predict(
             raise UsageError("--stream prints JSON lines as it goes; --out and csv need --video")
         _stream(applied, stream, stream_format, seconds, stride, top, risk)
         return
+    if out is not None:
+        _require_own_files(video or [], applied, out)
     done = []
     for path in video or []:
         done += ask(applied, path, window=seconds, stride=stride, risk=risk)
@@ -134,6 +136,30 @@ def _print_csv(done: "list[Prediction]", top: int) -> None:
                 writer.writerow([*place, rank, label, f"{p:.6f}"])
 
 
+def _require_own_files(videos: list[Path], applied: "Applied", out: Path) -> None:
+    """See that every answer can be written and none in place of another, before the work.
+
+    Raises:
+        UsageError: two videos, or two runs, of one name.
+        StoreError: the folder cannot be written to.
+    """
+    from stepcli.cache.durable import require_writable
+    from stepcli.cache.errors import UsageError
+
+    names = [_file_name(video, probe.name) for video in videos for probe in applied.probes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(
+            f"--out {out}: {twice[0]} would be written twice, files are named after video and run; "
+            "give videos, or runs, of one name in calls of their own, with an --out each"
+        )
+    require_writable(out)
+
+
+def _file_name(video: Path, run: str) -> str:
+    return f"{video.stem}.{run}"
+
+
 def _write(done: "list[Prediction]", out: Path, top: int) -> None:
     """One set of files a video and probe."""
     from stepcli.apply.predict import as_json
@@ -144,7 +170,7 @@ def _write(done: "list[Prediction]", out: Path, top: int) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for found in done:
             classes = found.probe.classes
-            name = f"{found.video.stem}.{found.probe.name}"
+            name = _file_name(found.video, found.probe.name)
             contents = {
                 "json": as_json([found], top).encode(),
                 "srt": subtitles(stretches(found.answers, classes)).encode(),

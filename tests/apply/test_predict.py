@@ -12,35 +12,19 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import torch
-import transformers
-from typer.testing import CliRunner
+from command_line import call
 
 from stepcli.apply.api import load_probe, predict, train
 from stepcli.apply.probes import Applied
 from stepcli.apply.stored_frames import frames_at, stored_frames
 from stepcli.apply.stream import RollingWindow, live_frames, open_stream
-from stepcli.apply.timeline import Answer, clock, stretches, subtitles
 from stepcli.apply.windows import plan_windows, video_times, window_tokens
 from stepcli.cache.errors import UsageError, VideoError
 from stepcli.cache.store import open_store
-from stepcli.cli import app
 from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.results.predictions import read_predictions
 
 CLIPS = Path(__file__).parents[2] / "examples" / "openclose" / "clips"
-
-
-def call(*words: object) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-def refused(*words: object) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 2, done.output
-    return done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -205,8 +189,8 @@ def test_a_stream_is_answered_line_by_line(runs: dict[str, Path], long_video: Pa
 
 def test_calibrated_probabilities_and_abstention(work: Path, runs: dict[str, Path]) -> None:
     video = CLIPS / "handle-pull" / "004.mp4"
-    assert "no calibration" in refused(
-        *("predict", runs["linear"], "--video", video, "--risk", "0.05")
+    assert "no calibration" in call(
+        *("predict", runs["linear"], "--video", video, "--risk", "0.05"), code=2
     )
     kept = runs["linear"] / "calibration.json"
     kept.write_text(
@@ -220,8 +204,8 @@ def test_calibrated_probabilities_and_abstention(work: Path, runs: dict[str, Pat
     assert plain["windows"][0]["said"] in ("handle-press", "handle-pull")
     text = call("predict", runs["linear"], "--video", video, "--risk", "0.05")
     assert "(unsure)" in text
-    assert "choose one of 0.05, 0.1" in refused(
-        *("predict", runs["linear"], "--video", video, "--risk", "0.07")
+    assert "choose one of 0.05, 0.1" in call(
+        *("predict", runs["linear"], "--video", video, "--risk", "0.07"), code=2
     )
     kept.unlink()
 
@@ -233,10 +217,10 @@ def test_a_backbone_with_other_weights_is_refused(runs: dict[str, Path], tmp_pat
     record["spec"]["weights_digest"] = "0" * 64
     (folder / "run.json").write_text(json.dumps(record))
     video = CLIPS / "handle-pull" / "004.mp4"
-    said = refused("predict", folder, "--video", video)
+    said = call("predict", folder, "--video", video, code=2)
     assert "not the one that the probes were trained on" in said
     assert "weights_digest" in said
-    assert "reads other tokens" in refused("predict", runs["step"], folder, "--video", video)
+    assert "reads other tokens" in call("predict", runs["step"], folder, "--video", video, code=2)
 
 
 @pytest.mark.parametrize(
@@ -252,20 +236,24 @@ def test_a_backbone_with_other_weights_is_refused(runs: dict[str, Path], tmp_pat
 )
 def test_bad_input_is_one_line(words: str, message: str, runs: dict[str, Path]) -> None:
     video = CLIPS / "handle-pull" / "004.mp4"
-    said = refused("predict", runs["linear"], *words.format(video=video).split())
+    said = call("predict", runs["linear"], *words.format(video=video).split(), code=2)
     assert message in said
     assert len(said.strip().splitlines()) == 1
+
+
+def test_no_answer_is_written_in_place_of_another(runs: dict[str, Path], tmp_path: Path) -> None:
+    press, pull = (CLIPS / label / "004.mp4" for label in ("handle-press", "handle-pull"))
+    videos = ("--video", press, "--video", pull)
+    said = call("predict", runs["linear"], *videos, "--out", tmp_path / "out", code=2)
+    assert f"004.{runs['linear'].name} would be written twice" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_video_that_is_none_is_said(runs: dict[str, Path], tmp_path: Path) -> None:
     whole, broken = CLIPS / "handle-pull" / "004.mp4", tmp_path / "x.mp4"
     broken.write_bytes(b"not a video")
-    done = CliRunner().invoke(
-        app,
-        [str(w) for w in ("predict", runs["linear"], "--video", whole, "--video", broken)],
-    )
-    assert done.exit_code == 1
-    assert done.stderr.startswith(f"error: {broken}: not a video")
+    said = call("predict", runs["linear"], "--video", whole, "--video", broken, code=1)
+    assert said.startswith(f"error: {broken}: not a video")
 
 
 def test_stored_frames_are_what_the_backbone_saw(work: Path, applied: Applied) -> None:
@@ -298,45 +286,6 @@ def test_the_api_trains_loads_and_predicts(work: Path, applied: Applied) -> None
         load_probe()
 
 
-def test_probes_of_a_video_backbone_see_whole_windows(tmp_path: Path) -> None:
-    settings = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = transformers.VideoMAEConfig(
-        **settings, intermediate_size=32, image_size=32, num_frames=4, tubelet_size=2
-    )
-    torch.manual_seed(0)
-    transformers.VideoMAEModel(config).save_pretrained(tmp_path / "tiny-videomae")
-    transformers.VideoMAEImageProcessorPil(
-        size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}
-    ).save_pretrained(tmp_path / "tiny-videomae")
-    rows = [
-        f"{label}-{number},{CLIPS / label / f'{number:03d}.mp4'},{label},{split},{number}"
-        for label in ("handle-press", "handle-pull")
-        for number, split in ((0, "train"), (1, "test"))
-    ]
-    (tmp_path / "clips.csv").write_text("\n".join(["id,path,label,split,group", *rows]))
-    call(
-        *("extract", "--dataset", "csv", "--root", tmp_path / "clips.csv", "--frames", 4),
-        *("--backbone", f"hf:{tmp_path / 'tiny-videomae'}", "--tokens", "grid1"),
-        *("--store", tmp_path / "store"),
-    )
-    (record,) = train(
-        tmp_path / "store", "linear", runs=tmp_path / "runs", shared={"epochs": 1}, device="cpu"
-    )
-    run = tmp_path / "runs" / str(record["run"])
-    applied = load_probe(run, device="cpu", backbone=f"hf:{tmp_path / 'tiny-videomae'}")
-    assert (applied.by_frame, applied.frames_shown, applied.spec.frames) == (False, 4, 2)
-    said = read_predictions(run)
-    for label in ("handle-press", "handle-pull"):
-        (found,) = predict(applied, CLIPS / label / "001.mp4", top=2)
-        expected = softmax(said.logits)[said.clips.index(f"{label}-1")]
-        got = {entry["label"]: entry["probability"] for entry in found["windows"][0]["top"]}
-        assert [got[name] for name in record["classes"]] == pytest.approx(expected, abs=2e-4)
-    (several,) = predict(applied, CLIPS / "handle-pull" / "001.mp4", window=0.5)
-    assert len(several["windows"]) > 2
-    with pytest.raises(UsageError, match="depend on the whole window"):
-        RollingWindow(applied, 2.0)
-
-
 def test_a_long_video_is_never_kept(applied: Applied, long_video: Path) -> None:
     batches: list[weakref.ref[np.ndarray]] = []
     frames = applied.frame_tokens
@@ -356,20 +305,3 @@ def test_a_long_video_is_never_kept(applied: Applied, long_video: Path) -> None:
     assert len(alive) == len(windows)
     # What later windows look at begins at most one batch before the newest.
     assert max(alive) <= 2 < len(batches)
-
-
-def test_neighbouring_windows_with_one_answer_are_one_stretch() -> None:
-    classes = ["a", "b"]
-    answers = [
-        Answer(0, 2, np.array([0.8, 0.2]), "a"),
-        Answer(1, 3, np.array([0.6, 0.4]), "a"),
-        Answer(2, 4, np.array([0.1, 0.9]), "b"),
-        Answer(3, 5, np.array([0.5, 0.5]), "(unsure)"),
-    ]
-    found = stretches(answers, classes)
-    assert [(s.start, s.end, s.said) for s in found] == [
-        *((0, 2.5, "a"), (2.5, 3.5, "b"), (3.5, 5, "(unsure)"))
-    ]
-    assert found[0].probability == pytest.approx(0.7)
-    assert subtitles(found).splitlines()[:3] == [*("1", "00:00:00,000 --> 00:00:02,500", "a 70 %")]
-    assert clock(3723.0456) == "01:02:03.046"
