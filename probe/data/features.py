@@ -65,6 +65,19 @@ def frames_first(read: np.ndarray, layers: tuple[int, ...]) -> Tensor:
     return tokens[:, order].transpose(1, 2)
 
 
+def _read_floats(store: "Store", clips: Sequence[str], kept_on: torch.device) -> Tensor:
+    """Tokens of clips in their resident type, [n, T, (L,) S, D]."""
+    spec = store.spec
+    layers = [len(spec.layers)] if len(spec.layers) > 1 else []
+    shape = (len(clips), spec.frames, *layers, spec.tokens_per_frame, spec.dim)
+    tokens = torch.empty(shape, dtype=resident_type(spec), device=kept_on)
+    for start in range(0, len(clips), READ_CLIPS):
+        ids = clips[start : start + READ_CLIPS]
+        # Copying rounds nothing away: the resident type holds every stored value.
+        tokens[start : start + len(ids)] = frames_first(store.read_floats(ids), spec.layers)
+    return tokens
+
+
 class Features(ABC):
     """Tokens of clips, wherever they are kept; probes are trained on `device`."""
 
@@ -116,21 +129,13 @@ class Resident(Features):
         self.device = device
         self.facts = ClipFacts(store)
         self.layers = deepest_last(store.spec.layers)
-        spec = store.spec
-        dtype = resident_type(spec)
-        layers = [len(spec.layers)] if len(spec.layers) > 1 else []
-        shape = (len(clips), spec.frames, *layers, spec.tokens_per_frame, spec.dim)
-        self.tokens = torch.empty(shape, dtype=dtype, device=kept_on)
+        self._row_of = {clip: row for row, clip in enumerate(clips)}
         self._scales: list[Tensor] = []
-        if dtype is torch.int8:
+        if resident_type(store.spec) is torch.int8:
             arrays = load_resident_arrays(store, clips)
             self.tokens, *self._scales = (torch.from_numpy(a).to(kept_on) for a in arrays)
-        for start in range(0, 0 if self._scales else len(clips), READ_CLIPS):
-            ids = clips[start : start + READ_CLIPS]
-            # Copying rounds nothing away: the resident type holds every stored value.
-            read = frames_first(store.read_floats(ids), spec.layers)
-            self.tokens[start : start + len(ids)] = read
-        self._row_of = {clip: row for row, clip in enumerate(clips)}
+        else:
+            self.tokens = _read_floats(store, clips, kept_on)
 
     def read(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
         """The samples' frames as they are shown and kept, [B, T, (L,) S, D], on `device`."""

@@ -12,7 +12,15 @@ from stepcli.cache.spec import StoreSpec
 from stepcli.cache.views import clip_of, is_flip, testing_views, training_views, views_by_clip
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.splits import LabelledClips, base_classes, unseen_classes
-from stepcli.probe.data.tasks import FrameChoice, Ints, Samples, Task, spread
+from stepcli.probe.data.tasks import (
+    FrameChoice,
+    Ints,
+    Samples,
+    Task,
+    crop_starts,
+    observed_frames,
+    spread,
+)
 
 
 def make_task(config: TaskConfig, spec: StoreSpec, table: LabelledClips) -> Task:
@@ -25,7 +33,7 @@ def make_task(config: TaskConfig, spec: StoreSpec, table: LabelledClips) -> Task
     if config.layer is not None and config.layer not in spec.layers:
         held = ", ".join(map(str, spec.layers))
         raise UsageError(f"layer={config.layer}: the store holds layers {held}; choose one of them")
-    stored = max(1, round(config.observed * spec.frames))
+    stored = observed_frames(spec.frames, config.observed)
     length = stored if config.clip_frames is None else config.clip_frames
     if length > stored:
         seen = "" if stored == spec.frames else f", of which {stored} may be observed"
@@ -84,21 +92,7 @@ def _build(
     length: int,
 ) -> Task:
     index = {name: i for i, name in enumerate(classes)}
-    train, test = (
-        [row for row in side if row.label in index] for side in (table.train, table.test)
-    )
-    for name, side in (("train", train), ("test", test)):
-        if not side:
-            raise UsageError(
-                f"no {name} clip has a label of the pairs; the pairs name: {', '.join(classes)}"
-            )
-    warnings = list(table.warnings)
-    left_out = len(table.train) + len(table.test) - len(train) - len(test)
-    if left_out:
-        warnings.append(
-            f"{left_out} clips are left out of the task: their classes have no partner, or are "
-            "irreversible"
-        )
+    train, test, warnings = _of_classes(table, classes)
     trained = [views[: config.views] for views in _by_clip(train, training_views)]
     tested = [views if config.test_views else views[:1] for views in _by_clip(test, testing_views)]
     rows = [row for views in (*trained, *tested) for row in views]
@@ -147,6 +141,33 @@ def _build(
     )
 
 
+def _of_classes(
+    table: LabelledClips, classes: tuple[str, ...]
+) -> tuple[list[ClipRow], list[ClipRow], list[str]]:
+    """The training and the test clips of some classes, and warnings, of those left out too.
+
+    Raises:
+        UsageError: one of the sides has no such clip.
+    """
+    wanted = set(classes)
+    train, test = (
+        [row for row in side if row.label in wanted] for side in (table.train, table.test)
+    )
+    for name, side in (("train", train), ("test", test)):
+        if not side:
+            raise UsageError(
+                f"no {name} clip has a label of the pairs; the pairs name: {', '.join(classes)}"
+            )
+    warnings = list(table.warnings)
+    left_out = len(table.train) + len(table.test) - len(train) - len(test)
+    if left_out:
+        warnings.append(
+            f"{left_out} clips are left out of the task: their classes have no partner, or are "
+            "irreversible"
+        )
+    return train, test, warnings
+
+
 def _by_clip(
     rows: Sequence[ClipRow], chosen: Callable[[Iterable[str]], list[str]]
 ) -> list[list[ClipRow]]:
@@ -192,9 +213,7 @@ def _every_view(
         choice: How.
         ways: Directions.
     """
-    starts = np.array([0])
-    if choice == "crop":
-        starts = np.unique([0, (stored - length) // 2, stored - length])
+    starts = crop_starts(stored, length) if choice == "crop" else np.array([0])
     each = len(starts) * len(ways)
     number = np.repeat(np.arange(len(first)), counts * each)
     view = np.concatenate([np.repeat(np.arange(n), each) for n in counts])

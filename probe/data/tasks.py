@@ -60,6 +60,7 @@ class Task:
     groups: tuple[str, ...]
     """What a clip must not be torn apart from: its source video, subject or episode."""
     classes: tuple[str, ...]
+    """Names, by index."""
     base_classes: int
     """The first so many classes are trained on: all, or those of base-to-novel's base."""
     pairs: tuple[tuple[int, int], ...]
@@ -97,9 +98,14 @@ class Task:
         return len(self.train_views)
 
     @property
+    def _first_views(self) -> Ints:
+        """[training clips]: where the views of each begin among `clips`."""
+        return np.cumsum(self.train_views) - self.train_views
+
+    @property
     def class_counts(self) -> Ints:
         """[C]: training samples of each class in an epoch."""
-        first = np.cumsum(self.train_views) - self.train_views
+        first = self._first_views
         by_way = {False: self.labels, True: self.backward_labels}
         shown = [by_way[way][first] for way in self.trained_ways]
         return np.bincount(np.concatenate(shown), minlength=len(self.classes))
@@ -151,8 +157,7 @@ class Task:
             picked = random.integers(edges[:-1], edges[1:], (len(order), self.length))
         else:
             picked = np.tile(spread(self.stored_frames, self.length), (len(order), 1))
-        first = np.cumsum(self.train_views) - self.train_views
-        clip = first[number]
+        clip = self._first_views[number]
         if (self.train_views > 1).any():
             clip = clip + random.integers(0, self.train_views[number])
         label = np.where(backward, self.backward_labels[clip], self.labels[clip])
@@ -160,6 +165,16 @@ class Task:
             ordered = start[:, None] + np.arange(self.length) if picked is None else picked
             picked = random.permuted(ordered, axis=1)
         return Samples(clip, start, backward, label, picked)
+
+
+def observed_frames(stored: int, share: float) -> int:
+    """How many of so many frames, from the first, may be looked at: at least one."""
+    return max(1, round(share * stored))
+
+
+def crop_starts(stored: int, length: int) -> Ints:
+    """First frames of the runs that a test shows of a clip: first, middle and last, each once."""
+    return np.unique([0, (stored - length) // 2, stored - length])
 
 
 def spread(stored: int, length: int) -> Ints:
