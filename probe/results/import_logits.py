@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepcli.cache.csv_files import read_csv
-from stepcli.cache.durable import replace_synced
+from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.probe.results.metrics import summary
 from stepcli.probe.results.predictions import FILE, encode_predictions, read_predictions
@@ -94,8 +94,9 @@ def import_published(path: Path, runs: Path) -> int:
         UsageError: a column is missing, or a number is none.
     """
     found = read_published(path)
-    runs.mkdir(parents=True, exist_ok=True)
-    replace_synced(runs / PUBLISHED, path.read_bytes())
+    with disk_errors(runs):
+        runs.mkdir(parents=True, exist_ok=True)
+        replace_synced(runs / PUBLISHED, path.read_bytes())
     return len(found)
 
 

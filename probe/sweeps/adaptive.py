@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from stepcli.cache.durable import require_writable
 from stepcli.cache.errors import UsageError
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.results.stats import expected_best
@@ -37,7 +38,7 @@ def adaptive_search(session: Session, sweep: SweepConfig) -> dict[str, Choice]:
         raise UsageError("search: optuna searches one task; give one variant a sweep")
     task = TaskConfig.model_validate(sweep.task.model_dump() | sweep.variants[0])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    session.runs.mkdir(parents=True, exist_ok=True)
+    require_writable(session.runs)
     backend = optuna.storages.journal.JournalFileBackend(str(session.runs / "optuna.journal"))
     storage = optuna.storages.JournalStorage(backend)
     choices = {}
@@ -81,7 +82,7 @@ def _search(
     settings: Mapping[str, Any],
     study: "optuna.Study",
 ) -> Choice:
-    tried: dict[int, list[RunConfig]] = {}
+    """Try points until the study has as many as the sweep wants; the best, for every seed."""
 
     def configs_of(parameters: Mapping[str, Any]) -> list[RunConfig]:
         return run_configs(
@@ -112,8 +113,7 @@ def _search(
         )
     finished = _finished(study)[: sweep.trials]
     best = max(finished, key=lambda trial: trial.value or 0.0)
-    for each in finished:
-        tried[each.number] = configs_of(each.params)
+    tried = {each.number: configs_of(each.params) for each in finished}
     every = [config for configs in tried.values() for config in configs]
     return Choice(
         tuple(tried[best.number]),

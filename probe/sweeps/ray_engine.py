@@ -72,6 +72,7 @@ class RaySession(Session):
         self._joined.close()
 
     def _train(self, plans: Sequence[PassPlan]) -> None:
+        trackers = open_trackers(self._share_trackers, self.runs)  # may refuse: before work begins
         ray = self._joined.enter_context(ray_cluster(self._address))
         nodes = self._nodes(ray)
         gpus = int(self._worker_device != "cpu" and any("GPU" in n for n in nodes.values()))
@@ -87,7 +88,6 @@ class RaySession(Session):
                 self._source.store, str(self.runs), self._worker_device, share
             )
             pending[task] = share
-        trackers = open_trackers(self._share_trackers, self.runs)
         runs = sum(map(len, every))
         with SweepProgress(len(every), runs, trackers, unit="bank") as progress:
             try:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from pydantic import ValidationError
 
 from stepcli.cache.canonical import canonical_json
-from stepcli.cache.durable import replace_synced
+from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UsageError
 from stepcli.probe.config import RunConfig
 from stepcli.probe.sweeps.expand import parse_settings
@@ -18,7 +17,7 @@ from stepcli.probe.sweeps.sweep import (
     Choice,
     SweepConfig,
     budget_warnings,
-    check_names,
+    checked_sweep,
     choose,
     on_slice,
     read_sweep,
@@ -60,14 +59,7 @@ def flags_over(
         if "epochs" in given:
             content[section]["steps"] = None
     content |= {key: value for key, value in top.items() if value is not None}
-    try:
-        sweep = SweepConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"sweep: {place}: {first['msg']}, got {first['input']!r:.60}") from None
-    check_names(sweep)
-    return sweep
+    return checked_sweep(content, "sweep")
 
 
 def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
@@ -164,7 +156,8 @@ def _report(session: Session, sweep: SweepConfig, choices: Mapping[str, Choice])
         }
     name = session.name(next(iter(choices.values())).configs[0]).rpartition("-")[2]
     place = session.runs / f"selection-{name}.json"
-    replace_synced(place, json.dumps(content, indent=1).encode())
+    with disk_errors(place):
+        replace_synced(place, json.dumps(content, indent=1).encode())
     typer.echo(f"choices and expected-best curves: {place}")
 
 

@@ -152,12 +152,13 @@ class Session:
         tasks = [self.task(plan.configs[0].task) for plan in plans]
         for warning in dict.fromkeys(w for task in tasks for w in task.warnings):
             typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+        # May refuse: before the tokens are read.
+        trackers = open_trackers(self._trackers, self.runs)
         clips = dict.fromkeys(clip for task in tasks for clip in task.clips)
         free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), self.device)}
         features, where = place_features(self.store, tuple(clips), self.device, free)
         typer.echo(where)
         runs = sum(len(plan.configs) for plan in plans)
-        trackers = open_trackers(self._trackers, self.runs)
         with SweepProgress(sum(plan.epochs for plan in plans), runs, trackers) as progress:
             for plan, task in zip(plans, tasks, strict=True):
                 self._train_pass(features, task, plan.configs, progress)

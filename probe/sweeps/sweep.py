@@ -92,12 +92,22 @@ def read_sweep(path: Path) -> SweepConfig:
     for name in content:
         if name not in SweepConfig.model_fields:
             raise UnknownName(f"field of {path}", str(name), SweepConfig.model_fields)
+    return checked_sweep(content, str(path))
+
+
+def checked_sweep(content: Mapping[str, Any], source: str) -> SweepConfig:
+    """A sweep from its fields; `source` says in errors where they were given.
+
+    Raises:
+        UsageError: a value does not fit.
+        UnknownName: a method or setting that there is not.
+    """
     try:
         sweep = SweepConfig.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: {place}: {first['msg']}, got {first['input']!r:.60}") from None
+        raise UsageError(f"{source}: {place}: {first['msg']}, got {first['input']!r:.60}") from None
     check_names(sweep)
     return sweep
 
