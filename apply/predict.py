@@ -11,6 +11,9 @@ from stepcli.apply.timeline import Answer, answer, stretches
 from stepcli.apply.windows import plan_windows, video_times, window_tokens
 from stepcli.cache.errors import UsageError, VideoError
 
+NEVER = 2.0
+"""A threshold that no probability reaches: where no answer is sure enough, all are withheld."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -106,7 +109,7 @@ def threshold_of(probe: TrainedProbe, risk: float | None) -> float:
             "stepcli calibrate on its folder of runs first"
         )
     found = probe.calibration.threshold(risk)
-    return 2.0 if found is None else found
+    return NEVER if found is None else found
 
 
 def as_json(predictions: Sequence[Prediction], top: int) -> str:

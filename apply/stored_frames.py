@@ -66,10 +66,12 @@ def frames_at(path: Path, seconds: Sequence[float]) -> list[NDArray[np.uint8]]:
         )
     wanted = [int(np.abs(times - second).argmin()) for second in seconds]
     found: dict[int, NDArray[np.uint8]] = {}
+    missing = set(wanted)
     with open_video(path) as (container, stream):
         for number, frame in enumerate(decode(container, stream)):
-            if number in wanted:
+            if number in missing:
                 found[number] = upright(frame)
-            if len(found) == len(set(wanted)):
+                missing.remove(number)
+            if not missing:
                 break
     return [found[number] for number in wanted]

@@ -73,7 +73,7 @@ def stretches(answers: Sequence[Answer], classes: Sequence[str]) -> list[Stretch
 
 
 def clock(seconds: float, separator: str = ".") -> str:
-    """E.g. 0:01:02.500; with a comma as subtitles have it."""
+    """Hours, minutes and seconds, e.g. 00:01:02.500; subtitles have a comma."""
     milliseconds = round(seconds * 1000)
     hours, rest = divmod(milliseconds, 3_600_000)
     minutes, rest = divmod(rest, 60_000)

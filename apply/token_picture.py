@@ -4,6 +4,7 @@ Source of the idea: the PCA pictures of Oquab et al., DINOv2, arXiv 2304.07193, 
 belongs together gets one colour over all frames, so a look tells whether an extraction is sane.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,11 +82,8 @@ def token_picture(store: "Store", clip_id: str) -> tuple[Image.Image, bool]:
     """
     colours = token_colours(store.spec, store.read_floats([clip_id])[0])
     rows = [colours]
-    try:
+    with suppress(VideoError):  # tokens outlive videos; the caller says that the frames are missing
         rows.insert(0, stored_frames(store, clip_id))
-    except VideoError:
-        # Tokens outlive videos; the caller says that the frames are missing.
-        rows = [colours]
     step = SIDE + GAP
     sheet = Image.new("RGB", (step * len(colours) - GAP, step * len(rows) - GAP), "white")
     for row, pictures in enumerate(rows):
