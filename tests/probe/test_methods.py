@@ -10,16 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
-from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.cache.errors import UsageError
 from stepcli.cache.spec import Segment
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.export import ANY_CLIPS, Plain, example_tokens, write_onnx
-from stepcli.probe.methods.frames_linear import cosines
 from stepcli.probe.nn.bank import Probe, stack
 from stepcli.probe.nn.layers import member_products
-from stepcli.probe.registry import ProbeInfo, Registry, methods, parse_options
+from stepcli.probe.registry import methods, parse_options
 
 NAMES = methods().names()
 TRAINED = [name for name in NAMES if name not in ("knn", "prototype", "vcs", "zero-shot")]
@@ -313,99 +312,6 @@ def test_an_encoding_makes_any_token_probe_order_aware(
             probe.get_parameter("cls").mul_(100)
         moved = (probe(batch_of(tokens)) - probe(batch_of(tokens.flip(1)))).abs().max()
         assert (moved > 1e-3) is not aware
-
-
-def test_unknown_names_list_close_ones() -> None:
-    with pytest.raises(UnknownName, match="unknown method 'stepp'; did you mean step"):
-        methods().get("stepp")
-    with pytest.raises(UnknownName, match="option of method step 'head'; did you mean heads"):
-        parse_options(methods().get("step"), {"head": "4"})
-
-
-def test_values_that_do_not_fit_are_explained() -> None:
-    step = methods().get("step")
-    assert parse_options(step, {"heads": "4", "patch_pe": "true"}).model_dump()["heads"] == 4
-    for name, value in (("heads", "four"), ("pe", "learnt"), ("pe_scale", "nan")):
-        with pytest.raises(UsageError, match=f"method step: option {name}='{value}'"):
-            parse_options(step, {name: value})
-
-
-def test_a_second_method_of_one_name_is_refused() -> None:
-    registry = Registry()
-    info = methods().get("linear")
-    registry.add(info)
-    with pytest.raises(ValueError, match="'linear' is registered already"):
-        registry.add(ProbeInfo("linear", info.build, info.options, "", order_aware=False))
-
-
-def test_recurrent_heads_are_torchs(tokens: Tensor, layout: TokenLayout) -> None:
-    for name, textbook in (("gru", torch.nn.GRU), ("lstm", torch.nn.LSTM)):
-        probe = build(name, layout, hidden=8)
-        cell = textbook(32, 8, batch_first=True)
-        with torch.no_grad():
-            cell.weight_ih_l0.copy_(probe.get_parameter("from_input.weight")[0])
-            cell.bias_ih_l0.copy_(probe.get_parameter("from_input.bias")[0])
-            cell.weight_hh_l0.copy_(probe.get_parameter("from_state.weight")[0])
-            cell.bias_hh_l0.copy_(probe.get_parameter("from_state.bias")[0])
-        batch = batch_of(tokens)
-        states, _ = cell(batch.frame_means(layout, "all", normalized=True))
-        weight, bias = (probe.get_parameter(f"head.{part}")[0] for part in ("weight", "bias"))
-        want = states[:, -1] @ weight.T + bias
-        torch.testing.assert_close(probe(batch)[0], want, rtol=1e-5, atol=1e-6)
-
-
-def test_transf_cls_is_torchs_encoder_read_at_its_cls(tokens: Tensor, layout: TokenLayout) -> None:
-    """As ActionCLIP has it: torch's post-norm layers of 2048, over the frames behind a CLS."""
-    probe = build("temporal-transformer", layout, kind="transf-cls", width=0, heads=4)
-    shake = Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in probe.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=shake) * 0.1)
-    weights = {name: tensor[0] for name, tensor in probe.state_dict().items()}
-    mask = torch.tensor([[True, True, False, True]] * 5)
-    frames = batch_of(tokens).frame_means(layout, "all", normalized=True)
-    z = torch.cat((weights["cls"].expand(5, 1, -1), frames), dim=1) + weights["encoding"]
-    unseen = torch.cat((torch.zeros(5, 1, dtype=torch.bool), ~mask), dim=1)
-    for block in ("blocks.0.", "blocks.1."):
-        layer = torch.nn.TransformerEncoderLayer(32, 4, 2048, dropout=0.0, batch_first=True)
-        projections = [f"{block}attention.{name}" for name in ("query", "key", "value")]
-        own = {
-            f"self_attn.in_proj_{kind}": torch.cat([weights[f"{p}.{kind}"] for p in projections])
-            for kind in ("weight", "bias")
-        }
-        for theirs, ours in (
-            ("self_attn.out_proj", "attention.out"),
-            ("linear1", "feed_forward.up"),
-            ("linear2", "feed_forward.down"),
-            ("norm1", "norm1"),
-            ("norm2", "norm2"),
-        ):
-            for kind in ("weight", "bias"):
-                own[f"{theirs}.{kind}"] = weights[f"{block}{ours}.{kind}"]
-        layer.load_state_dict(own)
-        z = layer(z, src_key_padding_mask=unseen)
-    row = torch.nn.functional.layer_norm(
-        z[:, 0], (32,), weights["norm.weight"], weights["norm.bias"]
-    )
-    want = row @ weights["head.weight"].T + weights["head.bias"]
-    torch.testing.assert_close(probe(batch_of(tokens, mask))[0], want, rtol=1e-5, atol=1e-5)
-
-
-def test_cosine_coefficients_are_orthonormal_and_begin_with_the_mean() -> None:
-    rows = cosines(5, 8)
-    torch.testing.assert_close(rows @ rows.T, torch.eye(5), rtol=0, atol=1e-6)
-    torch.testing.assert_close(rows[0], torch.full((8,), 8**-0.5))
-    assert not cosines(3, 1)[1:].any()
-
-
-def test_halves_are_halves_of_what_is_there(tokens: Tensor, layout: TokenLayout) -> None:
-    """Three frames of four: the middle one is in both halves."""
-    probe = build("early-late", layout)
-    mask = torch.tensor([[True, False, True, True]] * 5)
-    frames = batch_of(tokens).frame_means(layout, "all", normalized=True)
-    halves = torch.cat((frames[:, [0, 2]].mean(dim=1), frames[:, [2, 3]].mean(dim=1)), dim=1)
-    weight, bias = (probe.get_parameter(f"head.{part}")[0] for part in ("weight", "bias"))
-    torch.testing.assert_close(probe(batch_of(tokens, mask))[0], halves @ weight.T + bias)
 
 
 def test_products_of_few_members_are_the_batched_ones_with_their_gradients() -> None:

@@ -1,0 +1,29 @@
+"""The registry of methods: names, their options, and what is said of others."""
+
+import pytest
+
+from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.probe.registry import ProbeInfo, Registry, methods, parse_options
+
+
+def test_unknown_names_list_close_ones() -> None:
+    with pytest.raises(UnknownName, match="unknown method 'stepp'; did you mean step"):
+        methods().get("stepp")
+    with pytest.raises(UnknownName, match="option of method step 'head'; did you mean heads"):
+        parse_options(methods().get("step"), {"head": "4"})
+
+
+def test_values_that_do_not_fit_are_explained() -> None:
+    step = methods().get("step")
+    assert parse_options(step, {"heads": "4", "patch_pe": "true"}).model_dump()["heads"] == 4
+    for name, value in (("heads", "four"), ("pe", "learnt"), ("pe_scale", "nan")):
+        with pytest.raises(UsageError, match=f"method step: option {name}='{value}'"):
+            parse_options(step, {name: value})
+
+
+def test_a_second_method_of_one_name_is_refused() -> None:
+    registry = Registry()
+    info = methods().get("linear")
+    registry.add(info)
+    with pytest.raises(ValueError, match="'linear' is registered already"):
+        registry.add(ProbeInfo("linear", info.build, info.options, "", order_aware=False))
