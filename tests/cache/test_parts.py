@@ -250,9 +250,12 @@ def test_only_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
     far = f"elsewhere~boot~1~1~{'0' * 32}"
     old = f"elsewhere~boot~2~1~{'1' * 32}"
     reused = f"{mine.host}~{mine.boot}~{mine.pid}~{mine.start - 1}~{'2' * 32}"
+    # Machines of one name, and one that was renamed, tell nothing about each other's processes.
+    twin = f"{mine.host}~boot~{mine.pid}~1~{'5' * 32}"
+    renamed = f"elsewhere~{mine.boot}~{mine.pid}~1~{'6' * 32}"
     dead = child.stdout.strip()
     staging = tmp_path / ".staging"
-    for name in (mine.name, far, old, reused, dead, "notes"):
+    for name in (mine.name, far, old, reused, dead, twin, renamed, "notes"):
         (staging / name).mkdir(parents=True)
     (staging / f"elsewhere~boot~3~1~{'3' * 32}").symlink_to(tmp_path)
     (staging / f"elsewhere~boot~4~1~{'4' * 32}").write_text("a file")
@@ -260,12 +263,11 @@ def test_only_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
     os.utime(staging / far, (time.time() - lease + 600,) * 2)
     os.utime(staging / old, (time.time() - lease - 600,) * 2)
     assert {owner.name for owner, _ in staging_owners(tmp_path)} == {
-        *(mine.name, far, old, reused, dead)
+        *(mine.name, far, old, reused, dead, twin, renamed)
     }
     assert sorted(sweep_staging(tmp_path)) == sorted([old, reused, dead])
-    assert (staging / mine.name).is_dir()
-    assert (staging / far).is_dir()
-    assert (staging / "notes").is_dir()
+    for name in (mine.name, far, twin, renamed, "notes"):
+        assert (staging / name).is_dir()
     assert sweep_staging(tmp_path / "nowhere") == []
 
 
@@ -274,6 +276,9 @@ def test_owners_are_read_from_names_and_nothing_else_is() -> None:
     assert owners.parse_owner(mine.name) == mine
     assert mine.pid == os.getpid()
     assert mine.start > 0
+    if sys.platform == "linux":  # ticks since the machine started
+        ticks = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
+        assert mine.start <= ticks
     assert not owners.is_dead(mine, 0)
     assert owners.new_owner().unique != mine.unique
     for wrong in ("", "a~b~c~d~e", mine.name + "0", f"~{mine.name}", mine.name.replace("~", "-")):
