@@ -280,6 +280,10 @@ def test_owners_are_read_from_names_and_nothing_else_is() -> None:
         ticks = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
         assert mine.start <= ticks
     assert not owners.is_dead(mine, 0)
+    for host in ("0", "~"):
+        elsewhere = replace(mine, host=host, start=1)
+        assert not owners.is_dead(elsewhere, time.time())
+        assert owners.is_dead(elsewhere, 1)
     assert owners.new_owner().unique != mine.unique
     for wrong in ("", "a~b~c~d~e", mine.name + "0", f"~{mine.name}", mine.name.replace("~", "-")):
         assert owners.parse_owner(wrong) is None
