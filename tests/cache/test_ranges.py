@@ -175,3 +175,16 @@ def test_a_large_read_is_shared_and_a_small_one_is_not(
         read_pieces([(file, 50, 0, size)], memoryview(target))
         assert target == content[50 : 50 + size]
         assert sorted(lengths) == pieces
+
+
+@pytest.mark.parametrize("size", [0, 29, 50, 89])
+def test_an_error_in_one_thread_is_an_error_of_the_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Of three pieces, one a thread, the last, the last two or all are not in the file."""
+    monkeypatch.setattr(ranges, "SHARED_BYTES", 90)
+    monkeypatch.setattr(ranges, "PIECE_BYTES", 30)
+    monkeypatch.setattr(ranges, "_threads", lambda: 3)
+    (tmp_path / "file").write_bytes(bytes(size))
+    with pytest.raises(DamagedStore, match=f"ends at byte {size}, expected at least"):
+        read_pieces([(OpenFile(tmp_path, "file"), 0, 0, 90)], memoryview(bytearray(90)))
