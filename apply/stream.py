@@ -51,7 +51,7 @@ class RollingWindow:
         return len(self._kept) == self._kept.maxlen
 
     def clip(self) -> ClipTokens:
-        """The window as a clip."""
+        """The window as a clip, once it is full."""
         seconds, tokens = zip(*self._kept, strict=True)
         return self._applied.clip(np.stack(tokens), seconds)
 
@@ -103,7 +103,11 @@ def open_stream(place: str, form: str | None) -> Iterator[Iterator[Any]]:
 
 
 def live_frames(frames: Iterator[Any], window: RollingWindow) -> Iterator[LiveFrame]:
-    """Those frames that the window wants; others are not even converted."""
+    """Those frames that the window wants; others are not even converted.
+
+    Raises:
+        VideoError: the frames have no times.
+    """
     first = None
     for frame in frames:
         if frame.time is None:

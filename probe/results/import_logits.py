@@ -76,7 +76,11 @@ PUBLISHED = "published.csv"
 
 
 def is_published(path: Path) -> bool:
-    """Whether a CSV holds published numbers: it names no clips, but sources."""
+    """Whether a CSV holds published numbers: it names no clips, but sources.
+
+    Raises:
+        UsageError: there is no such file, or it is no text.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             header = next(csv.reader(file), [])
@@ -118,7 +122,14 @@ def _read(path: Path, classes: list[str]) -> dict[tuple[str, int, bool], NDArray
         except ValueError as error:
             raise UsageError(f"{path}: line {line}: expected numbers, {error}") from None
         key = (row["clip"], start, backward)
-        if key in found or not np.isfinite(logits).all():
-            raise UsageError(f"{path}: line {line}: clip {key[0]} twice, or a logit not finite")
+        if key in found:
+            raise UsageError(
+                f"{path}: line {line}: clip {key[0]} start_frame {start} backward {int(backward)} "
+                "stands there twice; keep one of the two lines"
+            )
+        if not np.isfinite(logits).all():
+            raise UsageError(
+                f"{path}: line {line}: expected finite logits of clip {key[0]}, got nan or inf"
+            )
         found[key] = logits
     return found

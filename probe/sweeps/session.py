@@ -90,7 +90,11 @@ class Session:
         self._tasks: dict[TaskConfig, Task] = {}
 
     def task(self, config: TaskConfig) -> Task:
-        """The samples of a task on this store."""
+        """The samples of a task on this store.
+
+        Raises:
+            UsageError: the store cannot serve the task, or a split has no clip.
+        """
         if config not in self._tasks:
             splits = (config.train_split, config.test_split, config.split_file)
             if splits not in self._tables:
@@ -135,7 +139,12 @@ class Session:
         return total
 
     def run(self, configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
-        """Train what is left; returns the records of all configs, in their order."""
+        """Train what is left; returns the records of all configs, in their order.
+
+        Raises:
+            UsageError: a probe cannot be built or trained on this store's tokens.
+            StoreError: the runs cannot be written; what was trained is elsewhere, as it says.
+        """
         tune_process()
         plans = self.plan(configs)
         left = sum(len(plan.configs) for plan in plans)

@@ -99,7 +99,10 @@ def test_imported_logits_stand_beside_the_probes(runs: Path, tmp_path: Path) -> 
         (lambda lines: [*lines, lines[-1]], "twice"),
         (lambda lines: [lines[0].replace("open", "opn"), *lines[1:]], "missing: open"),
         (lambda lines: [*lines[:-1], lines[-1][:-3] + "x"], "expected numbers"),
-        (lambda lines: [*lines[:-1], lines[-1].rpartition(",")[0] + ",nan"], "not finite"),
+        (
+            lambda lines: [*lines[:-1], lines[-1].rpartition(",")[0] + ",nan"],
+            "expected finite logits",
+        ),
     ],
 )
 def test_logits_that_do_not_fit_are_refused(

@@ -182,8 +182,8 @@ def test_logits_of_others(runs: Path, tmp_path: Path) -> None:
     for changed, message in (
         (lines[:-1], "expected the 12 samples of .*, got 11; it lacks clip clip-0011"),
         ([*lines, "clip-0099,0,1"], "got 13; it has in excess clip clip-0099"),
-        ([*lines, lines[1]], "line 14: clip clip-0000 twice, or a logit not finite"),
-        ([*lines[:-1], "clip-0011,nan,1"], "line 13: clip clip-0011 twice, or a logit not finite"),
+        ([*lines, lines[1]], "line 14: clip clip-0000 start_frame 0 backward 0 stands there twice"),
+        ([*lines[:-1], "clip-0011,nan,1"], "line 13: expected finite logits of clip clip-0011"),
         ([*lines[:-1], "clip-0011,x,1"], "line 13: expected numbers"),
     ):
         path.write_text("\n".join(changed) + "\n")
