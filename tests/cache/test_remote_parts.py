@@ -86,7 +86,9 @@ def test_parts_in_object_storage_are_known_by_their_records(remote: ObjectPath) 
     assert list_parts(remote) == [half, name]
 
 
-@pytest.mark.parametrize(("arrives", "said"), [(None, "no such object"), (b"short", "5")])
+@pytest.mark.parametrize(
+    ("arrives", "said"), [(None, "no such object"), (b"short", "5"), (bytes(9999), "9999")]
+)
 def test_a_part_whose_files_did_not_all_arrive_is_not_shown(
     remote: ObjectPath, monkeypatch: pytest.MonkeyPatch, arrives: bytes | None, said: str
 ) -> None:
@@ -145,23 +147,22 @@ def test_uploads_that_were_given_up_are_swept(
 def test_an_upload_that_goes_on_meanwhile_is_left(
     remote: ObjectPath, monkeypatch: pytest.MonkeyPatch, comes: str
 ) -> None:
-    name = new_part_name(0)
-    remote.client.put(f"parts/{name}/tokens.h5", b"x")
+    name, given_up = new_part_name(0), new_part_name(1)
+    for part in (name, given_up):
+        remote.client.put(f"parts/{part}/tokens.h5", b"x")
     entries = FsspecClient.entries
-    listings = []
 
     def later(client: FsspecClient, prefix: str) -> dict[str, Entry]:
         found = {key: replace(e, written=1.0) for key, e in entries(client, prefix).items()}
-        if listings and comes == "its record":
+        if name in prefix and comes == "its record":
             found[f"parts/{name}/part.json"] = Entry(1, 1.0)
-        elif listings:
+        elif name in prefix:
             found[f"parts/{name}/index.parquet"] = Entry(1, time.time())
-        listings.append(prefix)
         return found
 
     monkeypatch.setattr(FsspecClient, "entries", later)
-    assert sweep_staging(remote) == []
-    assert remote.client.size(f"parts/{name}/tokens.h5") == 1
+    assert sweep_staging(remote) == [given_up]
+    assert remote.names() == [f"parts/{name}/tokens.h5"]
 
 
 def test_only_this_machines_dead_staging_folders_are_swept(
