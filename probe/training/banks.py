@@ -20,7 +20,9 @@ from stepcli.probe.training.loss import MemberLoss, Targets
 from stepcli.probe.training.optim import BankAdamW
 
 FEWEST_MEMBERS = 4
-"""A bank is not split into parts of fewer members than this for the sake of more cores."""
+"""A bank is not split into parts of fewer members than this for the sake of more cores ..."""
+LARGE_PROBE = 4_000_000
+"""... unless each has so many parameters that its own weights take longer than the tokens."""
 LARGE_SHARE = 0.05
 """Of the parameters of a pass: banks that hold more are worth a part for every core."""
 
@@ -239,7 +241,8 @@ def make_banks(
         count = 1
         if members[0][2].trained:
             wanted = cores if weight > LARGE_SHARE * sum(weights) else cores // len(alike)
-            count = max(1, min(wanted, len(members) // FEWEST_MEMBERS))
+            fewest = 1 if weight >= LARGE_PROBE * len(members) else FEWEST_MEMBERS
+            count = max(1, min(wanted, len(members) // fewest))
         size = -(-len(members) // count)
         parts += [members[start : start + size] for start in range(0, len(members), size)]
     banks = []

@@ -282,6 +282,11 @@ def multiply_adds(bank: Bank, one_clip: TokenBatch) -> int:
 class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the additions and multiplications of matrix products, by torch's own formulas."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled: torch need not import its compiler, which takes two seconds."""
+        return False
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: int = 0

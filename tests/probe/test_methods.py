@@ -317,6 +317,6 @@ def test_an_encoding_makes_any_token_probe_order_aware(
 def test_products_of_few_members_are_the_batched_ones_with_their_gradients() -> None:
     generator = Generator().manual_seed(0)
     weights = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
-    columns = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(member_products(weights, columns), torch.bmm(weights, columns))
-    assert torch.autograd.gradcheck(member_products, (weights, columns))
+    rows = torch.randn(2, 5, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(member_products(rows, weights), rows @ weights.transpose(1, 2))
+    assert torch.autograd.gradcheck(member_products, (rows, weights))
