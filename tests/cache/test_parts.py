@@ -1,27 +1,20 @@
-"""A part's life, step by step: names, records, indexes, files, staging, owners, tombstones."""
+"""A part's life, step by step: names, records, staging, commit, damage, tombstones."""
 
 import os
-import socket
-import subprocess
-import sys
 import time
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
-from stepcli.cache.clips import ClipRecord
 from stepcli.cache.durable import seal, unseal
 from stepcli.cache.errors import DamagedStore
-from stepcli.cache.formats.file_record import FileRecord
 from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.parts import owner as owners
-from stepcli.cache.parts.files import copy_file, file_record, file_size, part_file_names, wrong_file
+from stepcli.cache.parts.files import part_file_names, wrong_file
 from stepcli.cache.parts.folders import (
     Staging,
     generation_of,
@@ -30,10 +23,7 @@ from stepcli.cache.parts.folders import (
     new_part_name,
     read_part_record,
     remove_part,
-    staging_owners,
-    sweep_staging,
 )
-from stepcli.cache.parts.index import decode_index, encode_index, is_storable
 from stepcli.cache.parts.open_part import OpenPart, clip_checksum
 from stepcli.cache.parts.record import parse_part_record
 from stepcli.cache.parts.stored_clips import intact_clips, part_clips
@@ -46,7 +36,6 @@ from stepcli.cache.parts.tombstones import (
 )
 from stepcli.cache.quantize import encode_clip
 from stepcli.cache.reading.snapshot import read_index
-from stepcli.cache.remote.objects import place_of
 from stepcli.cache.store import Store
 
 LAYOUT = layout_of(SPEC)
@@ -234,191 +223,6 @@ def test_a_heartbeat_touches_the_folder_once_a_minute(
     os.utime(staging.folder, (1, 1))
     staging.heartbeat()
     assert staging.folder.stat().st_mtime == 1
-
-
-def test_only_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
-    child = subprocess.run(
-        [
-            *(sys.executable, "-c"),
-            "from stepcli.cache.parts.owner import new_owner; print(new_owner().name)",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    mine = owners.new_owner()
-    far = f"elsewhere~boot~1~1~{'0' * 32}"
-    old = f"elsewhere~boot~2~1~{'1' * 32}"
-    reused = f"{mine.host}~{mine.boot}~{mine.pid}~{mine.start - 1}~{'2' * 32}"
-    # Machines of one name, and one that was renamed, tell nothing about each other's processes.
-    twin = f"{mine.host}~boot~{mine.pid}~1~{'5' * 32}"
-    renamed = f"elsewhere~{mine.boot}~{mine.pid}~1~{'6' * 32}"
-    dead = child.stdout.strip()
-    staging = tmp_path / ".staging"
-    for name in (mine.name, far, old, reused, dead, twin, renamed, "notes"):
-        (staging / name).mkdir(parents=True)
-    (staging / f"elsewhere~boot~3~1~{'3' * 32}").symlink_to(tmp_path)
-    (staging / f"elsewhere~boot~4~1~{'4' * 32}").write_text("a file")
-    lease = owners.LEASE_HOURS * 3600
-    os.utime(staging / far, (time.time() - lease + 600,) * 2)
-    os.utime(staging / old, (time.time() - lease - 600,) * 2)
-    assert {owner.name for owner, _ in staging_owners(tmp_path)} == {
-        *(mine.name, far, old, reused, dead, twin, renamed)
-    }
-    assert sorted(sweep_staging(tmp_path)) == sorted([old, reused, dead])
-    for name in (mine.name, far, twin, renamed, "notes"):
-        assert (staging / name).is_dir()
-    assert sweep_staging(tmp_path / "nowhere") == []
-
-
-def test_owners_are_read_from_names_and_nothing_else_is() -> None:
-    mine = owners.new_owner()
-    assert owners.parse_owner(mine.name) == mine
-    assert mine.pid == os.getpid()
-    assert mine.start > 0
-    if sys.platform == "linux":  # ticks since the machine started
-        ticks = time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
-        assert mine.start <= ticks
-    assert not owners.is_dead(mine, 0)
-    for host in ("0", "~"):
-        elsewhere = replace(mine, host=host, start=1)
-        assert not owners.is_dead(elsewhere, time.time())
-        assert owners.is_dead(elsewhere, 1)
-    assert owners.new_owner().unique != mine.unique
-    for wrong in ("", "a~b~c~d~e", mine.name + "0", f"~{mine.name}", mine.name.replace("~", "-")):
-        assert owners.parse_owner(wrong) is None
-
-
-def test_names_of_machines_fit_into_names_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    for host, found in (("büro~1/x", "büro_1_x"), ("a" * 300, "a" * 80), ("", "unknown")):
-        monkeypatch.setattr(socket, "gethostname", lambda said=host: said)
-        assert owners._host.__wrapped__() == found
-        owner = replace(owners.new_owner(), host=found, boot="b" * 80)
-        assert owners.parse_owner(owner.name) == owner
-
-
-def test_owners_on_macos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its ps and sysctl, as far as their output goes."""
-    script = f"""#!/bin/sh\nprintf '%s\\n' "$*" >> {tmp_path}/asked\ncat {tmp_path}/said\n"""
-    for name in ("ps", "sysctl"):
-        (tmp_path / name).write_text(script)
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(owners, "sys", SimpleNamespace(platform="darwin"))
-    said = tmp_path / "said"
-    said.write_text("{ sec = 1700000000, usec = 123 } Tue Nov 14 23:13:20 2023\n")
-    assert owners._boot.__wrapped__() == "__sec___1700000000__usec___123_"
-    said.write_text("Tue Nov 14 23:13:20 2023\n")
-    start = owners._start_of(123)
-    assert start is not None
-    assert time.localtime(start)[:6] == (2023, 11, 14, 23, 13, 20)
-    said.write_text("\n")
-    assert owners._start_of(123) is None
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked == ["-n kern.boottime", *["-o lstart= -p 123"] * 2]
-
-
-def test_a_process_that_nobody_has_waited_for_is_dead() -> None:
-    child = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.DEVNULL)
-    me = owners.new_owner()
-    deadline = time.monotonic() + 60
-    while owners._start_of(child.pid) is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    zombie = owners.Owner(me.host, me.boot, child.pid, 1, me.unique)
-    assert owners.is_dead(zombie, time.time())
-    child.wait()
-
-
-def test_what_an_index_says_is_what_was_given() -> None:
-    records = [make_record(clip) for clip in clip_ids(3)]
-    size = LAYOUT.tokens.clip_bytes
-    offsets = {"tokens": np.arange(3) * size + 512}
-    data = encode_index(records, offsets, [1, 2, 2**32 - 1], LAYOUT)
-    table = decode_index(data, 3, LAYOUT, "index")
-    assert table["id"].to_pylist() == clip_ids(3)
-    assert table["offset"].to_pylist() == [512, 512 + size, 512 + 2 * size]
-    assert table["crc32c"].to_pylist() == [1, 2, 2**32 - 1]
-    with pytest.raises(DamagedStore, match="index: expected at most 2 rows, found 3"):
-        decode_index(data, 2, LAYOUT, "index")
-    with pytest.raises(DamagedStore, match="index: expected 4 rows, found 3"):
-        decode_index(data, 4, LAYOUT, "index")
-
-
-@pytest.mark.parametrize(
-    ("offsets", "message"),
-    [
-        ([0, 179], "clips that share bytes"),
-        ([0, 0], "clips that share bytes"),
-        ([-2, 400], "a byte offset that no file has"),
-        ([0, 2**63 - 180], "a byte offset that no file has"),
-        ([0, 180], ""),
-        ([180, 0], ""),
-        ([-1, -1], ""),
-        ([0, 2**63 - 181], ""),
-    ],
-)
-def test_offsets_that_no_writer_gives(offsets: list[int], message: str) -> None:
-    assert LAYOUT.tokens.clip_bytes == 180
-    records = [make_record(clip) for clip in clip_ids(2)]
-    data = encode_index(records, {"tokens": np.array(offsets)}, [0, 0], LAYOUT)
-    if not message:
-        assert decode_index(data, 2, LAYOUT, "index").num_rows == 2
-        return
-    with pytest.raises(DamagedStore, match=message):
-        decode_index(data, 2, LAYOUT, "index")
-
-
-def test_texts_that_an_index_can_hold() -> None:
-    assert is_storable("")
-    assert is_storable("x" * (1 << 15))
-    assert not is_storable("x" * ((1 << 15) + 1))
-    assert not is_storable("é" * (1 << 14) + "x")
-    assert not is_storable("\udcff")
-    long = ClipRecord("x" * 40_000, "s", (0.0, 0.1, 0.2), 3, 1, 1)
-    data = encode_index([long], {"tokens": np.zeros(1, int)}, [0], LAYOUT)
-    with pytest.raises(DamagedStore, match="a text longer than 32768 bytes"):
-        decode_index(data, 1, LAYOUT, "index")
-
-
-@pytest.mark.parametrize("place", ["disk", "memory"])
-def test_what_is_wrong_with_a_file(tmp_path: Path, place: str) -> None:
-    folder: Any = tmp_path if place == "disk" else place_of(f"memory://{tmp_path.name}")
-    path = folder / "file"
-    if place == "disk":
-        path.write_bytes(b"abc")
-    else:
-        path.client.put("file", b"abc")
-    known = FileRecord.of_bytes(b"abc")
-    assert known == file_record(path)
-    assert (known.size, file_size(path)) == (3, 3)
-    assert wrong_file(path, known) == ""
-    assert wrong_file(path, FileRecord.of_bytes(b"abd")) == "its bytes do not match their digest"
-    assert wrong_file(path, FileRecord.of_bytes(b"ab")) == "expected 2 bytes, found 3"
-    assert wrong_file(folder / "other", known) == "missing"
-    assert part_file_names(folder) == {"file"}
-    assert copy_file(path, tmp_path / "made" / "copy") == (0 if place == "disk" else 3)
-    assert (tmp_path / "made" / "copy").read_bytes() == b"abc"
-
-
-def test_links_and_folders_are_no_plain_files(tmp_path: Path) -> None:
-    known = FileRecord.of_bytes(b"abc")
-    (tmp_path / "file").write_bytes(b"abc")
-    (tmp_path / "link").symlink_to(tmp_path / "file")
-    (tmp_path / "folder").mkdir()
-    for name in ("link", "folder"):
-        assert wrong_file(tmp_path / name, known) == "not a plain file"
-    assert part_file_names(tmp_path) == {"file", "link"}
-
-
-def test_a_file_is_copied_where_it_cannot_be_linked(tmp_path: Path) -> None:
-    shared = Path("/dev/shm") / f"stepcli-{os.getpid()}"  # another file system
-    shared.write_bytes(b"abc")
-    try:
-        assert copy_file(shared, tmp_path / "copy") == 3
-    finally:
-        shared.unlink()
-    assert (tmp_path / "copy").read_bytes() == b"abc"
 
 
 def test_tombstones_outlast_what_they_stand_for(tmp_path: Path) -> None:

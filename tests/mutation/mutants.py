@@ -47,31 +47,15 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "cache/spec.py": STORE,
     "cache/quantize.py": (CACHE + "test_quantize.py",),
     "cache/parts/byte_source.py": REMOTE,
-    "cache/parts/files.py": (
-        REMOTE[0],
-        PARTS + "what_is_wrong_with_a_file",
-        PARTS + "links_and_folders_are_no_plain_files",
-        PARTS + "a_file_is_copied_where_it_cannot_be_linked",
-    ),
-    "cache/parts/folders.py": REMOTE,
+    "cache/parts/files.py": (REMOTE[0], CACHE + "test_part_files.py"),
+    "cache/parts/folders.py": (*REMOTE, CACHE + "test_owner.py"),
     "cache/parts/index.py": (
-        PARTS + "what_an_index_says_is_what_was_given",
-        PARTS + "offsets_that_no_writer_gives",
-        PARTS + "texts_that_an_index_can_hold",
+        CACHE + "test_part_index.py",
         PARTS + "a_part_is_committed_once_and_only_whole",
         *HANDED_OVER,
     ),
     "cache/parts/open_part.py": STORE,
-    "cache/parts/owner.py": tuple(
-        PARTS + name
-        for name in (
-            "owners_are_read_from_names_and_nothing_else_is",
-            "names_of_machines_fit_into_names_of_folders",
-            "owners_on_macos",
-            "a_process_that_nobody_has_waited_for_is_dead",
-            "only_folders_of_the_dead_are_swept",
-        )
-    ),
+    "cache/parts/owner.py": (CACHE + "test_owner.py",),
     "cache/parts/packed_tokens.py": (CACHE + "test_packed_tokens.py", STORE[0], *PACKED),
     "cache/parts/ranges.py": (CACHE + "test_ranges.py",),
     "cache/parts/record.py": STORE,
