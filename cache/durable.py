@@ -102,7 +102,7 @@ def _temporary_name(path: Path) -> Path:
 def replace_synced(path: Place, content: bytes) -> None:
     """Put a file in place of an older one: a reader sees all of the old or all of the new."""
     if isinstance(path, ObjectPath):
-        path.client.put(path.key, content)
+        path.client.replace(path.key, content)
         return
     temporary = _temporary_name(path)
     try:

@@ -53,6 +53,10 @@ class FsspecClient:
             return False
         return True
 
+    def replace(self, key: str, content: bytes) -> None:
+        """Write an object, whatever is there."""
+        self.put(key, content)
+
     def entries(self, prefix: str) -> dict[str, Entry]:
         """All objects below a prefix, by key."""
         folder = self._path(prefix).rstrip("/")

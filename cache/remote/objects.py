@@ -43,6 +43,9 @@ class ObjectClient(Protocol):
     def put(self, key: str, source: bytes | Path, *, create: bool = False) -> bool:
         """Write an object; with `create` only if there is none: False when there is."""
 
+    def replace(self, key: str, content: bytes) -> None:
+        """Write an object, whatever is there; a request that comes late undoes nothing newer."""
+
     def entries(self, prefix: str) -> "dict[str, Entry]":
         """All objects below a prefix ("folder/"), by key."""
 

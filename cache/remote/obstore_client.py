@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import from_url
 
 from stepcli.cache.errors import StoreError
@@ -89,6 +89,38 @@ class ObstoreClient:
 
         return _repeated(create)
 
+    def replace(self, key: str, content: bytes) -> None:
+        """Write an object over the one that is there. A request that the server did not answer in
+        time may still be carried out, after its repetition and after what others have written
+        since: so each names the version that it replaces, and one that comes too late fails."""
+
+        def replace(_attempt: int) -> None:
+            seen = self._version(key)
+            if seen is None and self._create(key, content):
+                return
+            try:
+                with self._errors():
+                    mode: Any = seen or self._version(key)
+                    obstore.put(self._once, key, content, mode=mode, use_multipart=False)
+            except PreconditionError as error:
+                if self.get(key) != content:
+                    raise StoreError(
+                        f"{self._url}: other writers replace {key} all the time; run the command "
+                        "again when they are done"
+                    ) from error
+
+        _repeated(replace)
+
+    def _version(self, key: str) -> dict[str, str] | None:
+        """What a PUT names that replaces this version of an object; None: there is none."""
+        try:
+            with self._errors():
+                found = obstore.head(self._store, key)
+        except FileNotFoundError:
+            return None
+        named = {"e_tag": found["e_tag"], "version": found["version"]}
+        return {name: value for name, value in named.items() if value is not None}
+
     def entries(self, prefix: str) -> dict[str, Entry]:
         """All objects below a prefix, by key: a request for each thousand."""
         with self._errors():
@@ -113,7 +145,7 @@ class ObstoreClient:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except AlreadyExistsError:
+        except (AlreadyExistsError, PreconditionError):
             raise
         except NotFoundError as error:
             raise FileNotFoundError(str(error)) from error

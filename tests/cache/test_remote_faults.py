@@ -14,6 +14,7 @@ from stepcli.cache.care.verify import verify_store
 from stepcli.cache.errors import StoreError, UsageError
 from stepcli.cache.remote import obstore_client
 from stepcli.cache.remote.disk_cache import DiskCache
+from stepcli.cache.remote.objects import ObjectPath, place_of
 
 
 def stored(clips: list[str]) -> np.ndarray:
@@ -48,6 +49,33 @@ def test_a_server_that_only_fails_is_given_up_soon(
         assert time.monotonic() - start < 30
         assert len(seen) == 6, "one request and five more"
         assert "\n" not in str(caught.value)
+
+
+def test_a_late_request_undoes_nothing_newer(
+    s3: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender waits no longer and has sent it again; then somebody else has replaced it."""
+    monkeypatch.setattr("failing_proxy.SLOW_SECONDS", 1.0)
+    patience = {**obstore_client.TIMEOUTS, "read_timeout": timedelta(seconds=0.3)}
+    monkeypatch.setattr(obstore_client, "TIMEOUTS", patience)
+    late: list[int] = []
+
+    def fault_of(number: int) -> Fault:
+        if seen[number].startswith("PUT") and not late:
+            late.append(number)
+            return "slow"
+        return ""
+
+    place = place_of(url)
+    assert isinstance(place, ObjectPath)
+    place.client.replace("labels", b"first")
+    with failing_proxy(s3, fault_of) as (endpoint, seen):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        obstore_client.ObstoreClient(url).replace("labels", b"second")
+        assert late, "one request was late"
+        place.client.replace("labels", b"third")
+        time.sleep(1.5)
+    assert place.client.get("labels") == b"third"
 
 
 def test_what_was_read_once_is_read_from_the_local_disk(
