@@ -18,6 +18,8 @@ from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.step import Step
 from stepcli.probe.nn.bank import stack
 from stepcli.probe.registry import methods, parse_options
+from stepcli.probe.training import banks as training_banks
+from stepcli.probe.training.banks import make_banks
 from stepcli.probe.training.loss import MemberLoss, Targets
 from stepcli.probe.training.memory import OutOfMemory
 from stepcli.probe.training.optim import BankAdamW, rate_factor
@@ -181,6 +183,24 @@ def test_a_large_bank_is_worked_on_in_a_part_a_core(
     for mine, theirs in zip(got, want, strict=True):
         assert mine.config == theirs.config
         assert_equal(mine, theirs)
+
+
+def test_a_few_large_probes_are_divided_a_few_small_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configs = [config("step", Recipe(), seed, epochs=1) for seed in range(3)]
+    layout, counts = TokenLayout.of(frames=2, tokens=2, dim=16), torch.ones(4)
+
+    def sizes(cores: int) -> list[int]:
+        banks = make_banks(configs, layout, 10, counts, CPU, cores)
+        assert sorted(place for bank in banks for place in bank.places) == [0, 1, 2]
+        return [len(bank.configs) for bank in banks]
+
+    assert sizes(2) == [3]
+    monkeypatch.setattr(training_banks, "LARGE_PROBE", 1000)
+    assert sizes(1) == [3]
+    assert sizes(2) == [2, 1]
+    assert sizes(8) == [1, 1, 1]
 
 
 def test_methods_share_a_pass_without_touching_each_other(store: Store) -> None:
