@@ -1,5 +1,7 @@
 """Training in a bank is training alone: optimiser, schedule, loss, data order."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -325,3 +327,26 @@ def test_class_weights_logit_adjustment_and_mixup_are_each_members_own() -> None
 def test_configs_of_other_passes_do_not_mix(store: Store) -> None:
     with pytest.raises(ValueError, match="one pass"):
         run(store, [config("linear", Recipe(), 0, epochs=1), config("linear", Recipe(), 0, 2)])
+
+
+def test_training_does_not_import_torchs_compiler() -> None:
+    """Two seconds of every command that trains; torch.optim and dispatch modes import it."""
+    script = """
+import sys, torch
+from stepcli.probe.config import RunConfig
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.training.banks import make_banks
+from stepcli.probe.training.loss import Targets
+from stepcli.probe.training.train import multiply_adds
+config, layout = RunConfig(method="step", options={}), TokenLayout.of(2, 2, 16)
+(bank,) = make_banks([config], layout, 2, torch.ones(3), torch.device("cpu"), 1)
+batch = TokenBatch(torch.randn(4, 2, 2, 16))
+bank.gradients(batch, Targets(torch.tensor([0, 1, 2, 0])))
+bank.update()
+assert multiply_adds(bank, TokenBatch(torch.randn(1, 2, 2, 16))) > 0
+print("torch._dynamo" in sys.modules)
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
