@@ -22,7 +22,6 @@ from stepcli.probe.nn.bank import stack
 from stepcli.probe.registry import methods, parse_options
 from stepcli.probe.training import banks as training_banks
 from stepcli.probe.training.banks import make_banks
-from stepcli.probe.training.loss import MemberLoss, Targets
 from stepcli.probe.training.memory import OutOfMemory
 from stepcli.probe.training.optim import BankAdamW, rate_factor
 from stepcli.probe.training.train import Trained, train
@@ -283,45 +282,6 @@ def test_the_rate_rises_then_falls_along_a_cosine() -> None:
     assert factors[55] == pytest.approx(0.5)
     assert factors[99] < 1e-3
     assert rate_factor(0, 1, 0.0) == 1.0
-
-
-def test_smoothing_is_torchs() -> None:
-    generator = Generator().manual_seed(0)
-    logits = torch.randn(2, 5, 4, generator=generator)
-    labels = torch.tensor([0, 3, 1, 1, 2])
-    recipes = [Recipe(label_smoothing=0.0), Recipe(label_smoothing=0.3)]
-    losses = MemberLoss(recipes, torch.ones(4), CPU)(logits, Targets(labels))
-    for member, recipe in enumerate(recipes):
-        want = torch.nn.functional.cross_entropy(
-            logits[member], labels, label_smoothing=recipe.label_smoothing
-        )
-        torch.testing.assert_close(losses[member], want)
-
-
-def test_class_weights_logit_adjustment_and_mixup_are_each_members_own() -> None:
-    generator = Generator().manual_seed(0)
-    logits = torch.randn(3, 5, 4, generator=generator)
-    labels, others = torch.tensor([0, 3, 1, 1, 2]), torch.tensor([1, 1, 0, 3, 2])
-    counts = torch.tensor([10, 20, 5, 1])
-    recipes = [
-        Recipe(label_smoothing=0.0, class_balance=0.9),
-        Recipe(label_smoothing=0.0, logit_adjust=0.5),
-        Recipe(label_smoothing=0.0),
-    ]
-    losses = MemberLoss(recipes, counts, CPU)(logits, Targets(labels, others, 0.7))
-    entropy = torch.nn.functional.cross_entropy
-
-    def mixed(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        each = 0.7 * entropy(scores, labels, reduction="none") * weights[labels]
-        each = each + 0.3 * entropy(scores, others, reduction="none") * weights[others]
-        return each.mean()
-
-    weights = 0.1 / (1 - 0.9**counts)
-    weights = weights * 36 / (weights * counts).sum()
-    torch.testing.assert_close(losses[0], mixed(logits[0], weights))
-    prior = (counts / 36).log()
-    torch.testing.assert_close(losses[1], mixed(logits[1] + 0.5 * prior, torch.ones(4)))
-    torch.testing.assert_close(losses[2], mixed(logits[2], torch.ones(4)))
 
 
 def test_configs_of_other_passes_do_not_mix(store: Store) -> None:
