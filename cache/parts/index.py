@@ -14,7 +14,7 @@ from stepcli.cache.durable import Place
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats.compression import IN_LIBRARY
 from stepcli.cache.formats.layout import TOKENS, ArrayLayout, TokenLayout
-from stepcli.cache.parquet_files import LARGEST, read_parquet
+from stepcli.cache.parquet_files import LARGEST, numbers, read_parquet
 
 TEXT_LIMIT = 1 << 15
 """Bytes of an id, a path, a label: no longer ones are read."""
@@ -129,12 +129,12 @@ def decode_table(
 
 def _require_short(column: Any, place: Place | str) -> None:
     for chunk in column.chunks:
-        if not pa.types.is_dictionary(chunk.type):
+        if not pa.types.is_dictionary(chunk.type) or chunk.dictionary.null_count:
             raise DamagedStore(f"{place}: expected text, found {chunk.type}")
-        lengths = pc.binary_length(chunk.dictionary).to_numpy(zero_copy_only=False)
+        lengths = numbers(pc.binary_length(chunk.dictionary))
         if lengths.max(initial=0) > TEXT_LIMIT:
             raise DamagedStore(f"{place}: a text longer than {TEXT_LIMIT} bytes")
-        counts = np.bincount(chunk.indices.drop_null().to_numpy(), minlength=len(lengths))
+        counts = np.bincount(numbers(chunk.indices.drop_null()), minlength=len(lengths))
         if int(counts @ lengths) > INDEX_LIMIT:
             raise DamagedStore(f"{place}: more than {INDEX_LIMIT} bytes of text")
 
@@ -150,7 +150,7 @@ def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Place | st
     if table.num_rows != clips:
         raise DamagedStore(f"{place}: expected {clips} rows, found {table.num_rows}")
     for array in layout.arrays:
-        offsets = table[offset_column(array)].to_numpy()
+        offsets = numbers(table[offset_column(array)])
         require_offsets(offsets, array, place)
         # Else a file of one clip could claim to be a million of them, and fill the memory.
         apart = np.diff(np.sort(offsets[offsets >= 0]))

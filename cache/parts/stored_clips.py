@@ -16,6 +16,7 @@ from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats.choice import array_file
 from stepcli.cache.formats.layout import ArrayLayout, layout_of
 from stepcli.cache.manifest import Manifest
+from stepcli.cache.parquet_files import numbers
 from stepcli.cache.parts.byte_source import OpenObject, open_source
 from stepcli.cache.parts.files import wrong_file
 from stepcli.cache.parts.folders import PARTS, read_part_record
@@ -56,7 +57,7 @@ def part_clips(
     folder = root / PARTS / name
     sources: list[_Source] = []
     for array in layout_of(manifest.spec).arrays:
-        offsets = index[offset_column(array)].to_numpy()
+        offsets = numbers(index[offset_column(array)])
         if offsets.size and offsets.min() < 0:
             sources.append(_Packed(root, name, manifest, array))
         else:

@@ -26,6 +26,7 @@ from stepcli.cache.durable import (
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats.layout import TokenLayout, layout_of
 from stepcli.cache.manifest import Manifest
+from stepcli.cache.parquet_files import numbers
 from stepcli.cache.parts.index import (
     INDEX_LIMIT,
     decode_table,
@@ -122,16 +123,16 @@ def _read(path: Place, manifest: Manifest) -> Snapshot:
         parts, spec = tuple(about["parts"]), about["spec"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DamagedStore(f"{path}: does not say which parts it is of; delete it") from error
-    part_of = table["part"].to_numpy()
+    part_of = numbers(table["part"])
     if spec != manifest.spec_digest or not all(isinstance(name, str) for name in parts):
         raise DamagedStore(f"{path}: of another store; delete it")
     if part_of.size and (part_of.min() < 0 or part_of.max() >= len(parts)):
         raise DamagedStore(f"{path}: names a part that it does not list; delete it")
     ids = table["id"].to_pylist()
-    row_of = table["row"].to_numpy()
+    row_of = numbers(table["row"])
     if np.any(row_of < 0) or any(one >= other for one, other in pairwise(ids)):
         raise DamagedStore(f"{path}: its clips are not in order; delete it")
-    offsets = {array.name: table[offset_column(array)].to_numpy() for array in layout.arrays}
+    offsets = {array.name: numbers(table[offset_column(array)]) for array in layout.arrays}
     for array in layout.arrays:
         require_offsets(offsets[array.name], array, path)
     return Snapshot(
@@ -139,6 +140,6 @@ def _read(path: Place, manifest: Manifest) -> Snapshot:
         ids=ids,
         part_of=part_of,
         offsets=offsets,
-        crc32c_of=table["crc32c"].to_numpy(),
+        crc32c_of=numbers(table["crc32c"]),
         row_of=row_of,
     )

@@ -13,6 +13,7 @@ from stepcli.cache.durable import Place, read_regular
 from stepcli.cache.errors import ClipNotFound, DamagedStore
 from stepcli.cache.formats.layout import TOKENS, TokenLayout, layout_of
 from stepcli.cache.manifest import Manifest
+from stepcli.cache.parquet_files import numbers
 from stepcli.cache.parts.folders import INDEX, PARTS, read_part_record
 from stepcli.cache.parts.index import INDEX_LIMIT, decode_index, offset_column, record_of
 
@@ -146,9 +147,9 @@ def combine(
         ids += table["id"].to_pylist()
         parts.append(np.full(table.num_rows, rank[name], np.int32))
         rows.append(np.arange(table.num_rows, dtype=np.int32))
-        checksums.append(table["crc32c"].to_numpy())
+        checksums.append(numbers(table["crc32c"]))
         for array in layout.arrays:
-            offsets[array.name].append(table[offset_column(array)].to_numpy())
+            offsets[array.name].append(numbers(table[offset_column(array)]))
     part_of = np.concatenate(parts)
     latest = {ids[place]: place for place in np.argsort(part_of, kind="stable").tolist()}
     ordered = sorted(latest)

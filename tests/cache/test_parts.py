@@ -1,6 +1,8 @@
 """A part's life, step by step: names, records, staging, commit, damage, tombstones."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -282,3 +284,15 @@ def test_damaged_clips_are_told_from_whole_ones(
     file.write_bytes(data[:place])
     short = list(part_clips(tmp_path, name, store.manifest, index))
     assert [len(clip.arrays) for clip in short] == ([1, 1, 0] if compression == "none" else [0] * 3)
+
+
+def test_reading_a_store_does_not_import_pandas(tmp_path: Path) -> None:
+    """A third of a second of every command; pyarrow imports it where it is installed."""
+    fill_store(tmp_path / "store", "zarr", 2)
+    script = (
+        "import sys; from stepcli.cache import open_store; store = open_store(sys.argv[1]);"
+        "store.read(store.ids); store.clips(); print('pandas' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
