@@ -1,6 +1,9 @@
 """The index of a part: what it says, and what no writer puts into one."""
 
+import io
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from sample_clips import SPEC, clip_ids, make_record
 
@@ -61,3 +64,31 @@ def test_texts_that_an_index_can_hold() -> None:
     data = encode_index([long], {"tokens": np.zeros(1, int)}, [0], LAYOUT)
     with pytest.raises(DamagedStore, match="a text longer than 32768 bytes"):
         decode_index(data, 1, LAYOUT, "index")
+
+
+def test_the_longest_text_that_is_stored_is_read_again() -> None:
+    longest = ClipRecord("x" * (1 << 15), "s", (0.0, 0.1, 0.2), 3, 1, 1)
+    data = encode_index([longest], {"tokens": np.zeros(1, int)}, [0], LAYOUT)
+    assert decode_index(data, 1, LAYOUT, "index")["id"].to_pylist() == [longest.id]
+
+
+@pytest.mark.parametrize(("offset", "held"), [(0, True), (-1, False)])
+def test_scales_lie_in_files_of_their_own_from_the_first_byte(offset: int, held: bool) -> None:
+    """-1 says of tokens that they are compressed; scales never are."""
+    layout = layout_of(SPEC.model_copy(update={"dtype": "int8"}))
+    offsets = {"tokens": np.array([-1]), "scales": np.array([offset])}
+    data = encode_index([make_record("clip")], offsets, [0], layout)
+    if held:
+        assert decode_index(data, 1, layout, "index")["scales_offset"].to_pylist() == [0]
+        return
+    with pytest.raises(DamagedStore, match="a byte offset that no file has"):
+        decode_index(data, 1, layout, "index")
+
+
+def test_an_index_that_is_compressed_is_no_index() -> None:
+    """Uncompressed, it cannot unpack to more than it is."""
+    data = encode_index([make_record("clip")], {"tokens": np.zeros(1, int)}, [0], LAYOUT)
+    sink = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(data)), sink, compression="zstd")
+    with pytest.raises(DamagedStore, match="compressed"):
+        decode_index(sink.getvalue(), 1, LAYOUT, "index")
