@@ -40,8 +40,13 @@ class BankAdamW:
     def __init__(self, probe: Probe, recipes: Sequence[Recipe], steps: int) -> None:
         """Optimise `probe` for `steps` steps, its members by `recipes` [K]."""
         self._parameters = {name: p for name, p in probe.named_parameters() if p.requires_grad}
-        self._decays = {name: probe.decays(name) for name in self._parameters}
-        self._recipes = list(recipes)
+        names = {d: [n for n in self._parameters if probe.decays(n) is d] for d in (True, False)}
+        self._groups = [
+            (members, recipe, recipe.weight_decay if decays else 0.0, names[decays])
+            for members, recipe in _runs(recipes)
+            for decays in (True, False)
+        ]
+        """Members, their recipe, and the weight decay of the parameters so named."""
         self._steps = steps
         self.done = 0
         """Steps taken."""
@@ -51,15 +56,14 @@ class BankAdamW:
         device = next(probe.parameters()).device
         self._count = torch.zeros((), device=device)
         """`done`, where the kernel looks for it."""
-        self._clips = any(recipe.clip_norm for recipe in recipes)
+        self._clip_norms = [recipe.clip_norm or math.inf for recipe in recipes]
 
     def step(self) -> None:
         """Take one step along the gradients, then drop them."""
         self._clip()
         self._count.fill_(self.done + 1)
-        for members, recipe in _runs(self._recipes):
-            for decays in (True, False):
-                self._update(members, recipe, decays)
+        for members, recipe, weight_decay, names in self._groups:
+            self._update(members, recipe, weight_decay, names)
         self.done += 1
         self.drop_gradients()
 
@@ -81,17 +85,16 @@ class BankAdamW:
             self._first[name].copy_(tensors[f"{name}.first"])
             self._second[name].copy_(tensors[f"{name}.second"])
 
-    def _update(self, members: slice, recipe: Recipe, decays: bool) -> None:
-        """Step some members' parameters: those that weight decay acts on, or the others."""
+    def _update(
+        self, members: slice, recipe: Recipe, weight_decay: float, names: Sequence[str]
+    ) -> None:
+        """Step some members' parameters, those that have gradients."""
         parts = []
-        for name, parameter in self._parameters.items():
-            if self._decays[name] is decays and parameter.grad is not None:
-                tensors = (
-                    parameter.detach(),
-                    parameter.grad,
-                    self._first[name],
-                    self._second[name],
-                )
+        for name in names:
+            parameter = self._parameters[name]
+            if parameter.grad is not None:
+                moments = self._first[name], self._second[name]
+                tensors = parameter.detach(), parameter.grad, *moments
                 parts.append([tensor[members] for tensor in tensors])
         if not parts:
             return
@@ -106,7 +109,7 @@ class BankAdamW:
             lr=recipe.lr * rate_factor(self.done, self._steps, recipe.warmup),
             beta1=recipe.beta1,
             beta2=recipe.beta2,
-            weight_decay=recipe.weight_decay if decays else 0.0,
+            weight_decay=weight_decay,
             eps=EPSILON,
             amsgrad=False,
             maximize=False,
@@ -114,11 +117,11 @@ class BankAdamW:
 
     def _clip(self) -> None:
         """Shorten the gradient of each member that is longer than its recipe allows."""
-        if not self._clips:
+        if all(norm == math.inf for norm in self._clip_norms):
             return
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
         norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
-        limits = norms.new_tensor([recipe.clip_norm or math.inf for recipe in self._recipes])
+        limits = norms.new_tensor(self._clip_norms)
         # As torch.nn.utils.clip_grad_norm_.
         factors = (limits / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
