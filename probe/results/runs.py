@@ -29,6 +29,8 @@ from stepcli.cache.durable import (
     write_synced,
 )
 from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.formats.layout import layout_of
+from stepcli.cache.spec import StoreSpec
 from stepcli.probe.config import CODE_SCHEMA
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.registry import methods
@@ -46,10 +48,9 @@ class Source:
 
     store: str
     dataset: str
-    backbone: str
     fingerprint: str
-    spec: dict[str, Any]
-    """The store's spec as JSON: what a probe needs that is used without its store."""
+    spec: StoreSpec
+    """The store's: what a probe needs that is used without its store."""
     texts: str = ""
     """Digests of the text embeddings beside the tokens."""
 
@@ -59,11 +60,9 @@ class Source:
         return self.fingerprint + self.texts if reads else self.fingerprint
 
 
-def _frame_bytes(spec: dict[str, Any]) -> int:
+def _frame_bytes(spec: StoreSpec) -> int:
     """Stored bytes of one frame's tokens, scales not counted."""
-    tokens = sum(segment["count"] for segment in spec["segments"])
-    size = {"int8": 1, "int8-channel": 1, "float16": 2, "bfloat16": 2, "float32": 4}[spec["dtype"]]
-    return int(size * tokens * spec["dim"] * max(1, len(spec["layers"])))
+    return layout_of(spec).tokens.clip_bytes // spec.frames
 
 
 def is_done(runs: Path, run: str) -> bool:
@@ -95,9 +94,9 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
         "bytes_a_clip": _frame_bytes(source.spec) * task.length,
         "fingerprint": source.fingerprint,
         "dataset": source.dataset,
-        "backbone": source.backbone,
+        "backbone": source.spec.backbone,
         "store": source.store,
-        "spec": source.spec,
+        "spec": source.spec.model_dump(mode="json"),
         "classes": list(task.classes),
         "pairs": [[task.classes[a], task.classes[b]] for a, b in task.pairs],
         "train_clips": task.train_clips,

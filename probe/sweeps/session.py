@@ -76,16 +76,11 @@ class Session:
         self.runs = runs
         self._save_seconds = save_seconds
         self._trackers = tuple(trackers)
-        spec = self.store.spec
         path = self.store.path
         place = str(path.resolve() if isinstance(path, Path) else path)
         fingerprint = self.store.fingerprint
         texts = "".join(text.sha256 for text in stored_texts(path))
-        self._source = Source(
-            *(place, self.store.dataset, spec.backbone, fingerprint),
-            spec.model_dump(mode="json"),
-            texts,
-        )
+        self._source = Source(place, self.store.dataset, fingerprint, self.store.spec, texts)
         self._tables: dict[tuple[str, str, str | None], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
 

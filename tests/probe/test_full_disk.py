@@ -23,13 +23,6 @@ from stepcli.probe.training.checkpoint import Checkpoint
 from stepcli.probe.training.train import train
 
 CPU = torch.device("cpu")
-SOURCE = Source(
-    "store",
-    "made-up",
-    "made-up",
-    "0" * 64,
-    {"segments": [], "dtype": "int8", "dim": 1, "layers": []},
-)
 
 
 @contextmanager
@@ -84,18 +77,19 @@ def test_runs_that_their_disk_does_not_take_go_to_another(
     task = session.task(configs[0].task)
     features = Resident(store, task.clips, CPU, CPU)
     trained = train(features, layout_of(store, task), task, configs, lambda _: None)
+    source = Source("store", "made-up", "0" * 64, store.spec)
     runs, other = tmp_path / "runs", tmp_path / "other"
     runs.write_text("a file, where a folder was")
     other.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(other))
     records: list[object] = []
     with pytest.raises(StoreError, match="before that, move the 2 runs that were trained from"):
-        write_all(runs, trained, task, SOURCE, records.append)
+        write_all(runs, trained, task, source, records.append)
     (folder,) = other.iterdir()
     assert len(read_runs(folder)) == 2
     weights = [load_file(path).values() for path in folder.glob("*/probe.safetensors")]
     (plan,) = session.plan(configs)
     assert plan.kept_bytes == sum(tensor.nbytes for each in weights for tensor in each)
     with no_room(), pytest.raises(StoreError, match=r"2 trained runs are lost .*File too large"):
-        write_all(runs, trained, task, SOURCE, records.append)
+        write_all(runs, trained, task, source, records.append)
     assert not records
