@@ -26,10 +26,20 @@ lint: $(VENV)/installed  ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios
+BENCH = build/bench
+bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios (an hour, alone on the machine)
+	rm -rf $(BENCH)
+	$(BIN)/stepcli doctor || true
 	$(BIN)/python benchmarks/probes.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/extract.py
+	$(BIN)/stepcli extract --dataset openclose --backbone mobilenet_v2-bundled-320 --frames 16 --tokens full --store $(BENCH)/full
+	$(BIN)/python benchmarks/sweep_160.py --store $(BENCH)/full --singles 4
+	$(BIN)/stepcli demo --out $(BENCH)/demo
+	$(BIN)/python benchmarks/int8_accuracy.py --store $(BENCH)/demo/store
+	run=$$(ls -d $(BENCH)/demo/runs/step-* | head -1) && \
+		$(BIN)/python benchmarks/stream.py $$run examples/openclose/clips/door-open/019.mp4 && \
+		$(BIN)/python benchmarks/long_video.py $$run
 	$(BIN)/python benchmarks/engines.py
 	$(BIN)/python benchmarks/scale.py check
 

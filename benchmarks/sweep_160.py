@@ -6,7 +6,7 @@
 start to finish, process start and writing of runs included. Of the single runs a sample is timed,
 `--singles` of each method, half before the sweep and half after it, and multiplied to 160: the
 output says so. The store is made with
-`stepcli extract --dataset openclose --backbone mobilenet_v2-bundled --frames 16 --tokens full`.
+`stepcli extract --dataset openclose --backbone mobilenet_v2-bundled-320 --frames 16 --tokens full`.
 """
 
 import argparse

@@ -20,10 +20,9 @@ from stepcli.probe import sweep_commands
 
 CONTROLS = ("first-frame", "last-frame", "first-last")
 ORDER_BLIND = ("linear", "attentive", "self-attention")
-SEEDS = 3
-EPOCHS = 35
-"""Fewer than the default, so that the whole demo stays under five minutes on two cores."""
-SCHEDULE = f"--task arrow --clip-frames 8 --temporal-crop --epochs {EPOCHS}"
+BACKBONE = "mobilenet_v2-bundled-320"
+SEEDS = 5
+SCHEDULE = "--task arrow --clip-frames 8 --temporal-crop"
 
 
 class DemoFailed(StepcliError):
@@ -43,7 +42,7 @@ def demo(
     store, runs = out / "store", out / "runs"
     # Extraction wants other threads than training: a process of its own.
     _extract(
-        "extract --dataset openclose --backbone mobilenet_v2-bundled --frames 16 --tokens grid2",
+        f"extract --dataset openclose --backbone {BACKBONE} --frames 16 --tokens grid2",
         f"--store {shlex.quote(str(store))}",
     )
     methods = ",".join((*CONTROLS, *ORDER_BLIND, "step"))
@@ -55,7 +54,6 @@ def demo(
         task="arrow",
         clip_frames=8,
         temporal_crop=True,
-        epochs=EPOCHS,
         store=[store],
         runs=runs,
     )

@@ -81,13 +81,15 @@ def openclose_store(
     stepcli: Stepcli, tmp_path_factory: pytest.TempPathFactory, worker_id: str
 ) -> Path:
     """The demo's store: 384 bundled clips, 16 frames, 2 x 2 tokens. Never write to it."""
+    from stepcli.examples.demo import BACKBONE
+
     alone = worker_id == "master"
     base = tmp_path_factory.getbasetemp()
     shared = base if alone else base.parent  # of all workers: the store is made once
     store, made = shared / "openclose-store", shared / "openclose-store.made"
     with FileLock(shared / "openclose-store.lock"):
         if not made.exists():
-            words = "--dataset openclose --backbone mobilenet_v2-bundled --frames 16 --tokens grid2"
+            words = f"--dataset openclose --backbone {BACKBONE} --frames 16 --tokens grid2"
             done = stepcli("extract", *words.split(), "--store", store)
             assert done.returncode == 0, done.stderr
             made.touch()

@@ -31,7 +31,10 @@ def offered(typed: str) -> list[str]:
         ("plan --dataset ucf", ["ucf101"]),
         ("datasets show dri", ["driveact"]),
         ("extract --backbone siglip2", ["siglip2-b16", "siglip2-so400m"]),
-        ("predict runs/x --backbone mobilenet_v2-", ["mobilenet_v2-bundled"]),
+        (
+            "predict runs/x --backbone mobilenet_v2-",
+            ["mobilenet_v2-bundled", "mobilenet_v2-bundled-320"],
+        ),
         ("probe --task a", ["arrow"]),
     ],
 )

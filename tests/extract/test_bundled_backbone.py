@@ -9,6 +9,7 @@ from stepcli.extract.backbones.base import (
 from stepcli.extract.backbones.bundled import weights_path
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.mobilenet import MobileNetV2
+from stepcli.extract.backbones.names import BUNDLED, BUNDLED_320
 
 
 def test_the_bundled_weights_compute_what_the_wheels_own_network_does() -> None:
@@ -41,12 +42,14 @@ def test_the_bundled_weights_compute_what_the_wheels_own_network_does() -> None:
                 y = layer(y, 1, 1, relu=False)
                 x = x + y if stride == 1 and channels == out else y
                 channels = out
-        expected = layer(x, 1, 1, relu=True)
-        ours = load_backbone("mobilenet_v2-bundled").tokens(pixels).patches
+        expected = {BUNDLED_320: x, BUNDLED: layer(x, 1, 1, relu=True)}
     assert next(values, None) is None
-    expected = expected.permute(0, 2, 3, 1)
-    assert ours.shape == (2, 7, 7, 1280)
-    assert (ours - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
+    for name, channels in ((BUNDLED_320, 320), (BUNDLED, 1280)):
+        with torch.inference_mode():
+            ours = load_backbone(name).tokens(pixels).patches
+        theirs = expected[name].permute(0, 2, 3, 1)
+        assert ours.shape == (2, 7, 7, channels)
+        assert (ours - theirs).abs().max() <= 1e-4 * theirs.square().mean().sqrt()
 
 
 def test_the_bundled_network_is_that_of_transformers() -> None:
@@ -66,7 +69,7 @@ def test_the_bundled_network_is_that_of_transformers() -> None:
     with torch.inference_mode():
         expected = theirs(pixels).last_hidden_state
         found = ours(pixels).last_hidden_state
-        joined = FeatureMapBackbone(load_backbone("mobilenet_v2-bundled").facts, ours, "")
+        joined = FeatureMapBackbone(load_backbone(BUNDLED).facts, ours, "")
         patches = joined.tokens(pixels).patches.permute(0, 3, 1, 2)
     assert 0.01 < expected.std() < 100
     assert torch.equal(found, expected)
