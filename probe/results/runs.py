@@ -218,12 +218,13 @@ _FIELDS: dict[str, Any] = {
     **dict.fromkeys(("top1", "top5", "mean_class", "seconds"), _NUMBER),
     "forced_choice": (*_NUMBER, NoneType),
     **dict.fromkeys(("seed", "params"), int),
+    **dict.fromkeys(("classes", "pairs"), list),
     "config": dict,
 }
 """What every run says, and of what type: a run may come from anybody."""
 _PERHAPS: dict[str, Any] = {
     **dict.fromkeys(("dataset", "backbone", "store"), str),
-    **dict.fromkeys(("classes", "pairs", "losses", "warnings"), list),
+    **dict.fromkeys(("losses", "warnings"), list),
     **dict.fromkeys(("train_clips", "test_samples"), int),
     "spec": dict,
 }
@@ -243,10 +244,10 @@ def _wrong_field(record: Any) -> str:
             return f"{name} is {record[name]!r:.60}"
     if not isinstance(record["config"].get("task", {}), dict):
         return f"config.task is {record['config']['task']!r:.60}"
-    if not all(isinstance(name, str) for name in record.get("classes", ())):
+    if not all(isinstance(name, str) for name in record["classes"]):
         return "classes are no list of names"
-    classes = record.get("classes", ())
-    for pair in record.get("pairs", ()):
+    classes = record["classes"]
+    for pair in record["pairs"]:
         two = isinstance(pair, list) and len(pair) == 2
         if not two or not all(label in classes for label in pair):
             return f"pair {pair!r:.60} is not of two of its classes"

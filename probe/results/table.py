@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 from stepcli.cache.errors import UsageError
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.results.published import Published
+from stepcli.probe.training.tracking import METRICS
 
 Format = Literal["table", "json", "csv", "markdown", "latex", "parquet"]
 
 FIELDS = (
-    *("run", "method", "task", "config", "seed", "split", "top1", "top5", "mean_class"),
-    *("forced_choice", "params", "seconds", "fingerprint"),
+    *("run", "method", "task", "config", "seed", "split"),
+    *METRICS,
+    *("params", "seconds", "fingerprint"),
 )
 """What one run says to a script, in this order."""
-
-METRICS = ("top1", "top5", "mean_class", "forced_choice")
 
 
 def render(

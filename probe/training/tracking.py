@@ -12,6 +12,7 @@ from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.probe.config import RunConfig
 
 METRICS = ("top1", "top5", "mean_class", "forced_choice")
+"""The headline numbers of a finished run, fractions of 1; forced_choice may be None."""
 
 
 class Tracker(Protocol):

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from stepcli.cache.parts import folders
 from stepcli.cache.parts import owner as owners
-from stepcli.cache.parts.folders import staging_owners, sweep_staging
+from stepcli.cache.parts.folders import Staging, staging_owners, sweep_staging
 
 
 def test_only_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
@@ -48,6 +49,29 @@ def test_only_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
     for name in (mine.name, far, twin, renamed, "notes"):
         assert (staging / name).is_dir()
     assert sweep_staging(tmp_path / "nowhere") == []
+
+
+def test_a_folder_that_its_owner_has_just_removed_stops_no_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = [f"elsewhere~boot~{pid}~1~{'7' * 32}" for pid in (1, 2)]
+    for name in dead:
+        folder = tmp_path / ".staging" / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, 0))
+    listed = list(staging_owners(tmp_path))
+    listed[0][1].rmdir()
+    monkeypatch.setattr(folders, "staging_owners", lambda root: listed)
+    assert sweep_staging(tmp_path) == dead[1:]
+
+
+def test_what_a_sweeper_took_away_may_be_removed_again(tmp_path: Path) -> None:
+    staging = Staging(tmp_path)
+    staging.make_folder()
+    staging.close()
+    staging.discard(staging.folder / "part")
+    staging.close()
+    assert not staging.folder.exists()
 
 
 def test_owners_are_read_from_names_and_nothing_else_is() -> None:

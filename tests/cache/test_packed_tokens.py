@@ -110,7 +110,7 @@ def test_a_chunk_that_does_not_unpack_costs_its_clip_alone(tmp_path: Path) -> No
     part.path.write_bytes(data)
     out = np.empty(SPEC.clip_shape, np.float16)
     tokens = part.open()
-    with pytest.raises(DamagedStore, match=r"cannot be read \(.+\); run stepcli store verify"):
+    with pytest.raises(DamagedStore, match=r"cannot be read \(\w+ \w.+\); run stepcli"):
         tokens.read_row(1, out)
     tokens.read_row(2, out)
     record = part.record  # a stranger's files agree with each other

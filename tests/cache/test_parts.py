@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
-from stepcli.cache.durable import seal, unseal
+from stepcli.cache.durable import seal, sync_all, unseal
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.manifest import Manifest
+from stepcli.cache.parts import folders
 from stepcli.cache.parts import owner as owners
 from stepcli.cache.parts.files import part_file_names, wrong_file
 from stepcli.cache.parts.folders import (
@@ -296,3 +297,22 @@ def test_reading_a_store_does_not_import_pandas(tmp_path: Path) -> None:
     command = [sys.executable, "-c", script, str(tmp_path / "store")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_every_file_and_folder_of_a_part_is_synced_before_it_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[Path] = set()
+
+    def note(paths: list[Path]) -> None:
+        assert all(path.exists() for path in paths), "the part is no longer staged"
+        synced.update(paths)
+        sync_all(paths)
+
+    monkeypatch.setattr(folders, "sync_all", note)
+    store = fill_store(tmp_path, "zarr", 2)
+    (part,) = (tmp_path / "parts" / name for name in store.parts)
+    there = {path.relative_to(part) for path in part.rglob("*")} - {Path("part.json")}
+    assert {len(path.parts) for path in there} == {1, 2, 3}
+    (staged,) = (path for path in synced if path.name == part.name)
+    assert {path.relative_to(staged) for path in synced} == there | {Path()}

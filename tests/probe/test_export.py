@@ -10,6 +10,7 @@ import torch
 from command_line import call
 from typer.testing import CliRunner
 
+from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
 from stepcli.cli import app
 from stepcli.probe.analysis.trained import layout_of_run, load_probe
@@ -41,6 +42,9 @@ def test_the_folder_is_a_probe_with_a_card(runs: Path, tmp_path: Path) -> None:
     assert record["clip_seconds"] == 0  # the made-up clips have no length
     probe = load_probe(target, record, layout_of_run(record, target))
     assert probe.parameters_each == record["params"]
+    record["config"]["task"]["clip_frames"] = 1 << 70
+    with pytest.raises(UsageError, match=r"--clip-frames \d+: the store has \d frames a clip"):
+        layout_of_run(record, target)
     card = (target / "README.md").read_text()
     assert f"| top1 | {100 * record['top1']:.1f} % |" in card
     assert "`close`, `open`" in card

@@ -55,6 +55,8 @@ def without(record: dict[str, Any], name: str) -> dict[str, Any]:
         (lambda r: r | {"top1": "0.5"}, "top1 is '0.5'"),
         (lambda r: without(r, "seed"), "seed is missing"),
         (lambda r: without(r, "forced_choice"), "forced_choice is missing"),
+        (lambda r: without(r, "classes"), "classes is missing"),
+        (lambda r: without(r, "pairs"), "pairs is missing"),
         (lambda r: r | {"forced_choice": []}, r"forced_choice is \[\]"),
         (lambda r: r | {"classes": ["a", 1]}, "classes are no list of names"),
         (lambda r: r | {"classes": "ab"}, "classes is 'ab'"),
