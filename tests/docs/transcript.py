@@ -76,7 +76,7 @@ def type_guide(home: Path, source: Path, python: str) -> str:
             continue
         for line in block.splitlines():
             typed = line.replace(
-                "dinov2-base --tokens cls,grid4", "mobilenet_v2-bundled --tokens grid4"
+                "dinov2-base --tokens cls,grid4", "mobilenet_v2-bundled-320 --tokens grid4"
             )
             blocks.append(typed_and_said(typed, home, python, environment))
     minutes = (time.monotonic() - started) / 60

@@ -1,5 +1,7 @@
 """The folded read-out against the textbook modules of torch, values and gradients."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
 from stepcli.cache.errors import UsageError
+from stepcli.probe.data.codes import CodedTokens
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.attentive import Attentive
@@ -260,6 +263,17 @@ def test_members_of_a_bank_read_out_what_each_would_alone(
     batch = TokenBatch(tokens, mask)
     want = torch.cat([probe(batch) for probe in alone])
     torch.testing.assert_close(stack(alone)(batch), want, rtol=1e-5, atol=1e-5)
+
+
+def test_another_precision_is_that_of_the_tokens_alone() -> None:
+    z = FoldedTokens(torch.randn(2, 3, 4, 8), torch.randn(1, 3, 1, 8), torch.rand(1, 2, 3, 4))
+    low = z.to(torch.bfloat16)
+    assert torch.equal(low.tokens, z.tokens.bfloat16())
+    assert (low.offsets, low.scale) == (z.offsets, z.scale)
+    assert low.to(torch.bfloat16) is low
+    codes = CodedTokens(torch.ones(2, 3, 4, 8, dtype=torch.int8), torch.ones(2, 3, 4))
+    coded = replace(z, tokens=codes)
+    assert coded.to(torch.bfloat16) is coded
 
 
 def test_heads_that_do_not_divide_are_refused_with_those_that_do() -> None:
