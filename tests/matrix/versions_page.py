@@ -37,8 +37,8 @@ after the smoke test a package's own tests run there. The last row has all lower
 torch left out: its old wheels bring gigabytes of CUDA, so its bound is not tried.
 
 transformers 5.4 to 5.16 at least want torchvision for every image processor (5.4 was tried and
-fails so; the others have the same code), 5.20 does not; 5.0 passed the smoke test, but this project's
-tests need processors that came with 5.4.
+fails so; the others have the same code), 5.20 does not; 5.0 passed the smoke test, but this
+project's tests need processors that came with 5.4.
 
 | package | oldest | newest tried | with the oldest |
 | --- | --- | --- | --- |
