@@ -27,7 +27,7 @@ lint: $(VENV)/installed  ## ruff and mypy --strict
 	$(BIN)/mypy
 
 BENCH = build/bench
-bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios (an hour, alone on the machine)
+bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios (40 minutes, alone on the machine)
 	rm -rf $(BENCH)
 	$(BIN)/stepcli doctor || true
 	$(BIN)/python benchmarks/probes.py
