@@ -68,9 +68,7 @@ torchcodec-check: $(VENV)/installed  ## frames through torchcodec, where a user 
 
 coverage: $(VENV)/installed  ## branch coverage of cache/, extract/ and probe/, processes that tests start included
 	mkdir -p build/coverage && rm -f build/coverage/data*
-	-for part in cache extract probe fuzz; do \
-		$(BIN)/python -m coverage run -m pytest -q -p no:xdist tests/$$part; \
-	done
+	-$(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile tests/cache tests/extract tests/probe tests/fuzz
 	$(BIN)/python -m coverage combine -q
 	for room in cache extract probe; do \
 		$(BIN)/python -m coverage report --include "$$room/*" --skip-covered --show-missing --precision 1; \

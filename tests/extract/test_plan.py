@@ -1,11 +1,14 @@
 """Planning multiplies what it measured; the doctor says what is there and what is not."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from stepcli.cache.errors import UsageError
@@ -95,6 +98,37 @@ def test_a_plan_on_clips_nobody_can_read_says_why(
         make_plan(request(model_folder("dinov2"), dataset="csv", root=tmp_path), tmp_path, 4)
 
 
+def plan(model: Path, clip_table: Path, *more: str) -> Result:
+    words = f"plan --dataset csv --root {clip_table} --backbone hf:{model} --frames 4 --device cpu"
+    sizes = ("--tokens", "cls", "--tokens", "cls,grid2", "--probe-clips", "2")
+    return CliRunner().invoke(app, [*words.split(), *sizes, *more])
+
+
+def test_the_command_prints_what_a_plan_says(
+    model_folder: Callable[[str], Path], clip_table: Path, tmp_path: Path
+) -> None:
+    model, place = model_folder("dinov2"), ("--stores", str(tmp_path / "stores"))
+    said = plan(model, clip_table, *place)
+    assert said.exit_code == 0, said.output
+    assert said.stdout.startswith("10 clips, ")
+    assert "recommended: --tokens cls,grid2 --dtype float16" in said.stdout
+    made = json.loads(plan(model, clip_table, *place, "--json", "--layers", "-2,-1").stdout)
+    assert made["recommended"]["clip_bytes"] == 2 * 4 * 5 * 32 * 2
+    assert {cost["tokens"] for cost in made["layouts"]} == {"cls", "cls,grid2"}
+    assert made["hours"] == pytest.approx(10 * made["clip_seconds"] / 3600)
+    assert not (tmp_path / "stores").exists()
+
+
+def test_a_plan_that_does_not_fit_the_disk_ends_with_exit_code_1(
+    model_folder: Callable[[str], Path], clip_table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = SimpleNamespace(total=10**6, used=10**6 - 100, free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: full)
+    said = plan(model_folder("dinov2"), clip_table)
+    assert said.exit_code == 1
+    assert "recommended: --tokens" not in said.stdout
+
+
 def test_the_doctor_leaves_nothing_behind_and_knows_the_machine(tmp_path: Path) -> None:
     found = {finding.what: finding for finding in examine(tmp_path / "stores")}
     assert found["torch"].state == "ok"
@@ -107,4 +141,8 @@ def test_the_doctor_leaves_nothing_behind_and_knows_the_machine(tmp_path: Path) 
 def test_the_doctor_speaks_json(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["doctor", "--json", "--stores", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    assert {"state", "what", "text"} == json.loads(done.stdout)[0].keys()
+    found = json.loads(done.stdout)
+    assert {"state", "what", "text"} == found[0].keys()
+    said = CliRunner().invoke(app, ["doctor", "--stores", str(tmp_path)])
+    assert said.exit_code == 0
+    assert [line.split()[0] for line in said.stdout.splitlines()] == [f["state"] for f in found]
