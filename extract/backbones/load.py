@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.bundled import load_bundled
-from stepcli.extract.backbones.names import PREFIX, source_of
+from stepcli.extract.backbones.names import BUNDLED, BUNDLED_320, PREFIX, source_of
 
 
 def load_backbone(name: str) -> Backbone:
@@ -18,7 +18,7 @@ def load_backbone(name: str) -> Backbone:
         BackboneError: what is missing and how to get it.
     """
     source = source_of(name)
-    if not source:
+    if name in (BUNDLED, BUNDLED_320):
         return load_bundled(name)
     if name.startswith(PREFIX) and Path(source).is_dir():
         # The spec holds the folder's name, not its place: a store outlives a move of the weights.

@@ -37,6 +37,7 @@ def test_weights_that_are_not_all_there_are_refused(
         ("dinov2-bas", UnknownName, "did you mean dinov2-base"),
         ("dinov2-base", BackboneError, "hub cannot be reached; go online once"),
         ("hf:/no/such/folder", BackboneError, "there is no folder /no/such/folder"),
+        ("hf:", BackboneError, "cannot be loaded"),
     ],
 )
 def test_a_backbone_that_cannot_be_had_says_what_to_do(
