@@ -29,7 +29,7 @@ from stepcli.probe.analysis.recalibrate import KeptCalibration, config_of, kept_
 from stepcli.probe.analysis.trained import layout_of_run, load_probe, spec_of_run
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import deepest_last, frames_first
-from stepcli.probe.data.tasks import crop_starts, observed_frames, spread
+from stepcli.probe.data.tasks import crop_starts, shown_frames, spread
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.results.runs import read_run
@@ -95,8 +95,7 @@ class TrainedProbe:
 
     def _rows(self, stored: int) -> list[NDArray[np.int64]]:
         """Which of the stored frames each test crop shows."""
-        observed = observed_frames(stored, self.task.observed)
-        length = observed if self.task.clip_frames is None else self.task.clip_frames
+        observed, length = shown_frames(self.task, stored)
         if self.task.temporal_crop:
             return [np.arange(at, at + length) for at in crop_starts(observed, length)]
         return [spread(observed, length)]

@@ -20,8 +20,10 @@ from stepcli.probe import sweep_commands
 
 CONTROLS = ("first-frame", "last-frame", "first-last")
 ORDER_BLIND = ("linear", "attentive", "self-attention")
-BACKBONE = "mobilenet_v2-bundled-320"
 SEEDS = 5
+EXTRACTION = (
+    "extract --dataset openclose --backbone mobilenet_v2-bundled-320 --frames 16 --tokens grid2"
+)
 SCHEDULE = "--task arrow --clip-frames 8 --temporal-crop"
 
 
@@ -41,10 +43,7 @@ def demo(
     started = time.monotonic()
     store, runs = out / "store", out / "runs"
     # Extraction wants other threads than training: a process of its own.
-    _extract(
-        f"extract --dataset openclose --backbone {BACKBONE} --frames 16 --tokens grid2",
-        f"--store {shlex.quote(str(store))}",
-    )
+    _extract(EXTRACTION, f"--store {shlex.quote(str(store))}")
     methods = ",".join((*CONTROLS, *ORDER_BLIND, "step"))
     place = f"--store {shlex.quote(str(store))} --runs {shlex.quote(str(runs))}"
     _say(f"sweep --method {methods} --seeds {SEEDS} {SCHEDULE} {place}")

@@ -81,7 +81,7 @@ def openclose_store(
     stepcli: Stepcli, tmp_path_factory: pytest.TempPathFactory, worker_id: str
 ) -> Path:
     """The demo's store: 384 bundled clips, 16 frames, 2 x 2 tokens. Never write to it."""
-    from stepcli.examples.demo import BACKBONE
+    from stepcli.examples.demo import EXTRACTION
 
     alone = worker_id == "master"
     base = tmp_path_factory.getbasetemp()
@@ -89,8 +89,7 @@ def openclose_store(
     store, made = shared / "openclose-store", shared / "openclose-store.made"
     with FileLock(shared / "openclose-store.lock"):
         if not made.exists():
-            words = f"--dataset openclose --backbone {BACKBONE} --frames 16 --tokens grid2"
-            done = stepcli("extract", *words.split(), "--store", store)
+            done = stepcli(*EXTRACTION.split(), "--store", store)
             assert done.returncode == 0, done.stderr
             made.touch()
     return store

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stepcli.examples.demo import BACKBONE, SCHEDULE, SEEDS
+from stepcli.examples.demo import EXTRACTION, SCHEDULE, SEEDS
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +65,13 @@ def test_a_result_says_what_a_script_needs(rows: list[dict[str, Any]]) -> None:
 
 
 def test_an_extraction_that_is_done_says_so(stepcli: Any, openclose_store: Path) -> None:
-    words = f"extract --dataset openclose --backbone {BACKBONE} --frames 16 --tokens grid2"
-    again = stepcli(*words.split(), "--store", openclose_store)
+    again = stepcli(*EXTRACTION.split(), "--store", openclose_store)
     assert again.returncode == 0, again.stderr
     assert "384" in again.stdout + again.stderr
 
 
 def test_other_settings_on_the_same_store_are_refused(stepcli: Any, openclose_store: Path) -> None:
-    words = f"extract --dataset openclose --backbone {BACKBONE} --frames 8 --tokens grid2"
+    words = EXTRACTION.replace("--frames 16", "--frames 8")
     refused = stepcli(*words.split(), "--store", openclose_store)
     assert refused.returncode == 2
     assert "frames: store 16, asked 8" in refused.stderr

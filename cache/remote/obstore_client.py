@@ -90,9 +90,12 @@ class ObstoreClient:
         return _repeated(create)
 
     def replace(self, key: str, content: bytes) -> None:
-        """Write an object over the one that is there. A request that the server did not answer in
-        time may still be carried out, after its repetition and after what others have written
-        since: so each names the version that it replaces, and one that comes too late fails."""
+        """Write an object, whatever is there; a request that comes late undoes nothing newer.
+
+        One that the server did not answer in time may still be carried out, after its repetition
+        and after what others have written since: so each names the version that it replaces, and
+        one that comes too late fails.
+        """
 
         def replace(_attempt: int) -> None:
             seen = self._version(key)

@@ -13,7 +13,7 @@ from stepcli.cache.spec import StoreSpec
 from stepcli.probe.analysis.recalibrate import config_of
 from stepcli.probe.data.features import deepest_last
 from stepcli.probe.data.layout import TokenLayout
-from stepcli.probe.data.make_task import shown_frames
+from stepcli.probe.data.tasks import shown_frames
 from stepcli.probe.data.text import StoreText, stored_texts
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.registry import methods
@@ -52,7 +52,7 @@ def layout_of_run(record: dict[str, Any], folder: Path) -> TokenLayout:
         UsageError: the run has no record of its tokens, or a probe that sees more than they are.
     """
     spec, task = spec_of_run(record), config_of(record).task
-    _, frames = shown_frames(task, spec)
+    _, frames = shown_frames(task, spec.frames)
     layers = deepest_last(spec.layers) if task.layer is None else (task.layer,)
     texts = texts_of_run(record, folder)
     return TokenLayout(frames, spec.dim, spec.segments, layers, tuple(record["classes"]), texts)

@@ -18,26 +18,9 @@ from stepcli.probe.data.tasks import (
     Samples,
     Task,
     crop_starts,
-    observed_frames,
+    shown_frames,
     spread,
 )
-
-
-def shown_frames(config: TaskConfig, spec: StoreSpec) -> tuple[int, int]:
-    """How many of a clip's frames may be looked at, from the first, and how many a probe sees.
-
-    Raises:
-        UsageError: the probe would see more than there are.
-    """
-    stored = observed_frames(spec.frames, config.observed)
-    length = stored if config.clip_frames is None else config.clip_frames
-    if length > stored:
-        seen = "" if stored == spec.frames else f", of which {stored} may be observed"
-        raise UsageError(
-            f"--clip-frames {length}: the store has {spec.frames} frames a clip{seen}; ask for at "
-            "most that, or extract with more --frames"
-        )
-    return stored, length
 
 
 def make_task(config: TaskConfig, spec: StoreSpec, table: LabelledClips) -> Task:
@@ -50,7 +33,7 @@ def make_task(config: TaskConfig, spec: StoreSpec, table: LabelledClips) -> Task
     if config.layer is not None and config.layer not in spec.layers:
         held = ", ".join(map(str, spec.layers))
         raise UsageError(f"layer={config.layer}: the store holds layers {held}; choose one of them")
-    stored, length = shown_frames(config, spec)
+    stored, length = shown_frames(config, spec.frames)
     pairs = table.pairs if config.pairs is None else config.pairs
     for label in (label for pair in pairs for label in pair):
         if label not in table.classes:

@@ -12,6 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stepcli.cache.errors import UsageError
+from stepcli.probe.config import TaskConfig
+
 Ints = NDArray[np.int64]
 RULED_OUT = -1e4
 """Logit of a class that a sample cannot be of: its chance is zero, and still a number."""
@@ -167,9 +170,21 @@ class Task:
         return Samples(clip, start, backward, label, picked)
 
 
-def observed_frames(stored: int, share: float) -> int:
-    """How many of so many frames, from the first, may be looked at: at least one."""
-    return max(1, round(share * stored))
+def shown_frames(config: TaskConfig, frames: int) -> tuple[int, int]:
+    """Of so many stored frames: how many, from the first, may be looked at; how many a probe sees.
+
+    Raises:
+        UsageError: the probe would see more than there are.
+    """
+    observed = max(1, round(config.observed * frames))
+    length = observed if config.clip_frames is None else config.clip_frames
+    if length > observed:
+        seen = "" if observed == frames else f", of which {observed} may be observed"
+        raise UsageError(
+            f"--clip-frames {length}: the store has {frames} frames a clip{seen}; ask for at "
+            "most that, or extract with more --frames"
+        )
+    return observed, length
 
 
 def crop_starts(stored: int, length: int) -> Ints:

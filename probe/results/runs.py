@@ -244,9 +244,9 @@ def _wrong_field(record: Any) -> str:
             return f"{name} is {record[name]!r:.60}"
     if not isinstance(record["config"].get("task", {}), dict):
         return f"config.task is {record['config']['task']!r:.60}"
-    if not all(isinstance(name, str) for name in record["classes"]):
-        return "classes are no list of names"
     classes = record["classes"]
+    if not all(isinstance(name, str) for name in classes):
+        return "classes are no list of names"
     for pair in record["pairs"]:
         two = isinstance(pair, list) and len(pair) == 2
         if not two or not all(label in classes for label in pair):
