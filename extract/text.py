@@ -91,16 +91,24 @@ def load_text_tower(name: str) -> TextTower:
     place, revision = split_source(source_of(name))
     try:
         require_cached_or_reachable(place, revision)
-        config = transformers.AutoConfig.from_pretrained(place, revision=revision)
+        config = transformers.AutoConfig.from_pretrained(
+            place, revision=revision, trust_remote_code=False
+        )
         kind = TOWERS.get(config.model_type)
         if kind is None:
             raise BackboneError(
                 f"--text {name}: a {config.model_type} has no text tower; "
                 "expected a CLIP or a SigLIP, e.g. clip-b16"
             )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, revision=revision)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            place, revision=revision, trust_remote_code=False
+        )
         model, report = getattr(transformers, kind).from_pretrained(
-            place, revision=revision, dtype=torch.float32, output_loading_info=True
+            place,
+            revision=revision,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
     except StepcliError:
         raise

@@ -10,11 +10,13 @@ them saves the reading, not the arithmetic.
 
 import copy
 import hashlib
-import importlib.util
 import inspect
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -99,20 +101,21 @@ def _flat(name: str) -> str:
 
 
 VOUCHED_VARIABLE = "STEPCLI_OWN_CODE"
-"""Digests, with commas between, of the files that a run may name and have run."""
+"""SHA-256 digests, separated by commas, of files that may be executed because a run names them."""
 
 
 def load_vouched(spec: str) -> ProbeInfo:
-    """A method that somebody's run names: its file is run only if the environment says so.
+    """Load a method that a run names: its file is executed only if its digest is vouched for.
 
     Raises:
         UsageError: the digest of the file is not in STEPCLI_OWN_CODE.
     """
     path = Path(spec.rpartition(":")[0])
     if path.is_file():
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        source = path.read_bytes()
+        digest = hashlib.sha256(source).hexdigest()
         if digest in os.environ.get(VOUCHED_VARIABLE, "").split(","):
-            return load_own(spec)
+            return _execute(spec, path, source, digest)
         advice = f"read {path}, and if you trust it, set {VOUCHED_VARIABLE}={digest}"
     else:
         advice = f"there is no file {path}"
@@ -122,25 +125,38 @@ def load_vouched(spec: str) -> ProbeInfo:
 
 
 def load_own(spec: str) -> ProbeInfo:
-    """A method from `path/to/file.py:ClassName`. The file is run: it is the user's own code.
+    """Load a method from `path/to/file.py:ClassName`. The file is the user's own code: it is run.
 
     Raises:
         UsageError: no such file, or it does not run.
         UnknownName: it has no such module class.
     """
-    place, _, name = spec.rpartition(":")
-    path = Path(place)
+    path = Path(spec.rpartition(":")[0])
     if not path.is_file():
         raise UsageError(f"--method {spec}: there is no file {path}")
     source = path.read_bytes()
-    digest = hashlib.sha256(source).hexdigest()
-    module_name = f"stepcli_own_{digest[:16]}"
-    module_spec = importlib.util.spec_from_file_location(module_name, path)
-    if module_spec is None or module_spec.loader is None:
-        raise UsageError(f"--method {spec}: {path} is not a Python file")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_name] = module
-    module_spec.loader.exec_module(module)
+    return _execute(spec, path, source, hashlib.sha256(source).hexdigest())
+
+
+def _execute(spec: str, path: Path, source: bytes, digest: str) -> ProbeInfo:
+    """Execute exactly the bytes of `source`, whose digest was checked.
+
+    Python's own import would read the file again, or a `__pycache__` beside it instead.
+    """
+    module = ModuleType(f"stepcli_own_{digest[:16]}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses and the like look their module up
+    try:
+        code = compile(source, str(path), "exec", dont_inherit=True)
+        with _without_folder(path.parent):
+            exec(code, module.__dict__)
+    except Exception as error:
+        del sys.modules[module.__name__]
+        raise UsageError(
+            f"--method {spec}: {path} does not run ({type(error).__name__}: {error}); it may "
+            "import installed packages and stepcli, not files beside it"
+        ) from error
+    name = spec.rpartition(":")[2]
     found = {
         key: value
         for key, value in vars(module).items()
@@ -166,3 +182,18 @@ def load_own(spec: str) -> ProbeInfo:
         sha256: str = digest
 
     return ProbeInfo(spec, build, Here, str(path), order_aware=True, lr=1e-3)
+
+
+@contextmanager
+def _without_folder(folder: Path) -> Iterator[None]:
+    """Take a folder off the module search path while its file of code is executed.
+
+    `python -m` and a notebook put the working folder there. A module beside the file is not covered
+    by the digest that was vouched for, and not by the run's identity.
+    """
+    before = list(sys.path)
+    sys.path[:] = [place for place in before if Path(place).resolve() != folder.resolve()]
+    try:
+        yield
+    finally:
+        sys.path[:] = before

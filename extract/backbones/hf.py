@@ -94,7 +94,9 @@ def load_hf(name: str, source: str) -> Backbone:
     place, revision = split_source(source)
     try:
         require_cached_or_reachable(place, revision)
-        config = transformers.AutoConfig.from_pretrained(place, revision=revision)
+        config = transformers.AutoConfig.from_pretrained(
+            place, revision=revision, trust_remote_code=False
+        )
         commit = getattr(config, "_commit_hash", None)
         origin = f"{place}@{commit}" if commit else place
         builder = video_models.build if config.model_type in video_models.KINDS else _build
@@ -128,6 +130,7 @@ def _build(
     model, report = getattr(transformers, family.model).from_pretrained(
         place,
         revision=revision,
+        trust_remote_code=False,
         dtype=torch.float32,
         output_loading_info=True,
         **family.options,
@@ -170,7 +173,7 @@ def _plan(config: Any, place: str, revision: str | None) -> PixelPlan:
         )
         return plan_of(SimpleNamespace(**{**_DINOV3_DEFAULTS, **values}))
     processor = transformers.AutoImageProcessor.from_pretrained(
-        place, revision=revision, backend="pil", config=config
+        place, revision=revision, trust_remote_code=False, backend="pil", config=config
     )
     plan = plan_of(processor)
     require_same_pixels(plan, processor)

@@ -88,7 +88,11 @@ def build(name: str, source: str, config: Any, place: str, revision: str | None)
     """
     model_class, kind = KINDS[config.model_type]
     model, report = getattr(transformers, model_class).from_pretrained(
-        place, revision=revision, dtype=torch.float32, output_loading_info=True
+        place,
+        revision=revision,
+        trust_remote_code=False,
+        dtype=torch.float32,
+        output_loading_info=True,
     )
     if config.model_type == "xclip":
         # The vision class alone does not find its weights in a checkpoint of both towers.
@@ -119,7 +123,7 @@ def build(name: str, source: str, config: Any, place: str, revision: str | None)
 def _plan(model_type: str, vision: Any, place: str, revision: str | None) -> PixelPlan:
     if model_type == "videomae":
         processor = transformers.AutoImageProcessor.from_pretrained(
-            place, revision=revision, backend="pil"
+            place, revision=revision, trust_remote_code=False, backend="pil"
         )
         plan = plan_of(processor)
         require_same_pixels(plan, processor)

@@ -96,7 +96,8 @@ def start_decoder(settings: DecodeSettings, memory: int) -> DecoderProcess:
     stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "stepcli.extract.decode.worker"),
+            # -P: a numpy.py in the folder of somebody's data must not be imported.
+            *(sys.executable, "-P", "-m", "stepcli.extract.decode.worker"),
             *(str(theirs.fileno()), str(memory)),
         ],
         pass_fds=(theirs.fileno(), memory),

@@ -43,7 +43,7 @@ def run_on(devices: Sequence[str], words: Sequence[str]) -> int:
         An error's exit code where one ended with an error, else 3 where one had to quarantine
         clips, else 0.
     """
-    stepcli = [sys.executable, "-m", "stepcli.cli", *words]
+    stepcli = [sys.executable, "-P", "-m", "stepcli.cli", *words]
     processes = [
         subprocess.Popen(
             [

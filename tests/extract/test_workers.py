@@ -62,6 +62,20 @@ def test_every_clip_comes_once_with_its_own_pixels(clips: list[Clip], read_numbe
         assert [read_number(image) for image in done[str(i)]] == expected
 
 
+def test_decoders_import_nothing_from_the_working_folder(
+    clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's data set may hold a json.py, and the user stands in its folder."""
+    for name in ("json", "numpy", "stepcli"):
+        (tmp_path / f"{name}.py").write_text("open('was-run', 'w').close()\nraise SystemExit(1)\n")
+    monkeypatch.chdir(tmp_path)
+    with pool(workers=1) as decoders:
+        done, failed = collect(decoders.decode(clips[:1]))
+    assert not failed
+    assert done.keys() == {clips[0].id}
+    assert not (tmp_path / "was-run").exists()
+
+
 def test_pixels_stay_until_they_are_released(clips: list[Clip], read_number: Any) -> None:
     """With fewer slots than clips, an unreleased one must never be written over."""
     with pool() as decoders:

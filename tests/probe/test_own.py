@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import py_compile
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -127,3 +130,80 @@ def test_a_file_that_a_run_names_is_run_only_where_it_is_vouched_for(
             build_probe(config_of(record), layout, 3)
     finally:
         methods.cache_clear()
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    """Methods without what other tests have loaded, and nothing left of this one's."""
+    methods.cache_clear()
+    yield
+    methods.cache_clear()
+
+
+@pytest.mark.usefixtures("registry")
+def test_bytecode_beside_a_vouched_source_is_not_run(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read and vouched for is the source; Python would prefer the __pycache__."""
+    honest, witness = file.read_text(), tmp_path / "bytecode-was-run"
+    file.write_text(f"open({str(witness)!r}, 'w').close()\n" + honest)
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(file), doraise=True, invalidation_mode=unchecked)
+    assert list((file.parent / "__pycache__").glob("my_probe.*.pyc"))
+    file.write_text(honest)
+    monkeypatch.setenv("STEPCLI_OWN_CODE", hashlib.sha256(file.read_bytes()).hexdigest())
+    assert methods().get(f"{file}:{EXAMPLE}").source == str(file)
+    methods.cache_clear()
+    assert methods().load(f"{file}:{EXAMPLE}").source == str(file)
+    assert not witness.exists()
+
+
+@pytest.mark.usefixtures("registry")
+def test_the_bytes_that_are_run_are_those_that_were_vouched_for(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who may write there replaces the file as soon as it has been read."""
+    witness = tmp_path / "second-file-was-run"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    monkeypatch.setenv("STEPCLI_OWN_CODE", digest)
+    plain_read = Path.read_bytes
+
+    def read_and_replace(path: Path) -> bytes:
+        content = plain_read(path)
+        if path == file:
+            file.write_text(f"open({str(witness)!r}, 'w').close()\n" + file.read_text())
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_replace)
+    info = methods().get(f"{file}:{EXAMPLE}")
+    assert info.defaults() == {"sha256": digest}
+    assert not witness.exists()
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("place", ["working folder", "search path"])
+def test_a_module_beside_the_file_is_not_imported(
+    file: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest covers one file; `python -m` and notebooks have the working folder on the path."""
+    (file.parent / "beside_own.py").write_text("raise SystemExit('was run')\n")
+    file.write_text("import beside_own\n" + file.read_text())
+    monkeypatch.chdir(file.parent)
+    monkeypatch.syspath_prepend("" if place == "working folder" else str(file.parent))
+    monkeypatch.setenv("STEPCLI_OWN_CODE", hashlib.sha256(file.read_bytes()).hexdigest())
+    for load in (methods().get, methods().load):
+        with pytest.raises(UsageError, match=r"No module named 'beside_own'.*not files beside it"):
+            load(f"{file}:{EXAMPLE}")
+    assert str(file.parent) in sys.path or "" in sys.path
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("code", ["class (", "1 / 0", "import no_such_module", "\0"])
+def test_a_file_that_does_not_run_is_one_line(code: str, file: Path) -> None:
+    file.write_text(code + "\n")
+    before = set(sys.modules)
+    done = invoke("probe", "--method", f"{file}:{EXAMPLE}", "--store", file.parent)
+    assert done.exit_code == 2, done.output
+    assert "my_probe.py does not run" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not [name for name in set(sys.modules) - before if name.startswith("stepcli_own_")]
