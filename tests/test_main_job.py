@@ -1,24 +1,34 @@
 """The main job as a user runs it: real clips in, a table out that shows why order matters."""
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
+from recomputed_metrics import recompute
 
-from stepcli.examples.demo import EXTRACTION, SCHEDULE, SEEDS
+from stepcli.examples.demo import CONTROLS, EXTRACTION, ORDER_BLIND, SCHEDULE, SEEDS
+
+METHODS = (*CONTROLS, *ORDER_BLIND, "step")
 
 
 @pytest.fixture(scope="module")
-def rows(stepcli: Any, openclose_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The demo's schedule on its cheap methods."""
-    runs = tmp_path_factory.mktemp("runs")
-    words = f"probe --method first-frame,last-frame,first-last,linear,step {SCHEDULE}"
+def runs(stepcli: Any, openclose_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of `stepcli demo`: seven methods, five seeds each."""
+    runs = tmp_path_factory.mktemp("demo") / "runs"
+    words = f"sweep --method {','.join(METHODS)} {SCHEDULE}"
     place = ("--seeds", SEEDS, "--store", openclose_store, "--runs", runs)
     done = stepcli(*words.split(), *place)
     assert done.returncode == 0, done.stderr
+    return runs
+
+
+@pytest.fixture(scope="module")
+def rows(stepcli: Any, runs: Path) -> Any:
+    """The table of the runs, as a script reads it."""
     table = stepcli("results", "--runs", runs, "--format", "json")
     assert table.returncode == 0, table.stderr
     return json.loads(table.stdout)
@@ -35,21 +45,55 @@ def top1(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
 
 
 def test_an_order_blind_probe_cannot_pass_one_half(top1: dict[str, list[float]]) -> None:
-    assert max(top1["linear"]) <= 0.5
-    assert min(top1["linear"]) >= 0.45  # it does know the pair
+    for method in ORDER_BLIND:
+        assert max(top1[method]) <= 0.5
+        assert min(top1[method]) >= 0.45  # it does know the pair
 
 
 def test_single_frames_give_part_of_it_away(top1: dict[str, list[float]]) -> None:
     for method in ("first-frame", "last-frame"):
-        assert 0.70 <= fmean(top1[method]) <= 0.84
-    assert 0.90 <= fmean(top1["first-last"]) <= 0.99
+        assert 0.68 <= fmean(top1[method]) <= 0.76
+    assert 0.86 <= fmean(top1["first-last"]) <= 0.91
 
 
 def test_step_leaves_the_saddle_on_every_seed(top1: dict[str, list[float]]) -> None:
-    assert min(top1["step"]) >= 0.9
-    assert fmean(top1["step"]) >= 0.95
+    assert min(top1["step"]) >= 0.86
+    assert fmean(top1["step"]) >= 0.88
     frames = max(fmean(top1["first-frame"]), fmean(top1["last-frame"]))
-    assert fmean(top1["step"]) >= frames + 0.15
+    assert fmean(top1["step"]) >= frames + 0.14
+
+
+def test_another_program_gets_the_same_figures(
+    stepcli: Any, runs: Path, rows: list[dict[str, Any]]
+) -> None:
+    """Top-1, top-5, mean class accuracy, forced choice, AUC and ECE from the logits alone."""
+    again = {run.parent.name: recompute(run.parent) for run in runs.glob("*/run.json")}
+    assert len(again) == len(rows) == len(METHODS) * SEEDS
+    for row in rows:
+        for metric in ("top1", "top5", "mean_class", "forced_choice"):
+            assert row[metric] == pytest.approx(again[row["run"]][metric], abs=1e-9), row["run"]
+    analysed = stepcli("analyse", runs, "--json")
+    assert analysed.returncode == 0, analysed.stderr
+    for figures in json.loads(analysed.stdout):
+        own = [each for each in again.values() if each["method"] == figures["method"]]
+        assert len(own) == SEEDS
+        auc, ece = (fmean(each[metric] for each in own) for metric in ("auc", "ece"))
+        assert figures["overall"]["macro_auc"] == pytest.approx(auc, abs=1e-9)
+        assert figures["calibration"]["before"]["ece"] == pytest.approx(ece, abs=1e-6)
+
+
+def test_the_readme_shows_these_figures(project: Path, top1: dict[str, list[float]]) -> None:
+    """Another processor may round a logit otherwise: half a point is allowed."""
+    shown = dict(
+        re.findall(r"^\| \**([a-z-]+)\** \|.*?\| \**(\d+\.\d) ±", readme(project), re.MULTILINE)
+    )
+    assert shown.keys() == top1.keys()
+    for method, values in top1.items():
+        assert float(shown[method]) == pytest.approx(100 * fmean(values), abs=1.0)
+
+
+def readme(project: Path) -> str:
+    return (project / "README.md").read_text()
 
 
 def test_a_result_says_what_a_script_needs(rows: list[dict[str, Any]]) -> None:
