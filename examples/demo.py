@@ -1,7 +1,7 @@
 """`stepcli demo`: the whole way on the bundled clips, in the steps a user would take.
 
-The arrow of time on opposite actions (open/close, push/pull): every clip is shown forward and
-backward, and the backward clip takes the opposite label. A probe that does not see the order of the
+The arrow of time on opposite actions (open/close, push/pull): each clip is shown forward and
+backward, and the backward clip takes the opposite label. A probe that does not see the order of
 frames cannot score above 50 %.
 """
 
@@ -38,7 +38,7 @@ def demo(
 ) -> None:
     """Extract the bundled clips, train seven methods on them, and say what the table shows.
 
-    Offline, two minutes on two cores. A second call finds the store and the runs done.
+    Offline, about two minutes on two cores. A second call finds the store and the runs done.
     """
     started = time.monotonic()
     store, runs = out / "store", out / "runs"
@@ -81,18 +81,18 @@ def _extract(*words: str) -> None:
 
 
 def _verdict(rows: list[dict[str, Any]]) -> str:
-    """Say in one sentence what the runs show, from their numbers alone."""
+    """Say what the table shows, from its numbers alone."""
 
     def mean_top1(method: str) -> float:
         return 100 * fmean(row["top1"] for row in rows if row["method"] == method)
 
-    step = mean_top1("step")
+    step, both_ends = mean_top1("step"), mean_top1("first-last")
     blind = max(map(mean_top1, ORDER_BLIND))
     frame = max(map(mean_top1, ("first-frame", "last-frame")))
     return (
-        f"Shown forward and backward, opposite actions look alike to probes that ignore the order "
-        f"of frames (at most {blind:.1f} %, where chance between the two is 50 %); the best single "
-        f"frame gives away {frame:.1f} %, first and last frame together "
-        f"{mean_top1('first-last'):.1f} %, and STEP, which sees the order of all frames, reaches "
-        f"{step:.1f} %."
+        "Each clip is shown forward and backward, with opposite labels. Top-1, mean over "
+        f"{SEEDS} seeds: probes that ignore the order of frames at most {blind:.1f} % (chance "
+        f"between two opposites is 50 %), the best single frame {frame:.1f} %, first and last "
+        f"frame together {both_ends:.1f} %, STEP {step:.1f} %: {step - frame:+.1f} points against "
+        f"the best single frame, {step - both_ends:+.1f} against first and last frame."
     )

@@ -7,6 +7,7 @@ numpy and scikit-learn alone: a fault in the product's own metrics cannot hide i
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
     right = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, ECE_BINS + 1)
     error = 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
             error += abs(confidence[inside].sum() - right[inside].sum())

@@ -54,10 +54,7 @@ def test_a_bundled_clip_is_a_group_of_its_own_and_in_one_split(folder: Path) -> 
 
 def test_no_two_bundled_clips_have_equal_tokens(openclose_store: Path) -> None:
     store = open_store(openclose_store)
-    digests = {
-        clip: hashlib.sha256(store.read([position]).tobytes()).hexdigest()
-        for position, clip in enumerate(store.ids)
-    }
+    digests = {clip: hashlib.sha256(store.read([clip]).tobytes()).hexdigest() for clip in store.ids}
     assert len(digests) == 384
     assert not copies(digests)
 

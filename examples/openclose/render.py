@@ -4,10 +4,11 @@
     apt-get install libosmesa6
     MUJOCO_GL=osmesa python examples/openclose/render.py --out clips
 
-One environment per episode: an environment that is reset again draws from 50 arrangements only, and
-episodes of different seeds become copies of one another. The arm starts at a random pose and ends at
-another one, so that "the arm leaves home" does not give the direction away; goal markers are hidden.
-Meta-World is MIT-licensed; so are the clips.
+One environment per episode: an environment that is reset again draws from 50 arrangements only,
+and episodes of different seeds become copies of one another. The arm starts at a random pose and
+ends at another, so that "the arm leaves home" does not give the direction away; goal markers are
+hidden. The bundled clips follow this procedure; the seeds of their poses were not kept, so that a
+new run gives other episodes of the same kind. Meta-World is MIT-licensed; so are the clips.
 """
 
 import argparse
@@ -87,7 +88,7 @@ class Episode:
         return self.frames if len(self.frames) >= MIN_FRAMES else None
 
     def _towards_random_pose(self) -> Callable[[np.ndarray], np.ndarray]:
-        """Proportional controller of the hand, gripper open, gain 10 as in Meta-World's policies."""
+        """Proportional controller of the hand: gripper open, gain 10 as in Meta-World."""
         target = self.random.uniform(POSE_LOW, POSE_HIGH)
         return lambda seen: np.array([*(10 * (target - seen[:3])), -1.0])
 
