@@ -15,7 +15,6 @@ import argparse
 import csv
 import hashlib
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +132,7 @@ def random_window(frames: int, random: np.random.Generator) -> tuple[float, floa
     """Start and end in seconds of a random stretch of WINDOW of the clip, on frame boundaries."""
     length = round(WINDOW * frames)
     start = int(random.integers(0, frames - length + 1))
-    return tuple(float(Fraction(n, FRAMES_PER_SECOND)) for n in (start, start + length))
+    return start / FRAMES_PER_SECOND, (start + length) / FRAMES_PER_SECOND
 
 
 def main() -> None:
