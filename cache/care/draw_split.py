@@ -4,11 +4,13 @@ import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
+from stepcli.cache.care.duplicates import find_copies
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.durable import Place
 from stepcli.cache.errors import UsageError
+from stepcli.cache.lists.groups import group_keys, plain_names
+from stepcli.cache.lists.split_names import normalise_split
 from stepcli.cache.store import open_store
-from stepcli.cache.views import clip_of
 
 
 @dataclass
@@ -17,21 +19,27 @@ class DrawnSplit:
 
     train: int = 0
     test: int = 0
+    followed: int = 0
+    """Clips that were given the split which other clips of their group have already."""
     kept: int = 0
     """Clips that have a split already; they keep it."""
     untested: list[str] = field(default_factory=list)
     """Classes without a test clip: none of their groups could be spared."""
+    torn: list[str] = field(default_factory=list)
+    """Groups whose clips have several splits already; their other clips stay without one."""
 
 
 def draw_split(root: Place, share: float, *, dry_run: bool = False) -> DrawnSplit:
     """Let about `share` of each class's groups be test, the others train.
 
-    A clip without a group is a group of its own, with all its views. Which groups are taken
-    follows from their names alone, so that the same store gets the same split again.
+    A clip without a group is a group of its own, with all its views; groups are united where a clip
+    of one is a copy of a clip of another. A group that has a split in part keeps it: its other
+    clips follow. Which of the other groups are taken follows from their names alone, so that the
+    same store gets the same split again.
 
     Args:
         root: the store's folder.
-        share: above 0 and below 1, of a class's groups.
+        share: above 0 and below 1, of a class's groups that have no split at all.
         dry_run: only say what would change.
 
     Raises:
@@ -41,30 +49,43 @@ def draw_split(root: Place, share: float, *, dry_run: bool = False) -> DrawnSpli
         raise UsageError(f"--test-share {share:g}: expected a share above 0 and below 1, e.g. 0.25")
     store = open_store(root)
     rows = store.clips()
-    free = [row for row in rows if not row.split]
-    if not free:
+    if all(row.split.strip() for row in rows):
         raise UsageError(
             f"every clip of {store.path} has a split; change them with stepcli store labels --from"
         )
-    split_of, untested = _draw(free, share)
-    drawn = DrawnSplit(kept=len(rows) - len(free), untested=untested)
-    changed = []
-    for row in rows:
-        if not row.split:
-            row = replace(row, split=split_of[_group(row)])
+    keys = group_keys(rows, find_copies(store).sets)
+    given: dict[str, set[str]] = defaultdict(set)
+    for row, key in zip(rows, keys, strict=True):
+        if split := normalise_split(row.split):
+            given[key].add(split)
+    whole = [(row, key) for row, key in zip(rows, keys, strict=True) if key not in given]
+    split_of, untested = _draw(whole, share)
+    drawn = DrawnSplit(untested=untested)
+    changed, torn = [], set()
+    for row, key in zip(rows, keys, strict=True):
+        if row.split.strip():
+            drawn.kept += 1
+        elif key not in given:
+            row = replace(row, split=split_of[key])
             drawn.test += row.split == "test"
             drawn.train += row.split == "train"
+        elif len(given[key]) == 1:
+            row = replace(row, split=next(iter(given[key])))
+            drawn.followed += 1
+        else:
+            torn.add(key)
         changed.append(row)
+    drawn.torn = plain_names(sorted(torn))
     if not dry_run:
         store.replace_clips(changed)
     return drawn
 
 
-def _draw(rows: list[ClipRow], share: float) -> tuple[dict[str, str], list[str]]:
-    """Group -> split, and the classes without a test clip."""
+def _draw(rows: list[tuple[ClipRow, str]], share: float) -> tuple[dict[str, str], list[str]]:
+    """Rows and their groups -> group to split, and the classes without a test clip."""
     by_label: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        by_label[row.label].add(_group(row))
+    for row, group in rows:
+        by_label[row.label].add(group)
     split_of: dict[str, str] = {}
     untested = []
     for label, groups in sorted(by_label.items()):
@@ -77,11 +98,6 @@ def _draw(rows: list[ClipRow], share: float) -> tuple[dict[str, str], list[str]]
         if all(split_of[group] == "train" for group in groups):
             untested.append(label)
     return split_of, untested
-
-
-def _group(row: ClipRow) -> str:
-    # The two kinds of names must not meet: a clip may be called like another clip's group.
-    return f"group {row.group}" if row.group else f"clip {clip_of(row.id)}"
 
 
 def _order(group: str) -> bytes:

@@ -1,4 +1,4 @@
-"""`stepcli store compare, labels`: how two stores differ, and what is said about clips."""
+"""`stepcli store compare, duplicates, labels`: how stores differ, and what is said of clips."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -45,6 +45,43 @@ def compare(
 
 
 @app.command()
+def duplicates(
+    store: StoreOption = None,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of sets (0 = no limit).")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """List clips with equal tokens: set, id, split, label.
+
+    Views of one clip and windows of one file are not copies. No token is read except to confirm
+    equal checksums.
+    """
+    from stepcli.cache.care.duplicates import describe_copies
+    from stepcli.cache.lists.words import counted
+    from stepcli.cache.locate import chosen_place
+    from stepcli.cache.store import open_store
+
+    found = describe_copies(open_store(chosen_place(store)))
+    sets = found["sets"][: limit or None]
+    if as_json:
+        print_json(found | {"sets": sets})
+        return
+    for number, rows in enumerate(sets, 1):
+        for row in rows:
+            say("\t".join((str(number), row["id"], row["split"], row["label"])))
+    say(
+        f"{found['copies']} of {counted(found['clips'], 'clip')} are in "
+        f"{counted(len(found['sets']), 'set')} of copies; "
+        f"{counted(found['test_clips_copied_in_train'], 'test clip')} copied in train; "
+        f"{counted(found['sets_with_several_labels'], 'set')} with more than one label"
+    )
+    if found["compared_by_checksum_alone"]:
+        say(
+            f"{counted(found['compared_by_checksum_alone'], 'stored view')} compared by 32-bit "
+            "checksum alone: too many to compare their tokens"
+        )
+
+
+@app.command()
 def labels(
     store: StoreOption = None,
     table: Annotated[
@@ -69,6 +106,7 @@ def labels(
     from stepcli.cache.care.draw_split import draw_split
     from stepcli.cache.care.relabel import relabel, replace_classes, write_lines
     from stepcli.cache.errors import UsageError
+    from stepcli.cache.lists.words import counted, listed
     from stepcli.cache.locate import chosen_place
 
     root = chosen_place(store)
@@ -83,11 +121,21 @@ def labels(
             print_json({"store": str(root), "dry_run": dry_run, **asdict(drawn)})
             return
         say(
-            f"{would('set', dry_run)} {drawn.train} clips to train, {drawn.test} to test; "
-            f"{drawn.kept} had a split"
+            f"{would('set', dry_run)} {counted(drawn.train, 'clip')} to train, {drawn.test:,} to "
+            f"test; {drawn.kept:,} had a split"
         )
+        if drawn.followed:
+            say(
+                f"{would('set', dry_run)} {counted(drawn.followed, 'clip')} to the split that the "
+                "rest of the group has already"
+            )
         if drawn.untested:
             say(f"without a test clip, for want of a second group: {', '.join(drawn.untested)}")
+        if drawn.torn:
+            say(
+                f"{counted(len(drawn.torn), 'group')} already in several splits; the other clips "
+                f"stay without a split: {listed(drawn.torn)}; set them with store labels --from"
+            )
         return
     if classes is not None:
         count = replace_classes(root, classes, dry_run=dry_run)

@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from stepcli.cache.lists.words import counted, listed
+
 SPELLINGS = {
     "train": ("train", "training", "tr"),
     "val": ("val", "valid", "validation", "dev", "eval"),
     "test": ("test", "testing"),
 }
 """Name of a split -> what lists call it; compared without case and surrounding white space."""
-SHOWN = 3
-"""Examples in a message."""
+SHOWN = 6
+"""Names in a message: spellings are few, but ids in a column of splits are not."""
 
 _NAME_OF = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings}
 
@@ -40,28 +42,18 @@ def split_notes(texts: Iterable[str], used: Iterable[str] = tuple(SPELLINGS)) ->
     # Blank cells become "": no split was meant, so nothing was read differently.
     if named := {text: n for text, n in changed.items() if text.strip()}:
         taken = [
-            f"{text!r} as {normalise_split(text)!r} ({_clips(n)})"
+            f"{text!r} as {normalise_split(text)!r} ({counted(n, 'clip')})"
             for text, n in sorted(named.items())
         ]
-        notes.append(f"split names normalised: {_listed(taken)}")
+        notes.append(f"split names normalised: {listed(taken, SHOWN)}")
     names: Counter[str] = Counter()
     for text, n in counts.items():
         names[normalise_split(text)] += n
     known = {"", *map(normalise_split, used)}
     if unused := {name: n for name, n in sorted(names.items()) if name not in known}:
-        shown = [f"{name!r} ({_clips(n)})" for name, n in unused.items()]
+        shown = [f"{name!r} ({counted(n, 'clip')})" for name, n in unused.items()]
         notes.append(
-            f"{_clips(sum(unused.values()))} in splits that are neither trained nor tested on "
-            f"({', '.join(sorted(known - {''}))}): {_listed(shown)}"
+            f"{counted(sum(unused.values()), 'clip')} in splits that are not trained or tested on "
+            f"({', '.join(sorted(known - {''}))}): {listed(shown, SHOWN)}"
         )
     return notes
-
-
-def _clips(count: int) -> str:
-    return f"{count} clip" if count == 1 else f"{count} clips"
-
-
-def _listed(items: list[str]) -> str:
-    # Spellings are few, but a column of ids taken for a split column is not.
-    more = len(items) - 2 * SHOWN
-    return ", ".join(items[: 2 * SHOWN]) + (f" and {more} more" if more > 0 else "")

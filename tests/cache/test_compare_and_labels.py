@@ -124,12 +124,13 @@ def test_a_drawn_split_spares_groups_and_given_splits(tmp_path: Path) -> None:
     assert run(*words, "--dry-run")["test"] == 12
     assert {row.split for row in store.clips()} == {"", "val"}
     found = run(*words)
-    assert (found["train"], found["test"], found["kept"]) == (37, 12, 1)
+    # Two classes have two clips with two views each on day 0, which follow the given one.
+    assert (found["train"], found["test"], found["followed"], found["kept"]) == (29, 12, 8, 1)
     assert found["untested"] == ["alone"]
     split_of: dict[str, set[str]] = {}
     for row in store.clips():
-        if row.split != "val":
-            split_of.setdefault(row.group or row.id.split("@")[0], set()).add(row.split)
+        split_of.setdefault(row.group or row.id.split("@")[0], set()).add(row.split)
+    assert split_of["day 0"] == {"val"}
     assert all(len(splits) == 1 for splits in split_of.values())
     tested = {row.label for row in store.clips() if row.split == "test"}
     assert tested == {"open", "close", "wave"}

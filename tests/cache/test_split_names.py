@@ -30,7 +30,7 @@ def test_what_was_normalised_is_noted_with_counts() -> None:
 def test_splits_that_nobody_uses_are_named() -> None:
     assert split_notes(["train", "holdout", "holdout", "Extra "], ["train", "test"]) == [
         "split names normalised: 'Extra ' as 'Extra' (1 clip)",
-        "3 clips in splits that are neither trained nor tested on (test, train): "
+        "3 clips in splits that are not trained or tested on (test, train): "
         "'Extra' (1 clip), 'holdout' (2 clips)",
     ]
     assert split_notes(["Fold1"], ["fold1"]) != []

@@ -1,0 +1,59 @@
+"""Which clips a split must keep together: groups that users give, united over copies."""
+
+from collections.abc import Iterable, Sequence
+
+from stepcli.cache.clips import ClipRow
+from stepcli.cache.views import clip_of
+
+
+def given_key(row: ClipRow) -> str:
+    """The group of a row as the clips table has it; a clip without one is its own, views included.
+
+    The prefix keeps a clip apart from another clip's group of the same name.
+    """
+    return f"group {row.group}" if row.group.strip() else f"clip {clip_of(row.id)}"
+
+
+def group_keys(rows: Sequence[ClipRow], copies: Iterable[Sequence[str]] = ()) -> list[str]:
+    """One key per row, equal for rows that splits, slices and intervals must treat as one.
+
+    Groups are united where a clip of one is a copy of a clip of another, over any number of steps.
+
+    Args:
+        rows: lines of the clips table.
+        copies: sets of clip ids without views, as `cache.care.duplicates` finds them; clips that
+            are not among the rows are ignored.
+    """
+    keys = [given_key(row) for row in rows]
+    sets = list(copies)
+    if not sets:
+        return keys
+    key_of = {clip_of(row.id): key for row, key in zip(rows, keys, strict=True)}
+    parents: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        path = []
+        while (above := parents.get(key, key)) != key:
+            path.append(key)
+            key = above
+        parents.update(dict.fromkeys(path, key))
+        return key
+
+    for members in sets:
+        roots = sorted({root(key_of[clip]) for clip in members if clip in key_of}, key=_rank)
+        parents.update(dict.fromkeys(roots[1:], roots[0]) if roots else {})
+    return [root(key) for key in keys]
+
+
+def _rank(key: str) -> tuple[bool, str]:
+    """The order in which a united group takes its name: given groups first, then by name."""
+    return not key.startswith("group "), key
+
+
+def plain_names(keys: Sequence[str]) -> list[str]:
+    """Keys for tables and figures: without their prefix, except where that would make two equal."""
+    groups = {key.partition(" ")[2] for key in keys if key.startswith("group ")}
+    return [
+        key if key.startswith("clip ") and key[5:] in groups else key.partition(" ")[2]
+        for key in keys
+    ]

@@ -1,0 +1,15 @@
+"""Counts and examples in messages: "1 clip", "2 clips", "a, b, c and 9 more"."""
+
+from collections.abc import Iterable
+
+
+def counted(count: int, thing: str, plural: str = "") -> str:
+    """A count with its noun: "1 clip", "2 clips", "2 classes" with plural="classes"."""
+    return f"{count:,} {thing if count == 1 else plural or thing + 's'}"
+
+
+def listed(items: Iterable[object], shown: int = 3) -> str:
+    """At most `shown` of the items, and how many more there are."""
+    texts = [str(item) for item in items]
+    more = len(texts) - shown
+    return ", ".join(texts[:shown]) + (f" and {more:,} more" if more > 0 else "")
