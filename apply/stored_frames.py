@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepcli.cache.errors import VideoError
-from stepcli.cache.views import view_of
+from stepcli.cache.views import clip_of, view_of
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.video import decode, frame_times, open_video, upright
 from stepcli.extract.decode.views import ViewPlan, cut, space_and_time
@@ -43,7 +43,9 @@ def stored_frames(store: "Store", clip_id: str) -> NDArray[np.uint8]:
             if name in ("train_views", "crop_seed", "crop_min_area")
         }  # type: ignore[arg-type]
     )
-    return np.stack([cut(picture, plan, views, (space,), clip_id)[0] for picture in pictures])
+    # The box of a random crop is drawn from the clip's id, without the name of the view.
+    clip = clip_of(clip_id)
+    return np.stack([cut(picture, plan, views, (space,), clip)[0] for picture in pictures])
 
 
 def frames_at(path: Path, seconds: Sequence[float]) -> list[NDArray[np.uint8]]:

@@ -1,6 +1,7 @@
 """The middle stage: pixels of several clips through the backbone in one batch."""
 
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +21,16 @@ from stepcli.extract.encode import encode
 from stepcli.extract.tokens import TokenSelection
 
 
+def require_device_name(name: str) -> None:
+    """Refuse a name that is no device's anywhere, whatever this machine has.
+
+    Raises:
+        UsageError: listing what is expected.
+    """
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", name) is None:
+        raise UsageError(f"--device {name} is not known; expected auto, cpu, cuda or cuda:<number>")
+
+
 def resolve_device(name: str) -> torch.device:
     """The device of a name: "auto" takes the first GPU there is, else the CPU.
 
@@ -32,9 +43,8 @@ def resolve_device(name: str) -> torch.device:
         # Under SLURM the processes of one machine take a GPU each.
         local = int(os.environ.get("SLURM_LOCALID", "0"))
         return torch.device(f"cuda:{local % torch.cuda.device_count()}")
+    require_device_name(name)
     kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise UsageError(f"--device {name} is not known; expected auto, cpu, cuda or cuda:<number>")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"--device {name}: this machine offers torch {torch.cuda.device_count()} GPUs; "

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from stepcli.engines.ray_cluster import ray_cluster
 from stepcli.extract import pipeline
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.engines import ray_engine
+from stepcli.extract.forward import require_device_name
 from stepcli.extract.pipeline import StageSeconds
 from stepcli.extract.prepare import Prepared, load_clips, prepare
 from stepcli.extract.progress import Progress, ProgressListener
@@ -51,7 +52,7 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
     dataset, clips, rows = load_clips(request)
     for note in dataset.notes:
         say(f"note: {note}")
-    prepared = prepare(request)
+    prepared = prepare(request if request.ray is None else _on_head(request))
     embed = _text_job(request) if request.text else None
     store = create_store(
         request.store or default_store(request),
@@ -70,7 +71,8 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
         resources = prepared.resources if request.ray is None else None
         announce(store, todo, resources)
         for line in producer_differences(store, prepared.producer):
-            say(f"note: clips of this store were made otherwise: {line}")
+            if request.ray is None or not line.startswith("device:"):  # the workers' own is unknown
+                say(f"note: clips of this store were made otherwise: {line}")
         with Progress(todo.left_count, len(todo.done)) as progress:
             if request.ray is None:
                 seconds = _extract(prepared, request.limits, todo.left, store, progress)
@@ -86,6 +88,12 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
     todo = pipeline.what_is_left(store, clips)
     summarise(store, todo, clips, share)
     return QUARANTINED if todo.quarantined else 0, as_json(store, todo, clips, seconds, share)
+
+
+def _on_head(request: ExtractionRequest) -> ExtractionRequest:
+    """The request as the driver of a cluster prepares it: its own machine needs no GPU."""
+    require_device_name(request.device)
+    return replace(request, device="cpu")
 
 
 def _extract(

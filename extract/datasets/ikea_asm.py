@@ -87,7 +87,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         footage, rate = _footage(root / scan / camera / "images")
         clips += [
             Clip(
-                id=f"{scan}/{start}-{end}/{label}",
+                id=f"{scan}/{camera}/{start}-{end}/{label}",
                 path=footage,
                 label=label,
                 split=split_of[scan],

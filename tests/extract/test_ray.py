@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from stepcli.cache import open_store
@@ -93,6 +94,17 @@ def kill_workers(store: Path, killed: list[int], ended: threading.Event) -> None
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)
             parts = now
+
+
+def test_a_head_without_a_gpu_leaves_the_device_to_its_workers(
+    ray: Any, request_for: Any, tmp_path: Path
+) -> None:
+    """The head refused what only the workers need; the workers of this machine refuse it too."""
+    beyond = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(WorkerFailed, match=f"--device {beyond}"):
+        run_job(request_for(tmp_path / "s", device=beyond, limit=2, ray=RayOptions(workers=1)))
+    with pytest.raises(UsageError, match="--device tpu is not known"):
+        run_job(request_for(tmp_path / "t", device="tpu", limit=2, ray=RayOptions(workers=1)))
 
 
 def test_whoever_is_killed_the_store_is_the_one_that_one_process_makes(

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_pixels import plain_pixels
 
+from stepcli.apply.stored_frames import stored_frames
 from stepcli.cache import open_store
 from stepcli.cache import views as names_of_views
 from stepcli.cache.clips import ClassRow
@@ -196,12 +197,20 @@ def test_every_view_in_the_store_is_the_one_its_name_says(
     for stored in expected:
         name, view = split_view(stored)
         space, time = space_and_time(view)
+        pictures: list[np.ndarray] = []
+
+        def cut_by_hand(image: np.ndarray, space: str = space, name: str = name) -> np.ndarray:
+            return cut(image, plan, views, (space,), name)[0]
+
+        def keep(image: np.ndarray, cut_one: Any = cut_by_hand, kept: Any = pictures) -> np.ndarray:
+            kept.append(cut_one(image))
+            return kept[-1]
+
         by_hand = plain_tokens(
-            tmp_path / f"{name}.mp4",
-            backbone,
-            lambda n, time=time: dense(n, 4, 2, time, 2),
-            lambda image, space=space, name=name: cut(image, plan, views, (space,), name)[0],
+            tmp_path / f"{name}.mp4", backbone, lambda n, time=time: dense(n, 4, 2, time, 2), keep
         )
+        # What `stepcli picture` shows is what the backbone saw, the box of a random crop included.
+        assert np.array_equal(stored_frames(store, stored), np.stack(pictures))
         np.testing.assert_allclose(store.read([stored])[0], by_hand, atol=1e-5)
         times = store.record(stored).pts_seconds
         np.testing.assert_allclose(times, np.array(dense(24, 4, 2, time, 2)) / 25, atol=1e-3)
