@@ -29,7 +29,7 @@ from stepcli.probe.analysis.recalibrate import KeptCalibration, config_of, kept_
 from stepcli.probe.analysis.trained import layout_of_run, load_probe, spec_of_run
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import deepest_last, frames_first
-from stepcli.probe.data.tasks import crop_starts, shown_frames, spread
+from stepcli.probe.data.tasks import shown_crops
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.results.runs import read_run
@@ -82,23 +82,15 @@ class TrainedProbe:
         """Of each crop that a test would show of a clip: [crops, C]."""
         several = clip.tokens.ndim == 4 and self.layer is not None
         tokens = clip.tokens[:, self.layer] if several else clip.tokens
-        rows = torch.from_numpy(np.stack(self._rows(len(tokens))))
-        real = clip.real[rows]
-        # Of a crop that lies wholly in padding every step counts, as in a test.
-        real |= ~real.any(dim=1, keepdim=True)
-        mask = None if bool(real.all()) else real.to(device)
+        crops, length = shown_crops(self.task, len(tokens), int(clip.real.sum()))
+        rows = torch.from_numpy(crops.frames(length))
+        real = crops.mask(length)
+        mask = None if real is None else torch.from_numpy(real).to(device)
         facts = SampleFacts(clip.seconds[rows]).to(device)
         with torch.no_grad():
             logits = self.probe(TokenBatch(tokens[rows].to(device), mask, facts=lambda: facts))[0]
         found: NDArray[np.float32] = logits.float().cpu().numpy()
         return found
-
-    def _rows(self, stored: int) -> list[NDArray[np.int64]]:
-        """Which of the stored frames each test crop shows."""
-        observed, length = shown_frames(self.task, stored)
-        if self.task.temporal_crop:
-            return [np.arange(at, at + length) for at in crop_starts(observed, length)]
-        return [spread(observed, length)]
 
 
 class Applied:

@@ -95,7 +95,7 @@ def chirality(
             left_out.append(f"{name}: not every class has clips in {splits[0]} and {splits[1]}")
             continue
         config = TaskConfig(train_split=splits[0], test_split=splits[1])
-        task = make_task(config, opened.spec, mine)
+        task = make_task(config, opened, mine)
         free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), where)}
         features, _ = place_features(opened, task.clips, where, free)
         configs = run_configs(method, [{}], {}, config, shared, range(seeds))

@@ -168,23 +168,24 @@ class _Shown:
     def __init__(self, features: Features, task: Task, samples: Samples) -> None:
         self.tokens = features.gather(task, samples)
         device = self.tokens.device
-        mask = features.facts.mask(task, samples)
+        mask = samples.mask(task.length)
         full = torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=device)
         self.padded = mask is not None
-        self.real = full if mask is None else mask.to(device)
+        self.real = full if mask is None else torch.from_numpy(mask).to(device)
         self._features, self._task, self._samples = features, task, samples
 
     def _facts(self) -> SampleFacts:
         return self._features.facts.of(self._task, self._samples).to(self.tokens.device)
 
     def ordered(self, name: str, random: np.random.Generator) -> TokenBatch:
-        """The frames in another order; padding stays where it is."""
+        """The frames in another order; padding stays at the end, and repeats the last of them."""
         rows = []
         for real in self.real.cpu().numpy():
             places = np.flatnonzero(real)
             row = np.arange(len(real))
             if name != NORMAL:
                 row[places] = places[ORDERS[name](len(places), random)]
+                row[len(places) :] = row[len(places) - 1]
             rows.append(row)
         index = torch.from_numpy(np.stack(rows)).to(self.tokens.device)
         batch = torch.arange(len(index), device=index.device)[:, None]

@@ -1,4 +1,4 @@
-"""What extraction found out about the clips of a batch: when its frames were, which are real."""
+"""What extraction found out about the clips of a batch: when its frames were."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stepcli.cache.padding import frame_mask, is_padded
 from stepcli.probe.data.tokens import SampleFacts
 
 if TYPE_CHECKING:
@@ -19,36 +18,20 @@ class ClipFacts:
 
     def __init__(self, store: "Store") -> None:
         self._store = store
-        self._padded = is_padded(store.spec.sampling)
-        self._records: dict[str, tuple[NDArray[np.float64], int]] = {}
+        self._seconds: dict[str, NDArray[np.float64]] = {}
 
-    def _record(self, clip: str) -> tuple[NDArray[np.float64], int]:
-        if clip not in self._records:
-            record = self._store.record(clip)
-            self._records[clip] = np.array(record.pts_seconds), record.distinct_frames
-        return self._records[clip]
+    def _times(self, clip: str) -> NDArray[np.float64]:
+        if clip not in self._seconds:
+            self._seconds[clip] = np.array(self._store.record(clip).pts_seconds)
+        return self._seconds[clip]
 
     def of(self, task: "Task", samples: "Samples") -> SampleFacts:
         """Facts of the samples' frames, in the order in which they are shown."""
         steps = samples.frames(task.length)
         seconds = np.stack(
             [
-                self._record(task.clips[clip])[0][row]
+                self._times(task.clips[clip])[row]
                 for clip, row in zip(samples.clip, steps, strict=True)
             ]
         )
         return SampleFacts(torch.from_numpy(seconds.astype(np.float32)))
-
-    def mask(self, task: "Task", samples: "Samples") -> torch.Tensor | None:
-        """[B, T], False where a shown step is padding; None where none is.
-
-        Of a sample that lies wholly in padding every step counts: padding repeats the last frame,
-        so what is shown is that frame, standing still.
-        """
-        if not self._padded:
-            return None
-        distinct = [self._record(task.clips[clip])[1] for clip in samples.clip]
-        real = frame_mask(self._store.spec.sampling, distinct, self._store.spec.frames)
-        shown = np.take_along_axis(real, samples.frames(task.length), axis=1)
-        shown |= ~shown.any(axis=1, keepdims=True)
-        return None if shown.all() else torch.from_numpy(shown)

@@ -105,13 +105,13 @@ class Features(ABC):
 
     def batch(self, task: Task, samples: Samples, tokens: Tensor | CodedTokens) -> TokenBatch:
         """Gathered tokens with the mask of their padding and what is known of their frames."""
-        mask = self.facts.mask(task, samples)
+        mask = samples.mask(task.length)
         if task.layer is not None and isinstance(tokens, Tensor) and tokens.ndim == 5:
             place = self.layers.index(task.layer)
             tokens = tokens[:, :, place : place + 1]
         return TokenBatch(
             tokens,
-            None if mask is None else mask.to(self.device),
+            None if mask is None else torch.from_numpy(mask).to(self.device),
             facts=lambda: self.facts.of(task, samples).to(self.device),
         )
 

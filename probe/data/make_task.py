@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.cache.spec import StoreSpec
+from stepcli.cache.padding import is_padded
 from stepcli.cache.views import clip_of, is_flip, testing_views, training_views, views_by_clip
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.splits import LabelledClips, base_classes, unseen_classes
@@ -22,14 +23,18 @@ from stepcli.probe.data.tasks import (
     spread,
 )
 
+if TYPE_CHECKING:
+    from stepcli.cache.store import Store
 
-def make_task(config: TaskConfig, spec: StoreSpec, table: LabelledClips) -> Task:
+
+def make_task(config: TaskConfig, store: "Store", table: LabelledClips) -> Task:
     """Turn a store's clips into samples.
 
     Raises:
         UsageError: the store cannot serve the task, or no clip is left for one of its sides.
         UnknownName: a pair names a class that the store has not.
     """
+    spec = store.spec
     if config.layer is not None and config.layer not in spec.layers:
         held = ", ".join(map(str, spec.layers))
         raise UsageError(f"layer={config.layer}: the store holds layers {held}; choose one of them")
@@ -44,22 +49,23 @@ def make_task(config: TaskConfig, spec: StoreSpec, table: LabelledClips) -> Task
             "--task classify"
         )
     if config.name == "arrow":
-        return _arrow(config, spec, table, pairs, stored, length)
-    return _build(config, table, table.classes, pairs, None, stored, length)
+        return _arrow(config, store, table, pairs, stored, length)
+    return _build(config, store, table, table.classes, pairs, None, stored, length)
 
 
 def _arrow(
     config: TaskConfig,
-    spec: StoreSpec,
+    store: "Store",
     table: LabelledClips,
     pairs: Sequence[tuple[str, str]],
     stored: int,
     length: int,
 ) -> Task:
-    if spec.token_scope != "frame":
+    if store.spec.token_scope != "frame":
         raise UsageError(
-            f"the arrow task reverses stored frames, but this store's tokens depend on more than "
-            f"their own frame (token_scope: {spec.token_scope}); extract with an image backbone"
+            "the arrow task reverses stored frames, but this store's tokens depend on more than "
+            f"their own frame (token_scope: {store.spec.token_scope}); extract with an image "
+            "backbone"
         )
     if config.pairs is None:
         # A partner by its words need not be one by its pictures: "tearing" has none backward.
@@ -72,11 +78,12 @@ def _arrow(
     partner = {a: b for pair in pairs for a, b in (pair, pair[::-1])}
     partner |= {name: name for name in table.invariant if name not in partner}
     classes = tuple(name for name in table.classes if name in partner)
-    return _build(config, table, classes, pairs, partner, stored, length)
+    return _build(config, store, table, classes, pairs, partner, stored, length)
 
 
 def _build(
     config: TaskConfig,
+    store: "Store",
     table: LabelledClips,
     classes: tuple[str, ...],
     pairs: Sequence[tuple[str, str]],
@@ -103,7 +110,9 @@ def _build(
     counts = np.array([len(views) for views in tested])
     first = seen_rows + np.cumsum(counts) - counts
     shown, shown_of = _every_view(first, counts, stored, length, choice, ways)
+    real = _real_frames(store, rows)
     shown = _labelled(shown, labels, backward_labels)
+    shown = replace(shown, real=None if real is None else real[shown.clip])
     reported = np.unique(shown_of, return_index=True)[1]
     taught = [(backward_labels if way else labels)[:seen_rows] for way in trained_ways]
     seen = {int(label) for part in taught for label in part}
@@ -123,6 +132,7 @@ def _build(
         layer=config.layer,
         trained_ways=trained_ways,
         shuffles=config.frame_order == "shuffled",
+        real_frames=real,
         labels=labels,
         backward_labels=backward_labels,
         train_views=np.array([len(views) for views in trained]),
@@ -170,6 +180,13 @@ def _by_clip(
         [rows[views[name]] for name in sorted(chosen(views), key=is_flip)]
         for views in views_by_clip(ids).values()
     ]
+
+
+def _real_frames(store: "Store", rows: Sequence[ClipRow]) -> Ints | None:
+    """[clips]: real frames of each clip, the first of those stored; None where none is padding."""
+    if not is_padded(store.spec.sampling):
+        return None
+    return np.array([store.record(row.id).distinct_frames for row in rows])
 
 
 def _mirror(rows: Sequence[ClipRow], labels: Ints, classes: int) -> Ints:

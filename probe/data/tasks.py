@@ -1,7 +1,8 @@
 """What is shown to a probe and what it should answer: whole clips or crops, forward or backward.
 
 The arrow of time needs no second extraction where a token depends on its own frame alone: the
-tokens of the backward video are the forward clip's tokens in reverse order.
+tokens of the backward video are the forward clip's tokens in reverse order. Only real frames are
+reversed or shuffled: padding stays at the end, or its place would give the direction away.
 """
 
 from dataclasses import dataclass
@@ -35,23 +36,49 @@ class Samples:
     label: Ints
     """[n]"""
     picked: Ints | None = None
-    """[n, length]: which stored frames, forward, where it is no contiguous run."""
+    """[n, length]: which stored frames, forward, where it is no contiguous run; padding last."""
+    real: Ints | None = None
+    """[n]: how many of the clip's stored frames are real, the first ones; None: all of them."""
 
     def __len__(self) -> int:
         return len(self.clip)
 
     def __getitem__(self, rows: Ints | slice) -> "Samples":
-        picked = None if self.picked is None else self.picked[rows]
+        picked, real = (None if of is None else of[rows] for of in (self.picked, self.real))
         return Samples(
-            self.clip[rows], self.start[rows], self.backward[rows], self.label[rows], picked
+            self.clip[rows], self.start[rows], self.backward[rows], self.label[rows], picked, real
         )
 
     def frames(self, length: int) -> Ints:
-        """[n, length]: the stored frames in the order in which they are shown."""
-        forward = self.picked
-        if forward is None:
-            forward = self.start[:, None] + np.arange(length)
-        return np.where(self.backward[:, None], forward[:, ::-1], forward)
+        """[n, length]: the stored frames in the order in which they are shown.
+
+        Padding comes last in both directions, and repeats the last real frame that is shown, as if
+        the backward video had been extracted.
+        """
+        forward = self._forward(length)
+        steps, last = np.arange(length), self.real_steps(length)[:, None] - 1
+        places = np.where(self.backward[:, None], last - steps, np.minimum(steps, last))
+        return np.take_along_axis(forward, np.maximum(places, 0), axis=1)
+
+    def real_steps(self, length: int) -> Ints:
+        """[n]: how many of the shown steps are real; those after them are padding.
+
+        Of a sample that lies wholly in padding every step counts: padding repeats the last frame,
+        so what is shown is that frame, standing still.
+        """
+        if self.real is None:
+            return np.full(len(self), length)
+        count = (self._forward(length) < self.real[:, None]).sum(axis=1)
+        return np.where(count == 0, length, count)
+
+    def mask(self, length: int) -> NDArray[np.bool_] | None:
+        """[n, length], False where a shown step is padding; None where none is."""
+        shown = np.arange(length) < self.real_steps(length)[:, None]
+        return None if shown.all() else shown
+
+    def _forward(self, length: int) -> Ints:
+        """[n, length]: the stored frames forward."""
+        return self.start[:, None] + np.arange(length) if self.picked is None else self.picked
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +106,8 @@ class Task:
     """Directions that are trained on: False is forward, True backward."""
     shuffles: bool
     """Whether each training sample's frames come in a fresh random order."""
+    real_frames: Ints | None
+    """[clips]: how many of a clip's stored frames are real, the first ones; None: all of them."""
     labels: Ints
     """[clips]: class when shown forward."""
     backward_labels: Ints
@@ -164,10 +193,14 @@ class Task:
         if (self.train_views > 1).any():
             clip = clip + random.integers(0, self.train_views[number])
         label = np.where(backward, self.backward_labels[clip], self.labels[clip])
+        real = None if self.real_frames is None else self.real_frames[clip]
         if self.shuffles:
             ordered = start[:, None] + np.arange(self.length) if picked is None else picked
             picked = random.permuted(ordered, axis=1)
-        return Samples(clip, start, backward, label, picked)
+            if real is not None:
+                padding_last = np.argsort(picked >= real[:, None], axis=1, kind="stable")
+                picked = np.take_along_axis(picked, padding_last, axis=1)
+        return Samples(clip, start, backward, label, picked, real)
 
 
 def shown_frames(config: TaskConfig, frames: int) -> tuple[int, int]:
@@ -185,6 +218,26 @@ def shown_frames(config: TaskConfig, frames: int) -> tuple[int, int]:
             "most that, or extract with more --frames"
         )
     return observed, length
+
+
+def shown_crops(config: TaskConfig, stored: int, real: int | None = None) -> tuple[Samples, int]:
+    """What a test shows of one clip, forward: its crops as samples, and their length.
+
+    Args:
+        config: Of the task.
+        stored: Frames of the clip in the store.
+        real: How many of them are real, the first ones; None: all.
+    """
+    observed, length = shown_frames(config, stored)
+    starts, picked = np.array([0]), None
+    if config.temporal_crop:
+        starts = crop_starts(observed, length)
+    else:
+        picked = spread(observed, length)[None]
+    none, count = np.zeros(len(starts), np.int64), None
+    if real is not None:
+        count = np.full(len(starts), real)
+    return Samples(none, starts, none.astype(bool), none, picked, count), length
 
 
 def crop_starts(stored: int, length: int) -> Ints:

@@ -30,8 +30,9 @@ from stepcli.cache.durable import (
 )
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.formats.layout import layout_of
+from stepcli.cache.padding import is_padded
 from stepcli.cache.spec import StoreSpec
-from stepcli.probe.config import CODE_SCHEMA
+from stepcli.probe.config import CODE_SCHEMA, RunConfig
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.registry import methods
 from stepcli.probe.results.metrics import base_to_novel, summary
@@ -54,10 +55,16 @@ class Source:
     texts: str = ""
     """Digests of the text embeddings beside the tokens."""
 
-    def identity(self, method: str) -> str:
-        """What a method's result depends on: the tokens, and the texts where it reads some."""
-        reads = "text embeddings" in methods().get(method).needs
-        return self.fingerprint + self.texts if reads else self.fingerprint
+    def identity(self, config: RunConfig) -> str:
+        """What a run's result depends on beside its config: the tokens, and the texts if read."""
+        reads = "text embeddings" in methods().get(config.method).needs
+        found = self.fingerprint + self.texts if reads else self.fingerprint
+        # Earlier versions reversed and shuffled padding with the frames: such runs are trained
+        # again. All others keep their names.
+        reordered = config.task.name == "arrow" or config.task.frame_order == "shuffled"
+        if is_padded(self.spec.sampling) and reordered:
+            found += " padding-last"
+        return found
 
 
 def _frame_bytes(spec: StoreSpec) -> int:
@@ -76,7 +83,7 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
     Returns:
         What run.json says.
     """
-    run = trained.config.run_id(source.identity(trained.config.method))
+    run = trained.config.run_id(source.identity(trained.config))
     logits = trained.logits.numpy()
     record = {
         "run": run,

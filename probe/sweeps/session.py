@@ -101,12 +101,12 @@ class Session:
                 table = only_base(table)
             if config.slice_seed is not None:
                 table = hold_out(table, config.slice_share, config.slice_seed)
-            self._tasks[config] = make_task(config, self.store.spec, table)
+            self._tasks[config] = make_task(config, self.store, table)
         return self._tasks[config]
 
     def name(self, config: RunConfig) -> str:
         """A config's run on this store."""
-        return config.run_id(self._source.identity(config.method))
+        return config.run_id(self._source.identity(config))
 
     def left(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
         """Those of the configs that are not done yet, each once."""

@@ -97,6 +97,43 @@ def test_a_video_gets_the_answer_of_extraction_and_evaluation(
         assert window["said"] == classes[int(expected.argmax())]
 
 
+@pytest.mark.parametrize("chosen", [(), ("--temporal-crop",)], ids=["spread", "crops"])
+def test_a_short_video_is_padded_as_in_the_store(chosen: tuple[str, ...], tmp_path: Path) -> None:
+    rows = ["id,path,label,split"]
+    random = np.random.default_rng(0)
+    for number in range(8):
+        path = tmp_path / f"{number}.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=10)
+            stream.width = stream.height = 64
+            for _ in range(3 + number // 2):
+                picture = random.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        rows.append(f"{number},{path},{'ab'[number % 2]},{'test' if number % 4 > 1 else 'train'}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows))
+    call(
+        *("extract", "--dataset", "csv", "--root", tmp_path / "clips.csv", "--frames", 6),
+        *("--backbone", "mobilenet_v2-bundled", "--tokens", "grid1", "--short", "pad"),
+        *("--store", tmp_path / "store"),
+    )
+    call(
+        *("probe", "--method", "concat", "--epochs", 3, "--seeds", 1, "--clip-frames", 4, *chosen),
+        *("--store", tmp_path / "store", "--runs", tmp_path / "runs"),
+    )
+    (folder,) = (tmp_path / "runs").glob("concat-*")
+    said = read_predictions(folder)
+    applied = Applied([folder], "cpu")
+    for clip in dict.fromkeys(said.clips):
+        video = tmp_path / f"{clip}.mp4"
+        (window,) = plan_windows(video_times(video), applied, clip, None, None)
+        ((_, tokens),) = window_tokens(video, [window], applied)
+        logits = applied.probes[0].logits(tokens, applied.device)
+        expected = said.logits[[row for row, name in enumerate(said.clips) if name == clip]]
+        assert logits == pytest.approx(expected, abs=2e-3)
+
+
 def test_probes_share_one_pass_of_the_backbone(applied: Applied) -> None:
     passes: list[int] = []
     frames = applied.frame_tokens

@@ -144,7 +144,7 @@ def test_a_stores_codes_stay_codes_in_memory_and_streamed(
 ) -> None:
     store = store_of(tmp_path / "s", dtype=dtype)
     config = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
-    task = make_task(config, store.spec, labelled_clips(store, "train", "test"))
+    task = make_task(config, store, labelled_clips(store, "train", "test"))
     floats = torch.from_numpy(store.read_floats(list(task.clips)))
     samples = task.epoch(0, 0)
     clip = torch.from_numpy(samples.clip)[:, None]

@@ -30,7 +30,7 @@ ARROW = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
 
 
 def task_on(store: Store) -> Task:
-    return make_task(ARROW, store.spec, labelled_clips(store, "train", "test"))
+    return make_task(ARROW, store, labelled_clips(store, "train", "test"))
 
 
 def configs_of(epochs: int = 6) -> list[RunConfig]:

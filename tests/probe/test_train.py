@@ -39,7 +39,7 @@ RECIPES = (
 def run(
     store: Store, configs: list[RunConfig], say: Callable[[str], None] = print
 ) -> tuple[Task, list[Trained]]:
-    task = make_task(configs[0].task, store.spec, labelled_clips(store, "train", "test"))
+    task = make_task(configs[0].task, store, labelled_clips(store, "train", "test"))
     features = Resident(store, task.clips, CPU, CPU)
     layout = layout_of(store, task)
     return task, train(features, layout, task, configs, lambda report: None, say=say)
