@@ -52,6 +52,7 @@ COMMAND_LINES = {
     ),
     "store compact": ("stepcli store compact --dry-run",),
     "store compare": ("stepcli store compare stores/a stores/a-int8",),
+    "store duplicates": ("stepcli store duplicates --store stores/a",),
     "store labels": (
         "stepcli store labels --to clips.csv",
         "stepcli store labels --from clips.csv --dry-run",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.padding import is_padded
-from stepcli.cache.views import clip_of, is_flip, testing_views, training_views, views_by_clip
+from stepcli.cache.views import is_flip, testing_views, training_views, views_by_clip
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.splits import LabelledClips, base_classes, unseen_classes
 from stepcli.probe.data.tasks import (
@@ -122,7 +122,7 @@ def _build(
         warnings.append(warning)
     return Task(
         clips=tuple(row.id for row in rows),
-        groups=tuple(row.group or clip_of(row.id) for row in rows),
+        groups=tuple(map(table.group, rows)),
         classes=classes,
         base_classes=base_classes(classes, config.protocol),
         pairs=tuple((index[a], index[b]) for a, b in pairs),

@@ -1,16 +1,18 @@
 """Which clips of a store are for training and which for testing, and what their classes are."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stepcli.cache.care.duplicates import find_copies
 from stepcli.cache.clips import ClassRow, ClipRow
 from stepcli.cache.csv_files import read_csv
 from stepcli.cache.errors import UsageError
+from stepcli.cache.lists.groups import given_key, group_keys, plain_names
 from stepcli.cache.views import clip_of, views_by_clip
 
 if TYPE_CHECKING:
@@ -32,6 +34,14 @@ class LabelledClips:
     warnings: tuple[str, ...]
     irreversible: frozenset[str] = frozenset()
     """Classes that show something which does not happen when played backward."""
+    copies: tuple[tuple[str, ...], ...] = ()
+    """Sets of clips of the store with equal tokens, by id without view."""
+    group_of: Mapping[str, str] = field(default_factory=dict)
+    """Stored id -> what splits, slices and intervals keep together: groups united over copies."""
+
+    def group(self, row: ClipRow) -> str:
+        """The group of a clip, united over copies; a clip without a group is its own."""
+        return self.group_of.get(row.id) or plain_names([given_key(row)])[0]
 
 
 def labelled_clips(
@@ -65,6 +75,8 @@ def labelled_clips(
             warnings.append(
                 f"{absent} of {absent + len(clips)} clips of split {name!r} are not in the store"
             )
+    copies = find_copies(store).sets
+    groups = plain_names(group_keys(rows, copies))
     return LabelledClips(
         tuple(chosen[train_split]),
         tuple(chosen[test_split]),
@@ -73,6 +85,8 @@ def labelled_clips(
         frozenset(row.name for row in table if row.kind == "invariant"),
         tuple(warnings),
         frozenset(row.name for row in table if row.kind == "irreversible"),
+        copies,
+        {row.id: group for row, group in zip(rows, groups, strict=True)},
     )
 
 
@@ -120,15 +134,16 @@ def only_base(table: LabelledClips) -> LabelledClips:
 def hold_out(table: LabelledClips, share: float, seed: int) -> LabelledClips:
     """Hold out a slice of the training clips in place of the test split.
 
-    Groups stay whole, and no class loses its last training clip; within that every class gives
-    about the same share. Where groups and classes conflict, the share gives way, then it is said.
+    Groups stay whole, copies with them, and no class loses its last training clip; within that
+    every class gives about the same share. Where groups and classes conflict, the share gives way,
+    then it is said.
 
     Raises:
         UsageError: no group can be held out.
     """
     groups: dict[str, list[ClipRow]] = {}
     for row in table.train:
-        groups.setdefault(row.group or clip_of(row.id), []).append(row)
+        groups.setdefault(table.group(row), []).append(row)
     left = Counter(row.label for row in table.train)
     wanted = {label: max(1, round(share * n)) for label, n in left.items()}
     held: list[ClipRow] = []

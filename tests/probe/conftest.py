@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +62,14 @@ def make_store(
     layers: tuple[int, ...] = (-1,),
     sampling: str = "uniform",
     distinct: int | None = None,
+    like: Mapping[str, str] | None = None,
 ) -> Store:
     """A store whose clips drift along a direction of their class: order tells partners apart.
 
     Two thirds of each class's clips are for training; classes of `test_only` have no such clip.
     With `cls` the first of a frame's two tokens is a CLS. A clip is stored in each of `views`, and
-    its first `distinct` frames count as its own, all where None.
+    its first `distinct` frames count as its own, all where None. Clips of `like` have the tokens of
+    the clip that it names, which comes before.
     """
     grid = Segment(name="grid1", kind="grid", count=2 - cls, grid=(1, 2 - cls))
     segments = (Segment(name="cls", kind="prefix", count=1), grid) if cls else (grid,)
@@ -88,6 +90,7 @@ def make_store(
     axis = random.normal(size=dim)
     producer = Producer(source="random", device="cpu", numerics="float32", versions={})
     rows = []
+    made: dict[str, np.ndarray] = {}
     with store.writer(producer) as writer:
         for index, label in enumerate(labels):
             for number in range(clips_each):
@@ -100,8 +103,10 @@ def make_store(
                     tokens = drift + random.normal(size=(frames, 2, dim)) * 0.3 + index // 2
                     if len(layers) > 1:
                         tokens = np.stack([tokens] * len(layers))
+                    made[stored_id] = tokens
+                    tokens = made[(like or {}).get(stored_id, stored_id)]
                     times, shown = (0.0,) * frames, distinct or frames
-                    record = ClipRecord(stored_id, "made up", times, shown, 8, 8)
+                    record = ClipRecord(stored_id, f"{label}/{number}.mp4", times, shown, 8, 8)
                     writer.add(record, tokens.astype(np.float32))
     store.add_clips(rows)
     partners = {"close": "open", "open": "close"} if partners is None else partners
