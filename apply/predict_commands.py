@@ -44,7 +44,7 @@ def predict(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="Where the backbone is now, e.g. hf:/models/dinov2-base.",
+            help="Where the backbone is now, e.g. /models/dinov2-base.",
             autocompletion=complete_backbones,
         ),
     ] = None,

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stepcli.apply.backbone_place import backbone_of_runs
 from stepcli.cache.errors import SpecMismatch, UsageError
 from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.padding import frame_mask
 from stepcli.cache.quantize import decode_clips, encode_clip
 from stepcli.cache.spec import explain_difference
-from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import Sampling, parse_sampling
 from stepcli.extract.forward import Forward, resolve_device
@@ -120,15 +120,15 @@ class Applied:
         self.device = resolve_device(device)
         self.plan = PixelPlan.from_spec(self.spec.preprocessing)
         self.sampling: Sampling = parse_sampling(self.spec.sampling)
-        self._forward = self._load(backbone)
+        self._forward = self._load(backbone, records)
         self._token_layout = layout_of(self.spec)
         self.probes = [
             self._probe(folder, record) for folder, record in zip(folders, records, strict=True)
         ]
 
-    def _load(self, name: str | None) -> Forward:
+    def _load(self, name: str | None, records: Sequence[dict[str, Any]]) -> Forward:
         spec = self.spec
-        backbone = load_backbone(name or spec.backbone)
+        backbone = backbone_of_runs(name, spec, records)
         if self.plan.path == "fast":
             backbone.preprocess_fast()
         names = ",".join(segment.name for segment in spec.segments)

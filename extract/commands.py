@@ -174,7 +174,7 @@ def extract(
 
       stepcli extract --dataset ssv2 --root /data/ssv2 --backbone dinov2-base --tokens cls,grid4
 
-      stepcli extract --dataset csv --root clips.csv --backbone hf:/models/my-vit --limit 100
+      stepcli extract --dataset csv --root clips.csv --backbone /models/my-vit --limit 100
     """
     from stepcli.cache.malloc import keep_freed_memory
 

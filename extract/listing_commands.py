@@ -40,7 +40,7 @@ def show_dataset(
 
 
 def backbones() -> None:
-    """Short names of backbones; any other goes by hf:<repository or local folder>."""
+    """Short names of backbones; any other by its folder, or OWNER/NAME on the hub."""
     from stepcli.extract.backbones.names import BACKBONES
 
     for name, entry in BACKBONES.items():

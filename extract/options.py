@@ -42,7 +42,7 @@ SetOption = Annotated[
 BackboneOption = Annotated[
     str,
     typer.Option(
-        help="Frozen model: a name (`stepcli backbones`), or hf:<repository|folder>.",
+        help="Frozen model: a name (`stepcli backbones`), or a folder, or OWNER/NAME on the hub.",
         autocompletion=complete_backbones,
     ),
 ]

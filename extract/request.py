@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from stepcli.cache.spec import Dtype
+from stepcli.extract.backbones.names import PREFIX, stored_name
 from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.decode.worker import Decoder
 from stepcli.extract.engines.ray_engine import RayOptions
@@ -58,9 +59,9 @@ class ExtractionRequest:
 
 def default_store(request: ExtractionRequest) -> Path:
     """Where the tokens go when the user does not say."""
-    backbone = request.backbone
-    if backbone.startswith("hf:"):
-        backbone = "hf-" + backbone.removeprefix("hf:").rstrip("/").rpartition("/")[2]
+    backbone = stored_name(request.backbone)
+    if backbone.startswith(PREFIX):
+        backbone = "hf-" + backbone.removeprefix(PREFIX).rpartition("/")[2]
     tokens = request.tokens.replace(",", "+")
     name = f"{request.dataset}-{backbone}-{request.frames}f-{tokens}"
     return Path(os.environ.get("STEPCLI_STORES", "stores")) / name

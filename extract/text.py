@@ -24,12 +24,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from stepcli.cache.clips import ClassRow
-from stepcli.cache.errors import StepcliError, UsageError
+from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
 from stepcli.extract.backbones.base import BackboneError
-from stepcli.extract.backbones.hf import explain_failure, split_source
+from stepcli.extract.backbones.failures import loading_errors
+from stepcli.extract.backbones.hf import require_plain_rgb, split_source
 from stepcli.extract.backbones.hub import require_cached_or_reachable
-from stepcli.extract.backbones.names import PREFIX, source_of
+from stepcli.extract.backbones.names import BACKBONES, PREFIX, source_of, stored_name
 
 BATCH = 256
 TOWERS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
@@ -82,18 +83,19 @@ class TextTower:
 
 
 def load_text_tower(name: str) -> TextTower:
-    """Load CLIP or SigLIP with its tokenizer, by short name or hf:<repository or folder>.
+    """Load CLIP or SigLIP with its tokenizer, by short name, folder or OWNER/NAME.
 
     Raises:
         UnknownName: no such short name.
         BackboneError: missing, gated, incomplete, or a model without a text tower.
     """
     place, revision = split_source(source_of(name))
-    try:
+    with loading_errors(f"--text {name}", place):
         require_cached_or_reachable(place, revision)
         config = transformers.AutoConfig.from_pretrained(
             place, revision=revision, trust_remote_code=False
         )
+        require_plain_rgb(config)
         kind = TOWERS.get(config.model_type)
         if kind is None:
             raise BackboneError(
@@ -107,22 +109,20 @@ def load_text_tower(name: str) -> TextTower:
             place,
             revision=revision,
             trust_remote_code=False,
+            use_safetensors=None if name in BACKBONES else True,
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except StepcliError:
-        raise
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"--text {name}: {explain_failure(place, error)}") from error
+        length = int(config.text_config.max_position_embeddings)
     if report["missing_keys"]:
         raise BackboneError(f"--text {name}: {place} lacks {len(report['missing_keys'])} weights")
     commit = getattr(config, "_commit_hash", None)
     return TextTower(
-        name=name,
+        name=stored_name(name),
         source=f"{place}@{commit}" if commit else place,
         model=model.eval(),
         tokenizer=tokenizer,
-        length=int(config.text_config.max_position_embeddings),
+        length=length,
     )
 
 
@@ -193,7 +193,7 @@ def store_text(
         "units": list(units),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    folder = store.path / "text" / tower.name.removeprefix(PREFIX).rstrip("/").rpartition("/")[2]
+    folder = store.path / "text" / tower.name.removeprefix(PREFIX).rpartition("/")[2]
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "text.safetensors", data)
     _replace(folder / "text.json", json.dumps(facts, indent=1, ensure_ascii=False).encode())

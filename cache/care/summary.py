@@ -120,6 +120,13 @@ def producer_differences(store: Store, producer: Producer) -> list[str]:
     ]
 
 
+def weight_sources(store: Store) -> list[str]:
+    """Where the backbone's weights came from, by the records of the newest and the oldest part."""
+    ends = dict.fromkeys([*store.parts[-1:], *store.parts[:1]])
+    sources = (read_part_record(store.path, name).producer.source for name in ends)
+    return list(dict.fromkeys(sources))
+
+
 def clip_states(store: Store) -> Iterator[dict[str, str]]:
     """One line a clip of the data set: done + quarantined + left is all of them, always."""
     rows = {row.id: row for row in store.clips()}

@@ -167,14 +167,29 @@ def check_facts(backbone: Backbone, clip_frames: int = 0) -> None:
     """Run one black frame, or clip of so many: what comes out must have the announced shape.
 
     Raises:
-        BackboneError: with both shapes.
+        BackboneError: with both shapes; or the model fails on it, or gives NaN or infinity.
     """
     facts = backbone.facts
     first = next(backbone.model.parameters())
     side = (facts.plan.height, facts.plan.width)
     outer = (1, clip_frames) if clip_frames else (1,)
     pixels = torch.zeros(*outer, 3, *side, device=first.device, dtype=first.dtype)
-    prefix, patches = backbone.tokens(pixels)
+    try:
+        prefix, patches = backbone.tokens(pixels)
+    except Exception as error:
+        config = getattr(backbone.model, "config", None)
+        made_for = getattr(config, "image_size", None)
+        size = f" (its config has image_size {made_for})" if made_for else ""
+        raise BackboneError(
+            f"backbone {facts.name}: the model does not take the {side[0]} x {side[1]} pixels that "
+            f"its image processor makes{size}: {' '.join(str(error).split()):.200}; correct "
+            "preprocessor_config.json, or give another checkpoint"
+        ) from error
+    if not bool(prefix.isfinite().all() and patches.isfinite().all()):
+        raise BackboneError(
+            f"backbone {facts.name}: the model gives tokens that are not finite for a black frame; "
+            "its weights are damaged"
+        )
     found = (tuple(prefix.shape[1:]), tuple(patches.shape[1:]))
     announced = ((len(facts.prefix), facts.dim), (*facts.grid, facts.dim))
     if found != announced:

@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from torch import Tensor
 from transformers.utils import is_torchvision_available
 
-from stepcli.cache.errors import StepcliError
 from stepcli.extract.backbones import video_models
 from stepcli.extract.backbones.base import (
     Backbone,
@@ -22,6 +20,7 @@ from stepcli.extract.backbones.base import (
     check_facts,
     digest_weights,
 )
+from stepcli.extract.backbones.failures import TIMM, loading_errors
 from stepcli.extract.backbones.families import FAMILIES
 from stepcli.extract.backbones.hub import require_cached_or_reachable
 from stepcli.extract.backbones.processor import plan_of, require_same_pixels
@@ -79,44 +78,69 @@ class MaskedAutoencoder(SequenceBackbone):
         return self.model(pixels, noise=noise.expand(len(pixels), -1), **options)
 
 
-def load_hf(name: str, source: str) -> Backbone:
+def load_hf(name: str, source: str, *, pickled: bool = False) -> Backbone:
     """Load a model and its image processor.
 
     Args:
         name: how the spec is to call it.
         source: folder, or repository on the hub, perhaps with "@revision".
+        pickled: whether weights may be read from a .bin file (by torch's unpickler for tensors
+            alone) where there is no safetensors file.
 
     Raises:
-        BackboneError: missing, gated, offline, incomplete weights, unknown family.
+        BackboneError: missing, gated, offline, incomplete weights, unknown family; a configuration,
+            image processor or weights that do not fit each other.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     place, revision = split_source(source)
-    try:
+    with loading_errors(f"backbone {name}", place):
         require_cached_or_reachable(place, revision)
         config = transformers.AutoConfig.from_pretrained(
             place, revision=revision, trust_remote_code=False
         )
+        require_plain_rgb(config)
         commit = getattr(config, "_commit_hash", None)
         origin = f"{place}@{commit}" if commit else place
         builder = video_models.build if config.model_type in video_models.KINDS else _build
-        finish, report = builder(name, origin, config, place, revision)
-    except StepcliError:
-        raise
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"backbone {name}: {explain_failure(place, error)}") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
+        finish, report = builder(name, origin, config, place, revision, None if pickled else True)
+        if report["missing_keys"]:
+            missing = sorted(report["missing_keys"])
+            raise BackboneError(
+                f"backbone {name}: {place} lacks {len(missing)} of the model's weights "
+                f"(e.g. {missing[0]}); give a complete checkpoint"
+            )
+        backbone: Backbone = finish()
+        return backbone
+
+
+def require_plain_rgb(config: Any) -> None:
+    """Refuse what a configuration asks for and stepcli does not do.
+
+    Raises:
+        BackboneError: a timm model, other images than RGB, or code for its attention.
+    """
+    vision = getattr(config, "vision_config", config)
+    if config.model_type == "timm_wrapper":
+        raise BackboneError(TIMM)
+    channels = getattr(vision, "num_channels", 3)
+    if channels != 3:
+        raise BackboneError(f"its config has num_channels {channels}; expected 3, RGB images")
+    attention = getattr(config, "_attn_implementation", None)
+    if attention is not None and "/" in str(attention):
         raise BackboneError(
-            f"backbone {name}: {place} lacks {len(missing)} of the model's weights "
-            f"(e.g. {missing[0]}); give a complete checkpoint"
+            f"its configuration names code for attention ({attention}), which is not executed; "
+            "remove attn_implementation from config.json"
         )
-    backbone: Backbone = finish()
-    return backbone
 
 
 def _build(
-    name: str, origin: str, config: Any, place: str, revision: str | None
+    name: str,
+    origin: str,
+    config: Any,
+    place: str,
+    revision: str | None,
+    safetensors: bool | None,
 ) -> tuple[Callable[[], Backbone], Any]:
     """Load an image model; returns what makes the backbone of it, and the report on its weights."""
     family = FAMILIES.get(config.model_type)
@@ -131,6 +155,7 @@ def _build(
         place,
         revision=revision,
         trust_remote_code=False,
+        use_safetensors=safetensors,
         dtype=torch.float32,
         output_loading_info=True,
         **family.options,
@@ -196,33 +221,3 @@ def _channels(config: Any) -> int:
         return int(1280 * max(1.0, config.depth_multiplier))
     sizes = getattr(config, "hidden_sizes", None)
     return int(sizes[-1] if sizes else config.hidden_size)
-
-
-def explain_failure(place: str, error: Exception) -> str:
-    """One line on why a model could not be loaded, and what to do."""
-    causes = list(_chain(error))
-    if any(isinstance(cause, GatedRepoError) for cause in causes):
-        return (
-            f"{place} is gated: accept its licence on the hub, then `hf auth login`, "
-            "or give a local folder as hf:<folder>"
-        )
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
-        return (
-            f"the hub has no repository {place} (or it is private: `hf auth login`); "
-            "give another, or a local folder as hf:<folder>"
-        )
-    if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
-        return (
-            f"{place} is not in the local cache and the hub cannot be reached; go online once, "
-            f"or copy it here and give the folder as hf:<folder>"
-        )
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    if "/" in place and not Path(place).exists() and place.count("/") != 1:
-        return f"there is no folder {place}"
-    return f"{place} cannot be loaded ({first_line})"
-
-
-def _chain(error: BaseException | None) -> Any:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

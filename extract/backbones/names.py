@@ -1,8 +1,10 @@
 """Short names of backbones and where their weights are; light, so that it can be listed at once."""
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
-from stepcli.cache.errors import UnknownName
+from stepcli.cache.errors import UnknownName, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,47 @@ BACKBONES = {entry.name: entry for entry in _ENTRIES}
 PREFIX = "hf:"
 
 
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@.+)?")
+_FOLDER_BEGINS = ("/", "./", "../", "~")
+
+
+def full_name(name: str) -> str:
+    """Normalise a backbone's name: a short name, or "hf:<folder or repository[@revision]>".
+
+    A folder and OWNER/NAME are taken for "hf:...". A short name goes before a folder of that name.
+    """
+    if name in BACKBONES:
+        return name
+    place = name.removeprefix(PREFIX)
+    folder = Path(place).expanduser()
+    if place and folder.is_dir():
+        return f"{PREFIX}{folder}"
+    if name.startswith(PREFIX) or name.startswith(_FOLDER_BEGINS) or _REPOSITORY.fullmatch(name):
+        return f"{PREFIX}{place}"
+    return name
+
+
+def stored_name(name: str) -> str:
+    """The name that a store's spec holds: of a folder its own name, not its place."""
+    full = full_name(name)
+    folder = Path(full.removeprefix(PREFIX))
+    if full.startswith(PREFIX) and full != PREFIX and folder.is_dir():
+        return f"{PREFIX}{folder.resolve().name}"
+    return full
+
+
 def source_of(name: str) -> str:
     """The repository or folder that a name stands for, perhaps with "@revision"; "" if bundled.
 
     Raises:
-        UnknownName: neither a short name nor "hf:...".
+        UnknownName: neither a short name, nor a folder, nor OWNER/NAME.
+        UsageError: "hf:" alone.
     """
+    name = full_name(name)
+    if name == PREFIX:
+        raise UsageError("backbone hf: names nothing; give hf:<folder>, or hf:OWNER/NAME")
     if name.startswith(PREFIX):
         return name.removeprefix(PREFIX)
     if name not in BACKBONES:
-        raise UnknownName("backbone", name, (*BACKBONES, "hf:<repository or folder>"))
+        raise UnknownName("backbone", name, (*BACKBONES, "a folder", "OWNER/NAME on the hub"))
     return BACKBONES[name].repository

@@ -1,5 +1,6 @@
 """A transformers image processor -> the PixelPlan that does the same, checked against it."""
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from stepcli.extract.decode.preprocess import PixelPlan, Resample
 
 TOLERANCE = 1e-4
 """Largest difference of a normalised value between the plan and the processor itself."""
+
+LARGEST = 1 << 14
+"""Pixels of a side that a processor may ask for."""
 
 _RESAMPLE: dict[int, Resample] = {
     0: "nearest",
@@ -24,10 +28,11 @@ def plan_of(processor: Any) -> PixelPlan:
     """Read the plan off a processor's attributes.
 
     Raises:
-        UsageError: it gives images of varying size.
+        UsageError: it lacks a setting, or has one that does not fit.
     """
-    size = _sides(processor.size) if processor.do_resize else {}
-    crop = _sides(processor.crop_size) if _flag(processor, "do_center_crop") else {}
+    resizes, crops = _flag(processor, "do_resize"), _flag(processor, "do_center_crop")
+    size = _sides(processor, "size") if resizes else {}
+    crop = _sides(processor, "crop_size") if crops else {}
     if (crop_share := getattr(processor, "crop_pct", None)) and "shortest_edge" in size:
         # ConvNeXt's rule: below 384 resize to side / crop_pct and crop, from 384 on squash.
         side = size["shortest_edge"]
@@ -37,17 +42,18 @@ def plan_of(processor: Any) -> PixelPlan:
             if side < 384
             else {"height": side, "width": side}
         )
-    normalise = processor.do_normalize
+    normalise, rescale = _flag(processor, "do_normalize"), _flag(processor, "do_rescale")
     return PixelPlan(
         resize_short=size.get("shortest_edge", 0),
         resize_height=size.get("height", 0),
         resize_width=size.get("width", 0),
-        resample=_RESAMPLE[int(processor.resample)],
+        # Where nothing is resized the filter is not used.
+        resample=_resample(processor) if resizes else "bilinear",
         crop_height=crop.get("height", 0),
         crop_width=crop.get("width", 0),
-        scale=float(processor.rescale_factor) if processor.do_rescale else 1.0,
-        mean=_triple(processor.image_mean) if normalise else (0.0, 0.0, 0.0),
-        std=_triple(processor.image_std) if normalise else (1.0, 1.0, 1.0),
+        scale=_number(processor, "rescale_factor") if rescale else 1.0,
+        mean=_triple(processor, "image_mean") if normalise else (0.0, 0.0, 0.0),
+        std=_triple(processor, "image_std") if normalise else (1.0, 1.0, 1.0),
     )
 
 
@@ -66,7 +72,7 @@ def require_same_pixels(plan: PixelPlan, processor: Any) -> None:
             f"{ours.shape} were expected; give another backbone"
         )
     difference = float(np.abs(theirs - ours).max())
-    if difference > TOLERANCE:
+    if not difference <= TOLERANCE:  # a difference that is no number is one too
         raise UsageError(
             f"the image processor {type(processor).__name__} does more than resize, crop and "
             f"normalise (values differ by {difference:.3g}); give another backbone"
@@ -80,19 +86,57 @@ def normalise(image: np.ndarray, plan: PixelPlan) -> np.ndarray:
     return np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
-def _sides(size: Any) -> dict[str, int]:
-    if isinstance(size, int):
-        return {"height": size, "width": size}
-    sides = size if isinstance(size, dict) else vars(size)
-    return {name: int(value) for name, value in sides.items() if value}
+def _sides(processor: Any, name: str) -> dict[str, int]:
+    size = getattr(processor, name, None)
+    if isinstance(size, int) and not isinstance(size, bool):
+        size = {"height": size, "width": size}
+    sides = size if isinstance(size, dict) else vars(size) if hasattr(size, "__dict__") else {}
+    kept = {side: value for side, value in sides.items() if value}
+    whole = all(isinstance(value, int) and 0 < value <= LARGEST for value in kept.values())
+    if not whole or kept.keys() not in ({"shortest_edge"}, {"height", "width"}):
+        raise _wrong(
+            processor, name, kept or None, "a shortest_edge, or a height and a width, in pixels"
+        )
+    return kept
+
+
+def _resample(processor: Any) -> Resample:
+    value: Any = getattr(processor, "resample", None)
+    try:
+        return _RESAMPLE[int(value)]
+    except (TypeError, ValueError, KeyError):
+        raise _wrong(processor, "resample", value, "a PIL filter, 0 to 5") from None
 
 
 def _flag(processor: Any, name: str) -> bool:
     return bool(getattr(processor, name, False))
 
 
-def _triple(values: Any) -> tuple[float, float, float]:
+def _number(processor: Any, name: str) -> float:
+    value = getattr(processor, name, None)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise _wrong(processor, name, value, "a number")
+    return float(value)
+
+
+def _triple(processor: Any, name: str) -> tuple[float, float, float]:
+    values: Any = getattr(processor, name, None)
     if isinstance(values, int | float):
-        return (float(values),) * 3
-    red, green, blue = values
-    return float(red), float(green), float(blue)
+        values = (values,) * 3
+    try:
+        red, green, blue = (float(value) for value in values)
+    except (TypeError, ValueError):
+        raise _wrong(processor, name, values, "3 numbers, for red, green and blue") from None
+    if not all(map(isfinite, (red, green, blue))) or (
+        name == "image_std" and not red * green * blue
+    ):
+        raise _wrong(processor, name, values, "3 finite numbers, of a deviation above 0")
+    return red, green, blue
+
+
+def _wrong(processor: Any, name: str, value: Any, expected: str) -> UsageError:
+    kind = type(processor).__name__
+    return UsageError(
+        f"its image processor ({kind}) has {name}: {value!r}; expected {expected}; correct "
+        "preprocessor_config.json"
+    )

@@ -81,7 +81,14 @@ KINDS: dict[str, tuple[str, type[ClipBackbone]]] = {
 """model_type -> class in transformers, class here."""
 
 
-def build(name: str, source: str, config: Any, place: str, revision: str | None) -> tuple[Any, Any]:
+def build(
+    name: str,
+    source: str,
+    config: Any,
+    place: str,
+    revision: str | None,
+    safetensors: bool | None,
+) -> tuple[Any, Any]:
     """Load the model; returns a function from its weights' report to the backbone, and the report.
 
     Kept apart from the image models because preprocessing is each family's own.
@@ -91,6 +98,7 @@ def build(name: str, source: str, config: Any, place: str, revision: str | None)
         place,
         revision=revision,
         trust_remote_code=False,
+        use_safetensors=safetensors,
         dtype=torch.float32,
         output_loading_info=True,
     )

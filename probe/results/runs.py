@@ -54,6 +54,8 @@ class Source:
     """The store's: what a probe needs that is used without its store."""
     texts: str = ""
     """Digests of the text embeddings beside the tokens."""
+    weights: tuple[str, ...] = ()
+    """Where the backbone's weights were: folders, or repositories with their revision."""
 
     def identity(self, config: RunConfig) -> str:
         """What a run's result depends on beside its config: the tokens, and the texts if read."""
@@ -102,6 +104,7 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
         "fingerprint": source.fingerprint,
         "dataset": source.dataset,
         "backbone": source.spec.backbone,
+        "weights": list(source.weights),
         "store": source.store,
         "spec": source.spec.model_dump(mode="json"),
         "classes": list(task.classes),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import typer
 
+from stepcli.cache.care.summary import weight_sources
 from stepcli.cache.durable import require_writable
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import open_store
@@ -80,7 +81,10 @@ class Session:
         place = str(path.resolve() if isinstance(path, Path) else path)
         fingerprint = self.store.fingerprint
         texts = "".join(text.sha256 for text in stored_texts(path))
-        self._source = Source(place, self.store.dataset, fingerprint, self.store.spec, texts)
+        weights = tuple(weight_sources(self.store))
+        self._source = Source(
+            place, self.store.dataset, fingerprint, self.store.spec, texts, weights
+        )
         self._tables: dict[tuple[str, str, str | None], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
 

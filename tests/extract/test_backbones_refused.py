@@ -7,11 +7,11 @@ import pytest
 import transformers
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from stepcli.cache.errors import UnknownName
+from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.extract.backbones.base import (
     BackboneError,
 )
-from stepcli.extract.backbones.hf import explain_failure
+from stepcli.extract.backbones.failures import explain_failure
 from stepcli.extract.backbones.load import load_backbone
 
 
@@ -37,7 +37,7 @@ def test_weights_that_are_not_all_there_are_refused(
         ("dinov2-bas", UnknownName, "did you mean dinov2-base"),
         ("dinov2-base", BackboneError, "hub cannot be reached; go online once"),
         ("hf:/no/such/folder", BackboneError, "there is no folder /no/such/folder"),
-        ("hf:", BackboneError, "cannot be loaded"),
+        ("hf:", UsageError, "names nothing; give hf:<folder>"),
     ],
 )
 def test_a_backbone_that_cannot_be_had_says_what_to_do(

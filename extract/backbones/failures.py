@@ -1,0 +1,99 @@
+"""Why a model of the hub or of a folder could not be loaded, in one line.
+
+What lies in such a folder is somebody's data, and transformers meets a damaged or unusual one with
+errors of every kind: each becomes a BackboneError. `--debug` shows where it came from.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from stepcli.cache.errors import StepcliError
+from stepcli.extract.backbones.base import BackboneError
+
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+TIMM = "timm models are not supported; give the same network as a transformers checkpoint"
+LONGEST = 300
+"""Characters kept of another library's message."""
+
+
+@contextmanager
+def loading_errors(what: str, place: str) -> Iterator[None]:
+    """Turn whatever goes wrong inside into a BackboneError of one line.
+
+    Args:
+        what: First words of the message, e.g. "backbone hf:my-vit".
+        place: Folder or repository.
+
+    Raises:
+        BackboneError: the reason, and what to do.
+    """
+    # Else transformers asks a service on the hub to convert pickled weights; nobody asked for that.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    try:
+        yield
+    except StepcliError as error:
+        if str(error).startswith(what):
+            raise
+        raise BackboneError(f"{what}: {error}") from error
+    except Exception as error:
+        raise BackboneError(f"{what}: {explain_failure(place, error)}") from error
+
+
+def explain_failure(place: str, error: Exception) -> str:
+    """One line on why a model could not be loaded, and what to do."""
+    if place.startswith("timm/") or (isinstance(error, ImportError) and "timm" in str(error)):
+        return TIMM
+    causes = list(_chain(error))
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
+        return (
+            f"{place} is gated: accept its licence on the hub, then `hf auth login`, "
+            "or give a local folder as hf:<folder>"
+        )
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+        return (
+            f"the hub has no repository {place} (or it is private: `hf auth login`); "
+            "give another, or a local folder as hf:<folder>"
+        )
+    if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
+        return (
+            f"{place} is not in the local cache and the hub cannot be reached; go online once, "
+            f"or copy it here and give the folder as hf:<folder>"
+        )
+    if isinstance(error, MemoryError):
+        return f"{place} does not fit in memory"
+    folder = Path(place)
+    if "/" in place and not folder.exists() and place.count("/") != 1:
+        return f"there is no folder {place}"
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            return f"{place} has no config.json; give the folder of a transformers model"
+        if not any((folder / name).is_file() for name in PROCESSORS):
+            return f"{place} has no preprocessor_config.json, which says how to prepare images"
+        pickled = sorted(path.name for path in folder.glob("*.bin"))
+        if pickled and not any(folder.glob("*.safetensors*")):
+            return (
+                f"{place} has only pickled weights ({pickled[0]}), which stepcli does not read; "
+                "write model.safetensors with transformers' save_pretrained"
+            )
+    if "ignore_mismatched_sizes" in str(error):
+        return f"{place} cannot be loaded (its weights have other shapes than its config.json says)"
+    return f"{place} cannot be loaded ({first_line(error)})"
+
+
+def first_line(error: Exception) -> str:
+    """An error's own words, in one line of bounded length."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [""])[0]
+    if isinstance(error, OSError | ValueError) and said:
+        return said[:LONGEST]
+    return f"{type(error).__name__}: {said}"[:LONGEST].rstrip(": ")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
