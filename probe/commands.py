@@ -13,10 +13,13 @@ from stepcli.probe.options import (
     JITTER,
     MIXUP,
     OBSERVED,
+    PAIRS,
     PRECISION,
     SPLIT_FILE,
+    TEST_SPLIT,
     TOKEN_DROPOUT,
     TRACK,
+    TRAIN_SPLIT,
     VIEWS,
     RunsOption,
     StoreOption,
@@ -41,10 +44,7 @@ def probe(
         Literal["classify", "arrow"],
         typer.Option(help="arrow: each clip forward and backward, telling opposite classes apart."),
     ] = "classify",
-    pairs: Annotated[
-        Path | None,
-        typer.Option(help="CSV with columns label,partner. Default: the store's own pairs."),
-    ] = None,
+    pairs: Annotated[Path | None, PAIRS] = None,
     clip_frames: Annotated[
         int | None, typer.Option(min=1, help="Frames a probe sees of those stored, e.g. 8.")
     ] = None,
@@ -55,8 +55,8 @@ def probe(
             help="Train on fresh contiguous crops of --clip-frames, test on first, middle, last.",
         ),
     ] = False,
-    train_split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
-    test_split: Annotated[str, typer.Option(help="Split to report on.")] = "test",
+    train_split: Annotated[str, TRAIN_SPLIT] = "train",
+    test_split: Annotated[str, TEST_SPLIT] = "test",
     shots: Annotated[
         int | None,
         typer.Option(min=1, help="Few-shot: training clips a class, drawn anew for each seed."),

@@ -13,10 +13,13 @@ from stepcli.probe.options import (
     JITTER,
     MIXUP,
     OBSERVED,
+    PAIRS,
     PRECISION,
     SPLIT_FILE,
+    TEST_SPLIT,
     TOKEN_DROPOUT,
     TRACK,
+    TRAIN_SPLIT,
     VIEWS,
     RunsOption,
     resumable,
@@ -39,6 +42,9 @@ def sweep(
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Of each point. Default: 5.")] = None,
     task: Annotated[Literal["classify", "arrow"] | None, typer.Option(help="As for probe.")] = None,
+    pairs: Annotated[Path | None, PAIRS] = None,
+    train_split: Annotated[str | None, TRAIN_SPLIT] = None,
+    test_split: Annotated[str | None, TEST_SPLIT] = None,
     clip_frames: Annotated[int | None, typer.Option(min=1, help="As for probe.")] = None,
     temporal_crop: Annotated[bool, typer.Option("--temporal-crop", help="As for probe.")] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="As for probe.")] = None,
@@ -102,6 +108,7 @@ def sweep(
     """
     tune_early()
     from stepcli.cache.locate import locate_store
+    from stepcli.probe.pairs import read_pairs
     from stepcli.probe.sweeps.ray_engine import RaySession
     from stepcli.probe.sweeps.run import flags_over, run_sweep
     from stepcli.probe.sweeps.session import Session
@@ -113,6 +120,9 @@ def sweep(
         recipe={"lr": lr, "weight_decay": weight_decay},
         task={
             "name": task,
+            "pairs": None if pairs is None else read_pairs(pairs),
+            "train_split": train_split,
+            "test_split": test_split,
             "clip_frames": clip_frames,
             "temporal_crop": temporal_crop or None,
             "jitter": jitter or None,

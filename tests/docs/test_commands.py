@@ -13,6 +13,9 @@ import typer
 
 from stepcli.cli import app
 from stepcli.examples.command_lines import COMMAND_LINES
+from stepcli.examples.demo import CONTROLS, ORDER_BLIND
+from stepcli.extract.datasets.registry import DATASETS
+from stepcli.probe.registry import methods as registry
 
 TREE = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -22,6 +25,11 @@ PAGES = sorted(
         *TREE.glob(".github/**/*.md"),
     ]
 )
+WORDS = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty"
+)
+NUMBERS = {word: value for value, word in enumerate(re.findall(r"\w+", WORDS), start=1)}
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SHELL = {"", "sh", "bash", "console"}
 END = {"|", ">", "&&", ";"}
@@ -29,6 +37,9 @@ UsageProblem: Any = typer.BadParameter.__base__  # of click, or of typer's own c
 INCOMPLETE = {"MissingParameter", "BadOptionUsage"}
 COMMANDS: Any = typer.main.get_command(app)
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+COUNTED = re.compile(rf"\b(\d+|{'|'.join(NUMBERS)}) (methods|recipes|data sets)\b", re.IGNORECASE)
 
 
 def commands_of(block: str) -> Iterator[str]:
@@ -194,3 +205,20 @@ def test_the_sizes_of_token_layouts_are_what_they_come_to() -> None:
         for count, cell in zip([*sides.values(), 257], cells.split("|"), strict=True):
             size = int(clips.replace(",", "")) * 16 * count * 768 * 2 / 1e9
             assert float(cell.replace(",", "")) == pytest.approx(size, abs=0.06, rel=0.03)
+
+
+def test_counts_are_those_of_the_registries() -> None:
+    """A page that says how many methods, recipes or data sets there are is right about it."""
+    true = {
+        "methods": {len(registry().names()), len((*CONTROLS, *ORDER_BLIND, "step"))},
+        "recipes": {len(list((TREE / "probe" / "recipes").glob("*.yaml")))},
+        "data sets": {len(DATASETS), len(list((TREE / "extract/datasets/units").glob("*.txt")))},
+    }
+    told = [
+        (page.name, found[0], int(NUMBERS.get(found[1].lower(), found[1])), found[2].lower())
+        for page in (*PAGES, TREE / "CHANGELOG.md")
+        if page.parent.name != "decisions"  # notes of their day
+        for found in COUNTED.finditer(page.read_text())
+    ]
+    assert {noun for _, _, _, noun in told} == true.keys()
+    assert not [(page, text) for page, text, count, noun in told if count not in true[noun]]

@@ -136,6 +136,27 @@ def test_one_seed_has_no_deviation(store: Store, tmp_path: Path) -> None:
     assert "±" not in invoke("results", "--runs", tmp_path / "r").stdout
 
 
+def test_a_sweep_takes_pairs_and_splits_as_a_probe_does(store: Store, tmp_path: Path) -> None:
+    """The arrow task's error names --pairs, also where a sweep is what was asked for."""
+    classes = store.classes()
+    store.replace_classes([ClassRow(row.name, row.index) for row in classes])
+    words = ("--method", "linear", "--store", store.path, "--seeds", 1, *CROPS)
+    refused = invoke("sweep", *words, "--runs", tmp_path / "none")
+    assert refused.exit_code == 2
+    assert "give --pairs FILE" in refused.output
+    pairs = tmp_path / "pairs.csv"
+    one, other = sorted(row.name for row in classes)[:2]
+    pairs.write_text(f"label,partner\n{one},{other}\n")
+    place = ("--pairs", pairs, "--train-split", "test", "--test-split", "train")
+    for command in ("probe", "sweep"):
+        done = invoke(command, *words, *place, "--runs", tmp_path / command)
+        assert done.exit_code == 0, done.output
+    (first,), (second,) = table(tmp_path / "probe"), table(tmp_path / "sweep")
+    assert first["run"] == second["run"]  # the same settings are the same run
+    assert second["config"]["task"]["pairs"] == [[one, other]]
+    assert second["split"] == "train"
+
+
 def test_without_pairs_there_is_no_forced_choice(store: Store, tmp_path: Path) -> None:
     store.replace_classes([ClassRow("close", 0), ClassRow("open", 1)])
     words = ("--store", store.path, "--runs", tmp_path / "r", "--epochs", 1)
