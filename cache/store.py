@@ -93,6 +93,7 @@ class Store:
         self.manifest = manifest
         self._layout = layout_of(manifest.spec)
         self._reader = ClipReader(path, manifest.format, self._layout)
+        self._digests: dict[str, str] = {}
         self._snapshot = take_snapshot(path, manifest)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -242,12 +243,20 @@ class Store:
         return read_record(self.path, self._snapshot, clip_id, self.manifest)
 
     def clips(self) -> list[ClipRow]:
-        """The clips table: all clips of the data set, committed or not."""
-        return tables.read_clips(self.path)
+        """The clips table: all clips of the data set, committed or not.
+
+        Raises:
+            DamagedStore: it cannot be read, or there was one and it is gone.
+        """
+        return self._read_table(tables.CLIP_TABLE)
 
     def classes(self) -> list[ClassRow]:
-        """The classes table, by index."""
-        return tables.read_classes(self.path)
+        """The classes table, by index; errors as of `clips`."""
+        return self._read_table(tables.CLASS_TABLE)
+
+    def _read_table(self, table: tables.Table[tables.Row]) -> list[tables.Row]:
+        rows, self._digests[table.name] = tables.read_table(self.path, table)
+        return rows
 
     def add_clips(self, rows: Iterable[ClipRow]) -> list[ClipRow]:
         """Add the clips that the table lacks; existing lines belong to the user and stay.
@@ -258,15 +267,46 @@ class Store:
         with disk_errors(self.path):
             return tables.add_clips(self.path, rows)
 
-    def replace_clips(self, rows: Sequence[ClipRow]) -> None:
-        """Replace the clips table."""
+    def add_classes(self, rows: Sequence[ClassRow]) -> None:
+        """Write the classes where the table has none; existing lines belong to the user."""
         with disk_errors(self.path):
-            tables.replace_clips(self.path, rows)
+            tables.add_classes(self.path, rows)
+
+    def change_clips(self, change: Callable[[list[ClipRow]], Sequence[ClipRow]]) -> None:
+        """Change the clips table; changes that others make at the same time stay.
+
+        Args:
+            change: from the newest rows to those that are to be. It may be called again.
+        """
+        self._change(tables.CLIP_TABLE, change)
+
+    def change_classes(self, change: Callable[[list[ClassRow]], Sequence[ClassRow]]) -> None:
+        """Change the classes table; as `change_clips`."""
+        self._change(tables.CLASS_TABLE, change)
+
+    def replace_clips(self, rows: Sequence[ClipRow]) -> None:
+        """Replace the clips table whole.
+
+        Raises:
+            StoreError: `clips` was called, and the table has been changed since: `rows` may lack
+                that change.
+        """
+        self._change(tables.CLIP_TABLE, lambda _: rows, self._digests.get(tables.CLIPS, ""))
 
     def replace_classes(self, rows: Sequence[ClassRow]) -> None:
-        """Replace the classes table."""
+        """Replace the classes table whole; as `replace_clips`."""
+        self._change(tables.CLASS_TABLE, lambda _: rows, self._digests.get(tables.CLASSES, ""))
+
+    def _change(
+        self,
+        table: tables.Table[tables.Row],
+        change: Callable[[list[tables.Row]], Sequence[tables.Row]],
+        expected: str = "",
+    ) -> None:
         with disk_errors(self.path):
-            tables.replace_classes(self.path, rows)
+            digest = tables.change_table(self.path, table, change, expected=expected)
+        if expected:
+            self._digests[table.name] = digest
 
     def quarantined(self) -> dict[str, Failure]:
         """The latest failure by clip id; a clip that is committed is in quarantine no more."""

@@ -1,11 +1,13 @@
 """Earlier contents of the tables: what a user overwrites or a disk damages can be had back.
 
-`versions/clips-<number>-<sha256>.parquet` and `versions/classes-<number>-<sha256>.csv`: the newest
-is what the table holds now, so a damaged table is restored from it.
+`versions/clips-<number>-<sha256>.parquet` and `versions/classes-<number>-<sha256>.csv`: the one
+whose digest tables.json accepts is what the table holds now, so a damaged table is restored from
+it.
 """
 
 import hashlib
 import re
+from collections.abc import Collection
 
 from stepcli.cache.durable import (
     Place,
@@ -63,14 +65,32 @@ def read_version(root: Place, name: str) -> bytes:
     return data
 
 
-def newest_intact(root: Place, table: str) -> bytes | None:
-    """The newest version of a table that is what was written; None when there is none."""
-    for name in reversed(version_names(root, table)):
+def newest_intact(root: Place, table: str, accepted: Collection[str] = ()) -> bytes | None:
+    """The newest version of a table that is what was written; None when there is none.
+
+    Args:
+        root: the store.
+        table: name of its file.
+        accepted: digests that the table may have; a version with one of them comes first, since
+            the numbers of two that were written at once may say the wrong order.
+    """
+    newest_first = list(reversed(version_names(root, table)))
+    for name in sorted(newest_first, key=lambda name: _digest_of(name) not in accepted):
         try:
             return read_version(root, name)
         except (DamagedStore, FileNotFoundError):
             continue
     return None
+
+
+def has_versions(root: Place, table: str) -> bool:
+    """Whether a table has been there: some content of it was kept."""
+    return bool(version_names(root, table))
+
+
+def is_version(root: Place, table: str, digest: str) -> bool:
+    """Whether a table once had this content."""
+    return any(_digest_of(name) == digest for name in version_names(root, table))
 
 
 def _digest_of(name: str) -> str:

@@ -147,8 +147,7 @@ def _note_clips(store: Store, dataset: Dataset, rows: Sequence[ClipRow]) -> None
             f"note: {len(differing)} clips have another label, split or group in the store's "
             f"clips table than in {dataset.name} now (e.g. {differing[0].id}); the store's are kept"
         )
-    if not store.classes():
-        store.replace_classes(dataset.classes)
+    store.add_classes(dataset.classes)
 
 
 def _require_space(store: Store, count: int) -> None:

@@ -94,8 +94,7 @@ def convert_store(
     )
     if writing is not None and not dry_run:
         writing.add_clips(reading.clips())
-        if reading.classes() and not writing.classes():
-            writing.replace_classes(reading.classes())
+        writing.add_classes(reading.classes())
         writer = partial(
             writing.writer, part_bytes=part_bytes, part_clips=part_clips, compression=compression
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from stepcli.cache.care.duplicates import find_copies
@@ -48,12 +49,29 @@ def draw_split(root: Place, share: float, *, dry_run: bool = False) -> DrawnSpli
     if not 0 < share < 1:
         raise UsageError(f"--test-share {share:g}: expected a share above 0 and below 1, e.g. 0.25")
     store = open_store(root)
-    rows = store.clips()
+    copies = find_copies(store).sets  # before the table is locked: it takes a while
+    if dry_run:
+        return _draw_into(store.clips(), copies, share, store.path)[0]
+    drawn: list[DrawnSplit] = []
+
+    def draw(rows: list[ClipRow]) -> list[ClipRow]:
+        plan, changed = _draw_into(rows, copies, share, store.path)
+        drawn[:] = [plan]
+        return changed
+
+    store.change_clips(draw)
+    return drawn[0]
+
+
+def _draw_into(
+    rows: list[ClipRow], copies: Sequence[Sequence[str]], share: float, place: Place
+) -> tuple[DrawnSplit, list[ClipRow]]:
+    """What is drawn for the rows of a clips table, and the rows with it."""
     if all(row.split.strip() for row in rows):
         raise UsageError(
-            f"every clip of {store.path} has a split; change them with stepcli store labels --from"
+            f"every clip of {place} has a split; change them with stepcli store labels --from"
         )
-    keys = group_keys(rows, find_copies(store).sets)
+    keys = group_keys(rows, copies)
     given: dict[str, set[str]] = defaultdict(set)
     for row, key in zip(rows, keys, strict=True):
         if split := normalise_split(row.split):
@@ -76,9 +94,7 @@ def draw_split(root: Place, share: float, *, dry_run: bool = False) -> DrawnSpli
             torn.add(key)
         changed.append(row)
     drawn.torn = plain_names(sorted(torn))
-    if not dry_run:
-        store.replace_clips(changed)
-    return drawn
+    return drawn, changed
 
 
 def _draw(rows: list[tuple[ClipRow, str]], share: float) -> tuple[dict[str, str], list[str]]:

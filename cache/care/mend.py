@@ -98,7 +98,8 @@ def _mend_failures(root: Place, path: Place, dry_run: bool) -> str:
 def _mend_table(root: Place, name: str, dry_run: bool) -> str:
     if tables.is_readable(root, name):
         return ""  # perhaps the user's own edit: not for us to undo
-    content = table_versions.newest_intact(root, name)
+    accepted = tables.accepted_digests(root).get(name, [])
+    content = table_versions.newest_intact(root, name, accepted)
     if content is None:
         return ""
     if not dry_run:

@@ -136,8 +136,8 @@ def _merge(
         rows = {row.id: row for row in other.clips()} | rows
     into.add_clips(rows.values())
     classes = [other.classes() for other in others if other.classes()]
-    if classes and not into.classes():
-        into.replace_classes(classes[0])
+    if classes:
+        into.add_classes(classes[0])
     _merge_failures(into, others)
 
 

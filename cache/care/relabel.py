@@ -13,8 +13,8 @@ from stepcli.cache.csv_files import read_csv
 from stepcli.cache.durable import SEALED_LIMIT, Place, disk_errors, read_regular
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.parquet_files import LARGEST, read_parquet
-from stepcli.cache.store import open_store
-from stepcli.cache.tables import CLIPS, ROWS_LIMIT, parse_classes
+from stepcli.cache.store import Store, open_store
+from stepcli.cache.tables import CLASSES, CLIPS, ROWS_LIMIT, parse_classes
 
 _COLUMNS = [column.name for column in fields(ClipRow)]
 
@@ -44,12 +44,34 @@ def relabel(root: Place, table: Path, *, dry_run: bool = False) -> RelabelPlan:
         UsageError: no such columns, an unknown clip, or one named twice.
     """
     store = open_store(root)
-    rows = {row.id: row for row in store.clips()}
-    plan = RelabelPlan(lines=0)
+    lines = list(read_lines(table))
+    plan = RelabelPlan(lines=len(lines))
+    # A table that was edited in place is what it says; a copy of it made here might be older.
+    in_place = table.resolve() == Path(str(store.path), CLIPS).resolve()
+
+    def change(rows: list[ClipRow]) -> list[ClipRow]:
+        return rows if in_place else _relabel(rows, lines, store, table, plan)
+
+    if dry_run:
+        change(store.clips())
+    else:
+        store.change_clips(change)
+    return plan
+
+
+def _relabel(
+    present: list[ClipRow],
+    lines: list[dict[str, str]],
+    store: Store,
+    table: Path,
+    plan: RelabelPlan,
+) -> list[ClipRow]:
+    """The rows with what a user's lines say; `plan` tells what that changes."""
+    rows = {row.id: row for row in present}
     seen: set[str] = set()
-    for line in read_lines(table):
-        plan.lines += 1
-        clip = line.pop("id")
+    plan.changed = {}
+    for line in lines:
+        clip, texts = line["id"], {key: text for key, text in line.items() if key != "id"}
         if clip in store:  # also where the table has been lost
             rows.setdefault(clip, ClipRow(clip, ""))
         if clip not in rows:
@@ -60,15 +82,12 @@ def relabel(root: Place, table: Path, *, dry_run: bool = False) -> RelabelPlan:
         if clip in seen:
             raise UsageError(f"{table}: clip {clip!r} occurs twice; it must name one line")
         seen.add(clip)
-        plan.columns = list(line)
-        changed = {key: text for key, text in line.items() if getattr(rows[clip], key) != text}
+        plan.columns = list(texts)
+        changed = {key: text for key, text in texts.items() if getattr(rows[clip], key) != text}
         if changed:
             plan.changed[clip] = changed
             rows[clip] = replace(rows[clip], **changed)
-    edited_in_place = table.resolve() == Path(str(store.path), CLIPS).resolve()
-    if (plan.changed or edited_in_place) and not dry_run:
-        store.replace_clips(list(rows.values()))
-    return plan
+    return list(rows.values())
 
 
 def replace_classes(root: Place, table: Path, *, dry_run: bool = False) -> int:
@@ -84,7 +103,9 @@ def replace_classes(root: Place, table: Path, *, dry_run: bool = False) -> int:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{table}: {error}") from error
     if not dry_run:
-        open_store(root).replace_classes(rows)
+        store = open_store(root)
+        in_place = table.resolve() == Path(str(store.path), CLASSES).resolve()
+        store.change_classes(lambda present: present if in_place else rows)
     return len(rows)
 
 

@@ -164,27 +164,8 @@ def _below(root: Place, path: Place) -> str:
 
 
 def _verify_tables(root: Place) -> Iterator[Problem]:
-    try:
-        digests = tables.accepted_digests(root)
-    except StoreError as error:
-        yield Problem(tables.DIGESTS, str(error))
-        digests = {}
-    for name in (tables.CLIPS, tables.CLASSES):
-        try:
-            data = read_regular(root / name, INDEX_LIMIT)
-        except FileNotFoundError:
-            if tables.ABSENT not in digests.get(name, [tables.ABSENT]):
-                yield Problem(name, "missing")
-            continue
-        except StoreError as error:
-            yield Problem(name, str(error))
-            continue
-        if hashlib.sha256(data).hexdigest() not in digests.get(name, []):
-            yield Problem(
-                name,
-                f"its bytes do not match the digest in {tables.DIGESTS}; if you edited it on "
-                "purpose, take it over with stepcli store labels --from",
-            )
+    for name, text in tables.wrong_tables(root):
+        yield Problem(name, text)
     for path in tombstone_files(root):
         try:
             check_tombstone(path)

@@ -1,5 +1,6 @@
 """Object storage through fsspec, for URLs that obstore does not know."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
 
-from stepcli.cache.errors import UsageError
+from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.remote.objects import Entry
 
 
 class FsspecClient:
     """See `ObjectClient`."""
+
+    conditional = False
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -25,9 +28,27 @@ class FsspecClient:
     def _path(self, key: str) -> str:
         return f"{self._prefix}/{key}"
 
-    def get(self, key: str) -> bytes:
-        """A whole object; FileNotFoundError when there is none."""
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        """A whole object of at most `limit` bytes; FileNotFoundError when there is none."""
+        if limit is not None and (size := self.size(key)) > limit:
+            raise DamagedStore(f"{self._url}/{key}: expected at most {limit} bytes, found {size}")
         return bytes(self._files.cat_file(self._path(key)))
+
+    def get_versioned(self, key: str, limit: int) -> tuple[bytes, str]:
+        """A whole object, and the digest that stands for its version."""
+        content = self.get(key, limit)
+        return content, hashlib.sha256(content).hexdigest()
+
+    def swap(self, key: str, content: bytes, version: str | None) -> bool:
+        """Write an object if it is still of this version; the caller holds a claim."""
+        if version is None:
+            return self.put(key, content, create=True)
+        try:
+            if hashlib.sha256(self.get(key)).hexdigest() != version:
+                return False
+        except FileNotFoundError:
+            return False
+        return self.put(key, content)
 
     def get_ranges(self, key: str, starts: Sequence[int], length: int) -> Sequence[Any]:
         """Ranges of one length."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.errors import UsageError
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(.+)")
 """One slash will do: a URL that went through `Path` has lost the other."""
@@ -31,8 +31,28 @@ class Entry:
 class ObjectClient(Protocol):
     """The few requests that a store makes. Keys are relative to the store's URL."""
 
-    def get(self, key: str) -> bytes:
-        """A whole object; FileNotFoundError when there is none."""
+    conditional: bool
+    """Whether `swap` is atomic; where it is not, the caller holds a claim."""
+
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        """A whole object of at most `limit` bytes.
+
+        Raises:
+            FileNotFoundError: there is none.
+            DamagedStore: it is larger.
+        """
+
+    def get_versioned(self, key: str, limit: int) -> tuple[bytes, Any]:
+        """A whole object, and its version for `swap`; errors as of `get`."""
+
+    def swap(self, key: str, content: bytes, version: Any) -> bool:
+        """Write an object if it is still of this version; False when it is not.
+
+        Args:
+            key: of the object.
+            content: the new content.
+            version: from `get_versioned`; None: only if there is no such object.
+        """
 
     def get_ranges(self, key: str, starts: Sequence[int], length: int) -> Sequence[Any]:
         """Ranges of one length, as bytes-like objects; shorter where the object ends."""
@@ -87,10 +107,7 @@ class ObjectPath:
             FileNotFoundError: there is none.
             DamagedStore: it is larger than `limit` bytes.
         """
-        size = self.client.size(self.key)
-        if size > limit:
-            raise DamagedStore(f"{self}: expected at most {limit} bytes, found {size}")
-        return self.client.get(self.key)
+        return self.client.get(self.key, limit)
 
     def names(self) -> list[str]:
         """Keys below this prefix, relative to it, sorted."""

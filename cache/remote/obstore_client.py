@@ -12,7 +12,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import from_url
 
-from stepcli.cache.errors import StoreError
+from stepcli.cache.errors import DamagedStore, StoreError
 from stepcli.cache.remote.objects import Entry
 
 _Answer = TypeVar("_Answer")
@@ -42,6 +42,8 @@ INSTANCE_METADATA = "169.254.169.254"
 class ObstoreClient:
     """See `ObjectClient`."""
 
+    conditional = True
+
     def __init__(self, url: str) -> None:
         self._url = url
         with self._errors():
@@ -50,10 +52,52 @@ class ObstoreClient:
             once: Any = {**RETRIES, "max_retries": 0}
             self._once: Any = from_url(url, client_options=options, retry_config=once)
 
-    def get(self, key: str) -> bytes:
-        """A whole object; FileNotFoundError when there is none."""
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        """A whole object of at most `limit` bytes; FileNotFoundError when there is none."""
+        return self._get(key, limit)[0]
+
+    def get_versioned(self, key: str, limit: int) -> tuple[bytes, dict[str, str]]:
+        """A whole object, and what a PUT names that replaces this version of it."""
+        content, meta = self._get(key, limit)
+        version = _version_in(meta)
+        if not version:
+            raise StoreError(
+                f"{self._url}: the object storage gives {key} no ETag, without which changes of "
+                "two writers could undo each other; use storage that does"
+            )
+        return content, version
+
+    def _get(self, key: str, limit: int | None) -> tuple[bytes, Any]:
         with self._errors():
-            return bytes(obstore.get(self._store, key).bytes())
+            answer = obstore.get(self._store, key)
+            size = answer.meta["size"]
+            if limit is not None and size > limit:
+                raise DamagedStore(
+                    f"{self._url}/{key}: expected at most {limit} bytes, found {size}"
+                )
+            return bytes(answer.bytes()), answer.meta
+
+    def swap(self, key: str, content: bytes, version: Any) -> bool:
+        """Write an object if it is still of this version; False when it is not."""
+        if version is None:
+            return self._create(key, content)
+
+        def swap(attempt: int) -> bool:
+            try:
+                with self._errors():
+                    obstore.put(self._once, key, content, mode=version, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+                # Repeated since an answer was lost: the first one may have come through.
+                return attempt > 0 and self._holds(key, content)
+            return True
+
+        return _repeated(swap)
+
+    def _holds(self, key: str, content: bytes) -> bool:
+        try:
+            return self.get(key) == content
+        except FileNotFoundError:
+            return False
 
     def get_ranges(self, key: str, starts: Sequence[int], length: int) -> Sequence[Any]:
         """Ranges of one length; obstore joins neighbours and asks for several at a time."""
@@ -84,7 +128,7 @@ class ObstoreClient:
                 with self._errors():
                     obstore.put(self._once, key, content, mode="create", use_multipart=False)
             except AlreadyExistsError:
-                return attempt > 0 and self.get(key) == content
+                return attempt > 0 and self._holds(key, content)
             return True
 
         return _repeated(create)
@@ -122,8 +166,7 @@ class ObstoreClient:
                 found = obstore.head(self._store, key)
         except FileNotFoundError:
             return None
-        named = {"e_tag": found["e_tag"], "version": found["version"]}
-        return {name: value for name, value in named.items() if value is not None}
+        return _version_in(found)
 
     def entries(self, prefix: str) -> dict[str, Entry]:
         """All objects below a prefix, by key: a request for each thousand."""
@@ -164,6 +207,11 @@ class ObstoreClient:
                 f"{self._url}: the object storage refused ({type(error).__name__}: {reason}); "
                 "check the URL, the endpoint and the credentials in the environment"
             ) from error
+
+
+def _version_in(meta: Any) -> dict[str, str]:
+    named = {"e_tag": meta["e_tag"], "version": meta["version"]}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _repeated(request: Callable[[int], _Answer]) -> _Answer:

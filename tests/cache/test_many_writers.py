@@ -14,7 +14,7 @@ import pytest
 from failing_proxy import Fault, failing_proxy
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
-from stepcli.cache import create_store, open_store, tables
+from stepcli.cache import create_store, open_store
 from stepcli.cache.care.verify import verify_store
 from stepcli.cache.clips import ClipRow, Failure
 from stepcli.cache.errors import StoreError
@@ -55,8 +55,6 @@ def test_faults_lose_nothing(
     patience = {**obstore_client.TIMEOUTS, "read_timeout": timedelta(seconds=1)}
     monkeypatch.setattr(obstore_client, "TIMEOUTS", patience)
     monkeypatch.setattr("failing_proxy.SLOW_SECONDS", 1.5)  # an answer after the timeout
-    # Such a request may lock the tables anew when its sender has long let go of them.
-    monkeypatch.setattr(tables, "LOCK_SECONDS", 20.0)
     faults: list[Fault] = ["500", *6 * [""], "drop", *5 * [""], "lost", *6 * [""]]
     slow = {20, 50, 90}
 
