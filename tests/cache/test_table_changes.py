@@ -216,9 +216,13 @@ def test_the_claim_of_a_process_that_may_live_stays(
     path = tmp_path / claims.FOLDER / f"{3:012d}"
     path.write_text(holder.name)
     os.utime(path, (0, 0))
-    with pytest.raises(
-        StoreError, match=f"{3:012d}.*its owner {me.host if whose == 'alive' else 'another-host'}~"
-    ), claims.claimed(tmp_path):
+    with (
+        pytest.raises(
+            StoreError,
+            match=f"{3:012d}.*its owner {me.host if whose == 'alive' else 'another-host'}~",
+        ),
+        claims.claimed(tmp_path),
+    ):
         pass
     assert path.read_text() == holder.name
     path.unlink()  # as the message says
