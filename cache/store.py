@@ -3,16 +3,16 @@
 Source of the layout: docs/store-format.md.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from stepcli.cache import tables
-from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow, Failure
+from stepcli.cache.clips import ClipRecord, Failure
 from stepcli.cache.durable import Place, disk_errors
-from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.errors import ClipNotFound, DamagedStore, UsageError
 from stepcli.cache.failures import read_failures
 from stepcli.cache.formats.compression import Compression
 from stepcli.cache.formats.layout import layout_of
@@ -24,6 +24,7 @@ from stepcli.cache.reading.snapshot import Clips, Snapshot, read_record
 from stepcli.cache.reading.take_snapshot import take_snapshot
 from stepcli.cache.remote.objects import place_of
 from stepcli.cache.spec import Producer, StoreSpec, require_same_spec
+from stepcli.cache.updates.store_tables import StoreTables
 from stepcli.cache.writer import StoreWriter
 
 if TYPE_CHECKING:
@@ -82,23 +83,34 @@ def create_store(
     return Store(root, manifest)
 
 
-class Store:
+def _open_with_ids(path: str, ids: list[str]) -> "Store":
+    store = open_store(path)
+    store._keep_ids(ids)
+    return store
+
+
+class Store(StoreTables):
     """One feature store. Reading is safe from threads, forked and spawned processes.
 
-    A store sees the clips that were committed when it was opened or last refreshed.
+    A store sees the clips that were committed when it was opened or last refreshed. Their positions
+    in `ids` stay what they are until `refresh`, also where parts are merged or compacted meanwhile,
+    and in processes that the store is sent to.
     """
 
     def __init__(self, path: Place, manifest: Manifest) -> None:
-        self.path = path
+        super().__init__(path)
         self.manifest = manifest
         self._layout = layout_of(manifest.spec)
         self._reader = ClipReader(path, manifest.format, self._layout)
-        self._digests: dict[str, str] = {}
         self._snapshot = take_snapshot(path, manifest)
+        self._located = False
+        """Whether the snapshot has the ids of an older one, or of another process."""
+        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
-        # A worker opens the store itself: no descriptor, lock or index travels to it.
-        return open_store, (str(self.path),)
+        # A worker opens the store itself: no descriptor, lock or index travels to it. The ids do,
+        # since positions among them may.
+        return _open_with_ids, (str(self.path), self.ids)
 
     @property
     def spec(self) -> StoreSpec:
@@ -147,10 +159,17 @@ class Store:
         return clip_id in self._snapshot.positions
 
     def refresh(self) -> None:
-        """Pick up what has been committed, or compacted, since."""
-        if tuple(list_parts(self.path)) != self._snapshot.parts:
-            self._snapshot = take_snapshot(self.path, self.manifest)
+        """Pick up what has been committed, or compacted, since; clips get new positions."""
+        if self._located or tuple(list_parts(self.path)) != self._snapshot.parts:
+            fresh = take_snapshot(self.path, self.manifest)
+            with self._lock:
+                self._snapshot, self._located = fresh, False
             self._reader.forget()
+
+    def _keep_ids(self, ids: list[str]) -> None:
+        """Number the clips as another process does, which opened the store earlier or later."""
+        if self._snapshot.ids != ids:
+            self._snapshot, self._located = self._snapshot.with_ids(ids), True
 
     def read(self, clips: Clips, out: np.ndarray | None = None) -> np.ndarray:
         """Copy clips' tokens into memory as they are stored.
@@ -218,21 +237,39 @@ class Store:
         return [clips[place] for place in order]
 
     def _following(self, clips: Clips, read: Callable[[Snapshot, np.ndarray], _Read]) -> _Read:
-        """Read; where a part was compacted away under this reader, refresh and read again."""
+        """Read; where a part was compacted away under this reader, find its clips by their ids.
+
+        No clip gets another position by that: the caller may hold some.
+        """
         snapshot = self._snapshot
-        try:
-            return read(snapshot, snapshot.places(clips, self.path))
-        except FileNotFoundError:
-            wanted = [snapshot.ids[i] for i in clips] if isinstance(clips, np.ndarray) else clips
-        self.refresh()
-        snapshot = self._snapshot
-        try:
-            return read(snapshot, snapshot.places(wanted, self.path))
-        except FileNotFoundError as error:
-            raise DamagedStore(
-                f"{error.filename}: this file of a committed part is missing; run stepcli store "
-                "verify, then repair"
-            ) from None
+        places = snapshot.places(clips, self.path)
+        looked_at: tuple[str, ...] | None = None
+        while True:
+            try:
+                return read(snapshot, places)
+            except FileNotFoundError as error:
+                newer = take_snapshot(self.path, self.manifest)
+                lost = [
+                    clip
+                    for place in places.tolist()
+                    if (clip := snapshot.ids[place]) not in newer.positions
+                ]
+                if lost:
+                    raise ClipNotFound(
+                        f"the store {self.path} holds clip {lost[0]!r} no more; extract it again"
+                    ) from None
+                if newer.parts == looked_at:  # nothing has changed, so nobody moved it
+                    raise DamagedStore(
+                        f"{error.filename}: this file of a committed part is missing; run stepcli "
+                        "store verify, then repair"
+                    ) from None
+            looked_at = newer.parts
+            located = snapshot.located_by(newer)
+            with self._lock:
+                if self._snapshot is snapshot:  # else refreshed meanwhile, or located by a thread
+                    self._snapshot, self._located = located, True
+            snapshot = located
+            self._reader.forget()
 
     def record(self, clip_id: str) -> ClipRecord:
         """What extraction found out about a clip.
@@ -240,73 +277,10 @@ class Store:
         Raises:
             ClipNotFound: it is not committed.
         """
-        return read_record(self.path, self._snapshot, clip_id, self.manifest)
-
-    def clips(self) -> list[ClipRow]:
-        """The clips table: all clips of the data set, committed or not.
-
-        Raises:
-            DamagedStore: it cannot be read, or there was one and it is gone.
-        """
-        return self._read_table(tables.CLIP_TABLE)
-
-    def classes(self) -> list[ClassRow]:
-        """The classes table, by index; errors as of `clips`."""
-        return self._read_table(tables.CLASS_TABLE)
-
-    def _read_table(self, table: tables.Table[tables.Row]) -> list[tables.Row]:
-        rows, self._digests[table.name] = tables.read_table(self.path, table)
-        return rows
-
-    def add_clips(self, rows: Iterable[ClipRow]) -> list[ClipRow]:
-        """Add the clips that the table lacks; existing lines belong to the user and stay.
-
-        Returns:
-            Those of `rows` whose line in the table says something else.
-        """
-        with disk_errors(self.path):
-            return tables.add_clips(self.path, rows)
-
-    def add_classes(self, rows: Sequence[ClassRow]) -> None:
-        """Write the classes where the table has none; existing lines belong to the user."""
-        with disk_errors(self.path):
-            tables.add_classes(self.path, rows)
-
-    def change_clips(self, change: Callable[[list[ClipRow]], Sequence[ClipRow]]) -> None:
-        """Change the clips table; changes that others make at the same time stay.
-
-        Args:
-            change: from the newest rows to those that are to be. It may be called again.
-        """
-        self._change(tables.CLIP_TABLE, change)
-
-    def change_classes(self, change: Callable[[list[ClassRow]], Sequence[ClassRow]]) -> None:
-        """Change the classes table; as `change_clips`."""
-        self._change(tables.CLASS_TABLE, change)
-
-    def replace_clips(self, rows: Sequence[ClipRow]) -> None:
-        """Replace the clips table whole.
-
-        Raises:
-            StoreError: `clips` was called, and the table has been changed since: `rows` may lack
-                that change.
-        """
-        self._change(tables.CLIP_TABLE, lambda _: rows, self._digests.get(tables.CLIPS, ""))
-
-    def replace_classes(self, rows: Sequence[ClassRow]) -> None:
-        """Replace the classes table whole; as `replace_clips`."""
-        self._change(tables.CLASS_TABLE, lambda _: rows, self._digests.get(tables.CLASSES, ""))
-
-    def _change(
-        self,
-        table: tables.Table[tables.Row],
-        change: Callable[[list[tables.Row]], Sequence[tables.Row]],
-        expected: str = "",
-    ) -> None:
-        with disk_errors(self.path):
-            digest = tables.change_table(self.path, table, change, expected=expected)
-        if expected:
-            self._digests[table.name] = digest
+        return self._following(
+            [clip_id],
+            lambda snapshot, _: read_record(self.path, snapshot, clip_id, self.manifest),
+        )
 
     def quarantined(self) -> dict[str, Failure]:
         """The latest failure by clip id; a clip that is committed is in quarantine no more."""

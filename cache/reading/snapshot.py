@@ -17,6 +17,9 @@ from stepcli.cache.parquet_files import numbers
 from stepcli.cache.parts.folders import INDEX, PARTS, read_part_record
 from stepcli.cache.parts.index import INDEX_LIMIT, decode_index, offset_column, record_of
 
+GONE = "gone"
+"""Stands for the part of clips that have left the store; no part can be called so."""
+
 Clips = Sequence[str] | np.ndarray
 """Ids of clips, or their positions among the ids of a store as an integer array."""
 
@@ -72,6 +75,42 @@ class Snapshot:
                 f"the store {where} holds no clip {error.args[0]!r}; extract it, or see "
                 "stepcli store ls"
             ) from None
+
+    def located_by(self, newer: "Snapshot") -> "Snapshot":
+        """The same clips at the same positions, where a newer snapshot has them.
+
+        A clip that is not in the newer one stays where it was, so that reading it says that its
+        part is gone; no clip ever takes another's position.
+        """
+        known = newer.positions
+        found = np.array([known.get(clip, -1) for clip in self.ids], np.int64)
+        here, there = np.flatnonzero(found >= 0), found[found >= 0]
+        # Parts that only clips which are gone still name come after the newer one's.
+        gone = [self.parts[part] for part in np.unique(self.part_of[found < 0]).tolist()]
+        parts = [*newer.parts, *(name for name in gone if name not in newer.parts)]
+        rank = {name: number for number, name in enumerate(parts)}
+        ranks = np.array([rank.get(name, -1) for name in self.parts], np.int32)
+        part_of = ranks[self.part_of] if len(ranks) else self.part_of.copy()
+        part_of[here] = newer.part_of[there]
+        offsets = {name: places.copy() for name, places in self.offsets.items()}
+        for name, places in offsets.items():
+            places[here] = newer.offsets[name][there]
+        checksums, rows = self.crc32c_of.copy(), self.row_of.copy()
+        checksums[here], rows[here] = newer.crc32c_of[there], newer.row_of[there]
+        return Snapshot(tuple(parts), self.ids, part_of, offsets, checksums, rows)
+
+    def with_ids(self, ids: list[str]) -> "Snapshot":
+        """These clips, sorted, at the places that this snapshot has; see `located_by`."""
+        lost = [clip for clip in ids if clip not in self.positions]
+        empty = Snapshot(
+            parts=(GONE,) if lost else (),
+            ids=ids,
+            part_of=np.zeros(len(ids), np.int32),
+            offsets={name: np.zeros(len(ids), np.int64) for name in self.offsets},
+            crc32c_of=np.zeros(len(ids), np.uint32),
+            row_of=np.zeros(len(ids), np.int32),
+        )
+        return empty.located_by(self)
 
     def fingerprint(self, spec_digest: str) -> str:
         """sha256 over the spec and every clip's id and checksum: names the tokens, whatever

@@ -71,7 +71,7 @@ def _wait(root: Place, mine: bytes) -> Place:
                 "delete that file and run this again"
             )
         time.sleep(pause)
-        pause = min(2 * pause, 1.0)
+        pause = min(2 * pause, 0.2)
 
 
 def _path(root: Place, number: int) -> Place:
