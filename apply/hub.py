@@ -5,6 +5,7 @@ user says --hub; HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are the client's own s
 Source: huggingface_hub's HfApi (create_repo, create_commit, list_repo_files, snapshot_download).
 """
 
+import glob
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,14 +26,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from stepcli.apply.sharing import (
-    PARCELS,
-    Kind,
-    export_all,
-    files_of,
-    receive,
-    store_card,
-)
+from stepcli.apply.parcels import CARD, PARCELS, Kind, files_of, is_permitted
+from stepcli.apply.sharing import export_all, receive, store_card
 from stepcli.cache.errors import StepcliError, UsageError
 from stepcli.cache.manifest import FILE_NAME as MANIFEST
 from stepcli.cache.manifest import read_manifest
@@ -44,7 +39,6 @@ from stepcli.cache.store import Store, open_store
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 DATASETS = "datasets/"
 """Before the name of a data set's repository, as the hub's own addresses have it."""
-CARD = "README.md"
 
 
 class HubError(StepcliError):
@@ -210,17 +204,21 @@ def pull(name: str, out: Path, *, revision: str | None = None, endpoint: str | N
     """
     kind: Kind = "store" if name.startswith(DATASETS) else "probe"
     repo = name.removeprefix(DATASETS)
-    files, folders = PARCELS[kind]
-    wanted = [*files, CARD, *(f"{folder}/*" for folder in folders)]
 
     def fill(staging: Path) -> Kind:
+        there = "model" if kind == "probe" else "dataset"
         with hub_errors(name):
+            listed = HfApi(endpoint=endpoint).list_repo_files(
+                repo, repo_type=there, revision=revision
+            )
+            # Each file by its own name: with "text/*" a hub could name text/../../anything.
+            wanted = [glob.escape(file) for file in listed if is_permitted(kind, file)]
             snapshot_download(
                 repo,
-                repo_type="model" if kind == "probe" else "dataset",
+                repo_type=there,
                 revision=revision,
                 local_dir=staging,
-                allow_patterns=wanted,
+                allow_patterns=wanted or ["-"],
                 endpoint=endpoint,
             )
         needed = "run.json" if kind == "probe" else MANIFEST

@@ -5,39 +5,26 @@ data that are checked, and files of other names stay where they were.
 """
 
 import json
+import os
 import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from stepcli.cache import tables
+from stepcli.apply.parcels import Kind, copy_files, files_of, is_permitted, remove_strays
 from stepcli.cache.care.verify import verify_store
-from stepcli.cache.durable import disk_errors, fsync_folder
-from stepcli.cache.errors import DamagedStore, UsageError
-from stepcli.cache.failures import FOLDER as FAILURES
-from stepcli.cache.manifest import FILE_NAME as MANIFEST
-from stepcli.cache.parts.folders import PARTS, TOMBSTONES, list_parts
-from stepcli.cache.store import Store
-from stepcli.cache.table_versions import FOLDER as VERSIONS
-
-Kind = Literal["probe", "store"]
-
-PROBE_FILES = (
-    *("run.json", "probe.safetensors", "calibration.json", "order.json"),
-    *("README.md", "probe.onnx"),
+from stepcli.cache.durable import (
+    SEALED_LIMIT,
+    disk_errors,
+    fsync_folder,
+    read_regular,
+    replace_beneath,
 )
-TEXT = "text"
-"""Folder of text embeddings, of a store and of a probe that compares tokens with texts."""
-PROBE_FOLDERS = (TEXT,)
-STORE_FILES = (MANIFEST, tables.CLIPS, tables.CLASSES, tables.DIGESTS)
-STORE_FOLDERS = (PARTS, TEXT, VERSIONS, FAILURES, TOMBSTONES)
+from stepcli.cache.errors import DamagedStore, StoreError, UsageError
+from stepcli.cache.manifest import FILE_NAME as MANIFEST
+from stepcli.cache.store import Store
+from stepcli.probe.results.staging import staging_folder, sweep_staging
 
-PARCELS: dict[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "probe": (PROBE_FILES, PROBE_FOLDERS),
-    "store": (STORE_FILES, STORE_FOLDERS),
-}
-"""Files, and folders with all that is in them, that are given to others."""
 _CLIENT_NOTES, _CLIENT_BEGUN = ".cache", ".incomplete"
 """Where the hub's client keeps what it knows of a folder, and how a file begun there ends."""
 
@@ -48,27 +35,14 @@ def kind_of(folder: Path) -> Kind:
     Raises:
         UsageError: it is neither.
     """
-    if (folder / MANIFEST).is_file():
+    if _is_plain(folder / MANIFEST):
         return "store"
-    if (folder / "run.json").is_file():
+    if _is_plain(folder / "run.json"):
         return "probe"
     raise UsageError(
         f"{folder} is neither a trained probe (run.json) nor a feature store ({MANIFEST}); give "
         "runs/<run>, or a store's folder"
     )
-
-
-def files_of(folder: Path, kind: Kind) -> list[str]:
-    """Paths below a folder that are given to others, sorted: no lock, no staging, no link."""
-    files, folders = PARCELS[kind]
-    names = [name for name in files if _is_plain(folder / name)]
-    for below in folders:
-        # Of what lies in parts/ only committed parts count.
-        roots = [below] if below != PARTS else [f"{PARTS}/{name}" for name in list_parts(folder)]
-        for root in roots:
-            found = (path for path in (folder / root).rglob("*") if _is_plain(path))
-            names += [path.relative_to(folder).as_posix() for path in found]
-    return sorted(names)
 
 
 def _is_plain(path: Path) -> bool:
@@ -89,12 +63,15 @@ def receive(out: Path, name: str, fill: Callable[[Path], Kind], *, resumes: bool
         DamagedStore: the store's bytes are not those that were written.
     """
     staging = out / f".pulling-{name}"
+    if staging.is_symlink():
+        raise UsageError(f"{staging} is a link; remove it, or give another --out")
     with disk_errors(out):
         staging.mkdir(parents=True, exist_ok=True)
         try:
             kind = fill(staging)
+            remove_strays(staging, kind, keep=_CLIENT_NOTES)
             target = out / (name if kind == "store" else _run_name(staging))
-            if target.exists():
+            if os.path.lexists(target):
                 raise UsageError(f"{target} is there already; remove it, or give another --out")
             check_received(staging, kind)
             shutil.rmtree(staging / _CLIENT_NOTES, ignore_errors=True)
@@ -125,7 +102,7 @@ def check_received(folder: Path, kind: Kind) -> None:
             return
         for problem in report.problems:
             # What is whole stays, so that a second try fetches the damaged files alone.
-            if (folder / problem.place).is_file():
+            if is_permitted("store", problem.place) and (folder / problem.place).is_file():
                 (folder / problem.place).unlink()
         first = report.problems[0]
         raise DamagedStore(
@@ -145,8 +122,8 @@ def check_received(folder: Path, kind: Kind) -> None:
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = json.loads(read_regular(folder / "run.json", SEALED_LIMIT))
+    except (OSError, ValueError, RecursionError, StoreError) as error:
         raise UsageError(f"no trained probe came: run.json cannot be read ({error})") from None
     if not isinstance(record, dict):
         raise UsageError("no trained probe came: run.json holds no settings")
@@ -161,13 +138,6 @@ def _run_name(folder: Path) -> str:
     return name
 
 
-def copy_files(source: Path, names: list[str], target: Path) -> None:
-    """Copy files below one folder to another; bytes are copied, never linked."""
-    for name in names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name, follow_symlinks=False)
-
-
 def push_to_folder(folder: Path, out: Path) -> Path:
     """Give a probe or a store away in <out>/<its name>.
 
@@ -176,19 +146,19 @@ def push_to_folder(folder: Path, out: Path) -> Path:
     """
     if kind_of(folder) == "probe":
         return export_all(folder, out)
-    target = out / folder.resolve().name
-    if target.exists():
+    folder = folder.resolve()  # the link that you name yourself is followed
+    target = out / folder.name
+    if os.path.lexists(target):
         raise UsageError(
             f"{target} is there already; add to a store with stepcli store merge, or give another "
             "--to"
         )
-    staging = out / f".{target.name}-{uuid.uuid4().hex}"
+    names = files_of(folder, "store")
     with disk_errors(out):
-        try:
-            copy_files(folder, files_of(folder, "store"), staging)
+        sweep_staging(out)
+        with staging_folder(out) as staging:
+            copy_files(folder, names, staging)
             staging.rename(target)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
         fsync_folder(out)
     return target
 
@@ -197,9 +167,11 @@ def export_all(folder: Path, out: Path) -> Path:
     """A probe's folder with its card, and its ONNX where it has one."""
     from stepcli.probe.export import ONNX, export_folder
 
+    names = files_of(folder.resolve(), "probe")
     target = export_folder(folder, out)
-    if _is_plain(folder / ONNX) and folder.resolve() != target.resolve():
-        shutil.copyfile(folder / ONNX, target / ONNX)
+    if ONNX in names and folder.resolve() != target.resolve():
+        with disk_errors(target):
+            replace_beneath(folder.resolve(), ONNX, target / ONNX)
     return target
 
 
@@ -210,13 +182,14 @@ def pull_from_folder(source: Path, out: Path) -> Path:
         UsageError: neither, or it is there already.
         DamagedStore: the store's bytes are not those that were written.
     """
+    source = source.resolve()
     kind = kind_of(source)
 
     def fill(staging: Path) -> Kind:
         copy_files(source, files_of(source, kind), staging)
         return kind
 
-    return receive(out, source.resolve().name, fill)
+    return receive(out, source.name, fill)
 
 
 def store_card(store: Store) -> str:

@@ -163,9 +163,49 @@ def open_beneath(folder: Path, relative: str) -> int:
             inner = os.open(step, flags, dir_fd=here)
             os.close(here)
             here = inner
-        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+        # Not blocking: a named pipe without a writer would never be opened.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        return os.open(name, flags, dir_fd=here)
     finally:
         os.close(here)
+
+
+def copy_beneath(folder: Path, relative: str, target: Path) -> None:
+    """Copy a file below a folder to a new file and fsync it; no link is followed on the way.
+
+    Raises:
+        DamagedStore: it is a link or no plain file, or a folder on the way is a link.
+        FileExistsError: the target is there already.
+    """
+    place = folder / relative
+    try:
+        source = open_beneath(folder, relative)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedStore(f"{place}: expected a plain file, {error.strerror}") from error
+    with os.fdopen(source, "rb") as reading:
+        if not stat.S_ISREG(os.fstat(source).st_mode):
+            raise DamagedStore(f"{place}: expected a plain file; remove what is there")
+        with target.open("xb") as writing:
+            shutil.copyfileobj(reading, writing, 1 << 20)
+            writing.flush()
+            os.fsync(writing.fileno())
+
+
+def replace_beneath(folder: Path, relative: str, target: Path) -> None:
+    """Like `copy_beneath`, in place of an older file: whole or not at all.
+
+    Raises:
+        DamagedStore: as `copy_beneath`.
+    """
+    temporary = _temporary_name(target)
+    try:
+        copy_beneath(folder, relative, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_folder(target.parent)
 
 
 def delete_file(path: Place) -> None:
@@ -210,7 +250,7 @@ def read_regular(path: Place, limit: int) -> bytes:
         if status.st_size > limit:
             raise DamagedStore(f"{path}: expected at most {limit} bytes, found {status.st_size}")
         with os.fdopen(fd, "rb", closefd=False) as file:
-            return file.read(limit)
+            return file.read(status.st_size)  # with the limit it would set aside that much
     finally:
         os.close(fd)
 

@@ -13,18 +13,19 @@ LARGEST = 1 << 28
 Kind = TypeVar("Kind")
 
 
-def read_json(path: Path, kind: type[Kind]) -> Kind:
+def read_json(path: Path, kind: type[Kind], *, links: bool = True) -> Kind:
     """The document in a file.
 
     Args:
-        path: UTF-8; links are followed.
+        path: UTF-8.
         kind: what it must be: dict or list.
+        links: whether a link is followed; not in what may come from a stranger.
 
     Raises:
         UsageError: there is no such file, it is no JSON, or of another kind.
     """
     try:
-        value = json.loads(read_regular(path.resolve(), LARGEST))
+        value = json.loads(read_regular(path.resolve() if links else path, LARGEST))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; expected JSON") from None
     except (ValueError, RecursionError, OSError, DamagedStore) as error:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-import shutil
+import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stepcli.cache.durable import disk_errors, replace_synced
-from stepcli.cache.errors import UsageError
+from stepcli.cache.durable import (
+    copy_beneath,
+    disk_errors,
+    fsync_folder,
+    sync_all,
+    write_synced,
+)
+from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.probe.analysis.clip_length import FIELD, training_seconds
 from stepcli.probe.analysis.recalibrate import kept_calibration
 from stepcli.probe.analysis.trained import WEIGHTS, layout_of_run, load_probe, texts_of_run
@@ -22,9 +28,11 @@ from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.results.runs import read_run
+from stepcli.probe.results.staging import staging_folder, sweep_staging
 
 KEPT = (WEIGHTS, "calibration.json", "order.json")
 """What of a run travels beside its record; predictions of the test clips stay."""
+TEXT_FILES = ("text.json", "text.safetensors")
 CARD = "README.md"
 ONNX = "probe.onnx"
 TOLERANCE = 1e-4
@@ -36,26 +44,49 @@ ANY_CLIPS = {"tokens": {0: torch.export.Dim("clips", min=1, max=1 << 16)}}
 def export_folder(folder: Path, out: Path) -> Path:
     """Copy what makes a trained probe, with a card, to <out>/<name of the run>.
 
+    Files of an earlier export are replaced one by one, each whole; those that the run no longer has
+    are removed. Links in the run's folder are not followed.
+
     Raises:
-        UsageError: the folder is no run with a probe.
+        UsageError: the folder is no run with a probe, or holds a link.
     """
     record = read_run(_require(folder) / "run.json")
     target = out / str(record["run"])
+    if target.is_symlink():
+        raise UsageError(f"{target} is a link; remove it, or give another --out")
     with disk_errors(target):
+        sweep_staging(out)
         target.mkdir(parents=True, exist_ok=True)
-        for name in KEPT:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, target / name)
+    in_place = folder.resolve() == target.resolve()
+    # Where the probe goes there is no store to measure the clips of.
+    with suppress(UsageError):
+        record |= {FIELD: training_seconds(record)}
+    with disk_errors(target), staging_folder(out) as staging:
+        names = [name for name in KEPT if os.path.lexists(folder / name)]
+        for name in names:
+            _copy(folder, name, staging / name)
         for text in texts_of_run(record, folder):
-            place = target / "text" / text.folder.name
-            if not place.exists():
-                shutil.copytree(text.folder, place)
-        # Where the probe goes there is no store to measure the clips of.
-        with suppress(UsageError):
-            record |= {FIELD: training_seconds(record)}
-        replace_synced(target / "run.json", json.dumps(record, indent=1).encode())
-        replace_synced(target / CARD, card(folder, record).encode())
+            for name in TEXT_FILES:
+                names.append(f"text/{text.folder.name}/{name}")
+                (staging / names[-1]).parent.mkdir(parents=True, exist_ok=True)
+                _copy(text.folder, name, staging / names[-1])
+        write_synced(staging / "run.json", json.dumps(record, indent=1).encode())
+        write_synced(staging / CARD, card(folder, record).encode())
+        for name in (*names, "run.json", CARD):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(target / name)
+        for name in KEPT if not in_place else ():
+            if name not in names:
+                (target / name).unlink(missing_ok=True)
+        fsync_folder(target)
     return target
+
+
+def _copy(folder: Path, name: str, target: Path) -> None:
+    try:
+        copy_beneath(folder.resolve(), name, target)
+    except DamagedStore as error:
+        raise UsageError(f"{error}; links are not followed, copy the file itself there") from None
 
 
 def _require(folder: Path) -> Path:
@@ -171,15 +202,20 @@ def write_onnx(probe: Probe, layout: TokenLayout, method: str, path: Path) -> fl
     # Two clips: a graph traced with one could take "one" for granted.
     program = _program(module, example_tokens(layout, 2), method)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        program.save(path)
-    difference = float(np.abs(_run_onnx(path, others) - expected).max())
-    if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        path.unlink()
-        raise UsageError(
-            f"method {method}: ONNX gives other logits than PyTorch (by {difference:.2g}); "
-            "nothing was written"
-        )
+        sweep_staging(path.parent)
+    with disk_errors(path), staging_folder(path.parent) as staging:
+        written = staging / path.name
+        program.save(written)
+        difference = float(np.abs(_run_onnx(written, others) - expected).max())
+        if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+            raise UsageError(
+                f"method {method}: ONNX gives other logits than PyTorch (by {difference:.2g}); "
+                "nothing was written"
+            )
+        sync_all([*staging.iterdir(), staging])
+        for file in staging.iterdir():  # large weights are a file of their own
+            file.replace(path.parent / file.name)
+        fsync_folder(path.parent)
     return difference
 
 

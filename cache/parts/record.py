@@ -18,6 +18,11 @@ _FILE = re.compile(r"(?:[a-z][a-z_.]{0,40}/){0,2}[a-z][a-z0-9_.]{0,40}")
 """No ".." and nothing absolute: a path cannot leave its part."""
 
 
+def is_part_file(path: str) -> bool:
+    """Whether a file of a part may have that path below the part's folder."""
+    return _FILE.fullmatch(path) is not None
+
+
 class PartRecord(BaseModel):
     """part.json: what a whole part consists of. Written last."""
 
@@ -37,7 +42,7 @@ class PartRecord(BaseModel):
     @classmethod
     def _stay_in_the_part(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
         for path in files:
-            if not _FILE.fullmatch(path):
+            if not is_part_file(path):
                 raise ValueError(f"{path!r} is no file of a part")
         return files
 

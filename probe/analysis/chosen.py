@@ -57,7 +57,7 @@ def _choices(file: Path) -> dict[str, dict[str, Any]]:
     Raises:
         UsageError: the file is not what a sweep writes.
     """
-    found: Any = read_json(file, dict).get("methods")
+    found: Any = read_json(file, dict, links=False).get("methods")
     for name, choice in found.items() if isinstance(found, dict) else [("", None)]:
         said = choice if isinstance(choice, dict) else {}
         runs, settings = said.get("chosen_runs"), said.get("settings")

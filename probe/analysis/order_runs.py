@@ -32,7 +32,7 @@ def kept_order_tests(runs: Path, record: Record) -> dict[str, Any] | None:
     path = runs / record["run"] / FILE
     if not path.is_file():
         return None
-    return read_json(path, dict)
+    return read_json(path, dict, links=False)
 
 
 def keep_order_tests(found: Sequence[Configuration], store: Path | None, device: str) -> None:

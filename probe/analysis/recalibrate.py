@@ -79,7 +79,7 @@ def kept_calibration(folder: Path) -> KeptCalibration | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    kept = read_json(path, dict)
+    kept = read_json(path, dict, links=False)
     thresholds = kept.get("thresholds")
     known = kept.keys() == {field.name for field in fields(KeptCalibration)}
     if not (

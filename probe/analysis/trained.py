@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 
-from stepcli.cache.errors import UsageError
+from stepcli.cache.durable import read_regular
+from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.spec import StoreSpec
 from stepcli.probe.analysis.recalibrate import config_of
 from stepcli.probe.data.features import deepest_last
@@ -20,6 +21,8 @@ from stepcli.probe.registry import methods
 from stepcli.probe.training.banks import build_probe
 
 WEIGHTS = "probe.safetensors"
+LARGEST = 1 << 33
+"""Bytes of a probe's weights: a larger file is refused unread."""
 
 
 def spec_of_run(record: dict[str, Any]) -> StoreSpec:
@@ -79,12 +82,18 @@ def load_probe(folder: Path, record: dict[str, Any], layout: TokenLayout) -> Pro
         UsageError: there are no weights, as of an imported run, or they do not fit.
     """
     path = folder / WEIGHTS
-    if not path.is_file():
-        raise UsageError(f"{folder} holds no trained probe ({WEIGHTS}); an imported run has none")
+    try:
+        data = read_regular(path, LARGEST)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{folder} holds no trained probe ({WEIGHTS}); an imported run has none"
+        ) from None
+    except DamagedStore as error:
+        raise UsageError(str(error)) from None
     probe = build_probe(config_of(record), layout, len(record["classes"]))
     try:
-        probe.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
+        probe.load_state_dict(load(data))
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(
             f"{path} does not hold the weights of this probe on these tokens: {reason:.200}"

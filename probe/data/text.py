@@ -148,7 +148,7 @@ def stored_texts(store: object) -> tuple[StoreText, ...]:
     found = []
     for path in sorted((store / "text").glob("*/text.json")):
         try:
-            facts = read_json(path, dict)
+            facts = read_json(path, dict, links=False)
         except UsageError as error:
             raise DamagedStore(str(error)) from None
         names = {key: facts.get(key) for key in ("classes", "units")}

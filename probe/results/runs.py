@@ -8,8 +8,6 @@
 import json
 import os
 import platform
-import shutil
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -38,6 +36,7 @@ from stepcli.probe.registry import methods
 from stepcli.probe.results.metrics import base_to_novel, summary
 from stepcli.probe.results.predictions import FILE as PREDICTIONS
 from stepcli.probe.results.predictions import Predictions, encode_predictions
+from stepcli.probe.results.staging import staging_folder
 from stepcli.probe.training.train import Trained
 
 LIBRARIES = ("stepcli", "torch", "numpy", "pyarrow", "safetensors")
@@ -137,18 +136,14 @@ def _halves(logits: np.ndarray, task: Task) -> dict[str, float]:
 def write_folder(runs: Path, record: dict[str, Any], contents: dict[str, bytes]) -> None:
     """Put a run's folder in place, whole; one that another process finished first is kept."""
     target = runs / str(record["run"])
-    staging = runs / f".{target.name}-{uuid.uuid4().hex}"
     with disk_errors(target):
-        staging.mkdir(parents=True)
-        try:
+        with staging_folder(runs) as staging:
             for name, content in contents.items():
                 write_synced(staging / name, content)
             text = json.dumps(record, indent=1, allow_nan=False)
             write_synced(staging / "run.json", text.encode())
             fsync_folder(staging)
             _rename(staging, target)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
         fsync_folder(runs)
 
 

@@ -22,6 +22,7 @@ from stepcli.probe.data.splits import LabelledClips, hold_out, labelled_clips, o
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.results.runs import Source, is_done, read_run
+from stepcli.probe.results.staging import sweep_staging
 from stepcli.probe.results.write_all import write_all
 from stepcli.probe.training.checkpoint import SAVE_SECONDS, Checkpoint
 from stepcli.probe.training.estimate import estimate_seconds
@@ -152,6 +153,7 @@ class Session:
             typer.echo(f"{unique - left} of {unique} runs are done already in {self.runs}")
         if plans:
             # Now, not after an hour of training.
+            sweep_staging(self.runs)
             require_writable(self.runs, sum(plan.kept_bytes for plan in plans))
             self._train(plans)
         return [read_run(self.runs / self.name(config) / "run.json") for config in configs]
