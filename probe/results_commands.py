@@ -41,7 +41,9 @@ def results(
     ] = "table",
     compare: Annotated[
         str | None,
-        typer.Option(help="Methods a b c: each against the first, paired over groups of clips."),
+        typer.Option(
+            help="Methods a b c: each against the first, paired; over seeds and groups of clips."
+        ),
     ] = None,
     slices: Annotated[
         bool, typer.Option("--slices", help="Show also the runs on held-out slices of train.")
@@ -49,7 +51,7 @@ def results(
     chosen: Annotated[
         bool,
         typer.Option(
-            "--chosen", help="What sweep --select chose: one row a method, intervals over groups."
+            "--chosen", help="What sweep --select chose: one row per method, with intervals."
         ),
     ] = False,
     average_splits: Annotated[

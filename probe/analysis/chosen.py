@@ -20,7 +20,7 @@ HEADER = (
     "frames' order",
     "seeds",
     "top1",
-    "95 % over groups",
+    "95 %",
     "params",
     "s/run",
     "chosen",
@@ -30,8 +30,8 @@ HEADER = (
 def chosen_table(runs: Path, form: Format) -> str:
     """A table of every finished selection below a folder of runs, the weakest first.
 
-    Accuracies in per cent: mean ± deviation over seeds, and the interval of the seeds' mean by a
-    bootstrap over groups of clips. `form` is table, markdown or latex.
+    Accuracies in per cent: mean ± deviation over seeds, and the interval of the mean over seeds and
+    groups of clips. `form` is table, markdown or latex.
 
     Raises:
         UsageError: there is no selection, or its runs are not all there, or another form.
@@ -83,7 +83,7 @@ def _row(runs: Path, name: str, choice: dict[str, Any]) -> tuple[float, list[str
     if any(seed.clips != seeds[0].clips for seed in seeds):
         raise UsageError(f"{name}: its seeds were tested on different samples")
     top1 = [100 * record["top1"] for record in records]
-    span = interval(np.mean([seed.correct for seed in seeds], axis=0), seeds[0].groups)
+    span = interval(np.stack([seed.correct for seed in seeds]), seeds[0].groups)
     spread = f" ± {stdev(top1):.1f}" if len(top1) > 1 else ""
     settings = [" ".join(f"{k}={v}" for k, v in each.items()) for each in choice["settings"]]
     return fmean(top1), [

@@ -70,10 +70,18 @@ def describe(found: "Analysis") -> list[str]:
     top1 = f"{100 * found.top1.mean:.1f}"
     if found.top1.low is not None and found.top1.high is not None:
         top1 += f" [{100 * found.top1.low:.1f}, {100 * found.top1.high:.1f}]"
+    values = ", ".join(f"{name} {100 * v:.1f}" for name, v in found.top1.by_group.items())
+    from textwrap import wrap
+
+    from stepcli.probe.results.stats import FEWEST_GROUPS
+
     lines = [
         f"{found.label}: {found.task}, split {found.split}, {seeds}, {found.samples} samples",
         f"  top-1 {top1}   mean class {100 * found.mean_class:.1f}   {found.params:,} parameters",
     ]
+    if values:
+        text = f"fewer than {FEWEST_GROUPS} groups, no interval; top-1 by group: {values}"
+        lines += wrap(text, 80, initial_indent="  ", subsequent_indent="    ")
     for title, group in (("with a partner", found.symmetric), ("without", found.other)):
         if group is not None:
             lines.append(

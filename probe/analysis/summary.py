@@ -30,18 +30,20 @@ from stepcli.probe.pairs import (
 from stepcli.probe.results.configurations import Configuration
 from stepcli.probe.results.metrics import top_k
 from stepcli.probe.results.predictions import Predictions, read_predictions
-from stepcli.probe.results.stats import paired_difference
+from stepcli.probe.results.stats import accuracy_interval
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with its 95 % interval over groups of clips."""
+    """A mean with its 95 % interval over seeds and groups of clips."""
 
     mean: float
     low: float | None
-    """None with fewer than ten groups."""
+    """None with too few groups."""
     high: float | None
     groups: int
+    by_group: dict[str, float]
+    """Each group's own value where there is no interval; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def analyse(found: Configuration, given: Pairs | None = None) -> Analysis:
     seeds = found.predictions()
     truth = seeds[0].labels
     scores = [pair_scores(seed.logits, truth, pairs) for seed in seeds]
-    correct = np.mean([seed.correct for seed in seeds], axis=0)
+    correct = np.stack([seed.correct for seed in seeds])
     summaries = [s for s in (summarize_pairs(list(each.values())) for each in scores) if s]
     halves = [symmetric_and_other(seed.logits, truth, pairs) for seed in seeds]
     first = found.first
@@ -158,9 +160,10 @@ def analyse(found: Configuration, given: Pairs | None = None) -> Analysis:
 
 
 def interval(correct: NDArray[np.float64], groups: Sequence[str]) -> Interval:
-    """Accuracy with a bootstrap over groups: its difference from always being wrong."""
-    gain = paired_difference(correct, np.zeros_like(correct), groups)
-    return Interval(gain.mean, gain.low, gain.high, len(gain.by_group))
+    """Accuracy with its interval over seeds and groups; `correct` is [seeds, n]."""
+    found = accuracy_interval(correct, groups)
+    values = found.by_group if found.low is None else {}
+    return Interval(found.mean, found.low, found.high, len(found.by_group), values)
 
 
 def _pair_row(a: str, b: str, scores: Sequence[PairScore]) -> PairRow:

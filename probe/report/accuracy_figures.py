@@ -77,8 +77,8 @@ def pareto(study: Study, published: Sequence[Published]) -> Figure:
         drawn,
         "pareto",
         "Accuracy against trainable parameters",
-        "Bars: 95 % interval over groups of clips. Dotted: the best for their size. Hollow: "
-        "published numbers, on the source's own test set-up.",
+        "Bars: 95 % interval over groups of clips and seeds. Dotted: the best for their size. "
+        "Hollow: published numbers, on the source's own test set-up.",
         f"Top-1 by trainable parameters: {names}.",
     )
 

@@ -157,7 +157,7 @@ def shuffled_twins(study: Study) -> list[tuple[Entry, Entry]]:
 
 
 def difference(one: Entry, other: Entry) -> Difference | None:
-    """Top-1 of one entry minus another's, paired over groups; None on different samples."""
+    """Top-1 of one entry minus another's, paired; None on different samples."""
     mine, theirs = one.found.predictions(), other.found.predictions()
     keys = [
         list(zip(p[0].clips, p[0].starts.tolist(), p[0].backward.tolist(), strict=True))
@@ -165,5 +165,5 @@ def difference(one: Entry, other: Entry) -> Difference | None:
     ]
     if keys[0] != keys[1]:
         return None
-    means = [np.mean([seed.correct for seed in p], axis=0) for p in (mine, theirs)]
-    return paired_difference(means[0], means[1], mine[0].groups)
+    sides = [np.stack([seed.correct for seed in p]) for p in (mine, theirs)]
+    return paired_difference(sides[0], sides[1], mine[0].groups)

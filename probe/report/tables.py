@@ -9,6 +9,7 @@ from stepcli.probe.analysis.order_table import mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
 from stepcli.probe.report.study import Entry, Study
 from stepcli.probe.results.published import Published
+from stepcli.probe.results.stats import FEWEST_GROUPS
 
 LATEX = str.maketrans(
     {
@@ -122,10 +123,18 @@ def leaderboard(study: Study, published: Sequence[Published]) -> Table:
     return Table(
         "leaderboard",
         "Leaderboard",
-        f"{study.title}: per cent of {study.first.samples} test samples, mean over seeds.",
+        f"{study.title}: per cent of {study.first.samples} test samples, mean over seeds. "
+        f"{_about_intervals(study)}",
         (*header, "seeds"),
         tuple(rows),
     )
+
+
+def _about_intervals(study: Study) -> str:
+    groups = study.first.top1.groups
+    if groups < FEWEST_GROUPS:
+        return f"No intervals: {groups} groups of clips are fewer than {FEWEST_GROUPS}."
+    return f"95 %: interval of top-1 over {groups} groups of clips and the seeds."
 
 
 def _interval(entry: Entry) -> str:

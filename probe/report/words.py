@@ -10,7 +10,7 @@ from stepcli.probe.config import TaskConfig
 from stepcli.probe.registry import methods
 from stepcli.probe.report.study import SINGLE_FRAMES, Entry, Study, difference, shuffled_twins
 from stepcli.probe.report.tables import percent
-from stepcli.probe.results.stats import FEWEST_GROUPS
+from stepcli.probe.results.compare import covered, no_interval
 
 
 def verdict(study: Study) -> list[str]:
@@ -67,7 +67,7 @@ def _gain(sees: Entry, rival: Entry) -> str:
         return f"{sees.label} and {rival.label} were tested on different samples: no difference."
     text = f"Top-1 of {sees.label} minus {rival.label}: {100 * gain.mean:+.1f} points"
     if gain.low is None or gain.high is None:
-        return f"{text}; fewer than {FEWEST_GROUPS} groups of clips, so no interval."
+        return f"{text} ({no_interval(gain)})."
     told = (
         "a gain"
         if gain.low > 0
@@ -77,7 +77,7 @@ def _gain(sees: Entry, rival: Entry) -> str:
     )
     return (
         f"{text}, 95 % interval [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over "
-        f"{len(gain.by_group)} groups of clips: {told}."
+        f"{covered(gain)}: {told}."
     )
 
 
@@ -121,7 +121,8 @@ def protocol(study: Study) -> str:
     parts.append(
         f"Results are means over {_list(seeds)} seeds on split {first['split']!r} "
         f"({study.first.samples} samples in {study.first.top1.groups} groups of clips); intervals "
-        "are 95 % percentile bootstraps over groups (10,000 resamples)."
+        "are 95 %, over groups of clips and seeds together (crossed variance components, quantile "
+        "of t with Satterthwaite's degrees of freedom)."
     )
     if chosen:
         parts.append(

@@ -20,9 +20,19 @@ class Correctness:
     samples: tuple[tuple[str, int, bool], ...]
     """Clip, first frame, direction."""
     groups: tuple[str, ...]
-    share: NDArray[np.float64]
-    """Share of seeds that were right, [n]."""
-    seeds: int
+    right: NDArray[np.float64]
+    """1 where a seed was right, 0 where it was wrong, [seeds, n]; seeds in ascending order."""
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """Share of seeds that were right, [n]."""
+        share: NDArray[np.float64] = self.right.mean(axis=0)
+        return share
+
+    @property
+    def seeds(self) -> int:
+        """How many."""
+        return len(self.right)
 
 
 def correctness(runs: Path, records: Sequence[dict[str, Any]]) -> Correctness:
@@ -35,6 +45,8 @@ def correctness(runs: Path, records: Sequence[dict[str, Any]]) -> Correctness:
         raise ValueError("correctness needs at least one run")
     samples: list[tuple[tuple[str, int, bool], ...]] = []
     rights: list[NDArray[np.float64]] = []
+    # Seeds of two methods are paired by their order.
+    records = sorted(records, key=lambda record: record["seed"])
     for record in records:
         found = read_predictions(runs / record["run"])
         names = found.samples
@@ -47,7 +59,7 @@ def correctness(runs: Path, records: Sequence[dict[str, Any]]) -> Correctness:
                 f"run {record['run']} was tested on other samples than {records[0]['run']}; "
                 "compare runs of one store, task and split"
             )
-    return Correctness(samples[0], groups, np.mean(rights, axis=0), len(records))
+    return Correctness(samples[0], groups, np.stack(rights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +102,7 @@ def compare_methods(
                 f"{name} and {names[0]} were tested on different samples; compare runs of one "
                 "store, task and split"
             )
-        differences.append(paired_difference(other.share, reference.share, other.groups))
+        differences.append(paired_difference(other.right, reference.right, other.groups))
     # All share their groups, so either all have a p-value or none has.
     corrected = holm([d.p for d in differences if d.p is not None])
     return [
@@ -106,12 +118,23 @@ def describe(reference: str, comparisons: Sequence[Comparison]) -> list[str]:
         gain = each.difference
         head = f"{each.method} - {reference}: {100 * gain.mean:+.1f} points"
         if gain.low is None or gain.high is None or each.corrected_p is None:
-            values = ", ".join(f"{g} {100 * v:+.1f}" for g, v in gain.by_group.items())
-            lines.append(f"{head} (fewer than {FEWEST_GROUPS} groups, no interval: {values})")
+            lines.append(f"{head} ({no_interval(gain)})")
             continue
         verdict = "differs" if each.corrected_p < 0.05 else "no difference shown"
         lines.append(
             f"{head}, 95 % interval [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over "
-            f"{len(gain.by_group)} groups, p = {each.corrected_p:.4f} after Holm: {verdict}"
+            f"{covered(gain)}, p = {each.corrected_p:.4f} after Holm: {verdict}"
         )
     return lines
+
+
+def covered(gain: Difference) -> str:
+    """What an interval is over, e.g. "20 groups and 5 seeds"."""
+    seeds = f"{gain.seeds} seeds" if gain.seeds > 1 else "1 seed, so not over seeds"
+    return f"{len(gain.by_group)} groups and {seeds}"
+
+
+def no_interval(gain: Difference) -> str:
+    """Why there is none, and each group's own difference in points."""
+    values = ", ".join(f"{group} {100 * v:+.1f}" for group, v in gain.by_group.items())
+    return f"fewer than {FEWEST_GROUPS} groups, no interval; by group: {values}"

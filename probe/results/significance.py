@@ -15,7 +15,7 @@ LEVEL = 0.05
 
 def survivors(runs: Path, records: Sequence[dict[str, Any]]) -> frozenset[str]:
     """Configurations whose top-1 is the best of their task, split and store, and differs from every
-    other one's there after Holm's correction: paired over groups of the same test samples.
+    other one's there after Holm's correction: paired on the same test samples.
 
     Rows tested on other samples than the best are not compared with it, and then none is marked.
     """
@@ -36,7 +36,7 @@ def survivors(runs: Path, records: Sequence[dict[str, Any]]) -> frozenset[str]:
         if any(side.samples != mine.samples for side in sides.values()):
             continue
         others = [side for row, side in sides.items() if row != best]
-        p = [paired_difference(mine.share, side.share, side.groups).p for side in others]
+        p = [paired_difference(mine.right, side.right, side.groups).p for side in others]
         known = [value for value in p if value is not None]
         if len(known) == len(p) and max(holm(known)) < LEVEL:
             found.add(best)

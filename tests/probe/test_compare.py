@@ -28,7 +28,7 @@ CROPS = [
 
 @pytest.fixture
 def runs(store_of: Callable[..., Store], tmp_path: Path) -> Path:
-    store = store_of(tmp_path / "store", clips_each=36)
+    store = store_of(tmp_path / "store", clips_each=60)
     runs = tmp_path / "runs"
     done = invoke(
         "probe", "--method", "first-last,linear", "--store", store.path, "--runs", runs, *CROPS
@@ -64,7 +64,7 @@ def test_a_sure_gain_is_called_one(runs: Path) -> None:
     (line,) = done.stdout.splitlines()
     gain = np.mean([r["top1"] for r in rows(runs) if r["method"] == "first-last"]) - 0.5
     assert line.startswith(f"first-last - linear: {100 * gain:+.1f} points, 95 % interval [+")
-    assert "over 12 groups" in line
+    assert "over 20 groups and 2 seeds" in line
     assert line.endswith("after Holm: differs")
 
 
@@ -72,7 +72,7 @@ def test_few_groups_are_shown_one_by_one(store: Store, tmp_path: Path) -> None:
     words = ("--store", store.path, "--runs", tmp_path / "r", *CROPS[:-4], "--epochs", 1)
     assert invoke("probe", "--method", "first-last,linear", *words).exit_code == 0
     done = invoke("results", "--runs", tmp_path / "r", "--compare", "linear,first-last")
-    assert "fewer than 10 groups, no interval: g2 " in done.stdout
+    assert "fewer than 20 groups, no interval; by group: g2 " in done.stdout
 
 
 def test_imported_logits_stand_beside_the_probes(runs: Path, tmp_path: Path) -> None:
