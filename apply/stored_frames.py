@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from stepcli.cache.errors import VideoError
 from stepcli.cache.views import clip_of, view_of
+from stepcli.extract.decode.container import decode, open_video
+from stepcli.extract.decode.orientation import upright
 from stepcli.extract.decode.preprocess import PixelPlan
-from stepcli.extract.decode.video import decode, frame_times, open_video, upright
+from stepcli.extract.decode.video import times_of
 from stepcli.extract.decode.views import ViewPlan, cut, space_and_time
 
 if TYPE_CHECKING:
@@ -58,9 +60,7 @@ def frames_at(path: Path, seconds: Sequence[float]) -> list[NDArray[np.uint8]]:
     Raises:
         VideoError: it cannot be read, or ends before the last time.
     """
-    with open_video(path) as (container, stream):
-        ticks = [frame.pts for frame in decode(container, stream)]
-        times = np.array(frame_times(stream, ticks).seconds)
+    times = np.array(times_of(path).seconds)
     if times[-1] + 1 < seconds[-1]:
         raise VideoError(
             f"{path} ends after {times[-1]:.1f} s and the clip's last frame is at "

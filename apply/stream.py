@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from stepcli.apply.probes import Applied, ClipTokens, Tokens
 from stepcli.cache.errors import UsageError, VideoError
-from stepcli.extract.decode.video import upright
+from stepcli.extract.decode.container import video_stream
+from stepcli.extract.decode.orientation import upright
 
 
 class RollingWindow:
@@ -90,9 +91,7 @@ def open_stream(place: str, form: str | None) -> Iterator[Iterator[Any]]:
             f"--stream {place}: not a stream that FFmpeg can open ({error})"
         ) from error
     try:
-        if not container.streams.video:
-            raise VideoError(f"--stream {place}: holds no video")
-        yield container.decode(container.streams.video[0])
+        yield container.decode(_stream(container, place))
     except av.error.FFmpegError as error:
         advice = "; a pipe needs a format that is read from its beginning: matroska, mpegts, no MP4"
         raise VideoError(
@@ -102,17 +101,63 @@ def open_stream(place: str, form: str | None) -> Iterator[Iterator[Any]]:
         container.close()
 
 
+def _stream(container: Any, place: str) -> Any:
+    try:
+        return video_stream(container)
+    except VideoError as error:
+        raise VideoError(f"--stream {place}: {error}") from error
+
+
 def live_frames(frames: Iterator[Any], window: RollingWindow) -> Iterator[LiveFrame]:
     """Those frames that the window wants; others are not even converted.
 
     Raises:
         VideoError: the frames have no times.
     """
-    first = None
+    clock = LiveClock()
     for frame in frames:
-        if frame.time is None:
-            raise VideoError("the stream's frames have no times; give their rate to FFmpeg")
-        first = frame.time if first is None else first
-        seconds = float(frame.time - first)
+        seconds = clock.seconds(frame.time)
         if window.wants(seconds):
             yield LiveFrame(upright(frame), seconds)
+
+
+class LiveClock:
+    """Times that only go forward, of a stream whose later frames are not known yet.
+
+    A frame that is not later than the one before is shown one gap after it. When a second one in a
+    row is behind, the clock was set back (a camera that reconnects, a file that loops), and goes on
+    from there.
+    """
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._origin = 0.0
+        self._gap = 0.04
+        self._behind = 0
+
+    def seconds(self, time: float | None) -> float:
+        """Since the first frame.
+
+        Args:
+            time: of the next frame as the stream says it.
+
+        Raises:
+            VideoError: not even the first frame has a time.
+        """
+        if self._last is None:
+            if time is None:
+                raise VideoError("the stream's frames have no times; give their rate to FFmpeg")
+            self._origin, self._last = time, 0.0
+            return 0.0
+        found = None if time is None else float(time - self._origin)
+        if found is not None and found > self._last:
+            if not self._behind:
+                self._gap = found - self._last
+            self._behind, self._last = 0, found
+            return found
+        self._last += self._gap
+        if time is not None:
+            self._behind += 1
+            if self._behind > 1:
+                self._origin, self._behind = time - self._last, 0
+        return self._last

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from stepcli.apply.probes import BATCH, Applied, ClipTokens
 from stepcli.cache.errors import UsageError
-from stepcli.extract.decode.video import decode, frame_times, open_video, require_complete, upright
+from stepcli.extract.decode.container import decode, open_video
+from stepcli.extract.decode.orientation import upright
+from stepcli.extract.decode.video import times_of
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,7 @@ def video_times(path: Path) -> NDArray[np.float64]:
     Raises:
         VideoError: it cannot be read to its end.
     """
-    with open_video(path) as (container, stream):
-        ticks = [frame.pts for frame in decode(container, stream)]
-        require_complete(container, stream, len(ticks))
-        return np.array(frame_times(stream, ticks).seconds)
+    return np.array(times_of(path).seconds)
 
 
 def plan_windows(

@@ -17,7 +17,8 @@ import torch
 from stepcli.apply.probes import Applied
 from stepcli.apply.stream import RollingWindow
 from stepcli.apply.windows import video_times
-from stepcli.extract.decode.video import decode, open_video, upright
+from stepcli.extract.decode.container import decode, open_video
+from stepcli.extract.decode.orientation import upright
 
 FRAMES = 96
 ROUNDS = 6

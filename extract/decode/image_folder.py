@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from stepcli.cache.errors import VideoError
+from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.segments import Segment
-from stepcli.extract.decode.video import RGB, ReadClip
+from stepcli.extract.decode.video import ReadClip
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 

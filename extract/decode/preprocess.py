@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from stepcli.cache.errors import UsageError
-from stepcli.extract.decode.video import RGB
+from stepcli.extract.decode.orientation import RGB
 
 Path = Literal["exact", "fast"]
 Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]

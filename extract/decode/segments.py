@@ -1,8 +1,9 @@
 """Parts of long videos: find the frames by time or number, seek to them, prove they are those.
 
-Where frames lie is read once a video from its packets, without decoding. After a seek every
-frame's time must be the one the packets announce; where it is not (AVI, damaged indexes), the
-video is decoded from its beginning instead, which is slow and always right.
+Where frames lie is read once per video from its packets, without decoding. After a seek every
+frame from a key frame on must be the one that the packets announce; where it is not, and where
+packets do not tell (AVI, MPEG streams, fields), the video is decoded from its beginning instead,
+which is slow and always right.
 """
 
 from bisect import bisect_left
@@ -14,19 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache.errors import VideoError
-from stepcli.extract.decode.video import (
-    KEEP_BYTES,
-    RGB,
-    ReadClip,
-    Times,
-    assemble,
-    decode,
-    frame_times,
-    hold,
-    open_video,
-    require_complete,
-    require_file,
-)
+from stepcli.extract.decode.container import decode, open_video, require_file
+from stepcli.extract.decode.orientation import RGB
+from stepcli.extract.decode.packets import Shown, shown_packets
+from stepcli.extract.decode.video import KEEP_BYTES, ReadClip, assemble, hold, times_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,77 +85,80 @@ def read_segment(
     require_file(path)
     found = path.stat()
     identity = (path, found.st_mtime_ns, found.st_size)
-    times = _times_from_packets(*identity)
-    if times is not None and times.pts is not None:
+    how = (pick, convert, keep_bytes, as_image)
+    shown = _shown(*identity)
+    if shown is not None:
+        seconds = [float((tick - shown.pts[0]) * shown.time_base) for tick in shown.pts]
         try:
-            return _read_bounds(path, segment, times, pick, convert, keep_bytes, as_image)
+            return _read_bounds(path, segment, seconds, shown, *how)
         except _NotAsAnnounced:
             pass  # the packets' times mislead: count the frames themselves
-    times = _times_from_frames(*identity)
-    plain = Times(times.seconds, None)
-    return _read_bounds(path, segment, plain, pick, convert, keep_bytes, as_image)
+    return _read_bounds(path, segment, _seconds(*identity), None, *how)
 
 
 def _read_bounds(
     path: Path,
     segment: Segment,
-    times: Times,
+    seconds: list[float],
+    shown: Shown | None,
     pick: Callable[[int], Sequence[int]],
     convert: Callable[[RGB], RGB],
     keep_bytes: int,
     as_image: Callable[[Any], RGB] | None,
 ) -> ReadClip:
-    start, stop = segment.bounds(times.seconds)
-    seconds = times.seconds[start:stop]
-    kept = hold(_frames_between(path, times, start, stop), keep_bytes)
-    frames = _frames_between(path, times, start, stop) if kept is None else kept
-    return assemble(frames, seconds, pick, convert, as_image)
+    start, stop = segment.bounds(seconds)
+
+    def frames() -> Iterator[Any]:
+        if shown is None:
+            return _from_the_beginning(path, start, stop)
+        return _after_a_seek(path, shown, start, stop)
+
+    kept = hold(frames(), keep_bytes)
+    return assemble(
+        frames() if kept is None else kept, seconds[start:stop], pick, convert, as_image
+    )
 
 
-def _frames_between(path: Path, times: Times, start: int, stop: int) -> Iterator[Any]:
-    """Exactly the frames [start, stop); by seeking where the times are known in ticks."""
+def _from_the_beginning(path: Path, start: int, stop: int) -> Iterator[Any]:
+    """The frames [start, stop), by decoding all frames before them too."""
     with open_video(path) as (container, stream):
-        if times.pts is None:
-            yield from islice(decode(container, stream), start, stop)
-            return
-        expected = iter(times.pts[start:stop])
+        yield from islice(decode(container, stream), start, stop)
+
+
+def _after_a_seek(path: Path, shown: Shown, start: int, stop: int) -> Iterator[Any]:
+    """The frames [start, stop), each of them and those before it checked by its timestamp.
+
+    Raises:
+        _NotAsAnnounced: other frames came, or none from which decoding can begin.
+    """
+    with open_video(path) as (container, stream):
+        place: int | None = None if start else 0
         if start:
-            container.seek(times.pts[start], stream=stream, backward=True, any_frame=False)
-        awaited = next(expected)
+            container.seek(shown.pts[start], stream=stream, backward=True, any_frame=False)
         for frame in decode(container, stream):
-            if frame.pts is None or frame.pts > awaited:
+            if place is None:
+                if frame.pts not in shown.keys:
+                    continue  # pictures before a key frame may lack what they are made from
+                place = bisect_left(shown.pts, frame.pts)
+                if place > start:
+                    raise _NotAsAnnounced
+            if frame.pts != shown.pts[place]:
                 raise _NotAsAnnounced
-            if frame.pts == awaited:
+            if place >= start:
                 yield frame
-                following = next(expected, None)
-                if following is None:
-                    return
-                awaited = following
+            place += 1
+            if place == stop:
+                return
         raise _NotAsAnnounced
 
 
 @lru_cache(maxsize=8)
-def _times_from_packets(path: Path, modified: int, size: int) -> Times | None:
-    """When each frame is shown, without decoding; None where the packets do not tell."""
+def _shown(path: Path, modified: int, size: int) -> Shown | None:
     del modified, size  # part of the cache's key: a file written anew is read anew
-    with open_video(path) as (container, stream):
-        if container.format.name == "avi":  # decoding times only
-            return None
-        ticks = [
-            packet.pts
-            for packet in container.demux(stream)
-            if packet.size and not packet.is_discard
-        ]
-        if not ticks or any(tick is None for tick in ticks):
-            return None
-        times = frame_times(stream, sorted(ticks))
-    return None if times.pts is None else times
+    return shown_packets(path)
 
 
 @lru_cache(maxsize=8)
-def _times_from_frames(path: Path, modified: int, size: int) -> Times:
+def _seconds(path: Path, modified: int, size: int) -> list[float]:
     del modified, size
-    with open_video(path) as (container, stream):
-        ticks = [frame.pts for frame in decode(container, stream)]
-        require_complete(container, stream, len(ticks))
-        return frame_times(stream, ticks)
+    return times_of(path).seconds

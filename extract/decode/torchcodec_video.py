@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from stepcli.cache.errors import UsageError, VideoError
+from stepcli.extract.decode.container import require_file
+from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.segments import Segment
-from stepcli.extract.decode.video import RGB, ReadClip, require_file
+from stepcli.extract.decode.video import ReadClip
 
 
 def load_torchcodec() -> Any:

@@ -5,31 +5,18 @@ many. A clip's raw frames are kept while they are decoded and only the picked on
 RGB; where they outgrow `KEEP_BYTES`, the clip is decoded a second time instead.
 """
 
-import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-import numpy.typing as npt
-
 from stepcli.cache.errors import VideoError
-
-RGB = npt.NDArray[np.uint8]
-"""An image: [height, width, 3] uint8."""
+from stepcli.extract.decode.container import Decoding, decode, open_video
+from stepcli.extract.decode.orientation import RGB, upright, upright_sides
+from stepcli.extract.decode.times import Times
 
 KEEP_BYTES = 256 << 20
 """Raw frames that one decoder may hold: 256 MiB, 2,000 frames of 340x256."""
-
-LOST_FRAMES = 0.05
-"""Share of the announced frames that may be missing before a file counts as cut off: AVI with
-packed B-frames announces one or two more than there are."""
-
-_PLAYLISTS = frozenset({"concat", "hls", "dash", "applehttp", "lavfi", "tee"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,80 +32,6 @@ class ReadClip:
     frame_height: int
     """Pixels, upright, before any resizing."""
     frame_width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """When each frame of a video is shown, in presentation order."""
-
-    seconds: list[float]
-    """Since the first frame; strictly increasing."""
-    pts: list[int] | None
-    """The same in the stream's ticks; None where the file's own times make no sense."""
-
-
-@contextmanager
-def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream, decoded on one thread; closed at the end.
-
-    Raises:
-        VideoError: not a regular file, unreadable, empty, a picture, a playlist, without video.
-    """
-    require_file(path)
-    try:
-        container = av.open(
-            str(path.absolute()),
-            metadata_errors="ignore",  # titles in old code pages are no reason to fail
-            options={"protocol_whitelist": "file"},
-        )
-    except (av.error.FFmpegError, ValueError) as error:
-        raise VideoError(f"not a video that FFmpeg can open ({_reason(error)})") from error
-    try:
-        kind = container.format.name
-        if kind.endswith("_pipe") or kind.startswith("image2"):
-            raise VideoError(f"a picture ({kind}), not a video")
-        if _PLAYLISTS.intersection(kind.split(",")):
-            raise VideoError(f"a playlist ({kind}), not a video")
-        if not container.streams.video:
-            kinds = sorted({stream.type for stream in container.streams})
-            raise VideoError(f"holds no video stream (only {', '.join(kinds) or 'nothing'})")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise VideoError("the video's codec is not known to this FFmpeg")
-        stream.codec_context.thread_count = 1  # many clips at once beat many threads a clip
-        yield container, stream
-    finally:
-        container.close()
-
-
-def require_file(path: Path) -> None:
-    """Refuse what is no regular file with bytes in it, before FFmpeg blocks on it."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise VideoError(f"cannot be read ({error.strerror})") from error
-    if not stat.S_ISREG(found.st_mode):
-        kind = "folder" if stat.S_ISDIR(found.st_mode) else "pipe, socket or device"
-        raise VideoError(f"a {kind}, not a file")
-    if found.st_size == 0:
-        raise VideoError("the file is empty (0 bytes)")
-
-
-def decode(container: Any, stream: Any) -> Iterator[Any]:
-    """Raw frames in presentation order.
-
-    Raises:
-        VideoError: the decoder gave up; says after how many frames.
-    """
-    count = 0
-    try:
-        for frame in container.decode(stream):
-            yield frame
-            count += 1
-    except (av.error.FFmpegError, ValueError) as error:
-        raise VideoError(
-            f"damaged: decoding failed after {count} frames ({_reason(error)})"
-        ) from error
 
 
 def read_whole(
@@ -141,20 +54,28 @@ def read_whole(
         VideoError: with the reason.
     """
     with open_video(path) as (container, stream):
-        ticks: list[int | None] = []
-
-        def frames() -> Iterator[Any]:
-            for frame in decode(container, stream):
-                ticks.append(frame.pts)
-                yield frame
-
-        kept = hold(frames(), keep_bytes)
-        require_complete(container, stream, len(ticks))
-        seconds = frame_times(stream, ticks).seconds
+        decoding = Decoding(container, stream)
+        kept = hold(decoding.frames(), keep_bytes)
+        decoding.require_complete()
+        seconds = decoding.times().seconds
     if kept is not None:
         return assemble(kept, seconds, pick, convert, as_image)
     with open_video(path) as (container, stream):
         return assemble(decode(container, stream), seconds, pick, convert, as_image)
+
+
+def times_of(path: Path) -> Times:
+    """When each frame of a video is shown, by decoding all of it.
+
+    Raises:
+        VideoError: it cannot be read to its end.
+    """
+    with open_video(path) as (container, stream):
+        decoding = Decoding(container, stream)
+        for _ in decoding.frames():
+            pass
+        decoding.require_complete()
+        return decoding.times()
 
 
 def hold(frames: Iterator[Any], keep_bytes: int) -> list[Any] | None:
@@ -214,74 +135,3 @@ def assemble(
         [seconds[index] for index in indices],
         *size,
     )
-
-
-def upright(frame: Any) -> RGB:
-    """The frame as RGB, turned as its rotation flag says (a multiple of 90 degrees)."""
-    return _turned(frame, quarter_turns(frame))
-
-
-def shrunk(frame: Any, sides: Callable[[int, int], tuple[int, int]]) -> RGB:
-    """The frame as `upright` gives it, or where it is larger, at twice the sides that are wanted.
-
-    It is shrunk as it leaves the decoder, before it becomes RGB; the exact resizing does the rest.
-
-    Args:
-        frame: as decoded.
-        sides: height and width of an upright frame -> those that it will be resized to.
-    """
-    turns = quarter_turns(frame)
-    height, width = sides(*upright_sides(frame))
-    if turns % 2:
-        height, width = width, height
-    if frame.height > 2 * height and frame.width > 2 * width:
-        frame = frame.reformat(
-            width=2 * width, height=2 * height, interpolation="BICUBIC", threads=1
-        )
-    return _turned(frame, turns)
-
-
-def _turned(frame: Any, quarter_turns: int) -> RGB:
-    # One thread: by default FFmpeg starts one for each core, for every frame anew.
-    image: RGB = frame.to_ndarray(format="rgb24", threads=1)
-    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
-
-
-def quarter_turns(frame: Any) -> int:
-    """How often the picture must be turned anticlockwise by 90 degrees, 0 to 3."""
-    turns: int = round(frame.rotation / 90) % 4
-    return turns
-
-
-def upright_sides(frame: Any) -> tuple[int, int]:
-    """Height and width of a frame once it is turned."""
-    sides: tuple[int, int] = (frame.height, frame.width)
-    return sides[::-1] if quarter_turns(frame) % 2 else sides
-
-
-def frame_times(stream: Any, ticks: Sequence[int | None]) -> Times:
-    """Times from a stream's ticks, or from its frame rate where the ticks do not increase.
-
-    AVI has no presentation times: with B-frames, what PyAV shows are decoding times out of order.
-    """
-    known = [tick for tick in ticks if tick is not None]
-    if len(known) == len(ticks) and all(before < after for before, after in pairwise(known)):
-        return Times([float((tick - known[0]) * stream.time_base) for tick in known], known)
-    rate = stream.average_rate or stream.guessed_rate
-    if not rate:
-        raise VideoError("has neither usable times nor a frame rate")
-    return Times([float(number / rate) for number in range(len(ticks))], None)
-
-
-def require_complete(container: Any, stream: Any, decoded: int) -> None:
-    """Refuse a video of which little came out, against what its header announces."""
-    if decoded == 0:
-        raise VideoError("damaged: not one frame could be decoded")
-    if stream.frames > 0 and decoded < stream.frames - max(2, LOST_FRAMES * stream.frames):
-        raise VideoError(
-            f"cut off: the file announces {stream.frames} frames, {decoded} could be decoded"
-        )
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -18,9 +18,9 @@ from stepcli.cache.clips import ClassRow, ClipRow
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.views import NAME, is_flip, is_random_crop, split_view, view_id
 from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import Sampling
-from stepcli.extract.decode.video import RGB
 
 GROUPS = {
     "center": ("center",),

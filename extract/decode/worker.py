@@ -22,11 +22,12 @@ import numpy as np
 
 from stepcli.cache.errors import ClipError, VideoError
 from stepcli.extract.decode.image_folder import read_image_folder
+from stepcli.extract.decode.orientation import RGB, shrunk, upright
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.segments import Segment, read_segment
 from stepcli.extract.decode.torchcodec_video import read_with_torchcodec
-from stepcli.extract.decode.video import RGB, read_whole, shrunk, upright
+from stepcli.extract.decode.video import read_whole
 from stepcli.extract.decode.views import ViewPlan, cut
 
 Decoder = Literal["pyav", "torchcodec"]

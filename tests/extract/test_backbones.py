@@ -20,7 +20,7 @@ from stepcli.extract.backbones.families import FAMILIES
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.names import BACKBONES, source_of
 from stepcli.extract.backbones.processor import normalise
-from stepcli.extract.decode.video import shrunk, upright
+from stepcli.extract.decode.orientation import shrunk, upright
 from stepcli.extract.forward import Forward
 from stepcli.extract.tokens import parse_tokens
 

@@ -1,17 +1,18 @@
 """Every frame that is read is the one that the rule names: frames carry their number."""
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
+from containers import with_matrix
 
 from stepcli.cache.errors import VideoError
+from stepcli.extract.decode.container import decode, open_video
+from stepcli.extract.decode.orientation import shrunk, upright
 from stepcli.extract.decode.sampling import uniform
-from stepcli.extract.decode.video import read_whole, shrunk, upright
+from stepcli.extract.decode.video import read_whole
 
 ENCODINGS: dict[str, dict[str, Any]] = {
     "h264-b-frames.mp4": {"codec": "libx264", "options": {"bf": "3", "g": "12"}},
@@ -78,41 +79,41 @@ def test_a_short_clip_repeats_frames_and_each_is_converted_once(
     assert len(clip.images) == len(calls) == 3
 
 
-@pytest.mark.parametrize(
-    ("matrix", "turn"),
-    [((0, 1, -1, 0), -1), ((0, -1, 1, 0), 1), ((-1, 0, 0, -1), 2), ((1, 0, 0, 1), 0)],
-)
-def test_rotation_flags_are_obeyed(
-    matrix: tuple[int, ...], turn: int, tmp_path: Path, write_numbered: Any
+TURNED = {
+    (1, 0, 0, 1): lambda image: image,
+    (0, 1, -1, 0): lambda image: np.rot90(image, -1),
+    (-1, 0, 0, -1): lambda image: np.rot90(image, 2),
+    (0, -1, 1, 0): np.rot90,
+    (-1, 0, 0, 1): lambda image: image[:, ::-1],
+    (1, 0, 0, -1): lambda image: image[::-1],
+    (0, 1, 1, 0): lambda image: image.transpose(1, 0, 2),
+    (0, -1, -1, 0): lambda image: image[::-1, ::-1].transpose(1, 0, 2),
+}
+"""Display matrix (a, b, c, d) -> what a player does: column p, row q are shown at column
+a p + c q and row b p + d q."""
+
+
+@pytest.mark.parametrize("matrix", TURNED)
+def test_display_matrices_are_obeyed(
+    matrix: tuple[int, int, int, int], tmp_path: Path, write_numbered: Any
 ) -> None:
-    """Phones film sideways and leave a flag in the track's header."""
+    """Phones film sideways, front cameras mirrored, and leave a matrix in the track's header."""
     plain = write_numbered(tmp_path / "plain.mp4", 4, first=0b1011)
-    upright = read_whole(plain, lambda n: [0], identity).images[0]
-    data = bytearray(plain.read_bytes())
-    start = data.index(b"tkhd") + 4 + 4 + 20 + 16
-    a, b, c, d = (value << 16 for value in matrix)
-    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    turned = tmp_path / "turned.mp4"
-    turned.write_bytes(data)
+    coded = read_whole(plain, lambda n: [0], identity).images[0]
+    turned = with_matrix(plain, tmp_path / "turned.mp4", matrix)
     clip = read_whole(turned, lambda n: [0], identity)
-    assert np.array_equal(clip.images[0], np.rot90(upright, turn))
+    assert np.array_equal(clip.images[0], TURNED[matrix](coded))
     assert (clip.frame_height, clip.frame_width) == clip.images[0].shape[:2]
 
 
-@pytest.mark.parametrize("turns", [0, 1, 2, 3])
-def test_a_shrunk_frame_is_the_upright_one_at_twice_the_sides_wanted(turns: int) -> None:
-    class Turned:
-        """A frame with a rotation flag: PyAV reads it off the file and lets nobody set it."""
-
-        def __init__(self, frame: Any) -> None:
-            self._frame = frame
-            self.rotation = 90 * turns
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._frame, name)
-
+@pytest.mark.parametrize("matrix", TURNED)
+def test_a_shrunk_frame_is_the_upright_one_at_twice_the_sides_wanted(
+    matrix: tuple[int, int, int, int], tmp_path: Path, write_video: Any
+) -> None:
     ramp = np.linspace(20, 235, 96 * 160 * 3).reshape(96, 160, 3).astype(np.uint8)
-    frame = Turned(av.VideoFrame.from_ndarray(ramp, format="rgb24").reformat(format="yuv420p"))
+    plain = write_video(tmp_path / "plain.mp4", [ramp])
+    with open_video(with_matrix(plain, tmp_path / "turned.mp4", matrix)) as (container, stream):
+        (frame,) = decode(container, stream)
 
     def fourth(height: int, width: int) -> tuple[int, int]:
         return height // 4, width // 4

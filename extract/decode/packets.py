@@ -1,0 +1,115 @@
+"""Which packets of a file come out of the decoder as a frame, found without decoding them all.
+
+Only containers that write each packet's presentation time, and only codecs whose packets tell
+whether they are shown. For everything else the answer is None: count the frames by decoding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from stepcli.extract.decode.container import PLACEHOLDER, open_video
+from stepcli.extract.decode.h264 import may_have_fields
+
+HEAD = 6
+"""Frames that are decoded to check that the first packets are what comes out first."""
+
+_WITH_TIMES = ("mov", "matroska")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The frames of a video as its packets promise them, in presentation order."""
+
+    pts: list[int]
+    """Strictly increasing."""
+    keys: frozenset[int]
+    """Those at which decoding can begin."""
+    time_base: Any
+    """Seconds per tick, a fraction."""
+
+
+def shown_packets(path: Path) -> Shown | None:
+    """The frames of a video by its packets; None where packets do not tell.
+
+    Raises:
+        VideoError: the file cannot be opened.
+    """
+    with open_video(path) as (container, stream):
+        if not container.format.name.startswith(_WITH_TIMES):
+            return None
+        is_shown = _rule(stream)
+        if is_shown is None:
+            return None
+        head: list[int | None] = []
+        ticks: list[int | None] = []
+        keys = []
+        try:
+            for packet in container.demux(stream):
+                if len(head) < HEAD:
+                    head += [frame.pts for frame in packet.decode()]
+                if not packet.size or packet.is_discard:
+                    continue
+                found = is_shown(packet)
+                if found is None:
+                    return None
+                if found:
+                    ticks.append(packet.pts)
+                    if packet.is_keyframe:
+                        keys.append(packet.pts)
+        except (av.error.FFmpegError, ValueError):
+            return None  # decoding says at which frame
+        return _checked(head, ticks, keys, stream.time_base)
+
+
+def _checked(
+    head: list[int | None], ticks: list[int | None], keys: list[int], time_base: Any
+) -> Shown | None:
+    known = [tick for tick in ticks if tick is not None]
+    first = head[0] if head else None
+    if first is None or len(known) < len(ticks) or len(set(known)) < len(known):
+        return None
+    # Leading pictures of an open group have no reference at the start, and never come out.
+    pts = sorted(tick for tick in known if tick >= first)
+    return Shown(pts, frozenset(keys), time_base) if pts[: len(head)] == head else None
+
+
+def _rule(stream: Any) -> Callable[[Any], bool | None] | None:
+    """Packet -> whether it comes out as one frame (None: it cannot be told); None: no such rule."""
+    context = stream.codec_context
+    name = context.codec.canonical_name
+    if context.codec.intra_only or name in ("hevc", "av1"):
+        return _always
+    if name == "h264":
+        return None if may_have_fields(context.extradata or b"") else _always
+    return {"vp8": _vp8, "vp9": _vp9, "mpeg4": _mpeg4}.get(name)
+
+
+def _always(packet: Any) -> bool:
+    return True
+
+
+def _vp8(packet: Any) -> bool:
+    """RFC 6386, 9.1: bit 4 of a frame says whether it is shown."""
+    return bool(memoryview(packet)[0] & 0x10)
+
+
+def _vp9(packet: Any) -> bool | None:
+    """VP9 bitstream, 6.2 and annex B: a superframe ends with an index and shows its last frame."""
+    data = memoryview(packet)
+    if data[-1] & 0xE0 == 0xC0:
+        return True
+    first = data[0]
+    if first >> 6 != 2:
+        return None
+    if first & 0x30 == 0x30:  # profile 3: a reserved bit follows
+        return bool(first & 0x04) or bool(first & 0x01)
+    return bool(first & 0x08) or bool(first & 0x02)
+
+
+def _mpeg4(packet: Any) -> bool | None:
+    """A packet this small may say that nothing has changed, and then nothing comes out."""
+    return True if packet.size > PLACEHOLDER else None

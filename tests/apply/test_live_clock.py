@@ -1,0 +1,49 @@
+"""Live streams: times only go forward, and the picture is the video's, not its cover's."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from stepcli.apply.stream import LiveClock, open_stream
+from stepcli.cache.errors import VideoError
+
+
+def shown(*times: float | None) -> list[float]:
+    clock = LiveClock()
+    return [round(clock.seconds(time), 6) for time in times]
+
+
+def test_times_that_increase_are_kept() -> None:
+    assert shown(5.0, 5.1, 5.5, 9.0) == [0.0, 0.1, 0.5, 4.0]
+
+
+def test_a_bad_time_costs_itself_alone() -> None:
+    assert shown(0.0, 0.1, 0.1, 0.3, 0.4) == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert shown(0.0, 0.1, None, 0.3) == [0.0, 0.1, 0.2, 0.3]
+    assert shown(0.0, 0.1, -7.0, 0.3) == [0.0, 0.1, 0.2, 0.3]
+
+
+def test_a_clock_that_is_set_back_goes_on() -> None:
+    assert shown(9.0, 9.1, 0.0, 0.1, 0.2, 0.5) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.7]
+
+
+def test_without_any_time_there_is_no_window() -> None:
+    with pytest.raises(VideoError, match="no times"):
+        shown(None)
+
+
+def test_the_stream_is_the_one_that_a_player_shows(tmp_path: Path) -> None:
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        streams: list[Any] = [container.add_stream("ffv1", rate=25) for _ in range(2)]
+        for stream, flag in zip(streams, ("comment", "default"), strict=True):
+            stream.height, stream.width, stream.pix_fmt = 64, 96, "bgr0"
+            stream.disposition = av.stream.Disposition[flag]
+        for stream in streams:
+            image = np.full((64, 96, 3), 100 * stream.index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+    with open_stream(str(path), None) as frames:
+        assert next(frames).to_ndarray(format="rgb24").max() == 100
