@@ -23,6 +23,7 @@ def read_parquet(
     compressed: bool = True,
     dictionaries: Sequence[str] = (),
     columns: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
 ) -> pa.Table:
     """Parse a Parquet file of bounded size.
 
@@ -34,6 +35,7 @@ def read_parquet(
         compressed: take compressed columns too, up to `LARGEST` bytes unpacked.
         dictionaries: columns of texts; one that is repeated in every row takes its memory once.
         columns: those to read; None: all.
+        optional: columns to read as well where the file has them.
 
     Raises:
         DamagedStore: it is larger, lacks a column, or is no such file.
@@ -59,10 +61,11 @@ def read_parquet(
             arrow_extensions_enabled=False,
         )
         found = file.schema_arrow.names
-        wrong = [name for name in columns or () if found.count(name) != 1]
+        present = [name for name in optional if name in found]
+        wrong = [name for name in (*(columns or ()), *present) if found.count(name) != 1]
         if wrong:
             raise DamagedStore(f"{place}: expected the columns {', '.join(wrong)}, each once")
-        table = file.read(columns=columns and list(columns), use_threads=False)
+        table = file.read(columns=columns and [*columns, *present], use_threads=False)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

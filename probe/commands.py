@@ -16,6 +16,7 @@ from stepcli.probe.options import (
     PAIRS,
     PRECISION,
     SPLIT_FILE,
+    STRICT,
     TEST_SPLIT,
     TOKEN_DROPOUT,
     TRACK,
@@ -88,6 +89,7 @@ def probe(
     observed: Annotated[float, OBSERVED] = 1.0,
     views: Annotated[int | None, VIEWS] = None,
     split_file: Annotated[Path | None, SPLIT_FILE] = None,
+    strict: Annotated[bool, STRICT] = False,
     frame_order: Annotated[Literal["natural", "shuffled"], FRAME_ORDER] = "natural",
     directions: Annotated[Literal["both", "forward", "backward"], DIRECTIONS] = "both",
     mixup: Annotated[float, MIXUP] = 0.0,
@@ -146,7 +148,9 @@ def probe(
         single = {option: ",".join(values) for option, values in options.items()}
         configs += run_configs(name, [single], recipe, task_config, shared, range(seeds))
     trackers = [] if track is None else track.split(",")
-    Session(locate_store(store), runs_folder(runs), device, trackers=trackers).run(configs)
+    Session(locate_store(store), runs_folder(runs), device, trackers=trackers, strict=strict).run(
+        configs
+    )
 
 
 def methods(store: StoreOption = None) -> None:

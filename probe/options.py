@@ -31,6 +31,9 @@ SPLIT_FILE = typer.Option(help="CSV with columns clip,split in place of the stor
 PAIRS = typer.Option(help="CSV with columns label,partner. Default: the store's own pairs.")
 TRAIN_SPLIT = typer.Option(help="Split to train on. Default: train.")
 TEST_SPLIT = typer.Option(help="Split to report on. Default: test.")
+STRICT = typer.Option(
+    "--strict", help="Refuse test clips that share groups with, or are copies of, training clips."
+)
 FRAME_ORDER = typer.Option(help="shuffled: train on frames in a fresh random order, test as is.")
 DIRECTIONS = typer.Option(help="Of --task arrow: directions to train on; tests show both.")
 MIXUP = typer.Option(min=0, help="alpha of mixup between the tokens of two clips; 0: off.")

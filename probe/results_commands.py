@@ -69,6 +69,7 @@ def results(
     from stepcli.probe.analysis.chosen import chosen_table
     from stepcli.probe.results.compare import compare_methods, describe
     from stepcli.probe.results.import_logits import read_imported
+    from stepcli.probe.results.leakage import leakage_notes
     from stepcli.probe.results.runs import read_runs
     from stepcli.probe.results.significance import survivors
     from stepcli.probe.results.table import render, terminal_width, write_parquet
@@ -91,6 +92,8 @@ def results(
             average_splits=average_splits,
             width=terminal_width() if out is None else None,
         )
+        for line in leakage_notes(found):
+            typer.secho(f"note: {line}", err=True, fg=typer.colors.YELLOW)
         if out is None:
             typer.echo(text)
         else:

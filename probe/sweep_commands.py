@@ -16,6 +16,7 @@ from stepcli.probe.options import (
     PAIRS,
     PRECISION,
     SPLIT_FILE,
+    STRICT,
     TEST_SPLIT,
     TOKEN_DROPOUT,
     TRACK,
@@ -82,6 +83,7 @@ def sweep(
     observed: Annotated[float | None, OBSERVED] = None,
     views: Annotated[int | None, VIEWS] = None,
     split_file: Annotated[Path | None, SPLIT_FILE] = None,
+    strict: Annotated[bool, STRICT] = False,
     frame_order: Annotated[Literal["natural", "shuffled"] | None, FRAME_ORDER] = None,
     directions: Annotated[Literal["both", "forward", "backward"] | None, DIRECTIONS] = None,
     mixup: Annotated[float | None, MIXUP] = None,
@@ -154,9 +156,17 @@ def sweep(
     folder = runs_folder(runs)
     for place in store or [locate_store(None)]:
         if engine == "local":
-            run_sweep(Session(place, folder, device, trackers=trackers), config, dry_run=dry_run)
+            session = Session(place, folder, device, trackers=trackers, strict=strict)
+            run_sweep(session, config, dry_run=dry_run)
             continue
-        with RaySession(
-            place, folder, device, address=address, cpus=worker_cpus, trackers=trackers
-        ) as session:
+        on_cluster = RaySession(
+            place,
+            folder,
+            device,
+            address=address,
+            cpus=worker_cpus,
+            trackers=trackers,
+            strict=strict,
+        )
+        with on_cluster as session:
             run_sweep(session, config, dry_run=dry_run)

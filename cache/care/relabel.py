@@ -12,6 +12,9 @@ from stepcli.cache.clips import ClipRow
 from stepcli.cache.csv_files import read_csv
 from stepcli.cache.durable import SEALED_LIMIT, Place, disk_errors, read_regular
 from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.lists.matching import match_ids
+from stepcli.cache.lists.split_names import normalise_split, split_notes
+from stepcli.cache.lists.words import counted, listed
 from stepcli.cache.parquet_files import LARGEST, read_parquet
 from stepcli.cache.store import Store, open_store
 from stepcli.cache.tables import CLASSES, CLIPS, ROWS_LIMIT, parse_classes
@@ -29,6 +32,10 @@ class RelabelPlan:
     """Those that it may change."""
     changed: dict[str, dict[str, str]] = field(default_factory=dict)
     """By clip: column to its new text."""
+    blank: dict[str, int] = field(default_factory=dict)
+    """By column: lines with an empty cell there, which empties the column for that clip."""
+    notes: list[str] = field(default_factory=list)
+    """What was read differently from how it is written."""
 
 
 def relabel(root: Place, table: Path, *, dry_run: bool = False) -> RelabelPlan:
@@ -41,11 +48,12 @@ def relabel(root: Place, table: Path, *, dry_run: bool = False) -> RelabelPlan:
         dry_run: only say what would change.
 
     Raises:
-        UsageError: no such columns, an unknown clip, or one named twice.
+        UsageError: no such columns, unknown clips, or clips named twice.
     """
     store = open_store(root)
     lines = list(read_lines(table))
     plan = RelabelPlan(lines=len(lines))
+    plan.notes += split_notes(line["split"] for line in lines if "split" in line)
     # A table that was edited in place is what it says; a copy of it made here might be older.
     in_place = table.resolve() == Path(str(store.path), CLIPS).resolve()
 
@@ -68,30 +76,34 @@ def _relabel(
 ) -> list[ClipRow]:
     """The rows with what a user's lines say; `plan` tells what that changes."""
     rows = {row.id: row for row in present}
-    seen: set[str] = set()
-    plan.changed = {}
-    for line in lines:
-        clip, texts = line["id"], {key: text for key, text in line.items() if key != "id"}
-        if clip in store:  # also where the table has been lost
-            rows.setdefault(clip, ClipRow(clip, ""))
-        if clip not in rows:
-            raise UsageError(
-                f"{table}: clip {clip!r} is not in the store's clips table; its ids are listed by "
-                "stepcli store ls"
-            )
-        if clip in seen:
-            raise UsageError(f"{table}: clip {clip!r} occurs twice; it must name one line")
-        seen.add(clip)
+    for clip in store.ids:  # also where the table has been lost
+        rows.setdefault(clip, ClipRow(clip, ""))
+    names, _ = match_ids(table, [line["id"] for line in lines], rows)
+    if unknown := [line["id"] for line, name in zip(lines, names, strict=True) if name is None]:
+        raise UsageError(
+            f"{table}: {len(unknown):,} of {counted(len(lines), 'line')} not in the store's clips "
+            f"table: {listed(map(repr, unknown))}; its ids are listed by stepcli store ls"
+        )
+    plan.changed, plan.blank = {}, {}
+    for line, name in zip(lines, names, strict=True):
+        assert name is not None
+        texts = {key: text for key, text in line.items() if key != "id"}
+        if "split" in texts:
+            texts["split"] = normalise_split(texts["split"])
         plan.columns = list(texts)
-        changed = {key: text for key, text in texts.items() if getattr(rows[clip], key) != text}
+        for column, text in texts.items():
+            if not text:
+                plan.blank[column] = plan.blank.get(column, 0) + 1
+        # A label that came from a folder's name may have white space around it; a table has none.
+        changed = {k: text for k, text in texts.items() if getattr(rows[name], k).strip() != text}
         if changed:
-            plan.changed[clip] = changed
-            rows[clip] = replace(rows[clip], **changed)
+            plan.changed[name] = changed
+            rows[name] = replace(rows[name], **changed)
     return list(rows.values())
 
 
 def replace_classes(root: Place, table: Path, *, dry_run: bool = False) -> int:
-    """Take over a user's classes.csv; returns the number of classes.
+    """Take over a user's classes.csv; returns the number of classes. Cells are stripped.
 
     Raises:
         UsageError: it is not such a table.
@@ -102,6 +114,8 @@ def replace_classes(root: Place, table: Path, *, dry_run: bool = False) -> int:
         raise UsageError(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{table}: {error}") from error
+    texts = ("name", "partner", "mirror", "prompt")
+    rows = [replace(row, **{name: getattr(row, name).strip() for name in texts}) for row in rows]
     if not dry_run:
         store = open_store(root)
         in_place = table.resolve() == Path(str(store.path), CLASSES).resolve()
@@ -129,7 +143,7 @@ def read_lines(table: Path) -> Iterator[dict[str, str]]:
     for number, line in enumerate(lines, 1):
         if any(line[name] is None for name in known):
             raise UsageError(f"{table}: row {number} has an empty cell; put a text there")
-        yield {name: str(line[name]) for name in known}
+        yield {name: str(line[name]).strip() for name in known}
 
 
 def _read_parquet(table: Path) -> pa.Table:

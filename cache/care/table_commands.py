@@ -159,4 +159,8 @@ def labels(
     for clip, changes in plan.changed.items():
         texts = ", ".join(f"{column} {text!r}" for column, text in changes.items())
         say(f"{would('set', dry_run)} {clip}: {texts}")
-    say(f"{plan.lines} lines, {len(plan.changed)} clips changed")
+    for note in plan.notes:
+        say(f"note: {note}")
+    for column, blank in plan.blank.items():
+        say(f"note: {counted(blank, 'line')} with a blank {column}")
+    say(f"{counted(plan.lines, 'line')}, {counted(len(plan.changed), 'clip')} changed")

@@ -26,34 +26,34 @@ def normalise_split(text: str) -> str:
     return _NAME_OF.get(stripped.casefold(), stripped)
 
 
-def split_notes(texts: Iterable[str], used: Iterable[str] = tuple(SPELLINGS)) -> list[str]:
-    """Notes on the split cells of a list, given as written, one text per clip.
+def split_notes(texts: Iterable[str]) -> list[str]:
+    """At most one line: which spellings in a list's split cells were normalised to what.
 
     Args:
-        texts: the cells before `normalise_split`.
-        used: names of splits that somebody trains or tests on.
-
-    Returns:
-        At most two lines: spellings that were normalised, and names that are not in `used`.
+        texts: the cells before `normalise_split`, one per clip.
     """
     counts = Counter(texts)
-    changed = {text: n for text, n in counts.items() if normalise_split(text) != text}
-    notes = []
     # Blank cells become "": no split was meant, so nothing was read differently.
-    if named := {text: n for text, n in changed.items() if text.strip()}:
-        taken = [
-            f"{text!r} as {normalise_split(text)!r} ({counted(n, 'clip')})"
-            for text, n in sorted(named.items())
-        ]
-        notes.append(f"split names normalised: {listed(taken, SHOWN)}")
-    names: Counter[str] = Counter()
-    for text, n in counts.items():
-        names[normalise_split(text)] += n
-    known = {"", *map(normalise_split, used)}
-    if unused := {name: n for name, n in sorted(names.items()) if name not in known}:
-        shown = [f"{name!r} ({counted(n, 'clip')})" for name, n in unused.items()]
-        notes.append(
-            f"{counted(sum(unused.values()), 'clip')} in splits that are not trained or tested on "
-            f"({', '.join(sorted(known - {''}))}): {listed(shown, SHOWN)}"
-        )
-    return notes
+    taken = [
+        f"{text!r} as {normalise_split(text)!r} ({counted(n, 'clip')})"
+        for text, n in sorted(counts.items())
+        if normalise_split(text) != text and text.strip()
+    ]
+    return [f"split names normalised: {listed(taken, SHOWN)}"] if taken else []
+
+
+def unused_splits(texts: Iterable[str], used: Iterable[str] = ()) -> str | None:
+    """A warning that names the splits which nobody trains or tests on, or None.
+
+    Args:
+        texts: split cells, one per clip; blank ones are clips without a split.
+        used: splits that are trained or tested on, besides train, val and test.
+    """
+    known = {"", *SPELLINGS, *map(normalise_split, used)}
+    names = Counter(map(normalise_split, texts))
+    unused = {name: n for name, n in sorted(names.items()) if name not in known}
+    if not unused:
+        return None
+    shown = listed((f"{name!r} ({counted(n, 'clip')})" for name, n in unused.items()), SHOWN)
+    count = counted(sum(unused.values()), "clip")
+    return f"{count} in splits that are not trained or tested on: {shown}"

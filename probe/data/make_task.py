@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.cache.lists.leakage import find_leakage
 from stepcli.cache.padding import is_padded
 from stepcli.cache.views import is_flip, testing_views, training_views, views_by_clip
 from stepcli.probe.config import TaskConfig
@@ -93,6 +94,7 @@ def _build(
 ) -> Task:
     index = {name: i for i, name in enumerate(classes)}
     train, test, warnings = _of_classes(table, classes)
+    leakage = find_leakage(train, test, table.copies)
     trained = [views[: config.views] for views in _by_clip(train, training_views)]
     tested = [views if config.test_views else views[:1] for views in _by_clip(test, testing_views)]
     rows = [row for views in (*trained, *tested) for row in views]
@@ -140,7 +142,8 @@ def _build(
         shown=shown,
         shown_of=shown_of,
         mirror=_mirror(rows, labels, len(classes)),
-        warnings=tuple(warnings),
+        warnings=(*leakage.warnings, *warnings),
+        leakage=leakage,
     )
 
 

@@ -1,7 +1,7 @@
 """Which clips of a store are for training and which for testing, and what their classes are."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +10,12 @@ import numpy as np
 
 from stepcli.cache.care.duplicates import find_copies
 from stepcli.cache.clips import ClassRow, ClipRow
-from stepcli.cache.csv_files import read_csv
 from stepcli.cache.errors import UsageError
+from stepcli.cache.lists.class_sets import different_classes, single_class
 from stepcli.cache.lists.groups import given_key, group_keys, plain_names
+from stepcli.cache.lists.leakage import label_conflicts
+from stepcli.cache.lists.split_file import match_splits
+from stepcli.cache.lists.split_names import normalise_split, split_notes, unused_splits
 from stepcli.cache.views import clip_of, views_by_clip
 
 if TYPE_CHECKING:
@@ -45,20 +48,40 @@ class LabelledClips:
 
 
 def labelled_clips(
-    store: "Store", train_split: str, test_split: str, split_file: str | None = None
+    store: "Store",
+    train_split: str,
+    test_split: str,
+    split_file: str | None = None,
+    *,
+    split_digest: str | None = None,
+    copies: tuple[tuple[str, ...], ...] | None = None,
 ) -> LabelledClips:
     """Choose a store's clips by split: the table's own, or that of a file.
 
+    Args:
+        store: The store.
+        train_split: Name of a split, in any spelling that `normalise_split` knows.
+        test_split: The other one.
+        split_file: CSV with the columns clip and split in place of the table's own.
+        split_digest: SHA-256 that the file must have; None: any.
+        copies: Sets of clips with equal tokens; None: they are looked for.
+
     Raises:
         UsageError: a split has no committed clip; the message lists the splits that have some. Or
-            the file is no table of clips and splits.
+            the file is no table of clips and splits, or names none of the store's clips.
     """
     rows = store.clips()
-    if split_file is not None:
-        split_of = read_splits(Path(split_file))
+    notes = []
+    if split_file is None:
+        notes += split_notes(row.split for row in rows)
+    else:
+        known = dict.fromkeys(clip_of(row.id) for row in rows)
+        split_of, notes = match_splits(Path(split_file), known, split_digest)
         rows = [replace(row, split=split_of.get(clip_of(row.id), "")) for row in rows]
+    rows = [replace(row, split=normalise_split(row.split)) for row in rows]
+    wanted = (normalise_split(train_split), normalise_split(test_split))
     here = [row for row in rows if row.id in store]
-    chosen = {name: [r for r in here if r.split == name] for name in (train_split, test_split)}
+    chosen = {name: [r for r in here if r.split == name] for name in wanted}
     for name, clips in chosen.items():
         if not clips:
             counts = Counter(row.split or "(none)" for row in here)
@@ -68,35 +91,54 @@ def labelled_clips(
                 "extract more, choose --train-split and --test-split, or set splits in its table"
             )
     table = store.classes()
-    warnings = []
-    for name, clips in chosen.items():
-        absent = sum(row.split == name for row in rows) - len(clips)
-        if absent:
-            warnings.append(
-                f"{absent} of {absent + len(clips)} clips of split {name!r} are not in the store"
-            )
-    copies = find_copies(store).sets
+    train, test = (tuple(chosen[name]) for name in wanted)
+    if copies is None:
+        copies = find_copies(store).sets
     groups = plain_names(group_keys(rows, copies))
     return LabelledClips(
-        tuple(chosen[train_split]),
-        tuple(chosen[test_split]),
+        train,
+        test,
         _class_names(here, table),
         tuple((row.name, row.partner) for row in table if row.partner and row.name < row.partner),
         frozenset(row.name for row in table if row.kind == "invariant"),
-        tuple(warnings),
+        (*notes, *_warnings(rows, here, chosen, copies)),
         frozenset(row.name for row in table if row.kind == "irreversible"),
         copies,
         {row.id: group for row, group in zip(rows, groups, strict=True)},
     )
 
 
-def read_splits(path: Path) -> dict[str, str]:
-    """Clip -> split, from a CSV file with the columns clip and split; a clip it lacks is in none.
+def _warnings(
+    rows: Sequence[ClipRow],
+    here: Sequence[ClipRow],
+    chosen: Mapping[str, Sequence[ClipRow]],
+    copies: Sequence[Sequence[str]],
+) -> Iterator[str]:
+    """What is odd about the two splits of a store, one line each.
 
-    Raises:
-        UsageError: the file is not there, or is not such a table.
+    Args:
+        rows: The clips table, splits normalised.
+        here: Those that are stored.
+        chosen: Those of the two splits, by name: train, then test.
+        copies: Sets of clips with equal tokens.
     """
-    return {row["clip"]: row["split"] for row in read_csv(path, ("clip", "split"))}
+    for name, clips in chosen.items():
+        absent = sum(row.split == name for row in rows) - len(clips)
+        if absent:
+            yield (
+                f"{absent} of {absent + len(clips)} clips of split {name!r} are not in the store"
+            )
+    names = list(chosen)
+    split_of = {clip_of(row.id): row.split for row in here}
+    both = [row for clips in chosen.values() for row in clips]
+    labels = [[row.label for row in clips] for clips in chosen.values()]
+    found = (
+        unused_splits(split_of.values(), chosen),
+        single_class([row.label for row in both]),
+        different_classes(labels[0], labels[-1], (names[0], names[-1])),
+        label_conflicts(both, copies),
+    )
+    yield from (line for line in found if line is not None)
 
 
 def thin(table: LabelledClips, share: float, shots: int | None, seed: int) -> LabelledClips:

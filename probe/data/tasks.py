@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stepcli.cache.errors import UsageError
+from stepcli.cache.lists.leakage import Leakage
 from stepcli.probe.config import TaskConfig
 
 Ints = NDArray[np.int64]
@@ -123,6 +124,8 @@ class Task:
     mirror: Ints
     """[C]: the class that a class becomes when left and right are swapped."""
     warnings: tuple[str, ...]
+    leakage: Leakage
+    """What the test clips share with the training clips."""
 
     @property
     def train_clips(self) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stepcli.cache.csv_files import read_csv
 from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.probe.results.leakage import without_copies
 from stepcli.probe.results.metrics import summary
 from stepcli.probe.results.predictions import FILE, encode_predictions, read_predictions
 from stepcli.probe.results.published import Published, read_published
@@ -60,12 +61,16 @@ def import_logits(
         "seconds": 0.0,
         "warnings": [],
     }
+    said = replace(samples, logits=logits)
+    if "leakage" in model:
+        clean = without_copies(said, [(a, b) for a, b in pairs])
+        record["leakage"] = model["leakage"] | {"without_copies": clean}
     kept = (
         *("task", "split", "fingerprint", "dataset", "backbone", "store"),
         *("classes", "pairs", "test_samples"),
     )
     record |= {key: model[key] for key in kept if key in model}
-    write_folder(runs, record, {FILE: encode_predictions(replace(samples, logits=logits))})
+    write_folder(runs, record, {FILE: encode_predictions(said)})
     return record
 
 

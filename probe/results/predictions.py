@@ -24,6 +24,10 @@ SAMPLE = {
 """Columns that say what was shown, and their types; `logits` stands beside them."""
 
 
+COPIED = "copied"
+"""A column that runs of earlier versions do without."""
+
+
 @dataclass(frozen=True, slots=True)
 class Predictions:
     """What one probe said about n samples."""
@@ -36,6 +40,8 @@ class Predictions:
     labels: Ints
     logits: Floats
     """[n, C]"""
+    copied: NDArray[np.bool_] | None = None
+    """[n]: whether the clip is a copy of a training clip; None where it is not known."""
 
     @property
     def correct(self) -> NDArray[np.float64]:
@@ -60,7 +66,7 @@ def read_predictions(folder: Path) -> Predictions:
         data = read_regular(path, LARGEST)
         # A value of a list has four bytes, so no more of them fit.
         table = read_parquet(
-            data, path, rows=LARGEST, values=LARGEST, columns=[*SAMPLE, "logits"]
+            data, path, rows=LARGEST, values=LARGEST, columns=[*SAMPLE, "logits"], optional=[COPIED]
         ).combine_chunks()
         width = _width(table, path)
     except (FileNotFoundError, DamagedStore) as error:
@@ -77,6 +83,7 @@ def read_predictions(folder: Path) -> Predictions:
         backward.to_numpy(),
         label.to_numpy(),
         flat.reshape(-1, width),
+        table[COPIED].to_numpy() if COPIED in table.schema.names else None,
     )
 
 
@@ -90,6 +97,7 @@ def encode_predictions(said: Predictions) -> bytes:
             "predicted": said.logits.argmax(axis=1),
             "logits": pa.FixedSizeListArray.from_arrays(flat, said.logits.shape[1]),
         }
+        | ({} if said.copied is None else {COPIED: pa.array(said.copied, pa.bool_())})
     )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -106,7 +114,8 @@ def _width(table: pa.Table, path: Path) -> int:
     logits = table.schema.field("logits").type
     if not pa.types.is_fixed_size_list(logits) or logits.value_type != pa.float32():
         raise DamagedStore(f"{path}: logits: expected lists of float32, found {logits}")
-    for name, kind in SAMPLE.items():
+    known = SAMPLE | ({COPIED: pa.bool_()} if COPIED in table.schema.names else {})
+    for name, kind in known.items():
         if table.schema.field(name).type != kind:
             raise DamagedStore(
                 f"{path}: {name}: expected {kind}, found {table.schema.field(name).type}"

@@ -30,9 +30,11 @@ from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.padding import is_padded
 from stepcli.cache.spec import StoreSpec
+from stepcli.cache.views import clip_of
 from stepcli.probe.config import CODE_SCHEMA, RunConfig
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.registry import methods
+from stepcli.probe.results.leakage import leakage_record
 from stepcli.probe.results.metrics import base_to_novel, summary
 from stepcli.probe.results.predictions import FILE as PREDICTIONS
 from stepcli.probe.results.predictions import Predictions, encode_predictions
@@ -55,6 +57,8 @@ class Source:
     """Digests of the text embeddings beside the tokens."""
     weights: tuple[str, ...] = ()
     """Where the backbone's weights were: folders, or repositories with their revision."""
+    copied: bool = False
+    """Whether some clips of the store are copies of others."""
 
     def identity(self, config: RunConfig) -> str:
         """What a run's result depends on beside its config: the tokens, and the texts if read."""
@@ -65,6 +69,9 @@ class Source:
         reordered = config.task.name == "arrow" or config.task.frame_order == "shuffled"
         if is_padded(self.spec.sampling) and reordered:
             found += " padding-last"
+        # Earlier versions let a slice of train hold copies of clips that were trained on.
+        if self.copied and config.task.slice_seed is not None:
+            found += " copies-together"
         return found
 
 
@@ -86,6 +93,7 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
     """
     run = trained.config.run_id(source.identity(trained.config))
     logits = trained.logits.numpy()
+    said = _predictions(task, logits)
     record = {
         "run": run,
         "method": trained.config.method,
@@ -112,13 +120,14 @@ def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> dict[
         "test_samples": len(task.test),
         "losses": [round(loss, 6) for loss in trained.losses],
         "warnings": list(task.warnings),
+        "leakage": leakage_record(task.leakage, said, task.pairs),
         "code_schema": CODE_SCHEMA,
         "versions": {name: version(name) for name in LIBRARIES},
         "hardware": _hardware(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     contents = {
-        PREDICTIONS: encode_predictions(_predictions(task, logits)),
+        PREDICTIONS: encode_predictions(said),
         "probe.safetensors": save(trained.probe.state_dict()),
     }
     write_folder(runs, record, contents)
@@ -166,6 +175,7 @@ def _predictions(task: Task, logits: np.ndarray) -> Predictions:
         tested.backward,
         tested.label,
         logits,
+        np.array([clip_of(task.clips[i]) in task.leakage.copied for i in tested.clip], np.bool_),
     )
 
 
@@ -231,7 +241,7 @@ _PERHAPS: dict[str, Any] = {
     **dict.fromkeys(("dataset", "backbone", "store"), str),
     **dict.fromkeys(("losses", "warnings"), list),
     **dict.fromkeys(("train_clips", "test_samples"), int),
-    "spec": dict,
+    **dict.fromkeys(("spec", "leakage"), dict),
 }
 """What runs of other versions, or imported ones, do without."""
 

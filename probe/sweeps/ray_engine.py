@@ -47,6 +47,7 @@ class RaySession(Session):
         address: str | None = None,
         cpus: int | None = None,
         trackers: Sequence[str] = (),
+        strict: bool = False,
     ) -> None:
         """Open the store here; nodes open it for themselves.
 
@@ -57,8 +58,10 @@ class RaySession(Session):
             address: The cluster's, as for `ray.init`; None: RAY_ADDRESS, else this machine alone.
             cpus: Cores a task takes; None: as many as the smallest node has, at most 4.
             trackers: See Session; they hear of runs, not of epochs.
+            strict: See Session.
         """
-        super().__init__(store, runs.absolute(), "cpu" if device == "cpu" else "auto")
+        device_here = "cpu" if device == "cpu" else "auto"
+        super().__init__(store, runs.absolute(), device_here, strict=strict)
         self._worker_device = device
         self._address = address
         self._cpus = cpus

@@ -81,6 +81,7 @@ def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
     first = [on_slice(config) for config in every] if sweep.select else every
     if dry_run:
         plans = session.plan(first)
+        session.warn(plans)
         for line in describe_plan(plans, len(every)):
             typer.echo(line)
         if plans:

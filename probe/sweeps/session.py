@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import typer
 
+from stepcli.cache.care.duplicates import find_copies
 from stepcli.cache.care.summary import weight_sources
 from stepcli.cache.durable import require_writable
 from stepcli.cache.errors import UsageError
@@ -59,6 +60,7 @@ class Session:
         *,
         save_seconds: float = SAVE_SECONDS,
         trackers: Sequence[str] = (),
+        strict: bool = False,
     ) -> None:
         """Open the store.
 
@@ -68,6 +70,8 @@ class Session:
             device: "auto", "cpu", "cuda" or "cuda:1".
             save_seconds: How often the state of a pass is kept for resuming.
             trackers: Names of experiment trackers to copy losses and results to.
+            strict: Refuse tasks whose test clips share groups with, or are copies of, training
+                clips.
 
         Raises:
             StoreNotFound: there is none.
@@ -78,13 +82,21 @@ class Session:
         self.runs = runs
         self._save_seconds = save_seconds
         self._trackers = tuple(trackers)
+        self._strict = strict
         path = self.store.path
         place = str(path.resolve() if isinstance(path, Path) else path)
         fingerprint = self.store.fingerprint
         texts = "".join(text.sha256 for text in stored_texts(path))
         weights = tuple(weight_sources(self.store))
+        self._copies = find_copies(self.store).sets
         self._source = Source(
-            place, self.store.dataset, fingerprint, self.store.spec, texts, weights
+            place,
+            self.store.dataset,
+            fingerprint,
+            self.store.spec,
+            texts,
+            weights,
+            bool(self._copies),
         )
         self._tables: dict[tuple[str, str, str | None], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
@@ -93,12 +105,15 @@ class Session:
         """The samples of a task on this store.
 
         Raises:
-            UsageError: the store cannot serve the task, or a split has no clip.
+            UsageError: the store cannot serve the task, or a split has no clip; or, with `strict`,
+                test shares groups or copies with train.
         """
         if config not in self._tasks:
             splits = (config.train_split, config.test_split, config.split_file)
             if splits not in self._tables:
-                self._tables[splits] = labelled_clips(self.store, *splits)
+                self._tables[splits] = labelled_clips(
+                    self.store, *splits, split_digest=config.split_digest, copies=self._copies
+                )
             table = self._tables[splits]
             if config.thinned:
                 table = thin(table, config.train_share, config.shots, config.draw_seed or 0)
@@ -107,6 +122,8 @@ class Session:
             if config.slice_seed is not None:
                 table = hold_out(table, config.slice_share, config.slice_seed)
             self._tasks[config] = make_task(config, self.store, table)
+            if self._strict and (found := self._tasks[config].leakage.warnings):
+                raise UsageError(f"--strict: {'; '.join(found)}")
         return self._tasks[config]
 
     def name(self, config: RunConfig) -> str:
@@ -155,13 +172,18 @@ class Session:
             # Now, not after an hour of training.
             sweep_staging(self.runs)
             require_writable(self.runs, sum(plan.kept_bytes for plan in plans))
+            self.warn(plans)
             self._train(plans)
         return [read_run(self.runs / self.name(config) / "run.json") for config in configs]
 
-    def _train(self, plans: Sequence[PassPlan]) -> None:
+    def warn(self, plans: Sequence[PassPlan]) -> None:
+        """Say once what is odd about the tasks of the plans."""
         tasks = [self.task(plan.configs[0].task) for plan in plans]
         for warning in dict.fromkeys(w for task in tasks for w in task.warnings):
             typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+
+    def _train(self, plans: Sequence[PassPlan]) -> None:
+        tasks = [self.task(plan.configs[0].task) for plan in plans]
         # May refuse: before the tokens are read.
         trackers = open_trackers(self._trackers, self.runs)
         clips = dict.fromkeys(clip for task in tasks for clip in task.clips)

@@ -68,8 +68,10 @@ def test_labels_change_without_touching_a_token(tmp_path: Path, suffix: str) -> 
     [
         ("label\nx\n", "expected the columns id, found label"),
         ("id\nclip-0000\n", "expected a column id and at least one of"),
-        ("id,label\nnobody,x\n", "'nobody' is not in the store's clips table"),
-        ("id,label\nclip-0000,x\nclip-0000,y\n", "'clip-0000' occurs twice"),
+        ("id,label\nnobody,x\n", "none of 1 line names a clip of the store.*'nobody'.*'clip-0000'"),
+        ("id,label\nclip-0000,x\nno1,x\nno2,x\n", "2 of 3 lines not in.*: 'no1', 'no2'"),
+        ("id,label\nclip-0000,x\nclip-0000,y\n", "1 clip id appears more than once: 'clip-0000'"),
+        ("id,label\nclip-0000,x\n clip-0000,x\n", "appears more than once: 'clip-0000'"),
         ("id,label\nclip-0000\n", "line 2 has not the 2 cells of the header"),
     ],
 )
@@ -78,6 +80,36 @@ def test_label_tables_that_do_not_fit(tmp_path: Path, text: str, words: str) -> 
     (tmp_path / "new.csv").write_text(text)
     with pytest.raises(UsageError, match=words):
         run("labels", "--store", tmp_path / "s", "--from", tmp_path / "new.csv")
+
+
+def test_cells_are_stripped_splits_normalised_and_blanks_counted(tmp_path: Path) -> None:
+    store = fill_store(tmp_path / "s", "zarr", 4)
+    table = tmp_path / "new.csv"
+    table.write_text(
+        "id;split; label\n clip-0000 ;Validation;label 0\nclip-0001; TEST ;x \nclip-0002;;label 2\n"
+    )
+    plan = run("labels", "--store", store.path, "--from", table)
+    assert plan["changed"] == {
+        "clip-0000": {"split": "val"},
+        "clip-0001": {"split": "test", "label": "x"},
+        "clip-0002": {"split": ""},
+    }
+    assert plan["blank"] == {"split": 1}
+    (note,) = plan["notes"]
+    assert "'Validation' as 'val' (1 clip)" in note
+    assert [row.split for row in store.clips()] == ["val", "test", "", "train"]
+
+
+def test_ids_with_white_space_are_found_again(tmp_path: Path) -> None:
+    """A folder may be called " open": its clips' ids begin with a space, in the store's table."""
+    store = create_store(tmp_path / "s", SPEC, dataset="test")
+    store.add_clips([ClipRow(" open/a.mp4", " open"), ClipRow("close/a.mp4", "close")])
+    words = ("labels", "--store", store.path)
+    run(*words, "--to", tmp_path / "out.csv")
+    assert run(*words, "--from", tmp_path / "out.csv")["changed"] == {}
+    (tmp_path / "new.csv").write_text("id,split\nopen/a.mp4,train\n")
+    run(*words, "--from", tmp_path / "new.csv")
+    assert store.clips()[0] == ClipRow(" open/a.mp4", " open", "train")
 
 
 def test_a_clips_table_edited_in_place_is_taken_over(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from stepcli.cache.remote.objects import place_of
         (b"a,c\n1,2\n", "expected the columns a,b, found a,c; missing: b"),
         (b"", "found nothing"),
         (b'c,"a\n1,2\n\n', "expected the columns a,b, found c,a 1,2; missing: a, b"),
+        (b"a,b, a\n1,2,3\n", "the column 'a' appears twice"),
         (b"a,b\n1\n", "line 2 has not the 2 cells of the header"),
         (b"a,b\n1,2\n1,2,3\n", "line 3 has not the 2 cells of the header"),
         (b"a,b\n\xff,2\n", "expected a CSV file, got: 'utf-8' codec"),
@@ -56,6 +57,12 @@ def test_a_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes('\ufeffa,b\r\n"x, y",\r\n\r\n1,"2\n3"\r\n'.encode())
     assert read_csv(path, ("b",)) == [{"a": "x, y", "b": ""}, {"a": "1", "b": "2\n3"}]
+    path.write_text(" a ;b\nx,y ; 1\n")
+    assert read_csv(path, ("b",)) == [{"a": "x,y", "b": "1"}]
+    path.write_text("a\tb\n x \t;\n")
+    assert read_csv(path, ("b", "a")) == [{"a": "x", "b": ";"}]
+    path.write_text("a,b,\n1,2,\n")
+    assert read_csv(path, ("a",)) == [{"a": "1", "b": "2", "": ""}]
     for other in (tmp_path, tmp_path / "nowhere", Path("/dev/null")):
         with pytest.raises(UsageError, match="expected a CSV file"):
             read_csv(other, ("a",))

@@ -17,6 +17,7 @@ from torch import Generator
 from stepcli.cache import open_store
 from stepcli.cache.care.relabel import relabel
 from stepcli.cache.errors import StepcliError
+from stepcli.cache.lists.split_file import match_splits
 from stepcli.extract.datasets.csv_file import load as load_csv
 from stepcli.extract.datasets.files import read_json, read_lines, read_rows, read_table
 from stepcli.extract.datasets.unit_files import units_of
@@ -29,7 +30,7 @@ from stepcli.probe.analysis.trained import layout_of_run, load_probe
 from stepcli.probe.config import RunConfig
 from stepcli.probe.data.features import store_layout
 from stepcli.probe.data.layout import TokenLayout
-from stepcli.probe.data.splits import labelled_clips, read_splits
+from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.pairs import read_pairs
@@ -301,7 +302,9 @@ FORMATS: dict[str, Any] = {
         lambda path: sweep_configs(read_sweep(path)),
     ),
     "pairs.csv": text_file("pairs.csv", PAIRS, ("open",), read_pairs),
-    "splits.csv": text_file("s.csv", "clip,split\na,train\nb,test\n", (), read_splits),
+    "splits.csv": text_file(
+        "s.csv", "clip,split\na,train\nb,test\n", (), lambda p: match_splits(p, ["a", "b"])
+    ),
     "published.csv": text_file(
         "p.csv",
         PUBLISHED,

@@ -95,11 +95,12 @@ def make_store(
         for index, label in enumerate(labels):
             for number in range(clips_each):
                 split = "test" if number % 3 == 2 or label in test_only else "train"
+                group = f"{label} {number}" if label in test_only else f"g{number}"
                 sign = 1 if index % 2 else -1
                 drift = sign * np.linspace(-1, 1, frames)[:, None, None] * axis
                 for view in views:
                     stored_id = view_id(f"{label}/{number}", view)
-                    rows.append(ClipRow(stored_id, label, split, group=f"g{number}"))
+                    rows.append(ClipRow(stored_id, label, split, group=group))
                     tokens = drift + random.normal(size=(frames, 2, dim)) * 0.3 + index // 2
                     if len(layers) > 1:
                         tokens = np.stack([tokens] * len(layers))

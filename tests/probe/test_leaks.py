@@ -1,16 +1,26 @@
 """What test shares with training: groups, copies; slices and intervals keep copies together."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
-from stepcli.probe.config import TaskConfig
+from stepcli.cli import app
+from stepcli.probe.config import Pass, TaskConfig
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import LabelledClips, hold_out, labelled_clips
+from stepcli.probe.results.predictions import read_predictions
+from stepcli.probe.results.runs import read_runs
+from stepcli.probe.sweeps.expand import run_configs
+from stepcli.probe.sweeps.session import Session
+from stepcli.probe.sweeps.sweep import on_slice
 
 LIKE = {"open/1": "open/0", "close/3": "close/2"}
 
@@ -53,3 +63,108 @@ def test_a_slice_keeps_copies_on_one_side() -> None:
     table = LabelledClips(train, (), ("a", "b"), (), frozenset(), (), frozenset(), copies, lonely)
     with pytest.raises(UsageError, match="without splitting a group"):
         hold_out(table, 0.3, 0)
+
+
+SPLITS = {"open/1": "test", "close/3": "test", "close/2": "train"}
+
+
+def probed(store: Store, runs: Path, *words: str) -> Result:
+    flags = ("--method", "linear,first-frame", "--epochs", "2", "--device", "cpu")
+    return CliRunner().invoke(
+        app, ["probe", "--store", str(store.path), "--runs", str(runs), *flags, *words]
+    )
+
+
+def test_a_run_says_how_many_test_clips_are_copies(
+    tmp_path: Path, store_of: Callable[..., Store]
+) -> None:
+    store = relabelled(store_of(tmp_path / "s", like=LIKE, clips_each=9), SPLITS)
+    runs = tmp_path / "runs"
+    refused = probed(store, runs, "--strict")
+    assert refused.exit_code == 2
+    assert "2 of 7 test clips are copies of training clips" in refused.output
+    assert not list(runs.glob("*/run.json"))
+    done = probed(store, runs)
+    assert done.exit_code == 0, done.output
+    assert "warning: 2 of 7 test clips are copies" in done.output
+    for record in read_runs(runs):
+        assert any("copies of training clips" in line for line in record["warnings"])
+        found = record["leakage"]
+        assert (found["copied_clips"], found["test_clips"], found["grouped_clips"]) == (2, 7, 0)
+        said = read_predictions(runs / record["run"])
+        kept = np.array([clip not in ("open/1", "close/3") for clip in said.clips])
+        assert said.copied is not None
+        assert np.array_equal(kept, ~said.copied)
+        right = said.logits[kept].argmax(axis=1) == said.labels[kept]
+        assert found["without_copies"]["top1"] == pytest.approx(right.mean())
+        assert found["without_copies"]["samples"] == 5
+    shown = CliRunner().invoke(app, ["results", "--runs", str(runs)])
+    assert "note: linear: 2 of 7 test clips are copies of training clips; top-1" in shown.output
+
+
+def test_a_run_of_an_earlier_version_does_not_say(
+    tmp_path: Path, store_of: Callable[..., Store]
+) -> None:
+    runs = tmp_path / "runs"
+    assert probed(store_of(tmp_path / "s"), runs).exit_code == 0
+    shown = CliRunner().invoke(app, ["results", "--runs", str(runs)])
+    assert "note:" not in shown.output
+    for path in runs.glob("*/run.json"):
+        record = json.loads(path.read_text())
+        del record["leakage"]
+        path.write_text(json.dumps(record))
+    shown = CliRunner().invoke(app, ["results", "--runs", str(runs)])
+    assert "note: 2 runs of an earlier version do not say" in shown.output
+
+
+def test_shared_groups_are_named(tmp_path: Path, store_of: Callable[..., Store]) -> None:
+    """Four subjects, each in train and test."""
+    store = store_of(tmp_path / "s", clips_each=12)
+    groups = {row.id: f"subject{int(row.id.split('/')[1]) % 4}" for row in store.clips()}
+    relabelled(store, groups=groups)
+    warning = "4 groups in both train and test (subject0, subject1, subject2 and 1 more): 8 of 8"
+    done = probed(store, tmp_path / "runs")
+    assert warning in done.output
+    for record in read_runs(tmp_path / "runs"):
+        assert (record["leakage"]["shared_groups"], record["leakage"]["grouped_clips"]) == (4, 8)
+    assert probed(store, tmp_path / "strict", "--strict").exit_code == 2
+    # The same by a split file; a file that keeps groups whole is taken.
+    path = tmp_path / "split.csv"
+    for keep, code in ((2, 2), (3, 0)):
+        lines = [
+            f"{i},{'test' if g[-1] in '01'[: keep - 1] else 'train'}" for i, g in groups.items()
+        ]
+        if keep == 2:
+            lines[0] = lines[0].replace("test", "train")
+        path.write_text("\n".join(("clip,split", *lines)))
+        words = ("--strict", "--split-file", str(path))
+        assert probed(store, tmp_path / f"runs{keep}", *words).exit_code == code
+
+
+def test_spellings_of_splits_in_a_store_are_one_split(
+    tmp_path: Path, store_of: Callable[..., Store]
+) -> None:
+    store = store_of(tmp_path / "s")
+    odd = {"open/0": "Train ", "close/0": "training", "open/2": "TEST", "open/1": "extra"}
+    relabelled(store, odd)
+    table = labelled_clips(store, "train", "testing")
+    assert (len(table.train), len(table.test)) == (7, 4)
+    assert any("'Train ' as 'train' (1 clip)" in line for line in table.warnings)
+    assert any("not trained or tested on: 'extra' (1 clip)" in line for line in table.warnings)
+    with pytest.raises(UsageError, match="split 'val' of"):
+        labelled_clips(store, "train", "Validation")
+
+
+def test_slices_of_a_store_with_copies_are_other_runs(
+    tmp_path: Path, store_of: Callable[..., Store]
+) -> None:
+    """They are drawn otherwise than by earlier versions; all other runs keep their names."""
+    (config,) = run_configs("linear", [{}], {}, TaskConfig(), Pass(), range(1))
+    runs = tmp_path / "runs"
+    plain = Session(store_of(tmp_path / "a").path, runs, "cpu")
+    copied = Session(store_of(tmp_path / "b", like=LIKE).path, runs, "cpu")
+    for session, same in ((plain, True), (copied, False)):
+        fingerprint = session.store.fingerprint
+        assert session.name(config) == config.run_id(fingerprint)
+        sliced = on_slice(config)
+        assert (session.name(sliced) == sliced.run_id(fingerprint)) is same

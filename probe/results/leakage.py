@@ -1,0 +1,80 @@
+"""What runs record of leakage between train and test, and the score without copied test clips."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from stepcli.cache.lists.leakage import Leakage
+from stepcli.cache.lists.words import counted
+from stepcli.probe.results.metrics import summary
+from stepcli.probe.results.predictions import Predictions
+from stepcli.probe.results.table import configuration, labels
+
+
+def leakage_record(
+    leakage: Leakage, said: Predictions, pairs: Sequence[tuple[int, int]]
+) -> dict[str, Any]:
+    """What run.json keeps under "leakage": counts of clips, and the score without copies."""
+    return {
+        "test_clips": leakage.test_clips,
+        "shared_groups": len(leakage.groups),
+        "grouped_clips": len(leakage.grouped),
+        "copied_clips": len(leakage.copied),
+        "without_copies": without_copies(said, pairs),
+    }
+
+
+def without_copies(said: Predictions, pairs: Sequence[tuple[int, int]]) -> dict[str, Any] | None:
+    """The headline numbers over test samples that are no copies of training clips.
+
+    Returns:
+        Fractions of 1, and `samples`; None where there are no copies, or nothing but copies.
+    """
+    if said.copied is None or not said.copied.any() or said.copied.all():
+        return None
+    kept = ~said.copied
+    found = summary(said.logits[kept], said.labels[kept], pairs)
+    return {"samples": int(kept.sum()), **found}
+
+
+def copy_lines(label: str, records: Sequence[dict[str, Any]]) -> list[str]:
+    """At most one line on the copies in the test set of one configuration.
+
+    Args:
+        label: of the configuration.
+        records: its runs.
+    """
+    known = [r["leakage"] for r in records if r.get("leakage", {}).get("copied_clips")]
+    if not known:
+        return []
+    worst = max(known, key=lambda found: found["copied_clips"])
+    copied, tested = worst["copied_clips"], worst["test_clips"]
+    are = "is a copy" if copied == 1 else "are copies"
+    text = f"{label}: {copied:,} of {counted(tested, 'test clip')} {are} of training clips"
+    clean = [found["without_copies"] for found in known if found["without_copies"]]
+    if not clean:
+        return [f"{text}; no other test clip is left"]
+    with_copies = fmean(record["top1"] for record in records)
+    top1 = fmean(found["top1"] for found in clean)
+    return [f"{text}; top-1 without them {100 * top1:.1f} (with them {100 * with_copies:.1f})"]
+
+
+def leakage_notes(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Notes below a table of runs: copies by configuration, and runs that cannot tell."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        rows.setdefault(configuration(record), []).append(record)
+    names = labels([members[0] for members in rows.values()])
+    notes = [
+        line
+        for label, members in zip(names, rows.values(), strict=True)
+        for line in copy_lines(label, members)
+    ]
+    count = sum("leakage" not in record for record in records)
+    if count:
+        say = "does not say" if count == 1 else "do not say"
+        notes.append(
+            f"{counted(count, 'run')} of an earlier version {say} whether test clips are copies of "
+            "training clips; see stepcli store duplicates"
+        )
+    return notes
