@@ -13,7 +13,7 @@ import numpy as np
 
 from stepcli.cache.csv_files import read_csv
 from stepcli.cache.errors import UsageError
-from stepcli.probe.results.metrics import Floats, Ints
+from stepcli.probe.results.metrics import Floats, Ints, answers, credit
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -62,8 +62,8 @@ class PairScore:
     """Area under the ROC curve of the difference of the two logits."""
     recall: tuple[float, float]
     """Of a and of b, where all classes compete."""
-    either: int
-    """Samples for which one of the two classes was predicted."""
+    either: float
+    """Samples for which one of the two classes was predicted; a tie counts its share."""
     accuracy_either: float | None
     """Share of those that are right; None where there are none."""
 
@@ -72,7 +72,7 @@ def pair_scores(
     logits: Floats, labels: Ints, pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], PairScore]:
     """Score each pair that has samples of both classes; a class in two pairs counts in each."""
-    predicted = logits.argmax(axis=1)
+    said = answers(logits)
     scores = {}
     for a, b in pairs:
         is_a, is_b = labels == a, labels == b
@@ -80,15 +80,17 @@ def pair_scores(
             continue
         margin = logits[:, a].astype(np.float64) - logits[:, b]
         choice_a, choice_b = _won(margin[is_a]), _won(-margin[is_b])
-        either = (is_a | is_b) & ((predicted == a) | (predicted == b))
+        mine, truth = said[is_a | is_b], labels[is_a | is_b]
+        either = float(mine[:, [a, b]].sum())
+        right = float(np.take_along_axis(mine, truth[:, None], axis=1).sum())
         scores[(a, b)] = PairScore(
             samples=int((is_a | is_b).sum()),
             forced_choice=float(choice_a.mean() + choice_b.mean()) / 2,
             right=float(choice_a.sum() + choice_b.sum()),
             auc=area_under_curve(margin[is_a], margin[is_b]),
-            recall=(float((predicted[is_a] == a).mean()), float((predicted[is_b] == b).mean())),
-            either=int(either.sum()),
-            accuracy_either=float((predicted == labels)[either].mean()) if either.any() else None,
+            recall=(float(said[is_a, a].mean()), float(said[is_b, b].mean())),
+            either=either,
+            accuracy_either=right / either if either else None,
         )
     return scores
 
@@ -164,7 +166,7 @@ def symmetric_and_other(
 def _class_group(logits: Floats, labels: Ints, chosen: np.ndarray) -> ClassGroup | None:
     if not chosen.any():
         return None
-    labels, right = labels[chosen], (logits.argmax(axis=1) == labels)[chosen]
+    labels, right = labels[chosen], credit(logits, labels)[chosen]
     present = np.unique(labels)
     recalls = [float(right[labels == c].mean()) for c in present]
     return ClassGroup(len(present), len(labels), float(right.mean()), float(np.mean(recalls)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.probe.results.metrics import Floats, Ints
+from stepcli.probe.results.metrics import Floats, Ints, credit
 
 Values = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ class ReliabilityBin:
 def reliability(probabilities: Values, labels: Ints, bins: int = BINS) -> list[ReliabilityBin]:
     """Confidence and accuracy by bins of equal width; empty bins are left out."""
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    right = credit(probabilities, labels)
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     return [
         ReliabilityBin(
@@ -145,7 +145,7 @@ def risk_coverage(probabilities: Values, labels: Ints) -> RiskCoverage:
     errors, so the order in which they stand in a file changes nothing.
     """
     confidence = probabilities.max(axis=1)
-    wrong = (probabilities.argmax(axis=1) != labels).astype(np.float64)
+    wrong = 1 - credit(probabilities, labels)
     _, place, counts = np.unique(-confidence, return_inverse=True, return_counts=True)
     shared = np.bincount(place, wrong) / counts
     ordered = shared[np.sort(place)]

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from stepcli.probe.results.metrics import Ints
+from stepcli.probe.results.metrics import Ints, named
 from stepcli.probe.results.predictions import Predictions
 
 Type = Literal["equivariant", "invariant"]
@@ -66,8 +66,7 @@ def _one_seed(seed: Predictions, pairs: Sequence[tuple[int, int]], reverse: Ints
     turned = np.arange(seed.logits.shape[1])
     for a, b in pairs:
         turned[a], turned[b] = b, a
-    said = seed.logits.argmax(axis=1)
-    right = said == seed.labels
+    said, right = named(seed.logits), seed.correct
     rows = []
     types: tuple[Type, ...] = ("equivariant", "invariant")
     for name in types:

@@ -21,7 +21,7 @@ from stepcli.probe.data.features import Features
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.nn.bank import Probe
-from stepcli.probe.results.metrics import Floats, Ints
+from stepcli.probe.results.metrics import Floats, Ints, credit, named
 
 BATCH = 128
 EARLY_STEPS = 8
@@ -211,17 +211,18 @@ def _partners(task: Task) -> Ints:
 
 
 def _accuracy(logits: Floats, labels: Ints) -> float:
-    return float((logits.argmax(axis=1) == labels).mean())
+    return float(credit(logits, labels).mean())
 
 
 def _score(logits: Floats, normal: Floats, labels: Ints, partner: Ints) -> OrderResult:
-    predicted, before = logits.argmax(axis=1), normal.argmax(axis=1)
+    predicted, before = named(logits), named(normal)
     theirs = partner[labels]
     paired = theirs >= 0
+    to_partner = credit(logits[paired], theirs[paired])
     flippable = paired & (before == labels)
     return OrderResult(
         top1=_accuracy(logits, labels),
-        partner_top1=float((predicted == theirs)[paired].mean()) if paired.any() else None,
+        partner_top1=float(to_partner.mean()) if paired.any() else None,
         flips=float((predicted == theirs)[flippable].mean()) if flippable.any() else None,
         changed=float((predicted != before).mean()),
         moved=float(np.abs(logits - normal).max()),

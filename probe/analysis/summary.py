@@ -28,7 +28,7 @@ from stepcli.probe.pairs import (
     symmetric_and_other,
 )
 from stepcli.probe.results.configurations import Configuration
-from stepcli.probe.results.metrics import top_k
+from stepcli.probe.results.metrics import answers, top_k
 from stepcli.probe.results.predictions import Predictions, read_predictions
 from stepcli.probe.results.stats import accuracy_interval
 
@@ -248,7 +248,7 @@ def confusion(found: Configuration, seeds: Sequence[Predictions]) -> NDArray[np.
     size = len(found.classes)
     counts = np.zeros((size, size))
     for seed in seeds:
-        np.add.at(counts, (seed.labels, seed.logits.argmax(axis=1)), 1)
+        np.add.at(counts, seed.labels, answers(seed.logits))
     shares: NDArray[np.float64] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return shares
 

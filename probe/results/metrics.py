@@ -1,4 +1,11 @@
-"""How good logits are: pure functions of logits [n, C] and labels [n], each a fraction of 1."""
+"""How good logits are: pure functions of logits [n, C] and labels [n], each a fraction of 1.
+
+One rule for ties, here and wherever a probe's answers are counted: classes with equal logits share
+the place, so a label that ties with m - 1 others for the first place is 1/m right. That is what
+breaking ties at random gives on average; constant logits get chance, 1/C, in top-1, in mean class
+accuracy, in each class and on any mix of classes. Where one class must be named, as in `predicted`
+and in a change of the answer, it is the first of those that tie.
+"""
 
 from collections.abc import Sequence
 
@@ -7,23 +14,46 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
+Shares = NDArray[np.float64]
+
+
+def credit(logits: Floats, labels: Ints, k: int = 1) -> Shares:
+    """How far each label is among the k largest logits, [n]: 1 or 0, in between only for ties.
+
+    Of t logits tied with the label's, g being larger, (k - g) / t have a place among the first k. A
+    logit that is no number is never right.
+    """
+    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    larger, tied = (logits > own).sum(axis=1), (logits == own).sum(axis=1)
+    share: Shares = np.clip((k - larger) / np.maximum(tied, 1), 0, 1)
+    return np.where(tied > 0, share, 0.0)
+
+
+def answers(logits: Floats) -> Shares:
+    """[n, C]: the answer of each row, 1 for the class of the largest logit; ties share it.
+
+    The label's column is `credit`. Rows without a number have no answer: all 0.
+    """
+    best = logits == logits.max(axis=1, keepdims=True)
+    shares: Shares = best / np.maximum(best.sum(axis=1, keepdims=True), 1)
+    return shares
+
+
+def named(logits: Floats) -> Ints:
+    """[n]: the one class that is named: that of the largest logit, the first of those that tie."""
+    first: Ints = logits.argmax(axis=1)
+    return first
 
 
 def top_k(logits: Floats, labels: Ints, k: int) -> float:
-    """Share of samples whose label is among the k largest logits (all of them where C <= k).
-
-    Ties count against the label, so constant logits are not right by luck.
-    """
-    own = np.take_along_axis(logits, labels[:, None], axis=1)
-    rivals = (logits >= own).sum(axis=1) - 1
-    return float((rivals < min(k, logits.shape[1])).mean())
+    """Share of samples whose label is among the k largest logits (all of them where C <= k)."""
+    return float(credit(logits, labels, k).mean())
 
 
 def mean_class(logits: Floats, labels: Ints) -> float:
     """Mean of the recalls of the classes that are present."""
-    predicted = logits.argmax(axis=1)
-    recalls = [float((predicted[labels == c] == c).mean()) for c in np.unique(labels)]
-    return float(np.mean(recalls))
+    right = credit(logits, labels)
+    return float(np.mean([right[labels == c].mean() for c in np.unique(labels)]))
 
 
 def forced_choice(
@@ -48,7 +78,7 @@ def forced_choice(
 
 def base_to_novel(logits: Floats, labels: Ints, base: int) -> dict[str, float]:
     """Top-1 of the first `base` classes' samples and of the others', and their harmonic mean."""
-    right = logits.argmax(axis=1) == labels
+    right = credit(logits, labels)
     old, new = (float(right[side].mean()) for side in (labels < base, labels >= base))
     harmonic = 2 * old * new / (old + new) if old + new else 0.0
     return {"base_top1": old, "novel_top1": new, "harmonic": harmonic}

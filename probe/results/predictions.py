@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stepcli.cache.durable import read_regular
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.parquet_files import LARGEST, read_parquet
-from stepcli.probe.results.metrics import Floats, Ints
+from stepcli.probe.results.metrics import Floats, Ints, credit, named
 
 FILE = "predictions.parquet"
 SAMPLE = {
@@ -45,9 +45,8 @@ class Predictions:
 
     @property
     def correct(self) -> NDArray[np.float64]:
-        """[n]: 1 where the largest logit is the label's."""
-        right: NDArray[np.bool_] = self.logits.argmax(axis=1) == self.labels
-        return right.astype(np.float64)
+        """[n]: 1 where the largest logit is the label's; 1/m where m classes tie for it."""
+        return credit(self.logits, self.labels)
 
     @property
     def samples(self) -> list[tuple[str, int, bool]]:
@@ -88,13 +87,18 @@ def read_predictions(folder: Path) -> Predictions:
 
 
 def encode_predictions(said: Predictions) -> bytes:
-    """The Parquet file of one run, with the class of the largest logit as `predicted` beside."""
+    """The Parquet file of one run.
+
+    Beside stand the class of the largest logit as `predicted`, the first of those that tie, and
+    `correct`, whose mean is top-1: a tie of m classes for the label is 1/m.
+    """
     flat = pa.array(said.logits.astype(np.float32).ravel())
     cells = (said.clips, said.groups, said.starts, said.backward, said.labels)
     table = pa.table(
         {name: pa.array(c, kind) for (name, kind), c in zip(SAMPLE.items(), cells, strict=True)}
         | {
-            "predicted": said.logits.argmax(axis=1),
+            "predicted": named(said.logits),
+            "correct": said.correct,
             "logits": pa.FixedSizeListArray.from_arrays(flat, said.logits.shape[1]),
         }
         | ({} if said.copied is None else {COPIED: pa.array(said.copied, pa.bool_())})
