@@ -16,6 +16,7 @@ from stepcli.cache.store import Store
 from stepcli.engines.ray_cluster import ray_cluster
 from stepcli.extract import pipeline
 from stepcli.extract.datasets.clip import Clip, Dataset
+from stepcli.extract.datasets.list_warnings import list_warnings
 from stepcli.extract.engines import ray_engine
 from stepcli.extract.forward import require_device_name
 from stepcli.extract.pipeline import StageSeconds
@@ -50,8 +51,9 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
     # Before a store is made; below once more, for the format of one that is there.
     require_compression(request.format or "zarr", request.limits.compression)
     dataset, clips, rows = load_clips(request)
-    for note in dataset.notes:
-        say(f"note: {note}")
+    warnings = list_warnings(clips)
+    for line in (*(f"note: {n}" for n in dataset.notes), *(f"warning: {w}" for w in warnings)):
+        say(line)
     prepared = prepare(request if request.ray is None else _on_head(request))
     embed = _text_job(request) if request.text else None
     store = create_store(
@@ -87,7 +89,8 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
     share = f" (share {request.rank} of {request.world_size})" if request.world_size > 1 else ""
     todo = pipeline.what_is_left(store, clips)
     summarise(store, todo, clips, share)
-    return QUARANTINED if todo.quarantined else 0, as_json(store, todo, clips, seconds, share)
+    summary = as_json(store, todo, clips, seconds, share) | {"warnings": warnings}
+    return QUARANTINED if todo.quarantined else 0, summary
 
 
 def _on_head(request: ExtractionRequest) -> ExtractionRequest:

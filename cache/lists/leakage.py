@@ -34,7 +34,7 @@ class Leakage:
             lines.append(
                 f"{counted(len(self.groups), 'group')} in both train and test "
                 f"({listed(self.groups)}): {len(self.grouped):,} of {tested} {share} with training "
-                "clips, which inflates the score; keep groups whole (stepcli store labels)"
+                "clips, which may inflate the score; keep groups whole (stepcli store labels)"
             )
         if self.copied:
             are = "is a copy" if len(self.copied) == 1 else "are copies"
