@@ -26,13 +26,18 @@ FILE = "order.json"
 def kept_order_tests(runs: Path, record: Record) -> dict[str, Any] | None:
     """What is kept beside a run, None where it was not tested.
 
+    Earlier versions showed the deepest layer to probes that read another one: such tests do not
+    count.
+
     Raises:
         UsageError: the file is not JSON.
     """
     path = runs / record["run"] / FILE
     if not path.is_file():
         return None
-    return read_json(path, dict, links=False)
+    kept = read_json(path, dict, links=False)
+    layer = record["config"].get("task", {}).get("layer")
+    return kept if layer is None or kept.get("layer") == layer else None
 
 
 def keep_order_tests(found: Sequence[Configuration], store: Path | None, device: str) -> None:
@@ -46,12 +51,15 @@ def keep_order_tests(found: Sequence[Configuration], store: Path | None, device:
     for each in found:
         for record in each.records:
             folder = each.runs / record["run"]
-            if (folder / WEIGHTS).is_file() and not (folder / FILE).is_file():
+            untested = kept_order_tests(each.runs, record) is None
+            if (folder / WEIGHTS).is_file() and untested:
                 place = store or Path(record["store"])
                 left.setdefault(place, []).append((folder, record))
     tune_process()
     for place, members in left.items():
         session = session_of(place, members[0][1], members[0][0].parent, device)
+        for _, record in members:
+            require_tokens(session, record)
         require_frame_scope(session.store.spec)
         by_task: dict[TaskConfig, list[tuple[Path, Record]]] = {}
         for folder, record in members:
@@ -68,12 +76,23 @@ def session_of(store: Path, record: Record, runs: Path, device: str) -> Session:
         UsageError: the store holds other tokens now.
     """
     session = Session(store, runs, device)
-    if session.store.fingerprint != record["fingerprint"]:
-        raise UsageError(
-            f"{store} holds other tokens (fingerprint {session.store.fingerprint[:8]}) than run "
-            f"{record['run']} was trained on ({record['fingerprint'][:8]}); give the right --store"
-        )
+    require_tokens(session, record)
     return session
+
+
+def require_tokens(session: Session, record: Record) -> None:
+    """Refuse a store that holds other tokens than a run was trained on.
+
+    Raises:
+        UsageError: it does; the message names both fingerprints.
+    """
+    mine, theirs = session.store.fingerprint, record["fingerprint"]
+    if mine != theirs:
+        raise UsageError(
+            f"{session.store.path} holds other tokens (fingerprint {mine[:8]}) than run "
+            f"{record['run']} was trained on ({theirs[:8]}); give the right --store, or choose "
+            "runs with --method"
+        )
 
 
 def _test_together(
@@ -88,4 +107,6 @@ def _test_together(
     probes = [load_probe(folder, record, layout).to(session.device) for folder, record in members]
     for (folder, _), tests in zip(members, run_order_tests(probes, features, task), strict=True):
         with disk_errors(folder):
-            replace_synced(folder / FILE, json.dumps(order_json(tests), indent=1).encode())
+            replace_synced(
+                folder / FILE, json.dumps(order_json(tests, task.layer), indent=1).encode()
+            )

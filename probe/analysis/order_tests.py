@@ -229,9 +229,15 @@ def _score(logits: Floats, normal: Floats, labels: Ints, partner: Ints) -> Order
     )
 
 
-def order_json(tests: OrderTests) -> dict[str, Any]:
-    """As it is kept beside a run."""
+def order_json(tests: OrderTests, layer: int | None) -> dict[str, Any]:
+    """As it is kept beside a run.
+
+    Args:
+        tests: Of one probe.
+        layer: The one stored layer that it reads; None: all, or the only one.
+    """
     return {
+        "layer": layer,
         "orders": {
             name: {field: getattr(result, field) for field in OrderResult.__dataclass_fields__}
             for name, result in tests.orders.items()

@@ -91,9 +91,16 @@ class Features(ABC):
         """The samples' frames as they are shown and kept, [B, T, (L,) S, D], on `device`."""
 
     def gather(self, task: Task, samples: Samples) -> Tensor:
-        """The same as floats."""
+        """The same as floats, of the task's one layer where it has one."""
         tokens = self.read(task, samples)
-        return tokens.floats() if isinstance(tokens, CodedTokens) else tokens
+        return tokens.floats() if isinstance(tokens, CodedTokens) else self._of_layer(task, tokens)
+
+    def _of_layer(self, task: Task, tokens: Tensor) -> Tensor:
+        """[B, T, L, S, D] with L = 1 where the task shows one layer; other tokens as they are."""
+        if task.layer is None or tokens.ndim != 5 or tokens.shape[2] < len(self.layers):
+            return tokens
+        place = self.layers.index(task.layer)
+        return tokens[:, :, place : place + 1]
 
     def batches(
         self, task: Task, samples: Samples, size: int
@@ -106,11 +113,8 @@ class Features(ABC):
     def batch(self, task: Task, samples: Samples, tokens: Tensor | CodedTokens) -> TokenBatch:
         """Gathered tokens with the mask of their padding and what is known of their frames."""
         mask = samples.mask(task.length)
-        if task.layer is not None and isinstance(tokens, Tensor) and tokens.ndim == 5:
-            place = self.layers.index(task.layer)
-            tokens = tokens[:, :, place : place + 1]
         return TokenBatch(
-            tokens,
+            tokens if isinstance(tokens, CodedTokens) else self._of_layer(task, tokens),
             None if mask is None else torch.from_numpy(mask).to(self.device),
             facts=lambda: self.facts.of(task, samples).to(self.device),
         )

@@ -63,13 +63,14 @@ def make_store(
     sampling: str = "uniform",
     distinct: int | None = None,
     like: Mapping[str, str] | None = None,
+    noise: tuple[int, ...] = (),
 ) -> Store:
     """A store whose clips drift along a direction of their class: order tells partners apart.
 
     Two thirds of each class's clips are for training; classes of `test_only` have no such clip.
     With `cls` the first of a frame's two tokens is a CLS. A clip is stored in each of `views`, and
     its first `distinct` frames count as its own, all where None. Clips of `like` have the tokens of
-    the clip that it names, which comes before.
+    the clip that it names, which comes before. Layers of `noise` say nothing about the class.
     """
     grid = Segment(name="grid1", kind="grid", count=2 - cls, grid=(1, 2 - cls))
     segments = (Segment(name="cls", kind="prefix", count=1), grid) if cls else (grid,)
@@ -103,7 +104,8 @@ def make_store(
                     rows.append(ClipRow(stored_id, label, split, group=group))
                     tokens = drift + random.normal(size=(frames, 2, dim)) * 0.3 + index // 2
                     if len(layers) > 1:
-                        tokens = np.stack([tokens] * len(layers))
+                        say_nothing = random.normal(size=tokens.shape) if noise else tokens
+                        tokens = np.stack([say_nothing if n in noise else tokens for n in layers])
                     made[stored_id] = tokens
                     tokens = made[(like or {}).get(stored_id, stored_id)]
                     times, shown = (0.0,) * frames, distinct or frames

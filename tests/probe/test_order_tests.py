@@ -123,3 +123,55 @@ def test_every_order_shows_as_many_frames_as_there_are(frames: int) -> None:
     assert ORDERS["first half only"](8, random).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert ORDERS["second half only"](8, random).tolist() == [4, 4, 5, 5, 6, 6, 7, 7]
     assert ORDERS["time-warped"](8, random).tolist() == [0, 0, 1, 1, 2, 4, 5, 7]
+
+
+def test_a_probe_of_another_layer_is_tested_on_that_layer(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    """The deepest layer is noise: shown to a probe of layer -2, it gives chance."""
+    store = store_of(tmp_path / "store", layers=(-2, -1), noise=(-1,), clips_each=18)
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(
+        "methods: {concat: {lr: [1e-2]}}\nseeds: 1\nvariants: [{layer: -2}, {layer: -1}]\n"
+    )
+    runs = tmp_path / "runs"
+    call("sweep", sweep, "--epochs", 20, "--store", store.path, "--runs", runs)
+    found = json.loads(call("order", runs, "--json"))
+    told = {}
+    for path in runs.glob("*/run.json"):
+        record = json.loads(path.read_text())
+        kept = json.loads((path.parent / "order.json").read_text())
+        layer = record["config"]["task"]["layer"]
+        told[layer] = kept["orders"]["as it is"]["top1"]
+        assert told[layer] == record["top1"]
+        assert kept["layer"] == layer
+    assert told[-2] == 1
+    assert told[-1] < 0.8
+    assert len(found) == 2
+    # What an earlier version kept of another layer than the deepest was made on the wrong tokens.
+    for path in runs.glob("*/order.json"):
+        kept = json.loads(path.read_text())
+        del kept["layer"]
+        path.write_text(json.dumps(kept | {"orders": {}}))
+    call("order", runs)
+    for path in runs.glob("*/order.json"):
+        assert json.loads(path.read_text())["orders"]["as it is"]["top1"] in told.values()
+
+
+def test_every_runs_tokens_are_checked(
+    tested: Path, store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    """Two runs that name one place, the second of other tokens: the store was extracted anew."""
+    copy = tmp_path / "runs"
+    for method in ("linear", "concat"):
+        (run,) = tested.glob(f"{method}-*")
+        (copy / run.name).mkdir(parents=True)
+        for name in ("run.json", "probe.safetensors", "predictions.parquet"):
+            (copy / run.name / name).write_bytes((run / name).read_bytes())
+        if method == "linear":
+            record = json.loads((run / "run.json").read_text()) | {"fingerprint": "f" * 64}
+            (copy / run.name / "run.json").write_text(json.dumps(record))
+    done = CliRunner().invoke(app, ["order", str(copy)])
+    assert done.exit_code == 2
+    assert "holds other tokens" in done.stderr
+    assert "(ffffffff)" in done.stderr

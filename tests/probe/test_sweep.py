@@ -12,6 +12,7 @@ from command_line import invoke
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.store import Store
+from stepcli.extract.arguments import parse_layers
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.data.splits import LabelledClips, hold_out, thin
 from stepcli.probe.sweeps.expand import points, run_configs
@@ -214,7 +215,7 @@ def test_selection_touches_the_test_split_once_a_seed(
 
 RECIPE_STORES: dict[str, dict[str, Any]] = {
     "frames.yaml": {"frames": 32},
-    "layers.yaml": {"layers": (9, 10, 11, 12)},
+    "layers.yaml": {"layers": (-4, -3, -2, -1)},
     "augmentation-views.yaml": {"views": ("center", *(f"crop{n}" for n in range(8)))},
     "all-methods.yaml": {"cls": True},
     "base-to-novel.yaml": {"cls": True},
@@ -287,3 +288,12 @@ def test_own_recipes_fill_in_what_a_sweep_leaves_open() -> None:
 def test_an_unknown_recipe_lists_close_ones() -> None:
     with pytest.raises(UnknownName, match=r"did you mean pe-scale\.yaml"):
         read_sweep(Path("recipes/pe_scale.yaml"))
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_recipes_name_layers_that_extract_stores(name: str) -> None:
+    sweep = read_sweep(shipped_recipes()[name])
+    tasks = [sweep.task.model_dump() | variant for variant in sweep.variants]
+    layers = sorted({task["layer"] for task in tasks if task["layer"] is not None})
+    if layers:
+        assert parse_layers(",".join(map(str, layers))) == tuple(layers)
