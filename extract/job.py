@@ -9,6 +9,7 @@ from typing import Any
 from stepcli.cache import create_store, open_store
 from stepcli.cache.care.summary import producer_differences
 from stepcli.cache.clips import ClipRow
+from stepcli.cache.durable import Place
 from stepcli.cache.errors import UsageError
 from stepcli.cache.formats.compression import require_compression
 from stepcli.cache.formats.layout import layout_of
@@ -132,7 +133,7 @@ class OnWorker:
         return _extract(prepared, self.request.limits, clips, open_store(self.store), progress)
 
 
-def _text_job(request: ExtractionRequest) -> Callable[[Store], Path]:
+def _text_job(request: ExtractionRequest) -> Callable[[Store], Place]:
     """Load the text tower and the texts now, so that what is wrong is said before the run."""
     from stepcli.extract.datasets.unit_files import units_of
     from stepcli.extract.text import load_text_tower, read_templates, store_text

@@ -1,18 +1,16 @@
 """Label prompts and semantic units through a text tower, stored beside the tokens.
 
 A store then holds, in text/<tower>/:
-- text.safetensors: `labels` [C, D] (unit length; the mean over templates, made unit length again),
-  `templates` [C, P, D] (each template's own), `label_lengths` [C] (mean over templates, before they
-  were made unit length), `units` [U, D] where units were given, `logit_scale`;
+- text-<sha256>.safetensors: `labels` [C, D] (unit length; the mean over templates, made unit
+  length again), `templates` [C, P, D] (each template's own), `label_lengths` [C] (mean over
+  templates, before they were made unit length), `units` [U, D] where units were given,
+  `logit_scale`;
   for CLIP also what takes a stored CLS token to the same space: `cls_norm.weight`,
   `cls_norm.bias`, `cls_projection` [D, D_vision];
 - text.json: the tower, its source, the templates, every text as it was embedded, and the
-  safetensors file's sha256.
+  safetensors file's name and sha256 (see stepcli.cache.updates.texts).
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +22,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from stepcli.cache.clips import ClassRow
+from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.errors import UsageError
 from stepcli.cache.store import Store
+from stepcli.cache.updates.texts import write_text
 from stepcli.extract.backbones.base import BackboneError
 from stepcli.extract.backbones.failures import loading_errors
 from stepcli.extract.backbones.hf import require_plain_rgb, split_source
@@ -157,20 +157,18 @@ def label_text(row: ClassRow) -> str:
 
 def store_text(
     store: Store, tower: TextTower, templates: Sequence[str], units: Sequence[str]
-) -> Path:
+) -> Place:
     """Embed a store's class labels, and semantic units, and write them beside the tokens.
 
     Returns:
         The folder written to; what was there from the same tower is replaced.
 
     Raises:
-        UsageError: a store without classes, or in object storage.
+        UsageError: a store without classes.
     """
     classes = store.classes()
     if not classes:
         raise UsageError(f"the store {store.path} has no classes to embed")
-    if not isinstance(store.path, Path):
-        raise UsageError("--text: expected a store on a disk; embed before it is moved")
     labels = [label_text(row) for row in classes]
     prompts = [template.replace("{}", label) for label in labels for template in templates]
     features = tower.features(prompts).reshape(len(labels), len(templates), -1)
@@ -191,16 +189,7 @@ def store_text(
         "classes": [row.name for row in classes],
         "labels": labels,
         "units": list(units),
-        "sha256": hashlib.sha256(data).hexdigest(),
     }
-    folder = store.path / "text" / tower.name.removeprefix(PREFIX).rpartition("/")[2]
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "text.safetensors", data)
-    _replace(folder / "text.json", json.dumps(facts, indent=1, ensure_ascii=False).encode())
-    return folder
-
-
-def _replace(file: Path, data: bytes) -> None:
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_bytes(data)
-    draft.replace(file)
+    name = tower.name.removeprefix(PREFIX).rpartition("/")[2]
+    with disk_errors(store.path):
+        return write_text(store.path, name, facts, data)

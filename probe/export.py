@@ -21,6 +21,7 @@ from stepcli.cache.durable import (
     write_synced,
 )
 from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.updates.texts import FACTS, read_text
 from stepcli.probe.analysis.clip_length import FIELD, training_seconds
 from stepcli.probe.analysis.recalibrate import kept_calibration
 from stepcli.probe.analysis.trained import WEIGHTS, layout_of_run, load_probe, texts_of_run
@@ -32,7 +33,6 @@ from stepcli.probe.results.staging import staging_folder, sweep_staging
 
 KEPT = (WEIGHTS, "calibration.json", "order.json")
 """What of a run travels beside its record; predictions of the test clips stay."""
-TEXT_FILES = ("text.json", "text.safetensors")
 CARD = "README.md"
 ONNX = "probe.onnx"
 TOLERANCE = 1e-4
@@ -66,10 +66,13 @@ def export_folder(folder: Path, out: Path) -> Path:
         for name in names:
             _copy(folder, name, staging / name)
         for text in texts_of_run(record, folder):
-            for name in TEXT_FILES:
+            assert isinstance(text.folder, Path)
+            for name in (text.file, FACTS):  # what is named before the name of it
                 names.append(f"text/{text.folder.name}/{name}")
                 (staging / names[-1]).parent.mkdir(parents=True, exist_ok=True)
                 _copy(text.folder, name, staging / names[-1])
+            if read_text(staging, text.folder.name).file != text.file:
+                raise UsageError(f"{text.folder}: replaced meanwhile; export the run again")
         write_synced(staging / "run.json", json.dumps(record, indent=1).encode())
         write_synced(staging / CARD, card(folder, record).encode())
         for name in (*names, "run.json", CARD):

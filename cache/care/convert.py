@@ -17,6 +17,7 @@ from stepcli.cache.reading.snapshot import read_index
 from stepcli.cache.remote.objects import is_same_place, place_of
 from stepcli.cache.spec import Dtype, Producer, StoreSpec
 from stepcli.cache.store import Store, create_store, open_store
+from stepcli.cache.updates.texts import copy_texts
 from stepcli.cache.writer import StoreWriter
 
 
@@ -95,6 +96,7 @@ def convert_store(
     if writing is not None and not dry_run:
         writing.add_clips(reading.clips())
         writing.add_classes(reading.classes())
+        copy_texts(reading.path, writing.path)
         writer = partial(
             writing.writer, part_bytes=part_bytes, part_clips=part_clips, compression=compression
         )

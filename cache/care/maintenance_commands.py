@@ -92,6 +92,8 @@ def merge(
         say(f"{would('add', dry_run)} part {part} of {source}")
     for clip in plan.rows_differing:
         say(f"clip {clip}: its line in the clips table differs; the target's stays")
+    for tower in plan.texts_differing:
+        say(f"texts of {tower}: other embeddings than the target's, which stay")
     say(
         f"{len(plan.parts)} parts, {plan.clips} clips, {plan.bytes} bytes "
         f"({plan.copied_bytes} copied), {plan.rows_added} new lines in the clips table"

@@ -14,6 +14,8 @@ from stepcli.cache.parts.folders import PARTS, TOMBSTONES, is_part_name, list_pa
 from stepcli.cache.parts.index import INDEX_LIMIT
 from stepcli.cache.parts.tombstones import rewrite_tombstone
 from stepcli.cache.reading.consolidated import FOLDER as CACHE
+from stepcli.cache.updates.texts import DAMAGED, is_damaged, set_aside
+from stepcli.cache.updates.texts import FOLDER as TEXT
 
 
 def manifest_from_parts(root: Place) -> Manifest:
@@ -78,11 +80,21 @@ def mend(root: Place, place: str, *, dry_run: bool) -> str:
         if not dry_run:
             rewrite_tombstone(path)
         return "written again: the part stays out of use"
+    if place.startswith(f"{TEXT}/"):
+        return _mend_text(root, place.split("/")[1], dry_run)
     if folder == FAILURES:
         return _mend_failures(root, path, dry_run)
     if place in (tables.CLIPS, tables.CLASSES):
         return _mend_table(root, place, dry_run)
     return ""
+
+
+def _mend_text(root: Place, tower: str, dry_run: bool) -> str:
+    if not is_damaged(root, tower):
+        return ""
+    if not dry_run:
+        set_aside(root, tower)
+    return f"moved to {DAMAGED}: extract --text on the same store embeds the texts again"
 
 
 def _mend_failures(root: Place, path: Place, dry_run: bool) -> str:
@@ -116,6 +128,8 @@ def mend_digests(root: Place, *, dry_run: bool) -> str:
 
 def advice(root: Place, place: str) -> str:
     """What a user can do about a file that could not be mended."""
+    if place.partition("/")[0] == TEXT:
+        return "remove it; extract --text on the same store embeds the texts again"
     if place not in (tables.CLIPS, tables.CLASSES):
         return "put it back from a backup"
     option = "--from" if place == tables.CLIPS else "--classes"

@@ -25,6 +25,7 @@ from stepcli.cache.reading.snapshot import read_index
 from stepcli.cache.remote.objects import ObjectPath, is_same_place
 from stepcli.cache.spec import require_same_spec
 from stepcli.cache.store import Store, open_store
+from stepcli.cache.updates.texts import copy_texts
 
 
 @dataclass
@@ -42,6 +43,10 @@ class MergePlan:
     """New lines of the clips table."""
     rows_differing: list[str] = field(default_factory=list)
     """Clips whose line in the target says something else; the target's stays."""
+    texts_added: list[str] = field(default_factory=list)
+    """Text towers whose embeddings were copied."""
+    texts_differing: list[str] = field(default_factory=list)
+    """Text towers that the target has with other embeddings; the target's stay."""
 
 
 def merge_stores(
@@ -139,6 +144,10 @@ def _merge(
     if classes:
         into.add_classes(classes[0])
     _merge_failures(into, others)
+    for other in others:
+        towers, differing = copy_texts(other.path, into.path)
+        plan.texts_added += towers
+        plan.texts_differing += differing
 
 
 def _stage(source: Place, staged: Path, record: PartRecord) -> int:

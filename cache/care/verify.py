@@ -23,6 +23,7 @@ from stepcli.cache.parts.stored_clips import part_clips
 from stepcli.cache.parts.tombstones import check_tombstone, tombstone_files
 from stepcli.cache.reading.consolidated import check_consolidated, consolidated_files
 from stepcli.cache.remote.objects import place_of
+from stepcli.cache.updates.texts import wrong_texts
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def _below(root: Place, path: Place) -> str:
 
 
 def _verify_tables(root: Place) -> Iterator[Problem]:
-    for name, text in tables.wrong_tables(root):
+    for name, text in (*tables.wrong_tables(root), *wrong_texts(root)):
         yield Problem(name, text)
     for path in tombstone_files(root):
         try:

@@ -1,10 +1,10 @@
 """Text embeddings that extraction stored beside the tokens: labels, units, and the way to them.
 
-A store holds, in text/<tower>/, text.json (what was embedded, and the digest of the tensors) and
-text.safetensors (see stepcli.extract.text, which writes them).
+A store holds, in text/<tower>/, text.json (what was embedded, and which tensors belong to it) and
+a file of those tensors: see stepcli.extract.text, which makes them, and
+stepcli.cache.updates.texts, which keeps them.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,12 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from stepcli.cache.durable import read_regular
+from stepcli.cache.durable import Place
 from stepcli.cache.errors import DamagedStore, UsageError
-from stepcli.cache.json_files import read_json
+from stepcli.cache.remote.objects import ObjectPath
+from stepcli.cache.updates.texts import FACTS, OLD_TENSORS, read_tensors, read_text, text_folders
 
-LARGEST = 1 << 30
-"""Bytes of text.safetensors: a larger one is refused unread."""
 PROJECTION = "cls_projection"
 NEEDED = ("labels", "label_lengths", "templates", "logit_scale")
 
@@ -29,28 +28,25 @@ class StoreText:
     """One tower's texts. Two are equal when their tensors are, wherever they lie."""
 
     sha256: str
-    """Of text.safetensors."""
-    folder: Path = field(compare=False)
+    """Of the file of tensors."""
+    folder: Place = field(compare=False)
     tower: str = field(compare=False)
     classes: tuple[str, ...] = field(compare=False)
     """Names of the classes that `labels` are of."""
     units: tuple[str, ...] = field(compare=False)
     """Semantic units as they were embedded."""
+    file: str = field(compare=False, default=OLD_TENSORS)
+    """Name of the file of tensors."""
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that text.safetensors holds.
+        """Everything that the file of tensors holds.
 
         Raises:
             DamagedStore: its bytes are not those that were written.
         """
-        path = self.folder / "text.safetensors"
-        data = read_regular(path, LARGEST)
-        if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise DamagedStore(
-                f"{path}: its digest is not the one in text.json; embed the texts again: "
-                "extract --text on the same store"
-            )
+        path = self.folder / self.file
+        data = read_tensors(self.folder, self.file, self.sha256)
         try:
             tensors: dict[str, Tensor] = load(data)
         except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
@@ -138,19 +134,18 @@ class StoreText:
 
 
 def stored_texts(store: object) -> tuple[StoreText, ...]:
-    """What a store at that place holds of text towers; none where it is not on a disk.
+    """What a store, or a trained probe, at that place holds of text towers.
 
     Raises:
-        DamagedStore: a text.json that is none.
+        DamagedStore: a text.json that is none, or a link.
     """
-    if not isinstance(store, Path):
+    if not isinstance(store, Path | ObjectPath):
         return ()
     found = []
-    for path in sorted((store / "text").glob("*/text.json")):
-        try:
-            facts = read_json(path, dict, links=False)
-        except UsageError as error:
-            raise DamagedStore(str(error)) from None
+    for tower in text_folders(store):
+        text = read_text(store, tower)
+        path = store / "text" / tower / FACTS
+        facts = {**text.facts, "sha256": text.sha256}
         names = {key: facts.get(key) for key in ("classes", "units")}
         for key, kind in (("sha256", str), ("tower", str), ("classes", list), ("units", list)):
             if not isinstance(facts.get(key), kind):
@@ -160,7 +155,8 @@ def stored_texts(store: object) -> tuple[StoreText, ...]:
         found.append(
             StoreText(
                 sha256=facts["sha256"],
-                folder=path.parent,
+                folder=store / "text" / tower,
+                file=text.file,
                 tower=facts["tower"],
                 classes=tuple(facts["classes"]),
                 units=tuple(facts["units"]),

@@ -11,10 +11,12 @@ from hub_server import Hub
 
 from stepcli.apply.api import train
 from stepcli.apply.hub import HubError, pull, push
+from stepcli.apply.sharing import pull_from_folder, push_to_folder
 from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.errors import DamagedStore, SpecMismatch, UsageError
 from stepcli.cache.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store import Store, create_store, open_store
+from stepcli.cache.updates.texts import read_text, write_text
 
 # The hub's client sends a large file in a way that its own HTTP library discourages.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -203,3 +205,16 @@ def test_what_the_hub_refuses_is_one_line(
     assert "neither a trained probe" in call("push", tmp_path, "--to", "me/x", *words, code=2)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE forbids it" in call("push", run, "--to", "me/door", *words, code=1)
+
+
+def test_texts_go_with_their_store_and_damaged_ones_are_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "door")
+    folder = write_text(store.path, "clip", {"tower": "clip", "classes": ["open"]}, b"tensors")
+    assert isinstance(folder, Path)
+    given = push_to_folder(tmp_path / "door", tmp_path / "given")
+    got = pull_from_folder(given, tmp_path / "out")
+    assert contents(got / "text") == contents(folder.parent)
+    tensors = given / "text" / "clip" / read_text(given, "clip").file
+    tensors.write_bytes(b"TENSORS")
+    with pytest.raises(DamagedStore, match="what came is damaged: text/clip/text-"):
+        pull_from_folder(given, tmp_path / "again")
