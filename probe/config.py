@@ -1,6 +1,7 @@
 """What one run is: a method and its options, a task, a recipe and a seed."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -171,6 +172,19 @@ class Pass(_Frozen):
         return -(-samples // self.batch_size)
 
 
+def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config, as JSON has it, with files named by their digests alone.
+
+    The class of an own probe stays, since one file may hold several.
+    """
+    found = dict(config)
+    if found.get("options", {}).get("sha256"):
+        found["method"] = str(found["method"]).rpartition(":")[2]
+    if found.get("task", {}).get("split_digest"):
+        found["task"] = {**found["task"], "split_file": None}
+    return found
+
+
 class RunConfig(_Frozen):
     """Everything that determines a run's result, given the store's tokens."""
 
@@ -186,14 +200,24 @@ class RunConfig(_Frozen):
     def run_id(self, fingerprint: str) -> str:
         """Name of the run: its method, and a hash of config, tokens and code schema.
 
+        Files are part of it by their digests, not by their paths: a split file or an own probe that
+        was moved gives the same run.
+
         Args:
             fingerprint: Of the tokens, and of the texts where the method reads some.
         """
+        return self._run_id(without_paths(self.model_dump(mode="json")), fingerprint)
+
+    def earlier_run_id(self, fingerprint: str) -> str:
+        """The name that versions gave which hashed paths too; `run_id`'s where there is no path."""
+        return self._run_id(self.model_dump(mode="json"), fingerprint)
+
+    def _run_id(self, config: dict[str, Any], fingerprint: str) -> str:
         identity = {
-            "config": self.model_dump(mode="json"),
+            "config": config,
             "fingerprint": fingerprint,
             "code_schema": CODE_SCHEMA,
         }
         digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
-        readable = "".join(c if c.isalnum() or c == "-" else "-" for c in self.method)
+        readable = "".join(c if c.isalnum() or c == "-" else "-" for c in config["method"])
         return f"{readable}-{digest[:16]}"

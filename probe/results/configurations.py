@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.probe.config import RunConfig
+from stepcli.probe.config import RunConfig, without_paths
 from stepcli.probe.pairs import Pairs
 from stepcli.probe.results.predictions import Predictions, read_predictions
 from stepcli.probe.results.runs import read_runs
@@ -107,5 +107,6 @@ def _without_slice(record: Record) -> str:
     with contextlib.suppress(ValidationError):
         # A setting that came with a later version has its default in runs from before it.
         config = RunConfig.model_validate(config).model_dump(mode="json")
+    config = without_paths(config)
     task = {k: v for k, v in config.get("task", {}).items() if k != "slice_seed"}
     return json.dumps([config | {"task": task}, record["fingerprint"]], sort_keys=True)

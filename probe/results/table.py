@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stepcli.cache.errors import UsageError
-from stepcli.probe.config import TaskConfig
+from stepcli.probe.config import TaskConfig, without_paths
 from stepcli.probe.results.published import Published
 from stepcli.probe.training.tracking import METRICS
 
@@ -152,7 +152,8 @@ def write_parquet(runs: Sequence[dict[str, Any]], path: Path | None) -> None:
 
 def _without_seeds(run: dict[str, Any]) -> dict[str, Any]:
     """A run's config without its seed, and without what is drawn anew for each seed."""
-    config = {name: value for name, value in run["config"].items() if name != "seed"}
+    config = without_paths(run["config"])
+    config.pop("seed", None)
     if "task" in config:
         task = dict(config["task"])
         task.pop("draw_seed", None)
@@ -166,6 +167,7 @@ def configuration(run: dict[str, Any]) -> str:
     return json.dumps([_without_seeds(run), run["fingerprint"]], sort_keys=True)
 
 
+_DIGESTS = ("split_digest", "sha256")
 SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
 """Fields of a task that an official split has its own of."""
 
@@ -265,7 +267,9 @@ def _flat(run: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {"store": run["fingerprint"][:8]}
     for section, values in _without_seeds(run).items():
         if isinstance(values, dict):
-            flat |= {f"{section}.{key}": value for key, value in values.items()}
+            # 8 digits of a digest tell files apart in a label.
+            short = {k: str(v)[:8] if v and k in _DIGESTS else v for k, v in values.items()}
+            flat |= {f"{section}.{key}": value for key, value in short.items()}
         else:
             flat[section] = values
     return flat

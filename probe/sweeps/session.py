@@ -128,7 +128,9 @@ class Session:
 
     def name(self, config: RunConfig) -> str:
         """A config's run on this store."""
-        return config.run_id(self._source.identity(config))
+        identity = self._source.identity(config)
+        name, earlier = config.run_id(identity), config.earlier_run_id(identity)
+        return earlier if not is_done(self.runs, name) and is_done(self.runs, earlier) else name
 
     def left(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
         """Those of the configs that are not done yet, each once."""

@@ -1,0 +1,104 @@
+"""A run is named by what was trained: files count by their content, not by where they lie."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import call
+
+from stepcli.cache.store import Store
+from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.registry import methods
+from stepcli.probe.results.runs import read_runs
+from stepcli.probe.results.table import render
+from stepcli.probe.sweeps.expand import run_configs
+
+OWN = """
+from torch import nn
+class Mine(nn.Module):
+    def __init__(self, frames, tokens, dim, classes):
+        super().__init__()
+        self.read = nn.Linear(dim, classes)
+    def forward(self, x):
+        return self.read(x.mean(dim=(1, 2)))
+class Other(Mine):
+    pass
+"""
+
+
+def config(method: str = "linear", **task: str) -> RunConfig:
+    methods().load(method)
+    (found,) = run_configs(method, [{}], {}, TaskConfig(**task), Pass(epochs=1), range(1))
+    return found
+
+
+@pytest.fixture
+def homes(tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders with the same split file and own probe."""
+    found = (tmp_path / "one", tmp_path / "two")
+    for home in found:
+        home.mkdir()
+        (home / "mine.py").write_text(OWN)
+        lines = [
+            f"{x}/{i},{'test' if i > 3 else 'train'}" for x in ("open", "close") for i in range(6)
+        ]
+        (home / "split.csv").write_text("\n".join(("clip,split", *lines)))
+    return found
+
+
+def test_ids_hold_digests_not_paths(homes: tuple[Path, Path]) -> None:
+    split = [config(split_file=str(home / "split.csv")).run_id("f") for home in homes]
+    own = [config(f"{home / 'mine.py'}:Mine").run_id("f") for home in homes]
+    assert split[0] == split[1] != config().run_id("f")
+    assert own[0] == own[1]
+    assert own[0].startswith("Mine-")
+    assert config(f"{homes[0] / 'mine.py'}:Other").run_id("f") not in own
+    (homes[1] / "split.csv").write_text("clip,split\nopen/0,train\nclose/0,test\n")
+    (homes[1] / "changed.py").write_text(OWN + "\n")
+    assert config(split_file=str(homes[1] / "split.csv")).run_id("f") != split[0]
+    assert config(f"{homes[1] / 'changed.py'}:Mine").run_id("f") != own[0]
+    assert config().run_id("f") == config().earlier_run_id("f")
+
+
+def test_a_moved_file_trains_nothing_again(
+    homes: tuple[Path, Path], tmp_path: Path, store_of: Callable[..., Store]
+) -> None:
+    store = store_of(tmp_path / "s")
+    runs = tmp_path / "runs"
+    for home in homes:
+        said = call(
+            *("probe", "--method", f"linear,{home / 'mine.py'}:Mine", "--epochs", 1),
+            *("--split-file", home / "split.csv", "--store", store.path, "--runs", runs),
+        )
+    assert "2 of 2 runs are done already" in said
+    found = read_runs(runs)
+    assert len(found) == 2
+    # Both places in one table make one row per method; another split makes another row.
+    moved = [json.loads(json.dumps(run).replace(str(homes[0]), "elsewhere")) for run in found]
+    assert len(render([*found, *moved], "markdown").splitlines()) == 4
+    task = found[0]["config"]["task"] | {"split_digest": "0" * 64}
+    other = found[0] | {"config": found[0]["config"] | {"task": task}}
+    table = render([*found, other], "markdown")
+    assert len(table.splitlines()) == 5
+    assert "split_digest=00000000 " in table
+
+
+def test_runs_of_an_earlier_version_are_found(
+    homes: tuple[Path, Path], tmp_path: Path, store_of: Callable[..., Store]
+) -> None:
+    store = store_of(tmp_path / "s")
+    runs = tmp_path / "runs"
+    words = (
+        *("probe", "--method", "linear", "--epochs", 1, "--split-file", homes[0] / "split.csv"),
+        *("--store", store.path, "--runs", runs),
+    )
+    call(*words)
+    (record,) = read_runs(runs)
+    earlier = RunConfig.model_validate(record["config"]).earlier_run_id(record["fingerprint"])
+    assert earlier != record["run"]
+    (runs / record["run"]).rename(runs / earlier)
+    path = runs / earlier / "run.json"
+    path.write_text(json.dumps(record | {"run": earlier}))
+    assert "1 of 1 runs are done already" in call(*words)
+    assert [run["run"] for run in read_runs(runs)] == [earlier]
