@@ -36,6 +36,26 @@ class ClassRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """The file, or folder of images, that a clip's tokens were made from."""
+
+    root: str
+    """Absolute folder of its data set, when it was read."""
+    path: str
+    """Below the root, "/" between folders; absolute where it lies elsewhere."""
+    size: int
+    """Bytes; of a folder: of its images together."""
+    mtime_ns: int
+    """When it was last changed, nanoseconds since 1970; of a folder: the folder itself."""
+    digest: str
+    """"<kind>:<hexadecimal>"; `stepcli.extract.sources.digests` lists the kinds."""
+    segment: str = ""
+    """Which stretch of it; "" for the whole."""
+    prefix: str = ""
+    """What `extract --append` put before the ids of its data set."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClipRecord:
     """What extraction found out about one clip; stored in its part's index."""
 
@@ -49,6 +69,8 @@ class ClipRecord:
     frame_height: int
     """Pixels, as decoded."""
     frame_width: int
+    origin: Source | None = None
+    """What it was made from; None in parts of versions that did not record it."""
 
 
 @dataclass(frozen=True, slots=True)

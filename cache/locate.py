@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stepcli.cache.durable import Place
 from stepcli.cache.errors import StoreNotFound, UsageError
+from stepcli.cache.manifest import read_manifest
 from stepcli.cache.remote.objects import place_of
 
 STORES_VARIABLE = "STEPCLI_STORES"
@@ -13,6 +14,15 @@ STORES_VARIABLE = "STEPCLI_STORES"
 def stores_folder() -> Path:
     """Where stores are kept: environment variable STEPCLI_STORES, else ./stores."""
     return Path(os.environ.get(STORES_VARIABLE) or "stores")
+
+
+def is_store(place: Path | str) -> bool:
+    """Whether a folder or URL holds a store, or what is left of one."""
+    try:
+        read_manifest(place_of(place))
+    except StoreNotFound:
+        return False
+    return True
 
 
 def chosen_place(given: Path | None) -> Place:

@@ -295,11 +295,13 @@ class Store(StoreTables):
         part_clips: int = 4096,
         part_seconds: float = 300.0,
         compression: Compression = "none",
+        generation: int = 0,
     ) -> StoreWriter:
         """A writer; a part is committed at the first of the three limits.
 
         Staging of writers that died on this machine is swept first. Compressed parts ("zstd",
-        "gzip") are read through the format's library: smaller, and much slower to read.
+        "gzip") are read through the format's library: smaller, and much slower to read. Of
+        copies of a clip, the one in the part of the highest generation counts.
         """
         with disk_errors(self.path):
             sweep_staging(self.path)
@@ -311,4 +313,5 @@ class Store(StoreTables):
             part_clips=part_clips,
             part_seconds=part_seconds,
             compression=compression,
+            generation=generation,
         )

@@ -132,7 +132,9 @@ def _require_storable(record: ClipRecord, frames: int) -> None:
         raise TokensError(
             f"clip {record.id!r}: {frames} finite frame times expected, got {record.pts_seconds}"
         )
-    if not (record.id and is_storable(record.id) and is_storable(record.source)):
+    origin = record.origin
+    beside = (origin.root, origin.path, origin.segment, origin.prefix) if origin else ()
+    if not (record.id and all(map(is_storable, (record.id, record.source, *beside)))):
         raise TokensError(
             f"clip {record.id!r} of {record.source!r}: id and path must be UTF-8 of at most "
             f"{TEXT_LIMIT} bytes; rename the file"

@@ -57,6 +57,14 @@ class Precision(StrEnum):
     float16 = "float16"
 
 
+class WhenChanged(StrEnum):
+    """What becomes of stored clips whose sources have changed."""
+
+    refuse = "refuse"
+    redo = "redo"
+    keep = "keep"
+
+
 class Engine(StrEnum):
     """Where the work runs."""
 

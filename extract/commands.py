@@ -18,6 +18,7 @@ from stepcli.extract.choices import (
     StoreDtype,
     StoreFormat,
     VideoDecoder,
+    WhenChanged,
 )
 from stepcli.extract.options import (
     BackboneOption,
@@ -42,7 +43,7 @@ def extract(
         str | None,
         typer.Option(
             help="Where the tokens go: a folder, or an object store's URL. Default: "
-            "STEPCLI_STORES/<dataset>-<backbone>-<frames>f-<tokens>, below ./stores if unset."
+            "STEPCLI_STORES/<dataset>-<backbone>-<frames>f-<tokens>-<root>; ./stores if unset."
         ),
     ] = None,
     backbone: BackboneOption = "dinov2-base",
@@ -122,6 +123,27 @@ def extract(
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try quarantined clips again.")
+    ] = False,
+    changed: Annotated[
+        WhenChanged,
+        typer.Option(help="Stored clips whose videos are other ones now: refuse, redo or keep."),
+    ] = WhenChanged.refuse,
+    check_sources: Annotated[
+        bool,
+        typer.Option(
+            "--check-sources", help="Compare the bytes of stored clips' videos, not size and time."
+        ),
+    ] = False,
+    append: Annotated[
+        str,
+        typer.Option(metavar="PREFIX", help="Add to another root's store; ids become PREFIX/<id>."),
+    ] = "",
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Take clips that the list no longer names out of training."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be extracted, or pruned.")
     ] = False,
     rank: Annotated[
         int | None,
@@ -216,6 +238,11 @@ def extract(
         clip_seconds=clip_timeout,
         limit=limit,
         retry_failed=retry_failed,
+        changed=changed,
+        check_sources=check_sources,
+        append=append,
+        prune=prune,
+        dry_run=dry_run,
         preprocess=preprocess.value,
         text=text,
         prompts=prompts,

@@ -18,6 +18,7 @@ from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.decode.pool import DecodedClip, DecodedView
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.encode import encode
+from stepcli.extract.sources.origin import source_of
 from stepcli.extract.tokens import TokenSelection
 
 
@@ -247,6 +248,7 @@ def _record(clip: DecodedClip, view: DecodedView, span: int) -> ClipRecord:
         distinct_frames=len({tuple(step) for step in steps}),
         frame_height=clip.frame_height,
         frame_width=clip.frame_width,
+        origin=source_of(clip.clip, clip.source),
     )
 
 

@@ -10,11 +10,12 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from stepcli.cache.clips import Failure
+from stepcli.cache.failures import read_failures
 from stepcli.cache.spec import Producer
 from stepcli.cache.store import Store
 from stepcli.extract.backbones.base import Backbone
@@ -76,51 +77,6 @@ class StageSeconds:
         return max(stages, key=stages.__getitem__)
 
 
-@dataclass(frozen=True, slots=True)
-class Todo:
-    """What is left of a data set: done + quarantined + left = data set, always.
-
-    Counted by what is stored: a clip of three views counts three times.
-    """
-
-    done: tuple[str, ...]
-    """Stored ids."""
-    quarantined: tuple[Failure, ...]
-    left: tuple[Clip, ...]
-    """Each with those of its views that are left."""
-
-    @property
-    def left_count(self) -> int:
-        """Stored ids that are left."""
-        return sum(len(clip.stored_ids) for clip in self.left)
-
-
-def what_is_left(store: Store, clips: Sequence[Clip], *, retry: bool = False) -> Todo:
-    """Divide a data set's clips by what the store says of them.
-
-    Args:
-        store: as refreshed last.
-        clips: with their views.
-        retry: count what is quarantined as left.
-    """
-    failures = store.quarantined()
-    done: list[str] = []
-    quarantined: list[Failure] = []
-    left: list[Clip] = []
-    for clip in clips:
-        missing = []
-        for stored_id, view in zip(clip.stored_ids, clip.views or ("",), strict=True):
-            if stored_id in store:
-                done.append(stored_id)
-            elif stored_id in failures and not retry:
-                quarantined.append(failures[stored_id])
-            else:
-                missing.append(view)
-        if missing:
-            left.append(replace(clip, views=tuple(missing)) if clip.views else clip)
-    return Todo(tuple(done), tuple(quarantined), tuple(left))
-
-
 def run(
     clips: Iterable[Clip],
     store: Store,
@@ -154,7 +110,7 @@ def run(
     settings = DecodeSettings(
         backbone.facts.plan, spec.sampling, frames, views or ViewPlan(), resources.decoder
     )
-    attempts = {failure.id: failure.attempt for failure in store.quarantined().values()}
+    attempts = {clip: failure.attempt for clip, failure in read_failures(store.path).items()}
     use_one_thread_a_pass()
     forward = Forward(
         backbone,

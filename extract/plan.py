@@ -21,6 +21,7 @@ from stepcli.extract.prepare import Prepared, load_clips, prepare, spread
 from stepcli.extract.progress import Progress, duration
 from stepcli.extract.request import ExtractionRequest
 from stepcli.extract.sink import PartLimits
+from stepcli.extract.sources.todo import what_is_left
 from stepcli.extract.summary import gigabytes
 from stepcli.extract.tokens import parse_tokens
 
@@ -143,7 +144,7 @@ def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> tuple[float, float]:
             trial.views,
         )
         store.refresh()
-        todo = pipeline.what_is_left(store, clips)
+        todo = what_is_left(store, clips)
         if not todo.done:
             reasons = {failure.message for failure in todo.quarantined}
             raise UsageError(

@@ -23,6 +23,7 @@ from stepcli.extract.decode.views import ViewPlan, mirror_labels, require_crops,
 from stepcli.extract.forward import resolve_device
 from stepcli.extract.pipeline import Resources
 from stepcli.extract.request import ExtractionRequest
+from stepcli.extract.sources.place import with_prefix
 from stepcli.extract.spec import make_producer, make_spec
 from stepcli.extract.tokens import TokenSelection, parse_tokens
 
@@ -84,13 +85,26 @@ def load_clips(request: ExtractionRequest) -> tuple[Dataset, tuple[Clip, ...], l
     Raises:
         UsageError: pieces are missing, or flips cannot be labelled.
     """
+    dataset, clips, mirror_of = load_list(request)
+    return dataset, clips, [row for clip in clips for row in rows_of(clip, mirror_of)]
+
+
+def load_list(
+    request: ExtractionRequest,
+) -> tuple[Dataset, tuple[Clip, ...], dict[str, str]]:
+    """The same without the rows: the data set, the clips, and the class that a flip makes of each.
+
+    Raises:
+        UsageError: as of `load_clips`.
+    """
     dataset = load_dataset(request.dataset, request.root, request.options)
+    dataset = with_prefix(dataset, request.append)
     clips = spread(dataset.clips, request.limit)
     clips = with_views(clips, request.views, parse_sampling(request.sampling))
     mirror_of: dict[str, str] = {}
     if any(is_flip(view) for clip in clips for view in clip.views):
         mirror_of = mirror_labels(dataset.classes, _mirrors(request.mirrors), dataset.name)
-    return dataset, clips, [row for clip in clips for row in rows_of(clip, mirror_of)]
+    return dataset, clips, mirror_of
 
 
 def spread(clips: Sequence[Clip], limit: int | None) -> tuple[Clip, ...]:

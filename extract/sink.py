@@ -29,6 +29,8 @@ class PartLimits:
     megabytes: int = 1024
     compression: Compression = "none"
     """How its tokens are packed; no part of a spec."""
+    generation: int = 0
+    """Of the parts: above those of clips that are extracted again."""
 
 
 class Sink:
@@ -101,6 +103,7 @@ class Sink:
                 part_clips=self._limits.clips,
                 part_seconds=self._limits.seconds,
                 compression=self._limits.compression,
+                generation=self._limits.generation,
             ) as writer:
                 while (item := self._waiting.get()) is not None:
                     started = time.perf_counter()

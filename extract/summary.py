@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from stepcli.cache.durable import Place
 from stepcli.cache.store import Store
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.pipeline import Resources, StageSeconds, Todo, grouped_reasons
+from stepcli.extract.pipeline import Resources, StageSeconds, grouped_reasons
 from stepcli.extract.progress import duration
+from stepcli.extract.sources.stock import Stock
+from stepcli.extract.sources.todo import Todo
 
 SHOWN_REASONS = 20
 
@@ -66,19 +69,48 @@ def summarise(store: Store, todo: Todo, clips: Sequence[Clip], share: str) -> No
         )
 
 
+def say_dry(store: Store, todo: Todo, stock: Stock, share: str, *, prune: bool) -> None:
+    """What a run would do that only asked."""
+    say(
+        f"dry run, nothing was written: {_count(len(todo.done), stock.share)}{share} done, "
+        f"{len(todo.quarantined)} quarantined, {todo.left_count} to extract; store {store.path}"
+    )
+    rows = {row.id for row in store.clips()}
+    going = [clip for clip in stock.not_listed if clip in rows]
+    if prune:
+        for clip in going[:SHOWN_REASONS]:
+            say(f"  would be taken out of training: {clip}")
+        if len(going) > SHOWN_REASONS:
+            say(f"  and {len(going) - SHOWN_REASONS} clips more")
+
+
+def way_back(store: Store, file: Place) -> str:
+    """How clips that were taken out of training come back."""
+    return (
+        "their tokens stay; they come back when the list names them again, or with stepcli store "
+        f"labels --store {store.path} --from {file}"
+    )
+
+
 def as_json(
-    store: Store, todo: Todo, clips: Sequence[Clip], seconds: StageSeconds | None, share: str
+    store: Store, todo: Todo, stock: Stock, seconds: StageSeconds | None, share: str
 ) -> dict[str, Any]:
     """The same for scripts; `seconds` is None where nothing was left to do."""
+    compared = stock.compared
     return {
         "store": str(store.path),
         "spec_digest": store.spec.digest,
         "share": share.strip(" ()"),
-        "clips": len(clips),
+        "clips": len(stock.share),
         "stored_ids": len(todo.done) + len(todo.quarantined) + todo.left_count,
         "done": len(todo.done),
         "quarantined": len(todo.quarantined),
         "left": todo.left_count,
+        "not_listed": len(stock.not_listed),
+        "changed": [change.id for change in compared.changed],
+        "moved": len(compared.moved),
+        "source_missing": len(compared.missing),
+        "source_unknown": len(compared.unknown),
         "reasons": [
             {"error": example.error, "message": reason, "count": count, "example": example.path}
             for reason, count, example in grouped_reasons(todo.quarantined)

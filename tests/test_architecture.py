@@ -20,7 +20,7 @@ MAY_IMPORT = {
 # Sub-rooms of a room, lowest first: none imports a later one. Modules beside them are free.
 FLOORS = {
     "cache": ("lists", "remote", "formats", "parts", "updates", "reading", "care"),
-    "extract": ("datasets", "decode", "backbones", "engines"),
+    "extract": ("datasets", "sources", "decode", "backbones", "engines"),
     "probe": (
         *("data", "nn", "methods", "training"),
         *("results", "sweeps", "analysis", "report"),

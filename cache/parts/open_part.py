@@ -17,6 +17,7 @@ from stepcli.cache.manifest import Manifest, manifest_bytes
 from stepcli.cache.parts.folders import INDEX, Staging, commit_part
 from stepcli.cache.parts.index import encode_index
 from stepcli.cache.parts.record import PartRecord
+from stepcli.cache.parts.sources import SOURCES, encode_sources
 from stepcli.cache.spec import Producer
 
 
@@ -69,8 +70,11 @@ class OpenPart:
         index = encode_index(records, finished.offsets, self._checksums, self._layout)
         manifest = manifest_bytes(self._manifest)
         # Made durable with the tokens, all files together, when the part is published.
-        (self._folder / INDEX).write_bytes(index)
-        (self._folder / MANIFEST).write_bytes(manifest)
+        beside = {INDEX: index, MANIFEST: manifest}
+        if any(record.origin is not None for record in records):
+            beside[SOURCES] = encode_sources(records)
+        for name, content in beside.items():
+            (self._folder / name).write_bytes(content)
         return commit_part(
             self._staging.root,
             self._folder,
@@ -79,8 +83,7 @@ class OpenPart:
             clips=self.clips,
             files={
                 **finished.files,
-                INDEX: FileRecord.of_bytes(index),
-                MANIFEST: FileRecord.of_bytes(manifest),
+                **{name: FileRecord.of_bytes(content) for name, content in beside.items()},
             },
             compression=self._compression,
             producer=producer,

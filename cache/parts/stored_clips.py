@@ -4,7 +4,7 @@ What copies or checks clips reads them here; what serves probes reads in `clip_r
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from stepcli.cache.parts.index import offset_column, record_of
 from stepcli.cache.parts.open_part import clip_checksum
 from stepcli.cache.parts.packed_tokens import PackedTokens, open_packed
 from stepcli.cache.parts.ranges import OpenFile
+from stepcli.cache.parts.sources import read_sources
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,17 @@ def part_clips(
         else:
             file = array_file(manifest.format, array)
             sources.append(_Plain(open_source(folder, file), array, offsets))
+    try:
+        origins = read_sources(root, name)
+    except DamagedStore:  # verify says so; the tokens do not need them
+        origins = {}
     for row in range(index.num_rows) if rows is None else rows:
         (cells,) = index.slice(row, 1).to_pylist()
         found = [source.clip(row) for source in sources]
         arrays = [array for array in found if array is not None]
         intact = len(arrays) == len(found) and clip_checksum(arrays) == cells["crc32c"]
-        yield StoredClip(record_of(cells), arrays, intact)
+        record = replace(record_of(cells), origin=origins.get(row))
+        yield StoredClip(record, arrays, intact)
 
 
 def intact_clips(
@@ -77,8 +83,10 @@ def intact_clips(
     """The same, for copying: a damaged clip is an error, never a copy.
 
     Raises:
-        DamagedStore: a clip's bytes do not match its checksum.
+        DamagedStore: a clip's bytes do not match its checksum, or the record of the sources is
+            damaged.
     """
+    read_sources(root, name)
     for clip in part_clips(root, name, manifest, index, rows):
         if not clip.intact:
             raise DamagedStore(

@@ -32,6 +32,10 @@ class Clip:
     """Of a folder of numbered images; None for a video, which knows its own times."""
     views: tuple[str, ...] = ()
     """Views to be stored of it (`stepcli.cache.views`); () for its centre under the plain id."""
+    root: str = ""
+    """Absolute folder of its data set; "" for a clip of none."""
+    prefix: str = ""
+    """What `--append` put before its id."""
 
     @property
     def stored_ids(self) -> tuple[str, ...]:
@@ -52,6 +56,10 @@ class Dataset:
     classes: tuple[ClassRow, ...]
     notes: tuple[str, ...] = ()
     """What a user should know before the run, e.g. how many listed videos are not on the disk."""
+    root: Path | None = None
+    """Its folder, absolute; None where nobody has said."""
+    bundled: bool = False
+    """Whether its clips ship with stepcli."""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stepcli.cache.errors import UnknownName, UsageError
@@ -69,10 +70,23 @@ def load_dataset(name: str, root: Path | None, options: Mapping[str, str]) -> Da
     for option in options:
         if option not in info.options:
             raise UnknownName(f"option of the data set {name}", option, info.options)
-    return info.load(_root(info, root), options)
+    found = root_of(info, root)
+    bundled = info.bundled_root is not None and found == info.bundled_root()
+    return replace(info.load(found, options), root=folder_of(found), bundled=bundled)
 
 
-def _root(info: DatasetInfo, given: Path | None) -> Path:
+def folder_of(root: Path) -> Path:
+    """The absolute folder that a root stands for: a CSV's own. Links are not followed."""
+    folder = root.parent if root.is_file() else root
+    return Path(os.path.abspath(folder))  # noqa: PTH100 (Path.absolute keeps "..")
+
+
+def root_of(info: DatasetInfo, given: Path | None) -> Path:
+    """The root as given, else STEPCLI_DATA/<name>, else the bundled one.
+
+    Raises:
+        UsageError: there is none.
+    """
     if given is not None:
         if not given.exists():
             raise UsageError(f"{info.name}: --root {given} does not exist")

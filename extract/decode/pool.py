@@ -25,6 +25,7 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.process import DecoderProcess, Task, shared_memory, start_decoder
 from stepcli.extract.decode.views import space_and_time
 from stepcli.extract.decode.worker import DecodeSettings
+from stepcli.extract.sources.digests import FileFacts
 
 TRIES = 2
 AHEAD = 2
@@ -58,6 +59,8 @@ class DecodedClip:
     views: list[DecodedView]
     frame_height: int
     frame_width: int
+    source: FileFacts
+    """Of the file, or folder of images, that was decoded."""
     seconds: float
     """Time that its decoder spent on it."""
     _pool: "DecodePool"
@@ -219,6 +222,7 @@ class DecodePool:
                 views,
                 reply["height"],
                 reply["width"],
+                FileFacts(**reply["source"]),
                 reply["seconds"],
                 self,
                 task.slot,

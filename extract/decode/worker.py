@@ -29,6 +29,7 @@ from stepcli.extract.decode.segments import Segment, read_segment
 from stepcli.extract.decode.torchcodec_video import read_with_torchcodec
 from stepcli.extract.decode.video import read_whole
 from stepcli.extract.decode.views import ViewPlan, cut
+from stepcli.extract.sources.digests import facts_of, state_of
 
 Decoder = Literal["pyav", "torchcodec"]
 
@@ -116,6 +117,28 @@ def decode_into(slot: np.ndarray, task: dict[str, Any], settings: DecodeSettings
     }
 
 
+def decode_known(
+    slot: np.ndarray, task: dict[str, Any], settings: DecodeSettings
+) -> dict[str, Any]:
+    """`decode_into`, and under "source" the size, time and digest of what was decoded.
+
+    Raises:
+        VideoError: with the reason; also where the video was replaced while it was read.
+    """
+    path = Path(task["path"])
+    try:
+        before, facts = state_of(path), facts_of(path)
+    except OSError:
+        facts = None  # what is wrong with it is said below, in the decoder's words
+    reply = decode_into(slot, task, settings)
+    try:
+        if facts is None or state_of(path) != before:
+            raise VideoError("it changed while it was read; run the same command again")
+    except OSError as error:
+        raise VideoError(f"it vanished while it was read ({error.strerror})") from error
+    return {**reply, "source": asdict(facts)}
+
+
 def main() -> None:
     """Serve until the pipe closes."""
     pipe_number, memory_number = map(int, sys.argv[1:])
@@ -134,7 +157,7 @@ def main() -> None:
             slot = np.frombuffer(memory, np.uint8, settings.slot_bytes, offset)
             started = time.perf_counter()
             try:
-                reply = decode_into(slot, task, settings)
+                reply = decode_known(slot, task, settings)
             except ClipError as error:
                 reply = {"error": type(error).__name__, "message": str(error)}
             except MemoryError:

@@ -20,8 +20,9 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.engines.board import Board
 from stepcli.extract.engines.handout import Handout
 from stepcli.extract.engines.ray_worker import CLIPS_AT_ONCE, Extract, Worker
-from stepcli.extract.pipeline import StageSeconds, what_is_left
+from stepcli.extract.pipeline import StageSeconds
 from stepcli.extract.progress import Progress
+from stepcli.extract.sources.todo import Redo, what_is_left
 
 FRUITLESS_LOSSES = 10
 """So many workers lost one after another, with no clip stored between, end the run."""
@@ -87,6 +88,7 @@ def run(
     extract: Extract,
     options: RayOptions,
     progress: Progress,
+    redo: Redo | None = None,
 ) -> StageSeconds:
     """Extract clips into a store that every worker reaches under the same path or URL.
 
@@ -97,6 +99,7 @@ def run(
         extract: what each worker does; travels to it, so it holds plain data alone.
         options: how to use the cluster.
         progress: told of each clip, and of the workers.
+        redo: clips whose stored tokens do not count.
 
     Returns:
         Where the time went, summed over workers; `total` is this run's own.
@@ -112,7 +115,7 @@ def run(
     keeper = ray.remote(Handout).options(num_cpus=0, scheduling_strategy=here)
     handout = keeper.remote(list(clips))
     share = WorkerShare.of(options, _nodes(ray))
-    crew = _Crew(ray, store, handout, extract, share, options.workers, Board(progress))
+    crew = _Crew(ray, store, handout, extract, share, options.workers, Board(progress), redo)
     fitting = crew.fitting()
     each = f"{share.cpus:g} cores and {share.gpus:g} GPUs"
     progress.say(f"Ray: up to {fitting} workers, each with {each}")
@@ -155,6 +158,7 @@ class _Crew:
     share: WorkerShare
     at_most: int | None
     board: Board
+    redo: Redo | None = None
     actors: dict[Any, tuple[str, Any]] = field(default_factory=dict)
     """A worker's pending result -> its name and its actor."""
     started: int = 0
@@ -233,7 +237,9 @@ class _Crew:
         before = len(self.store)
         self.store.refresh()
         self.fruitless = 0 if len(self.store) > before else self.fruitless + 1
-        todo = what_is_left(self.store, self.ray.get(self.handout.left.remote(name)))
+        todo = what_is_left(
+            self.store, self.ray.get(self.handout.left.remote(name)), redo=self.redo
+        )
         settled = len(todo.done) + len(todo.quarantined)
         self.board.repeated += max(0, self.board.reported(name) - settled)
         self.ray.get(self.handout.again.remote(todo.left))

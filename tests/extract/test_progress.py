@@ -1,5 +1,6 @@
 """What a user sees of a run, where its tokens go by default, and on what it computes."""
 
+import hashlib
 import io
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from stepcli.cache.errors import UsageError
+from stepcli.cache.locate import stores_folder
 from stepcli.extract.forward import resolve_device
 from stepcli.extract.progress import Progress, duration
 from stepcli.extract.request import ExtractionRequest, default_store
@@ -55,7 +57,14 @@ def test_a_store_is_named_by_what_is_in_it(
     request = ExtractionRequest(
         dataset="ssv2", root=None, backbone=backbone, tokens=tokens, frames=8
     )
-    assert default_store(request) == tmp_path / name
+    assert default_store(request, None) == tmp_path / name  # of clips that ship with stepcli
+    digest = hashlib.sha256(b"/data/some thing").hexdigest()[:8]
+    assert default_store(request, Path("/data/some thing")) == (
+        tmp_path / f"{name}-some_thing-{digest}"
+    )
+    assert default_store(request, Path("/other/some thing")).name != f"{name}-some_thing-{digest}"
+    monkeypatch.setenv("STEPCLI_STORES", "")
+    assert default_store(request, None) == stores_folder() / name == Path("stores") / name
 
 
 def test_devices_are_named_or_refused() -> None:
