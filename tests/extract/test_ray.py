@@ -154,13 +154,14 @@ def test_what_would_stop_every_worker_stops_the_run(
     from stepcli.extract import job
 
     request = request_for(tmp_path / "store", ray=RayOptions(workers=1, cpus=1))
-    note_clips = job._note_clips
+    change_tables = job._change_tables
 
-    def and_lose_the_store(*arguments: Any) -> None:
-        note_clips(*arguments)
+    def and_lose_the_store(*arguments: Any, **options: Any) -> Any:
+        rows = change_tables(*arguments, **options)
         request.store.rename(tmp_path / "elsewhere")
+        return rows
 
-    monkeypatch.setattr(job, "_note_clips", and_lose_the_store)
+    monkeypatch.setattr(job, "_change_tables", and_lose_the_store)
     monkeypatch.setattr(job, "_require_space", lambda *arguments: None)
     with pytest.raises(WorkerFailed, match="no feature store at"):
         run_job(request)
