@@ -41,7 +41,7 @@ def open_store(path: Place | str) -> "Store":
         DamagedStore: its manifest or an index is not what was written.
     """
     root = place_of(path)
-    return Store(root, read_manifest(root))
+    return Store(root, read_manifest(root), saves_index=isinstance(root, Path))
 
 
 def create_store(
@@ -80,7 +80,7 @@ def create_store(
             f"the store {root} has format {manifest.format}, asked was {format}; leave --format "
             "out, or give another --store"
         )
-    return Store(root, manifest)
+    return Store(root, manifest, saves_index=True)
 
 
 def _open_with_ids(path: str, ids: list[str]) -> "Store":
@@ -97,12 +97,13 @@ class Store(StoreTables):
     and in processes that the store is sent to.
     """
 
-    def __init__(self, path: Place, manifest: Manifest) -> None:
+    def __init__(self, path: Place, manifest: Manifest, *, saves_index: bool = False) -> None:
         super().__init__(path)
         self.manifest = manifest
         self._layout = layout_of(manifest.spec)
         self._reader = ClipReader(path, manifest.format, self._layout)
-        self._snapshot = take_snapshot(path, manifest)
+        self._saves_index = saves_index
+        self._snapshot = take_snapshot(path, manifest, save=saves_index)
         self._located = False
         """Whether the snapshot has the ids of an older one, or of another process."""
         self._lock = threading.Lock()
@@ -161,10 +162,18 @@ class Store(StoreTables):
     def refresh(self) -> None:
         """Pick up what has been committed, or compacted, since; clips get new positions."""
         if self._located or tuple(list_parts(self.path)) != self._snapshot.parts:
-            fresh = take_snapshot(self.path, self.manifest)
+            fresh = take_snapshot(self.path, self.manifest, save=self._saves_index)
             with self._lock:
                 self._snapshot, self._located = fresh, False
             self._reader.forget()
+
+    def save_index(self) -> None:
+        """Write the index of all parts that lets the next open the store at once.
+
+        On a disk whoever opens the store does that; in object storage those who wrote parts. Where
+        it cannot be written, nothing happens.
+        """
+        take_snapshot(self.path, self.manifest, save=True)
 
     def _keep_ids(self, ids: list[str]) -> None:
         """Number the clips as another process does, which opened the store earlier or later."""
@@ -248,7 +257,7 @@ class Store(StoreTables):
             try:
                 return read(snapshot, places)
             except FileNotFoundError as error:
-                newer = take_snapshot(self.path, self.manifest)
+                newer = take_snapshot(self.path, self.manifest, save=self._saves_index)
                 lost = [
                     clip
                     for place in places.tolist()

@@ -101,6 +101,7 @@ def compact_store(
                 remove_part(root, name, staging)
         finally:
             staging.close()
+    store.save_index()
     return plan
 
 

@@ -101,6 +101,7 @@ def convert_store(
             writing.writer, part_bytes=part_bytes, part_clips=part_clips, compression=compression
         )
         plan.quarantined = _copy(reading, writing, set(left), writer, on_clip)
+        writing.save_index()
     return plan
 
 

@@ -148,6 +148,7 @@ def _merge(
         towers, differing = copy_texts(other.path, into.path)
         plan.texts_added += towers
         plan.texts_differing += differing
+    into.save_index()
 
 
 def _stage(source: Place, staged: Path, record: PartRecord) -> int:

@@ -22,6 +22,8 @@ from stepcli.cache.reading.snapshot import Snapshot
 from stepcli.cache.remote.disk_cache import disk_cache
 from stepcli.cache.remote.objects import ObjectPath
 
+DENSE_GAPS = 1 << 20
+"""Bytes that are rather read in vain than left out by a second request."""
 PACKED_OPEN = 32
 """Compressed parts kept open in their library."""
 
@@ -42,6 +44,7 @@ class ClipReader:
         self._layout = layout
         self._sources = [_Source(array, array_file(form, array)) for array in layout.arrays]
         self._files = FilePool()
+        self._lengths: dict[str, int] = {}
         self._cache = disk_cache() if isinstance(root, ObjectPath) else None
         self._packed: OrderedDict[tuple[int, str], PackedTokens] = OrderedDict()
         self._packed_lock = threading.Lock()
@@ -166,13 +169,36 @@ class ClipReader:
         if not left:
             return found
         wanted = [starts[number] for number in left]
-        if max(wanted) + size > item.client.size(item.key):
-            raise DamagedStore(f"{item}: ends before byte {max(wanted) + size}")
-        for number, data in zip(left, item.client.get_ranges(item.key, wanted, size), strict=True):
+        for number, data in zip(left, self._fetch_ranges(item, wanted, size), strict=True):
             found[number] = data
             if self._cache is not None and len(data) == size:
                 self._cache.put(f"{item} {starts[number]} {size}", bytes(data))
         return found
+
+    def _fetch_ranges(self, item: ObjectPath, starts: list[int], size: int) -> Sequence[Any]:
+        """Ranges of one object, none beyond its end: obstore cuts those out of what it has.
+
+        The first answer tells how long the object is, and a part's files never change.
+        """
+        first, last = min(starts), max(starts)
+        length = self._lengths.get(str(item))
+        if length is not None:
+            if last + size > length:
+                raise DamagedStore(f"{item}: ends before byte {last + size}")
+            return item.client.get_ranges(item.key, starts, size)
+        # All of them in one request, where they lie close together; else the last one first.
+        is_dense = last + size - first <= len(starts) * size + DENSE_GAPS
+        begin = first if is_dense else last
+        data, length = item.client.get_range(item.key, begin, last + size - begin)
+        if length < last + size:
+            raise DamagedStore(f"{item}: ends before byte {last + size}")
+        self._lengths[str(item)] = length
+        if is_dense:
+            whole = memoryview(data).cast("B")
+            return [whole[start - first : start - first + size] for start in starts]
+        others = item.client.get_ranges(item.key, [s for s in starts if s != last], size)
+        rest = iter(others)
+        return [data if start == last else next(rest) for start in starts]
 
     def read_all(self, snapshot: Snapshot, places: np.ndarray) -> Sequence[np.ndarray]:
         """Every array of some clips, tokens first."""

@@ -2,14 +2,16 @@
 
 `.cache/index-<sha256>.parquet` holds what a snapshot holds, and the names of the parts it was made
 from. It is never the truth: one that does not match its own name, or that names a part which is
-gone, is ignored, and whoever opens the store next makes it anew.
+gone, is ignored, and whoever opens the store next makes it anew. In object storage opening writes
+nothing, since most who read have no right to: there extraction and the commands that write parts
+make it.
 """
 
-import errno
 import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -23,7 +25,7 @@ from stepcli.cache.durable import (
     read_regular,
     replace_synced,
 )
-from stepcli.cache.errors import DamagedStore
+from stepcli.cache.errors import DamagedStore, StoreError
 from stepcli.cache.formats.layout import TokenLayout, layout_of
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.parquet_files import numbers
@@ -42,7 +44,6 @@ FEWEST_PARTS = 16
 """A store of fewer parts opens fast enough without."""
 MOST_CLIPS = 1 << 26
 _NAME = re.compile(r"index-[0-9a-f]{64}\.parquet")
-_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
 def load_consolidated(root: Place, manifest: Manifest, parts: list[str]) -> Snapshot | None:
@@ -64,7 +65,7 @@ def load_consolidated(root: Place, manifest: Manifest, parts: list[str]) -> Snap
 
 
 def save_consolidated(root: Place, manifest: Manifest, snapshot: Snapshot) -> None:
-    """Keep a snapshot for the next to open the store; on a read-only store, do nothing."""
+    """Keep a snapshot for the next to open the store; where that cannot be written, do without."""
     table = pa.table(
         {
             "id": snapshot.ids,
@@ -77,8 +78,8 @@ def save_consolidated(root: Place, manifest: Manifest, snapshot: Snapshot) -> No
     )
     about = {"spec": manifest.spec_digest, "parts": snapshot.parts}
     data = encode_table(table.replace_schema_metadata({"stepcli": json.dumps(about)}))
-    older = list(consolidated_files(root))
-    try:
+    with suppress(OSError, StoreError):  # every file system and server refuses in its own way
+        older = list(consolidated_files(root))
         if not isinstance(root, ObjectPath):
             own_folder(root, FOLDER, create=True)
         path = root / FOLDER / f"index-{hashlib.sha256(data).hexdigest()}.parquet"
@@ -86,9 +87,6 @@ def save_consolidated(root: Place, manifest: Manifest, snapshot: Snapshot) -> No
         for other in older:
             if other != path:
                 delete_file(other)
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
 
 
 def consolidated_files(root: Place) -> Sequence[Place]:

@@ -11,8 +11,13 @@ from stepcli.cache.reading.consolidated import FEWEST_PARTS, load_consolidated, 
 from stepcli.cache.reading.snapshot import Snapshot, combine, read_index
 
 
-def take_snapshot(root: Place, manifest: Manifest) -> Snapshot:
+def take_snapshot(root: Place, manifest: Manifest, *, save: bool) -> Snapshot:
     """Read the indexes of all committed parts that the consolidated index does not cover.
+
+    Args:
+        root: the store.
+        manifest: its own.
+        save: whether to write a consolidated index for the next, where there is much to save.
 
     Raises:
         DamagedStore: an index or a part's record is not what was written.
@@ -39,6 +44,6 @@ def take_snapshot(root: Place, manifest: Manifest) -> Snapshot:
             continue  # compacted since it was listed: its clips are in a part not listed yet
         tables = {name: read[name] for name in left}
         snapshot = combine(names, tables, layout_of(manifest.spec), known)
-        if large and len(left) >= max(FEWEST_PARTS // 2, len(names) // 50):
+        if save and large and len(left) >= max(FEWEST_PARTS // 2, len(names) // 50):
             save_consolidated(root, manifest, snapshot)
         return snapshot

@@ -56,6 +56,14 @@ class FsspecClient:
         ends = [start + length for start in starts]
         return list(self._files.cat_ranges(paths, list(starts), ends, on_error="raise"))
 
+    def get_range(self, key: str, start: int, length: int) -> tuple[bytes, int]:
+        """One range, and the object's length."""
+        size = self.size(key)
+        if start >= size:
+            return b"", start
+        end = min(start + length, size)
+        return bytes(self._files.cat_file(self._path(key), start, end)), size
+
     def size(self, key: str) -> int:
         """Bytes of an object; FileNotFoundError when there is none."""
         return int(self._files.info(self._path(key))["size"])

@@ -57,6 +57,12 @@ class ObjectClient(Protocol):
     def get_ranges(self, key: str, starts: Sequence[int], length: int) -> Sequence[Any]:
         """Ranges of one length, as bytes-like objects; shorter where the object ends."""
 
+    def get_range(self, key: str, start: int, length: int) -> tuple[Any, int]:
+        """One range, shorter where the object ends, and how many bytes the whole object has.
+
+        The length of an object that ends before `start` may be given as `start`.
+        """
+
     def size(self, key: str) -> int:
         """Bytes of an object; FileNotFoundError when there is none."""
 

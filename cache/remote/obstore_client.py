@@ -35,6 +35,8 @@ TIMEOUTS: Any = {
 """Of one request: to connect, without a byte of answer, and in all. A slow answer is no failure."""
 CLIENT_VARIABLES = ("allow_http", "allow_invalid_certificates", "proxy_url", *TIMEOUTS)
 """What a user may set of the connection: AWS_ALLOW_HTTP, GOOGLE_PROXY_URL, AZURE_TIMEOUT ..."""
+BEYOND_THE_END = "416"
+"""In the error of a range that begins where the object has ended: HTTP's status for it."""
 INSTANCE_METADATA = "169.254.169.254"
 """Where a machine of a cloud asks for its own credentials."""
 
@@ -104,6 +106,17 @@ class ObstoreClient:
         lengths = [length] * len(starts)
         with self._errors():
             return obstore.get_ranges(self._store, key, starts=list(starts), lengths=lengths)
+
+    def get_range(self, key: str, start: int, length: int) -> tuple[Any, int]:
+        """One range, and the object's length, which its answer tells too."""
+        try:
+            with self._errors():
+                answer = obstore.get(self._store, key, options={"range": (start, start + length)})
+                return answer.bytes(), int(answer.meta["size"])
+        except StoreError as error:
+            if BEYOND_THE_END in str(error):
+                return b"", start
+            raise
 
     def size(self, key: str) -> int:
         """Bytes of an object; FileNotFoundError when there is none."""

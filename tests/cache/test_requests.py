@@ -1,0 +1,143 @@
+"""What is asked of object storage, and how often: nothing written to read, one request a range."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from failing_proxy import Fault, failing_proxy
+from sample_clips import clip_ids, fill_store, make_tokens
+
+from stepcli.cache import open_store, stream_clips
+from stepcli.cache.care.compact import compact_store
+from stepcli.cache.care.convert import convert_store
+from stepcli.cache.care.merge import merge_stores
+from stepcli.cache.care.verify import verify_store
+from stepcli.cache.durable import Place, delete_file, list_names
+from stepcli.cache.errors import DamagedStore, StoreError
+from stepcli.cache.remote.objects import ObjectPath, place_of
+
+WRITING = ("PUT", "POST", "DELETE")
+
+
+def stored(clips: list[str]) -> np.ndarray:
+    return np.stack([make_tokens(clip) for clip in clips]).astype(np.float16)
+
+
+@contextmanager
+def read_only(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The same bucket for somebody who may only read; the requests so far."""
+    seen: list[str] = []
+
+    def fault_of(number: int) -> Fault:
+        return "403" if seen[number].startswith(WRITING) else ""
+
+    with failing_proxy(s3, fault_of) as (endpoint, requests):
+        seen = requests
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        monkeypatch.setattr("stepcli.cache.remote.objects._CLIENTS", {})
+        yield requests
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    monkeypatch.setattr("stepcli.cache.remote.objects._CLIENTS", {})
+
+
+def indexes(root: Place) -> list[str]:
+    return list_names(root, ".cache")
+
+
+def test_a_bucket_that_may_only_be_read_is_opened_and_read(
+    s3: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_store(url, "zarr", 18, part_clips=1)
+    root = place_of(url)
+    for name in indexes(root):
+        delete_file(root / ".cache" / name)
+    with read_only(s3, monkeypatch) as seen:
+        store = open_store(url)
+        assert store.ids == clip_ids(18)
+        np.testing.assert_array_equal(store.read(store.ids[:3]), stored(store.ids[:3]))
+        assert [row.id for row in store.clips()] == store.ids
+        assert store.classes() == []
+        assert len([ids for ids, _ in stream_clips(store, batch=6)]) == 3
+        store.refresh()
+        assert verify_store(url).ok
+        assert not [line for line in seen if line.startswith(WRITING)]
+        with pytest.raises(StoreError, match="refused"):
+            store.add_clips([*store.clips()[:1], *(type(store.clips()[0])("new", "x"),)])
+    assert indexes(root) == []
+
+
+def test_the_index_of_a_bucket_is_written_by_those_who_write_parts(
+    url: str, tmp_path: Path
+) -> None:
+    source = fill_store(tmp_path / "source", "zarr", 20, part_clips=1).path
+    for step in ("convert", "merge"):
+        target = f"{url}-{step}"
+        if step == "convert":
+            convert_store(source, target, part_clips=1)
+        else:
+            fill_store(target, "zarr", 1)
+            merge_stores(target, [source])
+        assert len(indexes(place_of(target))) == 1
+        assert len(open_store(target)) == 20
+    filled = fill_store(url, "zarr", 40, part_clips=2)
+    assert len(indexes(filled.path)) == 1, "extraction refreshes its store when it is done"
+    compact_store(url, part_clips=2)
+    assert open_store(url).ids == clip_ids(40)
+
+
+@pytest.mark.parametrize("form", ["zarr", "hdf5"])
+def test_a_range_is_one_request(
+    form: str, s3: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_store(url, form, 8, part_clips=4)  # type: ignore[arg-type]
+    with read_only(s3, monkeypatch) as seen:
+        store = open_store(url)
+        ids = store.storage_order(store.ids)
+        for clips in ([ids[1]], [ids[2]], ids[4:], ids[:4], [ids[3], ids[0]]):
+            before = len(seen)
+            np.testing.assert_array_equal(store.read(clips), stored(clips))
+            assert len(seen) == before + 1, seen[before:]
+        before = len(seen)
+        np.testing.assert_array_equal(store.read(ids), stored(ids))
+        assert len(seen) == before + 2, "one a part"
+
+
+def test_opening_asks_for_each_file_once(
+    s3: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_store(url, "zarr", 6, part_clips=2)
+    with read_only(s3, monkeypatch) as seen:
+        open_store(url)
+        assert len(seen) == 1 + 2 + 3 * 2, "manifest; parts, tombstones; record and index of each"
+        assert {line.split()[0] for line in seen} == {"GET"}
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_a_file_that_ends_too_early(url: str, far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether its clips are asked for together, or the last of them first."""
+    if far:
+        monkeypatch.setattr("stepcli.cache.reading.clip_reader.DENSE_GAPS", 0)
+    store = fill_store(url, "hdf5", 4)
+    (part,) = store.parts
+    path = place_of(url) / "parts" / part / "tokens.h5"
+    assert isinstance(path, ObjectPath)
+    data = path.read(1 << 20)
+    starts = store.snapshot.offsets["tokens"]
+    for size in (int(starts.max()) + 1, int(starts.max()), int(starts.min()), 10):
+        path.client.put(path.key, data[:size])
+        again = open_store(url)
+        order = again.storage_order(again.ids)
+        with pytest.raises(DamagedStore, match=r"tokens\.h5: ends before byte"):
+            again.read([order[0], order[3]])
+        with pytest.raises(DamagedStore, match=r"tokens\.h5: ends before byte"):
+            again.read([order[3]])
+
+
+def test_clips_that_lie_far_apart(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepcli.cache.reading.clip_reader.DENSE_GAPS", 0)
+    store = fill_store(url, "zarr", 6, part_clips=6)
+    order = store.storage_order(store.ids)
+    for clips in ([order[5], order[0], order[3]], [order[0], order[0], order[5], order[5]]):
+        np.testing.assert_array_equal(open_store(url).read(clips), stored(clips))
