@@ -15,6 +15,8 @@ import torch
 
 from stepcli.cache.csv_files import read_csv
 from stepcli.cache.errors import UsageError
+from stepcli.cache.lists.leakage import find_leakage
+from stepcli.cache.lists.words import listed
 from stepcli.cache.store import open_store
 from stepcli.probe.config import Pass, TaskConfig
 from stepcli.probe.data.features import layout_of
@@ -86,8 +88,13 @@ def chirality(
     where = choose_device(device)
     opened = open_store(store)
     table = labelled_clips(opened, *splits)
-    scores, left_out = [], []
+    notes = [*table.warnings, *find_leakage(table.train, table.test, table.copies).warnings]
+    scores: list[GroupScore] = []
+    left_out: list[str] = []
     for name, labels in groups.items():
+        if unknown := [label for label in labels if label not in table.classes]:
+            left_out.append(f"{name}: not a class of the store: {listed(map(repr, unknown))}")
+            continue
         mine = _only(table, labels)
         if {row.label for row in mine.train} != set(labels) or len(
             {row.label for row in mine.test}
@@ -121,7 +128,7 @@ def chirality(
         )
     if not scores:
         raise UsageError(f"no group can be tested on {store}: {'; '.join(left_out[:3])}")
-    return scores, left_out
+    return scores, [*notes, *(f"left out: {line}" for line in left_out)]
 
 
 def _only(table: LabelledClips, labels: Sequence[str]) -> LabelledClips:

@@ -232,7 +232,7 @@ def chirality(
     from stepcli.probe.analysis.chirality import read_groups
     from stepcli.probe.config import Pass
 
-    scores, left_out = measure(
+    scores, notes = measure(
         locate_store(store),
         read_groups(groups),
         method,
@@ -241,8 +241,8 @@ def chirality(
         splits=(train_split, test_split),
         device=device,
     )
-    for line in left_out:
-        typer.secho(f"note: left out: {line}", err=True, fg=typer.colors.YELLOW)
+    for line in notes:
+        typer.secho(f"note: {line}", err=True, fg=typer.colors.YELLOW)
     mean = fmean(score.top1 for score in scores)
     if as_json:
         groups_ = [asdict(score) for score in scores]

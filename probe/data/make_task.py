@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UnknownName, UsageError
 from stepcli.cache.lists.leakage import find_leakage
+from stepcli.cache.lists.words import counted, listed
 from stepcli.cache.padding import is_padded
 from stepcli.cache.views import is_flip, testing_views, training_views, views_by_clip
 from stepcli.probe.config import TaskConfig
@@ -41,9 +42,16 @@ def make_task(config: TaskConfig, store: "Store", table: LabelledClips) -> Task:
         raise UsageError(f"layer={config.layer}: the store holds layers {held}; choose one of them")
     stored, length = shown_frames(config, spec.frames)
     pairs = table.pairs if config.pairs is None else config.pairs
-    for label in (label for pair in pairs for label in pair):
-        if label not in table.classes:
-            raise UnknownName("label in pairs", label, table.classes)
+    named = dict.fromkeys(label for pair in pairs for label in pair)
+    unknown = [label for label in named if label not in table.classes]
+    if len(unknown) == 1:
+        raise UnknownName("label in pairs", unknown[0], table.classes)
+    if unknown:
+        raise UsageError(
+            f"{len(unknown):,} of {counted(len(named), 'label')} in pairs are not classes of the "
+            f"store: {listed(map(repr, unknown))}; its classes: "
+            f"{listed(map(repr, table.classes), 5)}"
+        )
     if config.name == "arrow" and config.protocol != "all":
         raise UsageError(
             "base-to-novel halves the classes of a data set, the arrow task pairs them: use "

@@ -24,6 +24,25 @@ def leakage_record(
     }
 
 
+_COUNTS = ("test_clips", "shared_groups", "grouped_clips", "copied_clips")
+
+
+def is_leakage_record(found: Any) -> bool:
+    """Whether a value is what `leakage_record` makes: a run may come from anybody."""
+    if not isinstance(found, dict) or found.keys() != {*_COUNTS, "without_copies"}:
+        return False
+    clean = found["without_copies"]
+    if clean is not None:
+        numbers = ("samples", "top1", "top5", "mean_class")
+        if not isinstance(clean, dict) or not all(_is_number(clean.get(n)) for n in numbers):
+            return False
+    return all(isinstance(found[name], int) for name in _COUNTS)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def without_copies(said: Predictions, pairs: Sequence[tuple[int, int]]) -> dict[str, Any] | None:
     """The headline numbers over test samples that are no copies of training clips.
 

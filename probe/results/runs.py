@@ -34,7 +34,7 @@ from stepcli.cache.views import clip_of
 from stepcli.probe.config import CODE_SCHEMA, RunConfig
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.registry import methods
-from stepcli.probe.results.leakage import leakage_record
+from stepcli.probe.results.leakage import is_leakage_record, leakage_record
 from stepcli.probe.results.metrics import base_to_novel, summary
 from stepcli.probe.results.predictions import FILE as PREDICTIONS
 from stepcli.probe.results.predictions import Predictions, encode_predictions
@@ -241,7 +241,7 @@ _PERHAPS: dict[str, Any] = {
     **dict.fromkeys(("dataset", "backbone", "store"), str),
     **dict.fromkeys(("losses", "warnings"), list),
     **dict.fromkeys(("train_clips", "test_samples"), int),
-    **dict.fromkeys(("spec", "leakage"), dict),
+    "spec": dict,
 }
 """What runs of other versions, or imported ones, do without."""
 
@@ -259,6 +259,8 @@ def _wrong_field(record: Any) -> str:
             return f"{name} is {record[name]!r:.60}"
     if not isinstance(record["config"].get("task", {}), dict):
         return f"config.task is {record['config']['task']!r:.60}"
+    if "leakage" in record and not is_leakage_record(record["leakage"]):
+        return f"leakage is {record['leakage']!r:.60}"
     classes = record["classes"]
     if not all(isinstance(name, str) for name in classes):
         return "classes are no list of names"

@@ -24,8 +24,20 @@ FIELDS = (
     *("run", "method", "task", "config", "seed", "split"),
     *METRICS,
     *("params", "seconds", "fingerprint"),
+    *("copied_test_clips", "top1_without_copies"),
 )
 """What one run says to a script, in this order."""
+
+
+def _fields(run: dict[str, Any]) -> dict[str, Any]:
+    """`FIELDS` of one run; None for what a run of an earlier version does not say."""
+    leakage = run.get("leakage", {})
+    clean = leakage.get("without_copies") or {}
+    copies = {
+        "copied_test_clips": leakage.get("copied_clips"),
+        "top1_without_copies": clean.get("top1"),
+    }
+    return {name: (run | copies)[name] for name in FIELDS}
 
 
 def render(
@@ -52,7 +64,7 @@ def render(
         width: Columns of the terminal, for "table": what does not fit is left out, and named.
     """
     if form == "json":
-        return json.dumps([{name: run[name] for name in FIELDS} for run in runs], indent=1)
+        return json.dumps([_fields(run) for run in runs], indent=1)
     if form == "csv":
         return _csv(runs)
     header, rows = summary_rows(runs, bold if form == "latex" else (), average_splits)
@@ -131,7 +143,7 @@ def _csv(runs: Sequence[dict[str, Any]]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FIELDS)
     for run in runs:
-        values = [run[name] for name in FIELDS]
+        values = _fields(run).values()
         writer.writerow([json.dumps(v) if isinstance(v, dict) else v for v in values])
     return out.getvalue().rstrip("\n")
 
@@ -144,7 +156,7 @@ def write_parquet(runs: Sequence[dict[str, Any]], path: Path | None) -> None:
     """
     if path is None:
         raise UsageError("--format parquet is no text; say where to with --out runs.parquet")
-    rows = [{name: run[name] for name in FIELDS} for run in runs]
+    rows = [_fields(run) for run in runs]
     for row in rows:
         row["config"] = json.dumps(row["config"])
     pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")

@@ -71,9 +71,11 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
             self._best = record
         self._bar.set_description_str(f"{self._done}/{self._runs} runs", refresh=False)
         self._bar.set_postfix_str(self._postfix(), refresh=False)
+        clean = record.get("leakage", {}).get("without_copies")
+        without = f"(without copies {100 * clean['top1']:.1f} %)  " if clean else ""
         self.say(
             f"{record['method']:<16} seed {record['seed']}  top-1 "
-            f"{100 * record['top1']:5.1f} %  {place}"
+            f"{100 * record['top1']:5.1f} %  {without}{place}"
         )
         for tracker in self._trackers:
             tracker.finished(record)

@@ -25,7 +25,7 @@ def test_each_group_has_a_probe_of_its_own(store_of: Callable[..., Store], tmp_p
         done = CliRunner().invoke(app, [*words, "--method", method, "--epochs", "20", "--json"])
         assert done.exit_code == 0, done.output
         found[method] = json.loads(done.stdout)
-        assert "left out: no: not every class" in done.stderr
+        assert "left out: no: not a class of the store: 'fly'" in done.stderr
     assert [each["group"] for each in found["concat"]["groups"]] == ["door", "hand"]
     assert [each["test_samples"] for each in found["concat"]["groups"]] == [8, 8]
     # These clips drift along one axis, up or down: only what sees order can tell.

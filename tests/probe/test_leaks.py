@@ -168,3 +168,41 @@ def test_slices_of_a_store_with_copies_are_other_runs(
         assert session.name(config) == config.run_id(fingerprint)
         sliced = on_slice(config)
         assert (session.name(sliced) == sliced.run_id(fingerprint)) is same
+
+
+def test_imported_logits_are_scored_without_copies_too(
+    tmp_path: Path, store_of: Callable[..., Store]
+) -> None:
+    store = relabelled(store_of(tmp_path / "s", like=LIKE, clips_each=9), SPLITS)
+    runs = tmp_path / "runs"
+    assert probed(store, runs).exit_code == 0
+    (like,) = runs.glob("linear-*")
+    said = read_predictions(like)
+    lines = ["clip,close,open"]
+    for clip, label in zip(said.clips, said.labels.tolist(), strict=True):
+        right = clip in ("open/1", "close/3")  # the copies alone
+        lines.append(f"{clip},{int((label == 0) == right)},{int((label == 1) == right)}")
+    (tmp_path / "logits.csv").write_text("\n".join(lines))
+    words = ["import", str(tmp_path / "logits.csv"), "--like", like.name, "--name", "memory"]
+    done = CliRunner().invoke(app, ["results", *words, "--runs", str(runs)])
+    assert done.exit_code == 0, done.output
+    (record,) = (r for r in read_runs(runs) if r["method"] == "memory")
+    assert record["top1"] == pytest.approx(2 / 7)
+    assert record["leakage"]["without_copies"]["top1"] == 0
+    shown = CliRunner().invoke(app, ["results", "--runs", str(runs), "--format", "json"])
+    (row,) = (row for row in json.loads(shown.stdout) if row["method"] == "memory")
+    assert (row["copied_test_clips"], row["top1_without_copies"]) == (2, 0)
+    (linear,) = (r for r in read_runs(runs) if r["method"] == "linear")
+    assert "(without copies " in probed(store, tmp_path / "again").output
+    for wrong in ([], {"copied_clips": 1}, linear["leakage"] | {"without_copies": [1]}):
+        (like / "run.json").write_text(json.dumps(linear | {"leakage": wrong}))
+        with pytest.raises(UsageError, match="leakage is"):
+            read_runs(runs)
+
+
+def test_all_labels_of_pairs_that_there_are_not_are_named(tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("label,partner\nopen,closed\nopened,shut\n")
+    done = probed(store, tmp_path / "runs", "--pairs", str(path))
+    assert done.exit_code == 2
+    assert "3 of 4 labels in pairs are not classes of the store: 'closed', 'opened'" in done.output
