@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from stepcli.cache.canonical import canonical_json
 from stepcli.cache.csv_files import LARGEST
@@ -62,6 +69,12 @@ class TaskConfig(_Frozen):
     slice_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of each class's training clips that the slice takes."""
 
+    folds: int | None = Field(default=None, ge=2)
+    """Where given, the groups of the training clips are dealt to so many folds by slice_seed, and
+    one fold is held out instead of a slice."""
+    fold: int | None = Field(default=None, ge=0)
+    """Which one."""
+
     train_share: float = Field(default=1.0, gt=0, le=1)
     """Share of each class's training clips that is used."""
     shots: int | None = Field(default=None, ge=1)
@@ -80,7 +93,26 @@ class TaskConfig(_Frozen):
     @property
     def reported_split(self) -> str:
         """What the numbers of a run are about."""
-        return self.test_split if self.slice_seed is None else f"{self.train_split}-slice"
+        if self.slice_seed is None:
+            return self.test_split
+        return f"{self.train_split}-{'slice' if self.folds is None else 'fold'}"
+
+    @model_serializer(mode="wrap")
+    def _folds_only_where_given(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without folds a config is written, and so named, as before there were any."""
+        content: dict[str, Any] = plain(self)
+        if self.folds is None:
+            del content["folds"], content["fold"]
+        return content
+
+    @model_validator(mode="after")
+    def _a_fold_is_one_of_them(self) -> "TaskConfig":
+        given = (self.folds is not None, self.fold is not None)
+        if any(given) and (not all(given) or self.slice_seed is None):
+            raise UsageError("folds, fold and slice_seed belong together: give all or none")
+        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
+            raise UsageError(f"fold {self.fold} of {self.folds}: they are numbered from 0")
+        return self
 
     @model_validator(mode="after")
     def _split_file_is_known_by_its_content(self) -> "TaskConfig":
@@ -106,6 +138,16 @@ class TaskConfig(_Frozen):
                 f"{flag} needs a length, --clip-frames belongs to it: e.g. --clip-frames 8 {flag}"
             )
         return self
+
+
+class SliceMinimum(_Frozen):
+    """The least that clips held out of train must be, to choose by them or to fit a temperature."""
+
+    clips: int = Field(default=30, ge=1)
+    """With 30 clips one clip is 3.3 points of top-1."""
+    classes: int | None = Field(default=None, ge=1)
+    """None: half of the classes that are trained on."""
+    groups: int = Field(default=5, ge=1)
 
 
 class Recipe(_Frozen):

@@ -22,6 +22,7 @@ RunsOption = Annotated[
 
 
 # What `probe` and `sweep` say alike of the data; None in a sweep: as the file says.
+SLICE_MIN_PARTS = ("clips", "groups", "classes")
 JITTER = typer.Option(
     "--jitter", help="Train on a random frame of each of --clip-frames stretches, test on middles."
 )
@@ -75,3 +76,23 @@ def resumable() -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(exit_code(interrupt)) from interrupt
+
+
+def slice_minimum(text: str) -> dict[str, int]:
+    """The parts of --slice-min clips=30,groups=5,classes=8 that are given.
+
+    Raises:
+        UsageError: a part is none of these, or not a whole number above 0.
+    """
+    from stepcli.cache.errors import UsageError
+
+    found = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        if name not in SLICE_MIN_PARTS or not value.isdecimal() or int(value) < 1:
+            raise UsageError(
+                f"--slice-min {part!r}: expected clips=N, groups=N or classes=N, N above 0, "
+                "e.g. --slice-min clips=30,groups=5"
+            )
+        found[name] = int(value)
+    return found

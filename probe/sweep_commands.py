@@ -25,6 +25,7 @@ from stepcli.probe.options import (
     RunsOption,
     resumable,
     runs_folder,
+    slice_minimum,
     tune_early,
 )
 
@@ -72,6 +73,16 @@ def sweep(
             help="Choose on held-out slices of train, refit the chosen on all, test once.",
         ),
     ] = False,
+    slice_min: Annotated[
+        str | None,
+        typer.Option(
+            help="Least that --select chooses by: clips=30,groups=5,classes=8 (half of them); "
+            "a smaller slice gives way to folds."
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Folds over groups for that. Default: at most 5.")
+    ] = None,
     store: Annotated[
         list[Path] | None, typer.Option(help="Store; several: --store a --store b.")
     ] = None,
@@ -150,6 +161,8 @@ def sweep(
             "search": search,
             "trials": trials,
             "recipe_mode": recipe_mode,
+            "slice_min": None if slice_min is None else slice_minimum(slice_min),
+            "folds": folds,
         },
     )
     trackers = [] if track is None else track.split(",")

@@ -31,7 +31,8 @@ def chosen_table(runs: Path, form: Format) -> str:
     """A table of every finished selection below a folder of runs, the weakest first.
 
     Accuracies in per cent: mean ± deviation over seeds, and the interval of the mean over seeds and
-    groups of clips. `form` is table, markdown or latex.
+    groups of clips; below the rows, by how many held-out clips they were chosen. `form` is table,
+    markdown or latex.
 
     Raises:
         UsageError: there is no selection, or its runs are not all there, or another form.
@@ -39,6 +40,7 @@ def chosen_table(runs: Path, form: Format) -> str:
     if form not in ("table", "markdown", "latex"):
         raise UsageError(f"--chosen makes a table, markdown or latex, not {form}")
     rows: dict[str, list[str]] = {}
+    caveats: dict[str, list[str]] = {}
     scores: dict[str, float] = {}
     files = sorted(runs.glob("selection-*.json"), key=lambda file: file.stat().st_mtime)
     if not files:
@@ -47,8 +49,38 @@ def chosen_table(runs: Path, form: Format) -> str:
         # Of a method that was selected twice, the later selection counts.
         for name, choice in _choices(file).items():
             scores[name], rows[name] = _row(runs, name, choice)
+            caveats[name] = _caveats(choice)
     ordered = sorted(rows, key=lambda name: scores[name])
-    return arranged(list(HEADER), [rows[name] for name in ordered], form)
+    table = arranged(list(HEADER), [rows[name] for name in ordered], form)
+    mark = "% " if form == "latex" else "- " if form == "markdown" else ""
+    notes = [f"{mark}{line}" for line in _notes(ordered, caveats)]
+    return "\n".join([table, *([""] if form == "markdown" else []), *notes])
+
+
+def _caveats(choice: dict[str, Any]) -> list[str]:
+    """What a reader of a chosen row must know: by how much it was chosen, and what was odd."""
+    held, warnings = choice.get("held_out"), choice.get("warnings")
+    said = held.get("said") if isinstance(held, dict) else None
+    if not isinstance(said, str):
+        said = "by an earlier version, which did not record how much was held out"
+    odd = [str(line) for line in warnings] if isinstance(warnings, list) else []
+    return [f"chosen {said}", *odd]
+
+
+def _notes(names: Sequence[str], caveats: dict[str, list[str]]) -> list[str]:
+    """Each caveat once, with the methods that it is about where not all share it."""
+    about: dict[str, list[str]] = {}
+    for name in names:
+        for line in caveats[name]:
+            about.setdefault(line, []).append(name)
+    return [
+        line if len(mine) == len(names) or line.startswith(f"{mine[0]}:") else _of(mine, line)
+        for line, mine in about.items()
+    ]
+
+
+def _of(names: Sequence[str], line: str) -> str:
+    return f"{', '.join(names)}: {line}"
 
 
 def _choices(file: Path) -> dict[str, dict[str, Any]]:

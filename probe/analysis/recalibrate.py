@@ -17,8 +17,8 @@ from stepcli.probe.analysis.calibration import fit_temperature, softmax, thresho
 from stepcli.probe.config import RunConfig
 from stepcli.probe.results.configurations import Configuration
 from stepcli.probe.results.predictions import read_predictions
+from stepcli.probe.sweeps.holding import on_slice
 from stepcli.probe.sweeps.session import Session
-from stepcli.probe.sweeps.sweep import on_slice
 
 FILE = "calibration.json"
 RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)

@@ -173,52 +173,6 @@ def only_base(table: LabelledClips) -> LabelledClips:
     return replace(table, train=tuple(row for row in table.train if row.label in base))
 
 
-def hold_out(table: LabelledClips, share: float, seed: int) -> LabelledClips:
-    """Hold out a slice of the training clips in place of the test split.
-
-    Groups stay whole, copies with them, and no class loses its last training clip; within that
-    every class gives about the same share. Where groups and classes conflict, the share gives way,
-    then it is said.
-
-    Raises:
-        UsageError: no group can be held out.
-    """
-    groups: dict[str, list[ClipRow]] = {}
-    for row in table.train:
-        groups.setdefault(table.group(row), []).append(row)
-    left = Counter(row.label for row in table.train)
-    wanted = {label: max(1, round(share * n)) for label, n in left.items()}
-    held: list[ClipRow] = []
-    names = sorted(groups)
-    for place in np.random.default_rng(seed).permutation(len(names)):
-        members = groups[names[place]]
-        labels = Counter(row.label for row in members)
-        fits = all(wanted[label] >= n for label, n in labels.items())
-        if fits and all(left[label] > n for label, n in labels.items()):
-            wanted = {label: n - labels[label] for label, n in wanted.items()}
-            left -= labels
-            held += members
-    if not held:
-        raise UsageError(
-            f"no slice of {share:.0%} can be held out of {len(table.train)} training clips in "
-            f"{len(names)} groups without splitting a group or emptying a class; take a larger "
-            "slice_share, or give the clips finer groups"
-        )
-    ids = {row.id for row in held}
-    short = sum(n > 0 for n in wanted.values())
-    warnings = list(table.warnings)
-    if short:
-        warnings.append(
-            f"the held-out slice is short of clips of {short} classes: groups stay whole"
-        )
-    return replace(
-        table,
-        train=tuple(row for row in table.train if row.id not in ids),
-        test=tuple(row for row in table.train if row.id in ids),
-        warnings=tuple(warnings),
-    )
-
-
 def _class_names(clips: Sequence[ClipRow], table: Sequence[ClassRow]) -> tuple[str, ...]:
     """The table's classes by index, then labels that it does not list, sorted."""
     listed = [row.name for row in sorted(table, key=lambda row: row.index)]

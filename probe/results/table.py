@@ -169,6 +169,7 @@ def _without_seeds(run: dict[str, Any]) -> dict[str, Any]:
     if "task" in config:
         task = dict(config["task"])
         task.pop("draw_seed", None)
+        task.pop("fold", None)
         task["slice_seed"] = task.get("slice_seed") is not None
         config["task"] = task
     return config

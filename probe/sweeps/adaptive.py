@@ -15,8 +15,9 @@ from stepcli.cache.errors import UsageError
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.results.stats import expected_best
 from stepcli.probe.sweeps.expand import run_configs
+from stepcli.probe.sweeps.holding import HoldOut, hold_out
 from stepcli.probe.sweeps.session import Session
-from stepcli.probe.sweeps.sweep import Choice, SweepConfig, edge_warnings, on_slice
+from stepcli.probe.sweeps.sweep import Choice, SweepConfig, edge_warnings
 
 if TYPE_CHECKING:
     import optuna
@@ -42,18 +43,23 @@ def adaptive_search(session: Session, sweep: SweepConfig) -> dict[str, Choice]:
     backend = optuna.storages.journal.JournalFileBackend(str(session.runs / "optuna.journal"))
     storage = optuna.storages.JournalStorage(backend)
     choices = {}
+    held = None
     for method, settings in sweep.methods.items():
         every = run_configs(
             method, [{}], sweep.recipe, task, sweep.shared, [0], own_recipe=sweep.own_recipes
         )
+        if held is None:
+            seeds = run_configs(method, [{}], sweep.recipe, task, sweep.shared, range(sweep.seeds))
+            held = hold_out(session, seeds, sweep.slice_min, sweep.folds)
+        folds = "" if held.folds is None else f" {held.folds} folds"
         study = optuna.create_study(
-            study_name=f"{session.name(every[0])} {sorted(settings.items())} {sweep.seeds}",
+            study_name=f"{session.name(every[0])} {sorted(settings.items())} {sweep.seeds}{folds}",
             storage=storage,
             sampler=_sampler(sweep.search_seed),
             direction="maximize",
             load_if_exists=True,
         )
-        choices[method] = _search(session, sweep, task, method, settings, study)
+        choices[method] = _search(session, sweep, task, method, settings, study, held)
     return choices
 
 
@@ -81,6 +87,7 @@ def _search(
     method: str,
     settings: Mapping[str, Any],
     study: "optuna.Study",
+    held: HoldOut,
 ) -> Choice:
     """Try points until the study has as many as the sweep wants; the best, for every seed."""
 
@@ -103,12 +110,12 @@ def _search(
             configs_of({name: suggest(trial, name, values) for name, values in searched(settings)})
             for trial in trials
         ]
-        flat = [on_slice(config) for configs in asked for config in configs]
-        scores = iter(record["top1"] for record in session.run(flat))
+        flat = [run for configs in asked for config in configs for run in held.configs(config)]
+        scores = iter(held.scores(session.run(flat)))
         for trial, configs in zip(trials, asked, strict=True):
             study.tell(trial, fmean(next(scores) for _ in configs))
         typer.echo(
-            f"{method}: {len(_finished(study))} of {sweep.trials} points, best on the slices "
+            f"{method}: {len(_finished(study))} of {sweep.trials} points, best on what is held out "
             f"{100 * study.best_value:.1f} % with {study.best_params}"
         )
     finished = _finished(study)[: sweep.trials]
@@ -119,6 +126,7 @@ def _search(
         tuple(tried[best.number]),
         tuple(expected_best([trial.value or 0.0 for trial in finished])),
         tuple(edge_warnings(every, tried[best.number])) if _listed(settings) else (),
+        held,
     )
 
 

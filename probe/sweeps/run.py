@@ -12,6 +12,7 @@ from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UsageError
 from stepcli.probe.config import RunConfig
 from stepcli.probe.sweeps.expand import parse_settings
+from stepcli.probe.sweeps.holding import HoldOut, hold_out
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.sweeps.sweep import (
     Choice,
@@ -19,7 +20,6 @@ from stepcli.probe.sweeps.sweep import (
     budget_warnings,
     checked_sweep,
     choose,
-    on_slice,
     read_sweep,
     sweep_configs,
 )
@@ -78,11 +78,16 @@ def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
     every = [config for each in configs.values() for config in each]
     for warning in budget_warnings(configs):
         typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
-    first = [on_slice(config) for config in every] if sweep.select else every
+    held = _hold_outs(session, sweep, configs) if sweep.select else {}
+    first = every
+    if sweep.select:
+        first = [
+            run for name, each in configs.items() for c in each for run in held[name].configs(c)
+        ]
     if dry_run:
         plans = session.plan(first)
         session.warn(plans)
-        for line in describe_plan(plans, len(every)):
+        for line in describe_plan(plans, len(first)):
             typer.echo(line)
         if plans:
             typer.echo(
@@ -90,18 +95,39 @@ def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
                 "of each pass on random tokens; reading and testing come on top"
             )
         if sweep.select:
+            for said in dict.fromkeys(each.said for each in held.values()):
+                typer.echo(f"chosen {said}")
             refits = len(configs) * sweep.seeds
             typer.echo(f"then {refits} chosen configurations are refit on all of train and tested")
         return
     records = session.run(first)
     if not sweep.select:
         return
-    scores = iter(record["top1"] for record in records)
-    choices = {
-        method: choose(each, [next(scores) for _ in each]) for method, each in configs.items()
-    }
+    choices, start = {}, 0
+    for method, each in configs.items():
+        stop = start + len(each) * (held[method].folds or 1)
+        choices[method] = choose(each, held[method].scores(records[start:stop]), held[method])
+        start = stop
     _report(session, sweep, choices)
     session.run([config for choice in choices.values() for config in choice.configs])
+
+
+def _hold_outs(
+    session: Session, sweep: SweepConfig, configs: Mapping[str, Sequence[RunConfig]]
+) -> dict[str, HoldOut]:
+    """What is held out for each method on each variant; the same for all methods of a variant.
+
+    Raises:
+        UsageError: too little can be held out.
+    """
+    by_task: dict[object, HoldOut] = {}
+    held = {}
+    for name, each in configs.items():
+        tasks = tuple(dict.fromkeys((config.task, config.seed) for config in each))
+        if tasks not in by_task:
+            by_task[tasks] = hold_out(session, each, sweep.slice_min, sweep.folds)
+        held[name] = by_task[tasks]
+    return held
 
 
 def _duration(seconds: float) -> str:
@@ -143,17 +169,21 @@ def _bank_name(bank: BankPlan, plan: PassPlan) -> str:
 
 def _report(session: Session, sweep: SweepConfig, choices: Mapping[str, Choice]) -> None:
     """Say what was chosen, and keep it beside the runs."""
+    held = [choice.held_out.said for choice in choices.values() if choice.held_out is not None]
+    for said in dict.fromkeys(held):
+        typer.echo(f"chosen {said}")
     content: dict[str, Any] = {"sweep": sweep.model_dump(mode="json"), "methods": {}}
     for method, choice in choices.items():
         for warning in choice.warnings:
             typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
         chosen = [_searched(config, sweep) for config in choice.configs]
-        typer.echo(f"{method}: chosen on the slices, seed by seed: {_counted(chosen)}")
+        typer.echo(f"{method}: chosen seed by seed: {_counted(chosen)}")
         content["methods"][method] = {
             "chosen_runs": [session.name(config) for config in choice.configs],
             "settings": chosen,
             "expected_best_top1": list(choice.expected_best),
             "warnings": list(choice.warnings),
+            "held_out": None if choice.held_out is None else choice.held_out.json(),
         }
     name = session.name(next(iter(choices.values())).configs[0]).rpartition("-")[2]
     place = session.runs / f"selection-{name}.json"

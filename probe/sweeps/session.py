@@ -19,7 +19,8 @@ from stepcli.probe.data.facts import ClipFacts
 from stepcli.probe.data.features import Features, layout_of, store_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import BANK_SHARE, free_bytes, place_features
-from stepcli.probe.data.splits import LabelledClips, hold_out, labelled_clips, only_base, thin
+from stepcli.probe.data.slices import held_out
+from stepcli.probe.data.splits import LabelledClips, labelled_clips, only_base, thin
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.results.runs import Source, is_done, read_run
@@ -109,22 +110,29 @@ class Session:
                 test shares groups or copies with train.
         """
         if config not in self._tasks:
-            splits = (config.train_split, config.test_split, config.split_file)
-            if splits not in self._tables:
-                self._tables[splits] = labelled_clips(
-                    self.store, *splits, split_digest=config.split_digest, copies=self._copies
-                )
-            table = self._tables[splits]
-            if config.thinned:
-                table = thin(table, config.train_share, config.shots, config.draw_seed or 0)
-            if config.protocol == "base-to-novel":
-                table = only_base(table)
-            if config.slice_seed is not None:
-                table = hold_out(table, config.slice_share, config.slice_seed)
+            table = held_out(self.table(config), config)
             self._tasks[config] = make_task(config, self.store, table)
             if self._strict and (found := self._tasks[config].leakage.warnings):
                 raise UsageError(f"--strict: {'; '.join(found)}")
         return self._tasks[config]
+
+    def table(self, config: TaskConfig) -> LabelledClips:
+        """The clips that a task trains on and its test split, before anything is held out.
+
+        Raises:
+            UsageError: a split has no clip.
+        """
+        splits = (config.train_split, config.test_split, config.split_file)
+        if splits not in self._tables:
+            self._tables[splits] = labelled_clips(
+                self.store, *splits, split_digest=config.split_digest, copies=self._copies
+            )
+        table = self._tables[splits]
+        if config.thinned:
+            table = thin(table, config.train_share, config.shots, config.draw_seed or 0)
+        if config.protocol == "base-to-novel":
+            table = only_base(table)
+        return table
 
     def name(self, config: RunConfig) -> str:
         """A config's run on this store."""

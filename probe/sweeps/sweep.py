@@ -1,6 +1,6 @@
 """A sweep: many settings of many methods, from a file or from flags, and how the best is chosen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stepcli.cache.durable import read_regular
 from stepcli.cache.errors import DamagedStore, UnknownName, UsageError
-from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
+from stepcli.probe.config import Pass, Recipe, RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.registry import methods
 from stepcli.probe.results.stats import expected_best
 from stepcli.probe.sweeps.expand import MOST_RUNS, Search, checked, points, run_configs, sweepable
+from stepcli.probe.sweeps.holding import HoldOut
 
 Scalar = bool | int | float | str
 LARGEST = 1 << 20
@@ -43,6 +44,10 @@ class SweepConfig(BaseModel):
     search_seed: int = Field(default=0, ge=0)
     select: bool = False
     """Choose on held-out slices of train, refit on all, test once; otherwise test every point."""
+    slice_min: SliceMinimum = SliceMinimum()
+    """The least that a slice must be; smaller ones give way to folds."""
+    folds: int = Field(default=5, ge=2)
+    """At most so many: where a slice is too small, every group of train is held out in turn."""
 
     @property
     def own_recipes(self) -> bool:
@@ -166,13 +171,6 @@ def budget_warnings(configs: Mapping[str, Sequence[RunConfig]]) -> list[str]:
     return [f"methods have unequal numbers of trials ({counts}): give each the same"]
 
 
-def on_slice(config: RunConfig) -> RunConfig:
-    """The same config on a held-out slice of train, drawn anew for each seed."""
-    return config.model_copy(
-        update={"task": config.task.model_copy(update={"slice_seed": config.seed})}
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What the slices say about one method."""
@@ -182,14 +180,19 @@ class Choice:
     expected_best: tuple[float, ...]
     """Expected score of the best of 1, 2, ... trials, mean over seeds."""
     warnings: tuple[str, ...]
+    held_out: HoldOut | None = None
+    """What the scores are of; None where they were given."""
 
 
-def choose(configs: Sequence[RunConfig], scores: Sequence[float]) -> Choice:
-    """Choose a method's settings, for each seed on its own slice.
+def choose(
+    configs: Sequence[RunConfig], scores: Sequence[float], held_out: HoldOut | None = None
+) -> Choice:
+    """Choose a method's settings, for each seed by its own scores.
 
     Args:
         configs: One method's configs, every point with every seed.
-        scores: Top-1 of each on its slice.
+        scores: Top-1 of each on what was held out for it.
+        held_out: What that was.
     """
     by_seed: dict[int, list[tuple[RunConfig, float]]] = {}
     for config, score in zip(configs, scores, strict=True):
@@ -198,7 +201,25 @@ def choose(configs: Sequence[RunConfig], scores: Sequence[float]) -> Choice:
     best = tuple(max(tried, key=lambda item: item[1])[0] for tried in by_seed.values())
     curves = [expected_best([score for _, score in tried]) for tried in by_seed.values()]
     mean_curve = tuple(sum(step) / len(curves) for step in zip(*curves, strict=True))
-    return Choice(best, mean_curve, tuple(edge_warnings(configs, best)))
+    warnings = (*edge_warnings(configs, best), *_tie_warnings(by_seed.values()))
+    return Choice(best, mean_curve, warnings, held_out)
+
+
+def _tie_warnings(every: Iterable[Sequence[tuple[RunConfig, float]]]) -> list[str]:
+    """Say where what was held out does not tell the best points apart."""
+    tied, seeds = 0, 0
+    for tried in every:
+        best = max(score for _, score in tried)
+        equal = [config for config, score in tried if score == best]
+        tied += len(equal) > 1
+        seeds += 1
+        method = tried[0][0].method
+    if not tied:
+        return []
+    return [
+        f"{method}: several points are equally good on what was held out for {tied} of {seeds} "
+        "seeds; the first in the order of the search is taken"
+    ]
 
 
 def edge_warnings(configs: Sequence[RunConfig], best: Sequence[RunConfig]) -> list[str]:

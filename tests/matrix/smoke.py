@@ -53,7 +53,7 @@ EXTRAS = {
     "slurm": ("examples/slurm/submit.py --help",),
     "search": (
         "sweep --search optuna --trials 2 --method linear --lr 1e-4..1e-2 --seeds 1 --epochs 1 "
-        "--store stores/zarr",
+        "--slice-min clips=1,groups=1 --store stores/zarr",
     ),
     "tracking": (f"{PROBE} --method first-last --track tensorboard,mlflow,wandb",),
     "onnx": ("export runs/{linear} --out exported --onnx",),

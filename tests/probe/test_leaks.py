@@ -15,12 +15,13 @@ from stepcli.cache.store import Store
 from stepcli.cli import app
 from stepcli.probe.config import Pass, TaskConfig
 from stepcli.probe.data.make_task import make_task
-from stepcli.probe.data.splits import LabelledClips, hold_out, labelled_clips
+from stepcli.probe.data.slices import hold_out
+from stepcli.probe.data.splits import LabelledClips, labelled_clips
 from stepcli.probe.results.predictions import read_predictions
 from stepcli.probe.results.runs import read_runs
 from stepcli.probe.sweeps.expand import run_configs
+from stepcli.probe.sweeps.holding import on_slice
 from stepcli.probe.sweeps.session import Session
-from stepcli.probe.sweeps.sweep import on_slice
 
 LIKE = {"open/1": "open/0", "close/3": "close/2"}
 

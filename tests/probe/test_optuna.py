@@ -9,7 +9,7 @@ import optuna
 from command_line import invoke
 
 from stepcli.cache.store import Store
-from stepcli.probe.config import Pass
+from stepcli.probe.config import Pass, SliceMinimum
 from stepcli.probe.sweeps.adaptive import adaptive_search
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.sweeps.sweep import (
@@ -21,7 +21,7 @@ def test_optuna_searches_on_slices_and_takes_up_where_it_was(store: Store, tmp_p
     runs = tmp_path / "runs"
     place = ("--store", store.path, "--runs", runs, "--seeds", 2, "--epochs", 2)
     words = ("sweep", "--method", "linear", "--lr", "1e-4..1e-1", "--set", "norm=tokens,none")
-    search = ("--search", "optuna", "--trials")
+    search = ("--slice-min", "clips=1,groups=1", "--search", "optuna", "--trials")
     dry = invoke(*words, *search, 3, *place, "--dry-run")
     assert "3 points for each of linear, 2 seeds each, on held-out slices" in dry.output
     assert not runs.exists()
@@ -50,6 +50,7 @@ def test_two_searches_on_one_study_try_different_points(store: Store, tmp_path: 
         seeds=1,
         shared=Pass(epochs=1),
         select=True,
+        slice_min=SliceMinimum(clips=1, groups=1),
     )
     together = threading.Barrier(2)
 
