@@ -17,6 +17,7 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines, read_table
+from stepcli.extract.datasets.videos import Videos
 
 PAIR_NUMBERS = (
     *((8, 6), (27, 25), (41, 39), (48, 46), (90, 89), (113, 112), (143, 142)),  # opening, closing
@@ -40,8 +41,9 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     lists = {
         split: find(f"Charades_v1_{split}.csv", f"{split} videos") for split in ("train", "test")
     }
-    videos = checklist.folder("Charades_v1_480", "Charades_v1", "videos", purpose="<id>.mp4")
+    folder = checklist.folder("Charades_v1_480", "Charades_v1", "videos", purpose="<id>.mp4")
     checklist.require()
+    videos = Videos(folder)
     names = dict(line.split(" ", 1) for line in read_lines(index))
     clips = []
     for split, table in lists.items():
@@ -56,14 +58,14 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
                         f"found {action!r}"
                     ) from None
                 if times[0] < times[1]:
-                    path = videos / f"{row['id']}.mp4"
+                    path = videos.find(f"{row['id']}.mp4")
                     clips.append(
                         Clip(f"{row['id']}/{number}", path, label, split, *times, group=row["id"])
                     )
     pairs = [tuple(f"c{number:03}" for number in pair) for pair in PAIR_NUMBERS]
     partners = [(names[a], names[b]) for a, b in pairs if a in names and b in names]
     classes = class_rows(list(names.values()), partners=partners)
-    return Dataset("charades", tuple(clips), classes)
+    return Dataset("charades", tuple(clips), classes, videos.notes())
 
 
 INFO = DatasetInfo(

@@ -1,9 +1,10 @@
 """Look for every piece of a data set before any work starts, and say what is missing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
 
 from stepcli.cache.errors import UsageError
+from stepcli.extract.datasets.walking import is_hidden
 
 
 class MissingData(UsageError):
@@ -31,11 +32,14 @@ class Checklist:
         return self._look(candidates, purpose, Path.is_dir)
 
     def files(self, folder: Path, pattern: str, purpose: str) -> list[Path]:
-        """Every file below `folder` that matches a glob pattern, sorted; none counts as missing."""
-        found = sorted(folder.glob(pattern))
-        place = folder / pattern
-        self._lines.append((bool(found), f"{place} ({purpose}; {len(found)} found)"))
+        """Every file in `folder` that matches a glob pattern, sorted; none counts as missing."""
+        found = sorted(path for path in folder.glob(pattern) if not is_hidden(path.name))
+        self.note(found, folder / pattern, purpose)
         return found
+
+    def note(self, found: Sized, place: Path, purpose: str) -> None:
+        """Note files that were looked for elsewhere; none counts as missing."""
+        self._lines.append((bool(found), f"{place} ({purpose}; {len(found)} found)"))
 
     def require(self) -> None:
         """Stop here unless everything was found.

@@ -8,6 +8,7 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_json
+from stepcli.extract.datasets.videos import Videos
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
@@ -22,8 +23,9 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
             "Diving48_V2_test": "test clips",
         }.items()
     )
-    videos = checklist.folder("rgb", "videos", purpose="the videos, <vid_name>.mp4")
+    folder = checklist.folder("rgb", "videos", purpose="the videos, <vid_name>.mp4")
     checklist.require()
+    videos = Videos(folder)
     names = ["+".join(parts) for parts in read_json(vocabulary, list)]
     clips = []
     for split, file in zip(("train", "test"), lists, strict=True):
@@ -33,8 +35,9 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
                 raise UsageError(f"{file}: clip {video} has the class {label} of {len(names)}")
             # <competition>_<number>: dives of one broadcast belong together.
             group = video.rpartition("_")[0]
-            clips.append(Clip(video, videos / f"{video}.mp4", names[label], split, group=group))
-    return Dataset("diving48", tuple(clips), class_rows(names))
+            path = videos.find(f"{video}.mp4")
+            clips.append(Clip(video, path, names[label], split, group=group))
+    return Dataset("diving48", tuple(clips), class_rows(names), videos.notes())
 
 
 INFO = DatasetInfo(

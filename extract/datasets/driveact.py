@@ -14,6 +14,7 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_table, whole_number
+from stepcli.extract.datasets.videos import Videos
 
 PAIRS = (
     ("opening_bottle", "closing_bottle"),
@@ -48,8 +49,9 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         tables[split] = checklist.file(
             f"activities_3s/{name}", f"iccv_activities_3s/{name}", purpose=f"{split} chunks"
         )
-    videos = checklist.folder(view, f"data/{view}", purpose="<participant>/<run>.mp4")
+    folder = checklist.folder(view, f"data/{view}", purpose="<participant>/<run>.mp4")
     checklist.require()
+    videos = Videos(folder)
     clips = []
     for split, table in tables.items():
         for row in read_table(table, *COLUMNS):
@@ -59,7 +61,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
             clips.append(
                 Clip(
                     id=f"{row['file_id']}/{row['annotation_id']}/{row['chunk_id']}",
-                    path=videos / f"{row['file_id']}.mp4",
+                    path=videos.find(f"{row['file_id']}.mp4"),
                     label=row["activity"],
                     split=split,
                     start_frame=start,
@@ -69,7 +71,8 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
                 )
             )
     names = sorted({clip.label for clip in clips})
-    return Dataset("driveact", tuple(clips), class_rows(names, partners=PAIRS))
+    classes = class_rows(names, partners=PAIRS)
+    return Dataset("driveact", tuple(clips), classes, videos.notes())
 
 
 INFO = DatasetInfo(

@@ -15,6 +15,7 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import note_missing, read_table
+from stepcli.extract.datasets.videos import by_stem, ending_notes, videos_below
 
 PAIRS = (
     *(("open", "close"), ("turn-on", "turn-off"), ("take", "put"), ("insert", "remove")),
@@ -40,7 +41,8 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     }
     checklist.require()
     names = {row["id"]: row["key"] for row in read_table(classes, "id", "key")}
-    on_disk = {path.stem: path for path in root.rglob("*") if path.suffix.lower() == ".mp4"}
+    videos, met = videos_below(root)
+    on_disk = by_stem(videos, ".mp4")
     clips, listed = [], 0
     columns = ("narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp")
     for split, table in lists.items():
@@ -62,7 +64,11 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
                     )
                 )
     rows = class_rows(list(names.values()), partners=PAIRS)
-    notes = note_missing(listed, len(clips), "segments")
+    notes = (
+        *note_missing(listed, len(clips), "segments"),
+        *ending_notes((".MP4", clip.path) for clip in clips),
+        *met,
+    )
     return Dataset("epic-kitchens", tuple(clips), rows, notes)
 
 

@@ -8,6 +8,7 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines
+from stepcli.extract.datasets.videos import Videos
 
 SPLIT_OF = {"0": "", "1": "train", "2": "test"}
 
@@ -24,8 +25,9 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         "testTrainMulti_7030_splits", "test_train_splits", "splits", purpose="split files"
     )
     files = checklist.files(lists, f"*_test_split{number}.txt", "one a class")
-    videos = checklist.folder("videos", "hmdb51_org", "hmdb51", ".", purpose="<class>/<video>.avi")
+    folder = checklist.folder("videos", "hmdb51_org", "hmdb51", ".", purpose="<class>/<video>.avi")
     checklist.require()
+    videos = Videos(folder)
     clips = []
     for file in files:
         name = file.name.removesuffix(f"_test_split{number}.txt")
@@ -37,14 +39,15 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
             clips.append(
                 Clip(
                     id=f"{name}/{video}",
-                    path=videos / name / video,
+                    path=videos.find(f"{name}/{video}"),
                     label=name,
                     split=SPLIT_OF[use],
                     # <source>_<action>_..._<number>.avi: clips cut from one film belong together.
                     group=video.partition(f"_{name}_")[0],
                 )
             )
-    return Dataset("hmdb51", tuple(clips), class_rows(sorted({clip.label for clip in clips})))
+    classes = class_rows(sorted({clip.label for clip in clips}))
+    return Dataset("hmdb51", tuple(clips), classes, videos.notes())
 
 
 INFO = DatasetInfo(

@@ -13,6 +13,7 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_rows
+from stepcli.extract.datasets.videos import Videos
 
 _TOOLS = ("Drill", "Polisher")
 _DOING = ("Drilling", "Polishing")
@@ -43,29 +44,29 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     table = checklist.file(
         "annotations/train_set_labels.csv", "train_set_labels.csv", purpose="video,class a line"
     )
-    videos = checklist.folder("train_set", purpose="the training videos, .avi")
+    folder = checklist.folder("train_set", purpose="the training videos, .avi")
     checklist.require()
-    clips = _clips(table, videos, "train")
+    found = Videos(root)
+    clips = _clips(table, found, folder.name, "train")
     answers = root / "annotations" / "test_set_labels.csv"
     notes: tuple[str, ...] = ()
     if answers.is_file() and (root / "test_set").is_dir():
-        clips += _clips(answers, root / "test_set", "test")
+        clips += _clips(answers, found, "test_set", "test")
     else:
         notes = (
             "no annotations/test_set_labels.csv with test_set/: only the training videos are taken",
         )
     names = sorted({clip.label for clip in clips})
     classes = class_rows(names, partners=PAIRS, mirrors=MIRRORS)
-    return Dataset("hri30", tuple(clips), classes, notes)
+    return Dataset("hri30", tuple(clips), classes, (*notes, *found.notes()))
 
 
-def _clips(table: Path, videos: Path, split: str) -> list[Clip]:
+def _clips(table: Path, videos: Videos, folder: str, split: str) -> list[Clip]:
     made = []
     for video, label, *_ in read_rows(table, 2):
         stem = video.strip().removesuffix(".avi")
-        made.append(
-            Clip(f"{split}/{stem}", videos / f"{stem}.avi", label.strip(), split, group=stem)
-        )
+        path = videos.find(f"{folder}/{stem}.avi")
+        made.append(Clip(f"{split}/{stem}", path, label.strip(), split, group=stem))
     return made
 
 

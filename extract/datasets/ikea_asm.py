@@ -21,6 +21,8 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines
+from stepcli.extract.datasets.images import has_images
+from stepcli.extract.datasets.videos import Videos
 
 FRAMES_PER_SECOND = 25.0
 NA = "NA"
@@ -70,8 +72,9 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     }
     clips, unknown = [], 0
     with closing(sqlite3.connect(f"{base.absolute().as_uri()}?mode=ro", uri=True)) as database:
-        videos = _videos(base, database)
-    for path, count, segments in videos:
+        annotated = _videos(base, database)
+    videos = Videos(root)
+    for path, count, segments in annotated:
         scan = "/".join(Path(path).parts[:2])
         if scan not in split_of:
             continue
@@ -84,7 +87,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         if with_na:
             known += [(start, end, NA) for start, end in _between(known, count)]
         # Annotated on the top camera; the others ran in step with it.
-        footage, rate = _footage(root / scan / camera / "images")
+        footage, rate = _footage(root, videos, f"{scan}/{camera}/images")
         clips += [
             Clip(
                 id=f"{scan}/{camera}/{start}-{end}/{label}",
@@ -99,10 +102,11 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
             )
             for start, end, label in sorted(known)
         ]
-    notes = (f"{unknown} annotated segments are of no listed class and are left out",)
+    left_out = f"{unknown} annotated segments are of no listed class and are left out"
+    notes = (*([left_out] if unknown else []), *videos.notes())
     # The authors' order: by name, NA before them.
     classes = class_rows([*([NA] if with_na else []), *sorted(names)], partners=PAIRS)
-    return Dataset("ikea_asm", tuple(dict.fromkeys(clips)), classes, notes if unknown else ())
+    return Dataset("ikea_asm", tuple(dict.fromkeys(clips)), classes, notes)
 
 
 def _videos(
@@ -134,11 +138,11 @@ def _between(segments: list[tuple[int, int, str]], count: int) -> list[tuple[int
     return [*free, (done, count)] if count > done else free
 
 
-def _footage(images: Path) -> tuple[Path, float | None]:
+def _footage(root: Path, videos: Videos, images: str) -> tuple[Path, float | None]:
     """A scan's video, or its folder of frames with their rate where there is no video."""
-    video = images / "scan_video.avi"
-    if not video.is_file() and next(images.glob("*.jpg"), None) is not None:
-        return images, FRAMES_PER_SECOND
+    video = videos.find(f"{images}/scan_video.avi")
+    if not video.is_file() and has_images(root / images):
+        return root / images, FRAMES_PER_SECOND
     return video, None
 
 

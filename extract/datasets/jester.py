@@ -13,6 +13,7 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines, read_rows
+from stepcli.extract.datasets.videos import Videos
 
 PAIRS = (
     ("Swiping Left", "Swiping Right"),
@@ -47,8 +48,9 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         "train": find("train", "training clips"),
         "val": find("validation", "validation clips"),
     }
-    videos = checklist.folder("20bn-jester-v1", "videos", purpose="<id>/ of JPEGs, or <id>.webm")
+    folder = checklist.folder("20bn-jester-v1", "videos", purpose="<id>/ of JPEGs, or <id>.webm")
     checklist.require()
+    videos = Videos(folder)
     names = read_lines(labels)
     clips = []
     for split, table in lists.items():
@@ -57,14 +59,14 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
                 raise UsageError(
                     f"{table}: clip {number} has the class {label!r}, unknown to {labels}"
                 )
-            frames = videos / number
+            frames = folder / number
             if frames.is_dir():
                 clip = Clip(number, frames, label, split, group=number, frames_per_second=12.0)
             else:
-                clip = Clip(number, videos / f"{number}.webm", label, split, group=number)
+                clip = Clip(number, videos.find(f"{number}.webm"), label, split, group=number)
             clips.append(clip)
     classes = class_rows(names, partners=PAIRS, mirrors=MIRRORS)
-    return Dataset("jester", tuple(clips), classes)
+    return Dataset("jester", tuple(clips), classes, videos.notes())
 
 
 INFO = DatasetInfo(

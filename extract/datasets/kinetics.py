@@ -12,7 +12,7 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import note_missing, read_table, whole_number
-from stepcli.extract.datasets.folder import VIDEO_SUFFIXES
+from stepcli.extract.datasets.videos import by_stem, videos_below
 
 SPLITS = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}
 
@@ -40,7 +40,8 @@ def load(name: str, root: Path, options: Mapping[str, str]) -> Dataset:
     for place in (root / "annotations" / "test.csv", root / "test.csv"):
         if place.is_file():
             tables["test"] = place
-    on_disk = {path.stem: path for path in root.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES}
+    videos, met = videos_below(root)
+    on_disk = by_stem(videos, ".mp4")
     clips, listed, names = [], 0, set()
     for split, table in tables.items():
         for row in read_table(table, "youtube_id", "time_start", "time_end"):
@@ -61,7 +62,7 @@ def load(name: str, root: Path, options: Mapping[str, str]) -> Dataset:
         name,
         tuple(clips),
         class_rows(sorted(names)),
-        note_missing(listed, len(clips), "videos"),
+        (*note_missing(listed, len(clips), "videos"), *met),
     )
 
 

@@ -14,8 +14,9 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.ntu_classes import NAMES
+from stepcli.extract.datasets.videos import by_stem, ending_notes, videos_below
 
-_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})_rgb\.avi")
+_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})_rgb")
 
 TRAIN_SUBJECTS_60 = frozenset(
     {1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38}
@@ -40,16 +41,18 @@ def load(classes: int, root: Path, options: Mapping[str, str]) -> Dataset:
     other = "xview" if classes == 60 else "xset"
     protocol = info.option(options, "protocol", "xsub", "xsub", other)
     checklist = Checklist(info.name, root)
-    files = checklist.files(root, "**/*_rgb.avi", "RGB videos")
+    videos, met = videos_below(root)
+    found = by_stem((path for path in videos if path.stem.endswith("_rgb")), ".avi")
+    checklist.note(found, root / "**/*_rgb.avi", "RGB videos")
     checklist.require()
     train_subjects = TRAIN_SUBJECTS_60 if classes == 60 else TRAIN_SUBJECTS_120
     clips, foreign = [], 0
-    for path in files:
-        found = _NAME.fullmatch(path.name)
-        if found is None or int(found[5]) > classes:
+    for stem, path in found.items():
+        name = _NAME.fullmatch(stem)
+        if name is None or int(name[5]) > classes:
             foreign += 1
             continue
-        setup, camera, subject, _, action = map(int, found.groups())
+        setup, camera, subject, _, action = map(int, name.groups())
         in_train = {
             "xsub": subject in train_subjects,
             "xview": camera in (2, 3),
@@ -57,7 +60,7 @@ def load(classes: int, root: Path, options: Mapping[str, str]) -> Dataset:
         }[protocol]
         clips.append(
             Clip(
-                id=path.name.removesuffix("_rgb.avi"),
+                id=stem.removesuffix("_rgb"),
                 path=path,
                 label=NAMES[action - 1],
                 split="train" if in_train else "test",
@@ -67,12 +70,13 @@ def load(classes: int, root: Path, options: Mapping[str, str]) -> Dataset:
         )
     numbers = PAIR_NUMBERS_60 if classes == 60 else PAIR_NUMBERS_120
     partners = [(NAMES[first - 1], NAMES[second - 1]) for first, second in numbers]
-    notes = (f"{foreign} videos are of other classes or names and are left out",)
+    notes = [f"{foreign} videos are of other classes or names and are left out"] if foreign else []
+    notes += [*ending_notes((".avi", clip.path) for clip in clips), *met]
     return Dataset(
         info.name,
         tuple(clips),
         class_rows(NAMES[:classes], partners=partners),
-        notes if foreign else (),
+        tuple(notes),
     )
 
 

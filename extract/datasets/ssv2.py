@@ -12,6 +12,7 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_json, read_rows
+from stepcli.extract.datasets.videos import Videos
 
 STRICT_PAIRS = (
     ("Closing something", "Opening something"),
@@ -93,10 +94,11 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         "train": _json(checklist, "train", "training clips"),
         "val": _json(checklist, "validation", "validation clips"),
     }
-    videos = checklist.folder(
+    folder = checklist.folder(
         "20bn-something-something-v2", "videos", purpose="the videos, <id>.webm"
     )
     checklist.require()
+    videos = Videos(folder)
     index = {name: int(number) for name, number in read_json(labels_file, dict).items()}
     names = sorted(index, key=index.__getitem__)
     clips = []
@@ -120,7 +122,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         ]
     pairs = (*STRICT_PAIRS, *LOOSE_PAIRS) if with_loose else STRICT_PAIRS
     classes = class_rows(names, partners=pairs, mirrors=MIRROR_PAIRS)
-    return Dataset("ssv2", tuple(clips), classes, tuple(notes))
+    return Dataset("ssv2", tuple(clips), classes, (*notes, *videos.notes()))
 
 
 def _json_places(stem: str) -> tuple[str, ...]:
@@ -137,14 +139,14 @@ def _find(root: Path, *places: str) -> Path | None:
 
 
 def _clip(
-    file: Path, videos: Path, split: str, number: str, template: str, index: Mapping[str, int]
+    file: Path, videos: Videos, split: str, number: str, template: str, index: Mapping[str, int]
 ) -> Clip:
     label = template.replace("[", "").replace("]", "")
     if label not in index:
         raise UsageError(
             f"{file}: clip {number} has the class {label!r}, which labels.json has not"
         )
-    return Clip(number, videos / f"{number}.webm", label, split, group=number)
+    return Clip(number, videos.find(f"{number}.webm"), label, split, group=number)
 
 
 INFO = DatasetInfo(

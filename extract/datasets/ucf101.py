@@ -9,6 +9,7 @@ from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines
+from stepcli.extract.datasets.videos import Videos
 
 _NAME = re.compile(r"(?P<label>[^/]+)/(?P<stem>v_.+_g\d+)_c\d+\.avi")
 
@@ -27,8 +28,9 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         )
         for split in ("train", "test")
     }
-    videos = checklist.folder("UCF-101", "videos", purpose="<class>/<video>.avi")
+    folder = checklist.folder("UCF-101", "videos", purpose="<class>/<video>.avi")
     checklist.require()
+    videos = Videos(folder)
     names = [line.partition(" ")[2] for line in read_lines(index)]
     clips = []
     for split, file in lists.items():
@@ -39,8 +41,9 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
                 raise UsageError(
                     f"{file}: expected <class>/v_<class>_g<n>_c<n>.avi, found {line!r}"
                 )
-            clips.append(Clip(video, videos / video, found["label"], split, group=found["stem"]))
-    return Dataset("ucf101", tuple(clips), class_rows(names))
+            path = videos.find(video)
+            clips.append(Clip(video, path, found["label"], split, group=found["stem"]))
+    return Dataset("ucf101", tuple(clips), class_rows(names), videos.notes())
 
 
 INFO = DatasetInfo(

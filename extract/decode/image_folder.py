@@ -3,15 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from stepcli.cache.errors import VideoError
+from stepcli.extract.datasets.images import frame_files
+from stepcli.extract.decode.image_file import read_image
 from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.segments import Segment
 from stepcli.extract.decode.video import ReadClip
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 
 def read_image_folder(
@@ -24,7 +20,7 @@ def read_image_folder(
     """Read the picked images of a folder, in the order of their numbers.
 
     Args:
-        path: the folder.
+        path: the folder; which of its files are frames: `stepcli.extract.datasets.images`.
         frames_per_second: what the images were taken at; gives them times.
         segment: the part of it.
         pick: number of frames N -> T indices in [0, N), never decreasing.
@@ -33,13 +29,7 @@ def read_image_folder(
     Raises:
         VideoError: no images, or one that cannot be read.
     """
-    try:
-        files = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
-    except OSError as error:
-        raise VideoError(f"cannot be read ({error.strerror})") from error
-    if not files:
-        raise VideoError("a folder without images")
-    files.sort(key=lambda file: (len(file.stem), file.stem))  # 2.jpg is before 10.jpg
+    files = frame_files(path)
     seconds = [number / frames_per_second for number in range(len(files))]
     start, stop = segment.bounds(seconds)
     indices = [start + index for index in pick(stop - start)]
@@ -48,12 +38,8 @@ def read_image_folder(
     images: list[RGB] = []
     size = (0, 0)
     for index in wanted:
-        try:
-            with Image.open(files[index]) as picture:
-                image = np.asarray(picture.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as error:
-            raise VideoError(f"damaged: {files[index].name} is no readable image") from error
-        size = size if images else image.shape[:2]
+        image = read_image(files[index])
+        size = size if images else (image.shape[0], image.shape[1])
         images.append(convert(image))
     return ReadClip(
         images,

@@ -2,6 +2,9 @@
 
 An option beside PyAV: the same frames by the same rules, but what is damaged is told less well
 apart. torchcodec needs FFmpeg's shared libraries, which PyAV's wheel does not offer to others.
+
+It counts packets, and obeys rotations only: where packets do not tell which frames are shown, and
+where a display matrix turns or mirrors the picture, the video is read by PyAV.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from stepcli.cache.errors import UsageError, VideoError
-from stepcli.extract.decode.container import require_file
-from stepcli.extract.decode.orientation import RGB
-from stepcli.extract.decode.segments import Segment
-from stepcli.extract.decode.video import ReadClip
+from stepcli.extract.decode.container import decode, open_video
+from stepcli.extract.decode.orientation import RGB, Orientation, orientation
+from stepcli.extract.decode.packets import shown_packets
+from stepcli.extract.decode.segments import Segment, read_segment
+from stepcli.extract.decode.video import ReadClip, read_whole
 
 
 def load_torchcodec() -> Any:
@@ -48,12 +52,23 @@ def read_with_torchcodec(
         VideoError: with the reason.
     """
     decoder_class = load_torchcodec()
-    require_file(path)
+    shown = shown_packets(path)
+    number, turned = _stream(path)
+    if shown is None or any(turned):
+        if segment.is_whole:
+            return read_whole(path, pick, convert)
+        return read_segment(path, segment, pick, convert)
     try:
         decoder = decoder_class(
-            str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact"
+            str(path),
+            stream_index=number,
+            dimension_order="NHWC",
+            num_ffmpeg_threads=1,
+            seek_mode="exact",
         )
         count = len(decoder)
+        if count != len(shown.pts):
+            raise VideoError(f"torchcodec finds {count} frames, PyAV {len(shown.pts)}")
         if count == 0:
             raise VideoError("damaged: not one frame could be decoded")
         start, stop = _bounds(decoder, segment, count)
@@ -75,6 +90,15 @@ def read_with_torchcodec(
         height,
         width,
     )
+
+
+def _stream(path: Path) -> tuple[int, Orientation]:
+    """The number of the video's stream, and how its first frame is to be shown."""
+    with open_video(path) as (container, stream):
+        first = next(decode(container, stream), None)
+        if first is None:
+            raise VideoError("damaged: not one frame could be decoded")
+        return stream.index, orientation(first)
 
 
 def _bounds(decoder: Any, segment: Segment, count: int) -> tuple[int, int]:

@@ -154,3 +154,10 @@ def test_hri30(tmp_path: Path) -> None:
     write(root, {"annotations/test_set_labels.csv": "CID9,PickUpDrill\n", "test_set/CID9.avi": ""})
     assert splits(load("hri30", root))["test/CID9"] == "test"
     assert len(hri30.PAIRS) == 10
+
+
+def test_ikea_asm_under_another_ending(tmp_path: Path) -> None:
+    root = write(write_ikea(tmp_path), {"Lack_TV_Bench/0001_a/dev3/images/scan_video.mp4": ""})
+    dataset = load("ikea_asm", root)
+    assert [clip.path.name for clip in dataset.clips] == ["scan_video.mp4"] * 2 + ["scan_video.avi"]
+    assert "1 video taken under another ending" in dataset.notes[-1]
