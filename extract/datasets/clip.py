@@ -66,7 +66,7 @@ class Dataset:
         for clip in self.clips:
             if clip.id in seen:
                 raise UsageError(
-                    f"{self.name}: the clip id {clip.id!r} stands there twice; "
+                    f"{self.name}: the clip id {clip.id!r} appears twice; "
                     "give each clip an id of its own"
                 )
             seen.add(clip.id)

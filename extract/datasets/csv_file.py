@@ -1,16 +1,23 @@
 """`csv`: the way in for everyone's own videos, one line a clip."""
 
-import csv
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stepcli.cache.csv_files import MissingColumns, TextTable, WrongLines, read_table
 from stepcli.cache.errors import UsageError
+from stepcli.cache.lists.split_names import normalise_split, split_notes
+from stepcli.cache.lists.words import counted
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
+from stepcli.extract.datasets.columns import meant_columns
 
 REQUIRED = ("path", "label")
 BOUNDS = ("start_seconds", "end_seconds", "start_frame", "end_frame")
 OPTIONAL = ("id", "split", *BOUNDS, "group", "view", "frames_per_second")
+
+_NUMBER = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_COMMA = re.compile(r"[0-9]+,[0-9]+")
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
@@ -44,53 +51,112 @@ def find_table(root: Path) -> Path:
 
 
 def read_clips(table: Path) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
-    """The clips of a CSV, and notes; relative paths count from the CSV's own folder."""
-    with table.open(newline="", encoding="utf-8-sig") as lines:
-        try:
-            reader = csv.DictReader(lines)
-            columns = list(reader.fieldnames or ())
-            missing = [name for name in REQUIRED if name not in columns]
-            if missing:
-                raise UsageError(
-                    f"{table}: the column {' and '.join(map(repr, missing))} is missing; "
-                    f"found {', '.join(map(repr, columns)) or 'no header line at all'}"
-                )
-            clips = tuple(
-                _clip(table, reader.line_num, {key: value or "" for key, value in line.items()})
-                for line in reader
+    """The clips of a CSV, and notes; relative paths count from the CSV's own folder.
+
+    Raises:
+        UsageError: as of `load`; all wrong lines are named, up to twenty.
+    """
+    found = _read(table)
+    known = (*REQUIRED, *OPTIONAL)
+    unknown = [name for name in found.columns if name and name not in known]
+    if meant := meant_columns(unknown, found.columns):
+        texts = [f"{name!r} looks like {other!r}" for name, other in meant.items()]
+        raise UsageError(
+            f"{table}: unknown columns: {', '.join(texts)}; rename {_them(len(meant))}, to "
+            f"something else if that is not meant (known: {', '.join(known)})"
+        )
+    wrong = WrongLines(table)
+    clips: list[Clip] = []
+    splits: list[str] = []
+    line_of: dict[str, int] = {}
+    for number, cells in found.lines:
+        if any(cells[len(found.columns) :]):
+            wrong.add(
+                number,
+                f"expected the {len(found.columns)} cells of the header, found {len(cells)}; put "
+                f"quotes around a text with a {found.separator!r} in it",
             )
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{table}: expected UTF-8 text, but {error}") from error
-        except csv.Error as error:
-            raise UsageError(f"{table}, line {reader.line_num}: {error}") from error
-    ignored = [name for name in columns if name not in (*REQUIRED, *OPTIONAL)]
-    notes = (f"columns of {table.name} that mean nothing here: {', '.join(ignored)}",)
-    return clips, notes if ignored else ()
+            continue
+        cells += [""] * (len(found.columns) - len(cells))
+        row = dict(zip(found.columns, cells, strict=False))
+        if clip := _clip(table, number, row, found, wrong):
+            if (first := line_of.setdefault(clip.id, number)) != number:
+                wrong.add(
+                    number,
+                    f"the clip id {clip.id!r} appears twice, in line {first} too; give each clip "
+                    "an id of its own",
+                )
+            clips.append(clip)
+            splits.append(row.get("split", ""))
+    wrong.refuse()
+    notes = split_notes(_as_written(found, splits))
+    ignored = [name for name in unknown if name]
+    if ignored:
+        notes.append(f"columns of {table.name} that mean nothing here: {', '.join(ignored)}")
+    if "split" in found.columns and (blank := splits.count("")) not in (0, len(splits)):
+        notes.append(f"{counted(blank, 'clip')} of {len(splits)} in {table.name} without a split")
+    return tuple(clips), tuple(notes)
 
 
-def _clip(table: Path, line: int, row: Mapping[str, str]) -> Clip:
-    place = f"{table}, line {line}"
+def _read(table: Path) -> TextTable:
+    try:
+        return read_table(table, REQUIRED)
+    except MissingColumns as error:
+        meant = meant_columns(error.found, ())
+        names = [name for name in REQUIRED if name not in error.found]
+        hints = [f"{one!r} looks like {other!r}" for one, other in meant.items() if other in names]
+        raise UsageError(
+            f"{table}: the column {' and '.join(map(repr, names))} is missing; "
+            f"found {', '.join(map(repr, error.found)) or 'no header line at all'}"
+            + (f" ({', '.join(hints)})" if hints else "")
+        ) from None
+
+
+def _as_written(found: TextTable, splits: Sequence[str]) -> list[str]:
+    """The cells of the split column before they were stripped."""
+    if "split" not in found.columns:
+        return list(splits)
+    place = found.columns.index("split")
+    return [
+        found.raw.get(number, cells)[place] if place < len(cells) else ""
+        for number, cells in found.lines
+    ]
+
+
+def _clip(
+    table: Path, number: int, row: Mapping[str, str], found: TextTable, wrong: WrongLines
+) -> Clip | None:
+    """The clip of a line; None where it is wrong, which is noted."""
+    before = len(wrong.found)
     for name in REQUIRED:
-        if not row[name].strip():
-            raise UsageError(f"{place}: the column {name!r} is empty")
-    numbers = dict(_numbers(place, row))
-    if {"start_seconds", "end_seconds"} & numbers.keys() and (
-        {"start_frame", "end_frame"} & numbers.keys()
-    ):
-        raise UsageError(f"{place}: give a segment in seconds or in frames, not in both")
+        if not row[name]:
+            wrong.add(number, f"the column {name!r} is empty")
+    numbers: dict[str, float] = {}
+    for name in (*BOUNDS, "frames_per_second"):
+        if text := row.get(name, ""):
+            try:
+                numbers[name] = _number(text, whole=name.endswith("frame"))
+            except ValueError as error:
+                wrong.add(number, f"{name} is {text!r}, expected {error}")
+    seconds, frames = ({f"start_{u}", f"end_{u}"} & numbers.keys() for u in ("seconds", "frame"))
+    if seconds and frames:
+        wrong.add(number, "give a segment in seconds or in frames, not in both")
     for unit in ("seconds", "frame"):
         start, end = numbers.get(f"start_{unit}", 0), numbers.get(f"end_{unit}")
         if end is not None and end <= start:
-            raise UsageError(f"{place}: the segment ends at {end} and starts at {start}")
+            wrong.add(number, f"the segment ends at {end} and starts at {start}")
     rate = numbers.pop("frames_per_second", None)
     if rate == 0:
-        raise UsageError(f"{place}: frames_per_second is 0, expected more")
+        wrong.add(number, "frames_per_second is 0, expected more")
+    if len(wrong.found) > before:
+        return None
+    path = _path(table, number, row["path"], found)
     bounds = "-".join(str(value) for value in numbers.values())
     return Clip(
-        id=row.get("id") or (f"{row['path']}@{bounds}" if numbers else row["path"]),
-        path=table.parent / row["path"],
-        label=row["label"].strip(),
-        split=row.get("split", ""),
+        id=row.get("id") or (f"{path}@{bounds}" if numbers else path),
+        path=table.parent / path,
+        label=row["label"],
+        split=normalise_split(row.get("split", "")),
         start_seconds=numbers.get("start_seconds"),
         end_seconds=numbers.get("end_seconds"),
         start_frame=_whole(numbers.get("start_frame")),
@@ -101,18 +167,34 @@ def _clip(table: Path, line: int, row: Mapping[str, str]) -> Clip:
     )
 
 
-def _numbers(place: str, row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
-    for name in (*BOUNDS, "frames_per_second"):
-        text = row.get(name, "").strip()
-        if not text:
-            continue
-        try:
-            value = int(text) if name.endswith("frame") else float(text)
-        except ValueError:
-            value = -1
-        if not 0 <= value < float("inf"):
-            raise UsageError(f"{place}: {name} is {text!r}, expected a number of at least 0")
-        yield name, value
+def _path(table: Path, number: int, path: str, found: TextTable) -> str:
+    """The path of a line; with blanks at its ends where a file is really called so."""
+    if number in found.raw:
+        written = found.raw[number][found.columns.index("path")]
+        if written != path and not (table.parent / path).exists():
+            return written if (table.parent / written).exists() else path
+    return path
+
+
+def _number(text: str, *, whole: bool) -> float:
+    """A number of at least 0 as spreadsheets and pandas write it.
+
+    Raises:
+        ValueError: it is none; the text says what was expected.
+    """
+    if not _NUMBER.fullmatch(text):
+        comma = " with a point, not a comma" if _COMMA.fullmatch(text) else " of at least 0"
+        raise ValueError(f"a number{comma}")
+    value = float(text)
+    if not value < float("inf"):
+        raise ValueError("a number that is not so large")
+    if whole and not value.is_integer():
+        raise ValueError("a whole number")
+    return int(value) if whole else value
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"
 
 
 def _whole(value: float | None) -> int | None:

@@ -118,10 +118,11 @@ def not_listed_note(ids: Sequence[str], rows: Collection[str]) -> str:
     verb = "is" if len(ids) == 1 else "are"
     text = f"{_clips(len(ids))} of the store {verb} not in the list now ({_examples(ids)})"
     if not trained:
-        return f"{text}; no probe takes them: they were taken out with --prune"
+        return f"{text}; no probe takes them: they are out of the clips table"
     out = len(ids) - len(trained)
     some = f", {out} of them taken out before" if out else ""
-    return f"{text}{some}; probes take what is listed in the clips table: --prune takes them out"
+    stays = "it stays" if len(trained) == 1 else "they stay"
+    return f"{text}{some}; {stays} in training until --prune takes them out"
 
 
 def missing_note(clips: Sequence[Clip], where: str = "") -> str:

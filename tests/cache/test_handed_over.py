@@ -37,9 +37,9 @@ from stepcli.cache.remote.objects import place_of
         (b"", "found nothing"),
         (b'c,"a\n1,2\n\n', "expected the columns a,b, found c,a 1,2; missing: a, b"),
         (b"a,b, a\n1,2,3\n", "the column 'a' appears twice"),
-        (b"a,b\n1\n", "line 2 has not the 2 cells of the header"),
-        (b"a,b\n1,2\n1,2,3\n", "line 3 has not the 2 cells of the header"),
-        (b"a,b\n\xff,2\n", "expected a CSV file, got: 'utf-8' codec"),
+        (b"a,b\n1\n", ", line 2: expected the 2 cells of the header, found 1"),
+        (b"a,b\n1,2\n1,2,3\n", ", line 3: expected the 2 cells of the header, found 3"),
+        (b"a,b\n\xff,2\n", "expected a CSV file in UTF-8, got: 'utf-8' codec"),
         (b"a,b\n" + b"x" * 200_000 + b",1\n", "expected a CSV file, got: field larger than"),
     ],
 )
@@ -48,7 +48,7 @@ def test_csv_files_that_are_none(tmp_path: Path, content: bytes, message: str) -
     path.write_bytes(content)
     with pytest.raises(UsageError) as refused:
         read_csv(path, ("a", "b"))
-    assert str(refused.value).startswith(f"{path}: ")
+    assert str(refused.value).startswith(f"{path}")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 

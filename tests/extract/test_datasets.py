@@ -57,7 +57,7 @@ def test_csv_needs_only_path_and_label(tmp_path: Path) -> None:
         ("path,label,start_frame,end_frame\na,x,9,9\n", "ends at 9 and starts at 9"),
         ("path,label,start_frame,end_seconds\na,x,1,2\n", "seconds or in frames, not in both"),
         ("path,label,frames_per_second\na,x,0\n", "frames_per_second is 0"),
-        ("path,label\na,x\na,y\n", "the clip id 'a' stands there twice"),
+        ("path,label\na,x\na,y\n", "line 3: the clip id 'a' appears twice, in line 2 too"),
     ],
 )
 def test_csv_that_cannot_be_read_names_the_line(text: str, message: str, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_csv_that_cannot_be_read_names_the_line(text: str, message: str, tmp_pat
 
 def test_csv_in_another_encoding_says_so(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_bytes("path,label\na.mp4,öffnen\n".encode("latin-1"))
-    with pytest.raises(UsageError, match="expected UTF-8"):
+    with pytest.raises(UsageError, match="expected a CSV file in UTF-8"):
         load("csv", tmp_path)
 
 

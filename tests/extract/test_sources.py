@@ -399,7 +399,7 @@ def test_clips_that_the_list_no_longer_names_are_counted_and_pruned(
     write_list(table, ["0.mp4", "3.mp4"])
     capsys.readouterr()
     extract(root=table)
-    assert "note: 2 clips of the store are not in the list now (1.mp4, 2.mp4); probes take" in (
+    assert "note: 2 clips of the store are not in the list now (1.mp4, 2.mp4); they stay in" in (
         capsys.readouterr().err
     )
     assert extract(root=table, prune=True, dry_run=True) == 0

@@ -176,7 +176,7 @@ def test_pairs_are_read_from_a_table(tmp_path: Path) -> None:
         ("", "found nothing"),
         ("label,partner\nopen,close\nopen,shut\n", "'open' is paired with 'shut' and with 'close'"),
         ("label,partner\nopen,open\n", "'open' is paired with 'open'"),
-        ("label,partner\nopen\n", "line 2 has not the 2 cells of the header"),
+        ("label,partner\nopen\n", "line 2: expected the 2 cells of the header, found 1"),
     ],
 )
 def test_bad_pairs_are_refused(text: str, message: str, tmp_path: Path) -> None:
