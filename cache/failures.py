@@ -51,7 +51,7 @@ class FailureLog:
         if self._fd is None:
             folder = own_folder(self._root, FOLDER, create=True)
             path = folder / f"{self._writer}.jsonl"
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
             fsync_folder(folder)
         os.write(self._fd, _line(failure))
         os.fsync(self._fd)

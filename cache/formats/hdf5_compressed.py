@@ -74,7 +74,7 @@ class _PatientFile(RawFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         self._error: OSError | None = None
         self._refused: list[tuple[int, bytes]] = []
 

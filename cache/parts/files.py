@@ -77,6 +77,8 @@ def copy_file(source: Place, target: Path) -> int:
                 file.write(block)
     else:
         try:
+            if not _fits(source, target.parent):
+                raise PermissionError  # a link would keep its group and mode
             os.link(source, target, follow_symlinks=False)
         except OSError:  # another file system, or one without hard links
             shutil.copyfile(source, target, follow_symlinks=False)
@@ -85,3 +87,12 @@ def copy_file(source: Place, target: Path) -> int:
     with target.open("rb") as file:
         os.fsync(file.fileno())
     return target.stat().st_size
+
+
+def _fits(source: Path, folder: Path) -> bool:
+    """Whether a file has the group of a folder that hands its own on (setgid), and may be read by
+    those who may read the folder."""
+    file, place = source.stat(follow_symlinks=False), folder.stat()
+    if place.st_mode & stat.S_ISGID and file.st_gid != place.st_gid:
+        return False
+    return not place.st_mode & 0o044 & ~file.st_mode

@@ -120,6 +120,9 @@ class Staging:
         """Make the writer's folder, if it is not there yet."""
         if not isinstance(self.root, ObjectPath):
             own_folder(self.root, STAGING, create=True)
+            # As the umask has it: others of a group may have to sweep it.
+            self.folder.mkdir(exist_ok=True)
+            return
         self.folder.mkdir(mode=0o700, exist_ok=True)
 
     def heartbeat(self) -> None:
@@ -244,7 +247,8 @@ def _sweep(owners: Iterable[tuple[Owner, Path]]) -> list[str]:
             continue
         if is_dead(owner, last_sign):
             shutil.rmtree(folder, ignore_errors=True)  # another sweeper may be at it too
-            swept.append(folder.name)
+            if not folder.exists():  # else another user's
+                swept.append(folder.name)
     return swept
 
 

@@ -2,8 +2,9 @@
 
 A name is host~boot~pid~start~uuid. Only folders whose owner is provably dead are swept: a process
 of this very machine (same host, boot and process namespace) that is gone or has another start
-time. For owners elsewhere nothing can be known, so their folder counts as dead only when nobody
-has touched it for `LEASE_HOURS`.
+time. A process that is there but may not be looked at (another user's, where /proc is mounted with
+hidepid), and an owner elsewhere, of which nothing can be known, count as dead only when nobody has
+touched their folder for `LEASE_HOURS`.
 """
 
 import os
@@ -21,6 +22,7 @@ LEASE_HOURS = 24.0
 """A folder of another machine that shows no heartbeat for so long is dead."""
 HEARTBEAT_SECONDS = 60.0
 
+_PROC = Path("/proc")
 _NAME = re.compile(r"([\w.-]{1,80})~([\w.-]{1,80})~(\d{1,10})~(\d{1,20})~([0-9a-f]{32})")
 
 
@@ -65,8 +67,10 @@ def is_dead(owner: Owner, last_sign_seconds: float) -> bool:
         last_sign_seconds: when the folder was last touched, seconds since the epoch.
     """
     if owner.host == _host() and owner.boot == _boot():
-        start = _start_of(owner.pid)
-        return start is None or start != owner.start
+        try:
+            return _start_of(owner.pid) != owner.start
+        except PermissionError:
+            pass
     return time.time() - last_sign_seconds > LEASE_HOURS * 3600
 
 
@@ -87,13 +91,30 @@ def _boot() -> str:
     return re.sub(r"[^\w.-]", "_", said.stdout.split("}")[0])[:80]
 
 
+def _exists(pid: int) -> bool:
+    """Whether there is such a process, also where /proc does not show it."""
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
+
+
 def _start_of(pid: int) -> int | None:
-    """When a process started; None when there is no such process."""
+    """When a process started; None when there is no such process.
+
+    Raises:
+        PermissionError: there is one, of which no more can be known.
+    """
     if sys.platform == "linux":
         try:
-            status = Path(f"/proc/{pid}/stat").read_text()
+            status = (_PROC / str(pid) / "stat").read_text()
         except (FileNotFoundError, ProcessLookupError):
-            return None
+            if not _exists(pid):
+                return None
+            raise PermissionError(f"process {pid} is hidden") from None
         # The second field is the program's name in brackets and may itself hold brackets.
         fields = status.rpartition(")")[2].split()
         return None if fields[0] in "ZX" else int(fields[19])

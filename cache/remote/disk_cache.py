@@ -7,7 +7,7 @@ may share a folder: entries appear by a rename, and one that is gone is only fet
 
 import hashlib
 import os
-import tempfile
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,13 +42,14 @@ class DiskCache:
         path = self._path(name)
         try:
             data = path.read_bytes()
-        except FileNotFoundError:
+        except OSError:  # none, or another user's
             return None
         body = data[:-_CHECKSUM_BYTES]
         if len(body) != size or data[-_CHECKSUM_BYTES:] != _checksum(body):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.utime(path)  # used now
         return body
 
@@ -57,14 +58,14 @@ class DiskCache:
         path = self._path(name)
         with suppress(OSError):
             path.parent.mkdir(exist_ok=True)
-            fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+            temporary = path.with_name(f".{uuid.uuid4().hex}")
             try:
-                with os.fdopen(fd, "wb") as file:
+                with temporary.open("xb") as file:  # as the umask has it: others may share them
                     file.write(data)
                     file.write(_checksum(data))
-                Path(temporary).replace(path)
+                temporary.replace(path)
             except OSError:
-                Path(temporary).unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
         self._since_pruned += len(data)
         if self._since_pruned > self._limit // 16:
             self.prune()
@@ -74,15 +75,16 @@ class DiskCache:
         self._since_pruned = 0
         entries = []
         for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 status = path.stat()
                 entries.append((status.st_mtime_ns, status.st_size, path))
         excess = sum(size for _, size, _ in entries) - (self._limit - self._limit // 16)
         for _, size, path in sorted(entries):
             if excess <= 0:
                 return
-            path.unlink(missing_ok=True)
-            excess -= size
+            with suppress(PermissionError):
+                path.unlink(missing_ok=True)
+                excess -= size
 
     def _path(self, name: str) -> Path:
         digest = hashlib.sha256(name.encode()).hexdigest()
