@@ -17,7 +17,7 @@ from store_clips import PRODUCER, Size, record
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.care.duplicates import find_copies
-from stepcli.cache.clips import ClipRow
+from stepcli.cache.clips import ClipRow, Source
 from stepcli.cache.lists.groups import group_keys
 
 CLIPS, PARTS, RUNS = 220_847, 54, 5
@@ -34,7 +34,9 @@ def main() -> None:
                     # The last clips are copies of the first ones, in other parts.
                     like = number if number < CLIPS - copied else number - (CLIPS - copied)
                     clip = np.random.default_rng(like).standard_normal(size.shape)
-                    about = replace(record(number, size.frames), source=f"{number}.mp4")
+                    path = f"videos/{number}.mp4"
+                    origin = Source("/data", path, 1, 1, f"sha256:{number:064x}")
+                    about = replace(record(number, size.frames), source=path, origin=origin)
                     writer.add(about, clip.astype(np.float16))
             store = open_store(place)
             rows = [

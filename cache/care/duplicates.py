@@ -1,8 +1,9 @@
-"""Clips of a store that are copies of each other: what a probe sees of them is equal, bit by bit.
+"""Clips of a store that are copies of each other: equal tokens, or the same stretch of equal files.
 
 The parts' indexes hold a checksum of each clip's tokens; clips whose checksum is unique are not
 read. crc32c has 32 bits: among 220,847 distinct clips about 6 pairs share one by chance, so the
-tokens of clips with equal checksums are compared too.
+tokens of clips with equal checksums are compared too. Equal files can have tokens that differ in
+their last bits, since a GPU rounds differently in another batch: digests of sources find those.
 """
 
 import hashlib
@@ -13,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from stepcli.cache.care.origins import same_stretches
 from stepcli.cache.clips import ClipRow
+from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.lists.split_names import normalise_split
 from stepcli.cache.reading.snapshot import Snapshot, read_index
@@ -27,7 +30,7 @@ _CHUNK_BYTES = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Sets of clips with equal tokens."""
+    """Sets of clips with equal tokens, or of equal files."""
 
     sets: tuple[tuple[str, ...], ...] = ()
     """Ids of clips, without views; each set sorted, sets in the order of their first clip."""
@@ -46,7 +49,7 @@ def chance_pairs(clips: int) -> float:
 
 
 def find_copies(store: Store, *, most_compared: int = MOST_COMPARED) -> Copies:
-    """Clips with equal tokens.
+    """Clips with equal tokens, and clips made from the same stretch of equal files.
 
     Views of one clip are not copies, and neither are clips cut from one source file at different
     times (windows): their tokens may be equal where nothing moves. The same stretch of one file
@@ -64,30 +67,37 @@ def find_copies(store: Store, *, most_compared: int = MOST_COMPARED) -> Copies:
         return _find(store, most_compared)
     except FileNotFoundError:  # compacted away under this reader
         store.refresh()
+    try:
         return _find(store, most_compared)
+    except FileNotFoundError as error:
+        raise DamagedStore(
+            f"{error.filename}: this file of a committed part is missing; run stepcli store "
+            "verify, then repair"
+        ) from None
 
 
 def _find(store: Store, most_compared: int) -> Copies:
     snapshot = store.snapshot
     alike = _equal_checksums(snapshot)
-    if not alike:
+    files = [same for same in same_stretches(store, snapshot) if _clips_of(snapshot, same) > 1]
+    if not alike and not files:
         return Copies()
-    places = np.array(sorted(place for members in alike for place in members))
+    places = np.array(sorted(place for members in alike for place in members), np.int64)
     clip_bytes = sum(array.clip_bytes for array in layout_of(store.spec).arrays)
     confirmed = len(places) * clip_bytes <= most_compared
     if confirmed:
-        digests = _token_digests(store, places, clip_bytes)
+        digests = _token_digests(store, snapshot, places, clip_bytes)
         alike = [same for members in alike for same in _parted(members, digests)]
         places = np.array(sorted(place for members in alike for place in members), np.int64)
-    origins = _origins(store, places)
+    origins = _origins(store, snapshot, places)
     sets: dict[str, set[str]] = {}
-    for members in alike:
-        for same in _without_windows(members, origins):
-            # Views of two clips may be equal in several sets: left with left, right with right.
-            clips = {clip_of(snapshot.ids[place]) for place in same}
-            for known in {id(s): s for s in map(sets.get, clips) if s is not None}.values():
-                clips |= known
-            sets.update(dict.fromkeys(clips, clips))
+    equal = [same for members in alike for same in _without_windows(members, origins)]
+    for same in (*equal, *files):
+        # Views of two clips may be equal in several sets: left with left, right with right.
+        clips = {clip_of(snapshot.ids[place]) for place in same}
+        for known in {id(s): s for s in map(sets.get, clips) if s is not None}.values():
+            clips |= known
+        sets.update(dict.fromkeys(clips, clips))
     distinct = {id(clips): clips for clips in sets.values() if len(clips) > 1}.values()
     return Copies(
         tuple(sorted(tuple(sorted(clips)) for clips in distinct)),
@@ -105,19 +115,26 @@ def _equal_checksums(snapshot: Snapshot) -> list[list[int]]:
     found = []
     for start, length in zip(starts[lengths > 1], lengths[lengths > 1], strict=True):
         members = order[start : start + length].tolist()
-        if len({clip_of(snapshot.ids[place]) for place in members}) > 1:
+        if _clips_of(snapshot, members) > 1:
             found.append(members)
     return found
 
 
-def _token_digests(store: Store, places: np.ndarray, clip_bytes: int) -> dict[int, bytes]:
+def _clips_of(snapshot: Snapshot, places: Sequence[int]) -> int:
+    return len({clip_of(snapshot.ids[place]) for place in places})
+
+
+def _token_digests(
+    store: Store, snapshot: Snapshot, places: np.ndarray, clip_bytes: int
+) -> dict[int, bytes]:
     """Digest of each clip's stored bytes, scales included, by position."""
     found: dict[int, bytes] = {}
     step = max(1, _CHUNK_BYTES // clip_bytes)
     for start in range(0, len(places), step):
-        chunk = places[start : start + step]
-        arrays = store.read_arrays(chunk)
-        for row, place in enumerate(chunk.tolist()):
+        chunk = places[start : start + step].tolist()
+        # By id: the store may move on to a newer snapshot, where positions are others.
+        arrays = store.read_arrays([snapshot.ids[place] for place in chunk])
+        for row, place in enumerate(chunk):
             digest = hashlib.blake2b(digest_size=32)
             for array in arrays:
                 digest.update(array[row].tobytes())
@@ -157,9 +174,8 @@ _Origin = tuple[str, tuple[float, ...]]
 """Source file, and the times of the stored frames."""
 
 
-def _origins(store: Store, places: np.ndarray) -> dict[int, _Origin]:
+def _origins(store: Store, snapshot: Snapshot, places: np.ndarray) -> dict[int, _Origin]:
     """Where each clip was cut from, as its part's index says; one index is read per part."""
-    snapshot = store.snapshot
     found: dict[int, _Origin] = {}
     for number in np.unique(snapshot.part_of[places]).tolist():
         mine = places[snapshot.part_of[places] == number]

@@ -1,14 +1,19 @@
 """What every clip of a store was made from, gathered from its parts."""
 
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 
 from stepcli.cache.clips import Source
 from stepcli.cache.parts.folders import generation_of
-from stepcli.cache.parts.sources import read_sources
+from stepcli.cache.parts.sources import read_sources, read_stretches
 from stepcli.cache.reading.snapshot import Snapshot, read_index
 from stepcli.cache.store import Store
+
+READERS = 8
+"""Parts whose sources are read at once."""
 
 
 def origins_of(store: Store) -> dict[str, Source]:
@@ -46,6 +51,24 @@ def paths_read(store: Store) -> dict[str, str]:
         for place, row in zip(places.tolist(), snapshot.row_of[places].tolist(), strict=True):
             found[snapshot.ids[place]] = paths[row]
     return found
+
+
+def same_stretches(store: Store, snapshot: Snapshot) -> list[list[int]]:
+    """Positions of stored clips made from the same stretch of equal files, where there are several.
+
+    Raises:
+        FileNotFoundError: a part was compacted away meanwhile.
+        DamagedStore: a part's record of its sources is not what was written.
+    """
+    found: dict[tuple[str, str], list[int]] = defaultdict(list)
+    parts = _by_part(snapshot)
+    with ThreadPoolExecutor(READERS) as pool:  # in object storage each part is two requests
+        every = list(pool.map(lambda part: read_stretches(store.path, part[0]), parts))
+    for (_, places), stretches in zip(parts, every, strict=True):
+        if stretches:
+            for place, row in zip(places.tolist(), snapshot.row_of[places].tolist(), strict=True):
+                found[stretches[row]].append(place)
+    return [same for (digest, _), same in found.items() if digest and len(same) > 1]
 
 
 def clip_generation(store: Store, stored_id: str) -> int:

@@ -76,9 +76,9 @@ def _relabel(
 ) -> list[ClipRow]:
     """The rows with what a user's lines say; `plan` tells what that changes."""
     rows = {row.id: row for row in present}
-    for clip in store.ids:  # also where the table has been lost
-        rows.setdefault(clip, ClipRow(clip, ""))
-    names, _ = match_ids(table, [line["id"] for line in lines], rows)
+    # Also where the table has been lost, or a clip was taken out of it; others stay out.
+    known = dict.fromkeys([*rows, *store.ids])
+    names, _ = match_ids(table, [line["id"] for line in lines], known)
     if unknown := [line["id"] for line, name in zip(lines, names, strict=True) if name is None]:
         raise UsageError(
             f"{table}: {len(unknown):,} of {counted(len(lines), 'line')} not in the store's clips "
@@ -87,6 +87,7 @@ def _relabel(
     plan.changed, plan.blank = {}, {}
     for line, name in zip(lines, names, strict=True):
         assert name is not None
+        rows.setdefault(name, ClipRow(name, ""))
         texts = {key: text for key, text in line.items() if key != "id"}
         if "split" in texts:
             texts["split"] = normalise_split(texts["split"])

@@ -39,9 +39,32 @@ def read_sources(root: Place, part: str) -> dict[int, Source]:
         FileNotFoundError: the part is not there (any more).
         DamagedStore: the file is not what was written.
     """
+    table = _read(root, part)
+    if table is None:
+        return {}
+    columns = [column.to_pylist() for column in table.columns]
+    rows = map(Source, *columns)
+    return {number: source for number, source in enumerate(rows) if source != UNKNOWN}
+
+
+def read_stretches(root: Place, part: str) -> list[tuple[str, str]]:
+    """(digest, segment) by row of a part's index, ("", "") where it is not recorded; [] for a part
+    that records none: a tenth of `read_sources`' time.
+
+    Raises:
+        FileNotFoundError: the part is not there (any more).
+        DamagedStore: the file is not what was written.
+    """
+    table = _read(root, part)
+    if table is None:
+        return []
+    return list(zip(table["digest"].to_pylist(), table["segment"].to_pylist(), strict=True))
+
+
+def _read(root: Place, part: str) -> pa.Table | None:
     record = read_part_record(root, part)
     if SOURCES not in record.files:
-        return {}
+        return None
     path = root / PARTS / part / SOURCES
     data = read_regular(path, INDEX_LIMIT)
     if hashlib.sha256(data).hexdigest() != record.files[SOURCES].sha256:
@@ -52,6 +75,4 @@ def read_sources(root: Place, part: str) -> dict[int, Source]:
     table = decode_table(data, _SCHEMA, path, record.clips)
     if table.num_rows != record.clips:
         raise DamagedStore(f"{path}: expected {record.clips} rows, found {table.num_rows}")
-    columns = [column.to_pylist() for column in table.columns]
-    rows = map(Source, *columns)
-    return {number: source for number, source in enumerate(rows) if source != UNKNOWN}
+    return table

@@ -13,7 +13,7 @@ from store_commands import run
 from stepcli.cache import create_store
 from stepcli.cache.care import duplicates
 from stepcli.cache.care.duplicates import chance_pairs, find_copies
-from stepcli.cache.clips import ClipRow
+from stepcli.cache.clips import ClipRow, Source
 from stepcli.cache.formats.compression import Compression
 from stepcli.cache.lists.groups import group_keys, plain_names
 from stepcli.cache.manifest import Format
@@ -102,6 +102,32 @@ def test_views_and_windows_are_no_copies(tmp_path: Path) -> None:
         ("w-again", "w@0-1", "w@1-2"),
         ("x", "y", "z"),
     )
+
+
+def test_equal_files_are_copies_whatever_their_tokens(tmp_path: Path) -> None:
+    """A GPU rounds differently in another batch; the same stretch of the same bytes is the same."""
+    store = create_store(tmp_path, SPEC, dataset="test")
+    sources = {
+        "a@left": ("1" * 64, ""),
+        "a@right": ("1" * 64, ""),
+        "b": ("1" * 64, ""),
+        "window 0": ("2" * 64, "0-1 s"),
+        "window 1": ("2" * 64, "1-2 s"),
+        "again 1": ("2" * 64, "1-2 s"),
+        "c": ("3" * 64, ""),
+        "d": ("4" * 64, ""),
+    }
+    with store.writer(PRODUCER, part_clips=3) as writer:
+        for clip, (digest, segment) in sources.items():
+            source = Source("/data", f"{clip}.mp4", 9, 9, f"sha256:{digest}", segment)
+            # The tokens of c and b are equal, so a, b and c are one set.
+            tokens = make_tokens("b" if clip == "c" else clip)
+            writer.add(replace(make_record(clip), source=f"{clip}.mp4", origin=source), tokens)
+    with store.writer(PRODUCER) as writer:  # by an earlier version: its sources are not recorded
+        for clip in ("old", "older"):
+            writer.add(make_record(clip), make_tokens(clip))
+    store.refresh()
+    assert find_copies(store).sets == (("a", "b", "c"), ("again 1", "window 1"))
 
 
 def test_an_equal_checksum_alone_makes_no_copy(
