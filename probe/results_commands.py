@@ -1,5 +1,6 @@
 """`stepcli results`: read what the runs say, compare methods, bring other people's models in."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,9 +77,12 @@ def results(
 
     folder = runs_folder(runs)
     if chosen:
-        typer.echo(chosen_table(folder, format_))
+        table = chosen_table(folder, format_)  # refuses a folder without a choice
+        _say_notes(leakage_notes(read_runs(folder)))
+        typer.echo(table)
         return
     found = read_runs(folder, slices=slices)
+    _say_notes(leakage_notes(found))
     if compare is None:
         if format_ == "parquet":
             with disk_errors(out or Path()):
@@ -92,8 +96,6 @@ def results(
             average_splits=average_splits,
             width=terminal_width() if out is None else None,
         )
-        for line in leakage_notes(found):
-            typer.secho(f"note: {line}", err=True, fg=typer.colors.YELLOW)
         if out is None:
             typer.echo(text)
         else:
@@ -103,6 +105,11 @@ def results(
     names = compare.split(",")
     for line in describe(names[0], compare_methods(folder, found, names)):
         typer.echo(line)
+
+
+def _say_notes(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.secho(f"note: {line}", err=True, fg=typer.colors.YELLOW)
 
 
 @results_app.command("import")

@@ -11,7 +11,7 @@ def given_key(row: ClipRow) -> str:
 
     The prefix keeps a clip apart from another clip's group of the same name.
     """
-    return f"group {row.group}" if row.group.strip() else f"clip {clip_of(row.id)}"
+    return f"group {group}" if (group := row.group.strip()) else f"clip {clip_of(row.id)}"
 
 
 def group_keys(rows: Sequence[ClipRow], copies: Iterable[Sequence[str]] = ()) -> list[str]:

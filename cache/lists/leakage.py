@@ -83,6 +83,9 @@ def label_conflicts(rows: Iterable[ClipRow], same: Iterable[Sequence[str]]) -> s
         rows: rows of stored views; the first view that is not flipped gives a clip's label.
         same: sets of clip ids, without view, that show the same frames.
     """
+    same = list(same)
+    if not same:
+        return None
     label_of: dict[str, str] = {}
     # A flipped view may carry the label of the mirrored class.
     for row in sorted(rows, key=lambda row: is_flip(view_of(row.id))):

@@ -16,6 +16,7 @@ from stepcli.cache.lists.groups import given_key, group_keys, plain_names
 from stepcli.cache.lists.leakage import label_conflicts
 from stepcli.cache.lists.split_file import match_splits
 from stepcli.cache.lists.split_names import normalise_split, split_notes, unused_splits
+from stepcli.cache.lists.words import counted
 from stepcli.cache.views import clip_of, views_by_clip
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def labelled_clips(
         _class_names(here, table),
         tuple((row.name, row.partner) for row in table if row.partner and row.name < row.partner),
         frozenset(row.name for row in table if row.kind == "invariant"),
-        (*notes, *_warnings(rows, here, chosen, copies)),
+        (*notes, *_warnings(rows, here, chosen, copies, split_file is not None)),
         frozenset(row.name for row in table if row.kind == "irreversible"),
         copies,
         {row.id: group for row, group in zip(rows, groups, strict=True)},
@@ -113,6 +114,7 @@ def _warnings(
     here: Sequence[ClipRow],
     chosen: Mapping[str, Sequence[ClipRow]],
     copies: Sequence[Sequence[str]],
+    by_file: bool,
 ) -> Iterator[str]:
     """What is odd about the two splits of a store, one line each.
 
@@ -121,6 +123,7 @@ def _warnings(
         here: Those that are stored.
         chosen: Those of the two splits, by name: train, then test.
         copies: Sets of clips with equal tokens.
+        by_file: Whether the splits are those of a file, which has counted what it leaves out.
     """
     for name, clips in chosen.items():
         absent = sum(row.split == name for row in rows) - len(clips)
@@ -130,6 +133,8 @@ def _warnings(
             )
     names = list(chosen)
     split_of = {clip_of(row.id): row.split for row in here}
+    if not by_file and (blank := sum(not split for split in split_of.values())):
+        yield f"{counted(blank, 'clip')} without a split, not trained or tested on"
     both = [row for clips in chosen.values() for row in clips]
     labels = [[row.label for row in clips] for clips in chosen.values()]
     found = (
@@ -186,4 +191,8 @@ def unseen_classes(seen: set[int], test: Sequence[int], names: Sequence[str]) ->
         return None
     shown = ", ".join(names[i] for i in unseen[:5]) + (", ..." if len(unseen) > 5 else "")
     clips = sum(label in unseen for label in test)
-    return f"{len(unseen)} classes ({clips} test samples) are in test but not in train: {shown}"
+    are = "is" if len(unseen) == 1 else "are"
+    return (
+        f"{counted(len(unseen), 'class', 'classes')} ({counted(clips, 'test sample')}) {are} in "
+        f"test but not in train: {shown}"
+    )

@@ -112,6 +112,18 @@ def test_ids_with_white_space_are_found_again(tmp_path: Path) -> None:
     assert store.clips()[0] == ClipRow(" open/a.mp4", " open", "train")
 
 
+def test_clips_that_were_taken_out_stay_out_unless_named(tmp_path: Path) -> None:
+    store = fill_store(tmp_path / "s", "zarr", 3)
+    store.replace_clips(store.clips()[:2])
+    table = tmp_path / "new.csv"
+    table.write_text("id,label\nclip-0000,x\n")
+    run("labels", "--store", store.path, "--from", table)
+    assert [row.id for row in store.clips()] == ["clip-0000", "clip-0001"]
+    table.write_text("id,label\nclip-0002,x\n")
+    run("labels", "--store", store.path, "--from", table)
+    assert store.clips()[2] == ClipRow("clip-0002", "x")
+
+
 def test_a_clips_table_edited_in_place_is_taken_over(tmp_path: Path) -> None:
     """With pandas, say, which compresses: it is read as it is, and verify says what to do."""
     store = fill_store(tmp_path, "zarr", 3)

@@ -146,10 +146,17 @@ def test_spellings_of_splits_in_a_store_are_one_split(
     tmp_path: Path, store_of: Callable[..., Store]
 ) -> None:
     store = store_of(tmp_path / "s")
-    odd = {"open/0": "Train ", "close/0": "training", "open/2": "TEST", "open/1": "extra"}
+    odd = {
+        "open/0": "Train ",
+        "close/0": "training",
+        "open/2": "TEST",
+        "open/1": "extra",
+        "open/3": "",
+    }
     relabelled(store, odd)
     table = labelled_clips(store, "train", "testing")
-    assert (len(table.train), len(table.test)) == (7, 4)
+    assert (len(table.train), len(table.test)) == (6, 4)
+    assert "1 clip without a split, not trained or tested on" in table.warnings
     assert any("'Train ' as 'train' (1 clip)" in line for line in table.warnings)
     assert any("not trained or tested on: 'extra' (1 clip)" in line for line in table.warnings)
     with pytest.raises(UsageError, match="split 'val' of"):

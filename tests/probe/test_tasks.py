@@ -129,7 +129,7 @@ def test_classes_that_only_test_has_are_counted(
         tmp_path / "s", labels=("close", "open", "wave"), partners={}, test_only=("wave",)
     )
     (warning,) = task_of(store, TaskConfig()).warnings
-    assert warning == "1 classes (6 test samples) are in test but not in train: wave"
+    assert warning == "1 class (6 test samples) is in test but not in train: wave"
 
 
 def test_an_empty_split_lists_those_that_are_there(store: Store) -> None:
