@@ -145,7 +145,7 @@ def test_labels(tmp_path: Path) -> None:
     assert say("labels", "--store", root, "--to", tmp_path / "x", "--dry-run").startswith("would")
     table.write_text("id,label\nclip-0000,new\n")
     said = say("labels", "--store", root, "--from", table)
-    assert said == "set clip-0000: label 'new'\n1 lines, 1 clips changed\n"
+    assert said == "set clip-0000: label 'new'\n1 line, 1 clip changed\n"
     table.write_text("name,index,partner,kind,mirror,prompt\nnew,0,,,,\n")
     assert say("labels", "--store", root, "--classes", table) == "set 1 classes\n"
     table.write_text("name,index,partner,kind,mirror,prompt\nnew,-1,,,,\n")
