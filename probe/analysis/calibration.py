@@ -5,11 +5,13 @@ for all logits, fitted on clips that the probe was not trained on; the predictio
 Risk-coverage: El-Yaniv & Wiener 2010; Geifman & El-Yaniv, arXiv 1705.08500.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stepcli.cache.errors import UsageError
 from stepcli.probe.results.metrics import Floats, Ints, credit
 
 Values = NDArray[np.float64]
@@ -17,7 +19,8 @@ Values = NDArray[np.float64]
 BINS = 15
 """Bins of equal width for the calibration error, as Guo et al. have them."""
 _HOTTEST = 1e4
-"""Where the logits are no better than chance, the best temperature is infinite: this one then."""
+"""Temperatures are searched from 1 / this to this."""
+EDGES = (1 / _HOTTEST, _HOTTEST)
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> Values:
@@ -79,8 +82,27 @@ def fit_temperature(logits: Floats, labels: Ints) -> float:
     """The temperature that makes the labels likeliest.
 
     The likelihood is concave in 1/T, so its slope has one zero, found by halving an interval.
-    Logits that separate the labels wholly have their best T at 0: the smallest tried, 1e-4, then.
+
+    Raises:
+        UsageError: there is none from 0.0001 to 10,000: the logits separate the labels wholly, so
+            that no T is small enough, or they are no better than chance, and none large enough.
     """
+    temperature = _likeliest(logits, labels)
+    if temperature <= 1 / _HOTTEST:
+        raise UsageError(
+            f"no temperature fits: all {len(labels)} held-out samples are right, so the fit goes "
+            f"to its edge, {1 / _HOTTEST:g}; hold out a larger slice"
+        )
+    if temperature >= _HOTTEST:
+        raise UsageError(
+            f"no temperature fits: on the {len(labels)} held-out samples the logits are no better "
+            f"than chance, so the fit goes to its edge, {_HOTTEST:g}"
+        )
+    return temperature
+
+
+def _likeliest(logits: Floats, labels: Ints) -> float:
+    """The same; the edge itself where the best lies beyond it."""
     z = np.asarray(logits, np.float64)
     own = z[np.arange(len(labels)), labels]
 
@@ -88,6 +110,10 @@ def fit_temperature(logits: Floats, labels: Ints) -> float:
         return float(((softmax(z, 1 / beta) * z).sum(axis=1) - own).mean())
 
     low, high = 1 / _HOTTEST, _HOTTEST
+    if slope(low) >= 0:
+        return 1 / low
+    if slope(high) <= 0:
+        return 1 / high
     for _ in range(100):
         middle = float(np.sqrt(low * high))
         if slope(middle) > 0:
@@ -95,6 +121,29 @@ def fit_temperature(logits: Floats, labels: Ints) -> float:
         else:
             low = middle
     return 1 / float(np.sqrt(low * high))
+
+
+def cross_validated(
+    logits: Floats, labels: Ints, groups: Sequence[str], folds: int = 5
+) -> tuple[float, float]:
+    """Mean NLL as trained, and at temperatures that were fitted on the other folds' groups.
+
+    Args:
+        logits: [n, C]
+        labels: [n]
+        groups: Of each sample; a group is in one fold.
+        folds: At most so many; at least two groups are needed.
+    """
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    dealt = np.random.default_rng(0).permutation(len(names)) % min(folds, len(names))
+    fold = dealt[index]
+    total = 0.0
+    for held in np.unique(fold):
+        mine = fold == held
+        temperature = _likeliest(logits[~mine], labels[~mine])
+        chances = softmax(logits[mine], temperature)
+        total += negative_log_likelihood(chances, labels[mine]) * int(mine.sum())
+    return negative_log_likelihood(softmax(logits), labels), total / len(labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stepcli.probe.names import complete_methods
-from stepcli.probe.options import RUNS_VARIABLE
+from stepcli.probe.options import RUNS_VARIABLE, slice_minimum
 
 if TYPE_CHECKING:
     from stepcli.probe.analysis.summary import Analysis
@@ -124,6 +124,8 @@ def _pair_lines(found: "Analysis") -> list[str]:
 
 
 def _calibration_lines(found: "Analysis") -> list[str]:
+    from textwrap import wrap
+
     row = found.calibration
     before = row.before
     lines = [
@@ -131,7 +133,7 @@ def _calibration_lines(found: "Analysis") -> list[str]:
         f"{100 * before.ece:.1f} %"
     ]
     if row.after is None:
-        lines.append("    no slice of train was held out to fit a temperature: stepcli calibrate")
+        lines += wrap(row.note, 80, initial_indent="    ", subsequent_indent="    ")
     else:
         after = row.after
         lines.append(
@@ -186,25 +188,49 @@ def calibrate(
     method: MethodOption = None,
     store: StoreOption = None,
     device: DeviceOption = "auto",
+    slice_share: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=0.9, help="Share of train that a slice takes. Default: 0.1."),
+    ] = None,
+    slice_min: Annotated[
+        str | None,
+        typer.Option(help="Least to fit on: clips=30,groups=5,classes=8 (half of them)."),
+    ] = None,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Remove the runs' temperatures and thresholds.")
+    ] = False,
 ) -> None:
     """Fit each probe's temperature on a slice of train, which a twin of it has not seen.
 
     Twins that stepcli sweep --select has trained are used as they are; others are trained now.
     """
-    from stepcli.probe.analysis.recalibrate import keep_calibration, train_slices
-    from stepcli.probe.analysis.summary import temperatures
+    from stepcli.cache.errors import UsageError
+    from stepcli.probe.analysis.recalibrate import (
+        keep_calibration,
+        train_slices,
+        undo_calibration,
+    )
+    from stepcli.probe.config import SliceMinimum
     from stepcli.probe.results.configurations import configurations
 
     names = None if method is None else method.split(",")
-    train_slices(runs, configurations(runs, names), store, device)
+    if undo:
+        removed = undo_calibration(configurations(runs, names))
+        typer.echo(f"Removed the calibration of {removed} run{'' if removed == 1 else 's'}")
+        return
+    minimum = SliceMinimum(**({} if slice_min is None else slice_minimum(slice_min)))
     found = configurations(runs, names)
-    keep_calibration(found)
-    for each in found:
-        fitted = temperatures(each)
-        text = (
-            "none: no twin on a slice" if fitted is None else ", ".join(f"{t:.3f}" for t in fitted)
+    refused = train_slices(runs, found, store, device, minimum, slice_share)
+    outcomes = keep_calibration(configurations(runs, names), minimum, refused)
+    for each in outcomes:
+        fitted = "none" if each.kept is None else f"{each.kept.temperature:.3f}"
+        note = f" ({each.note})" if each.note else ""
+        typer.echo(f"{each.label} seed {each.seed}: temperature {fitted}{note}")
+    if failed := [each for each in outcomes if each.failed]:
+        raise UsageError(
+            f"{len(failed)} of {len(outcomes)} runs have no temperature: {failed[0].label} seed "
+            f"{failed[0].seed}: {failed[0].note}"
         )
-        typer.echo(f"{each.label}: temperature {text}")
 
 
 def chirality(

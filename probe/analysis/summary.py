@@ -10,14 +10,15 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from stepcli.cache.errors import UsageError
 from stepcli.probe.analysis.calibration import (
     Calibration,
     calibration,
-    fit_temperature,
     risk_coverage,
     softmax,
 )
 from stepcli.probe.analysis.class_types import TypeRow, by_type
+from stepcli.probe.analysis.recalibrate import kept_calibration
 from stepcli.probe.pairs import (
     ClassGroup,
     Pairs,
@@ -29,7 +30,7 @@ from stepcli.probe.pairs import (
 )
 from stepcli.probe.results.configurations import Configuration
 from stepcli.probe.results.metrics import answers, top_k
-from stepcli.probe.results.predictions import Predictions, read_predictions
+from stepcli.probe.results.predictions import Predictions
 from stepcli.probe.results.stats import accuracy_interval
 
 
@@ -71,7 +72,8 @@ class CalibrationRow:
 
     before: Calibration
     after: Calibration | None
-    """None where no run on a held-out slice of train is there to fit the temperature on."""
+    """None where `note` says why."""
+    note: str
     risk_area: float
     """Mean risk over all coverages, before."""
     coverage_at_5: float
@@ -207,28 +209,36 @@ def _mean_group(each: Sequence[ClassGroup | None]) -> ClassGroup | None:
 
 
 def temperatures(found: Configuration) -> list[float] | None:
-    """For each seed the temperature fitted on its held-out slice of train; None without slices."""
-    fitted = []
-    for name in found.held_out:
-        if name is None:
-            return None
-        held = read_predictions(found.runs / name)
-        fitted.append(fit_temperature(held.logits, held.labels))
-    return fitted
+    """For each seed the temperature that `stepcli calibrate` has kept; None where one has none."""
+    kept = [kept_calibration(found.runs / record["run"]) for record in found.records]
+    return None if None in kept else [each.temperature for each in kept if each is not None]
 
 
 def _calibrate(found: Configuration, seeds: Sequence[Predictions]) -> CalibrationRow:
-    fitted = temperatures(found)
-    before = [calibration(seed.logits, seed.labels) for seed in seeds]
+    before = _mean_calibration([calibration(seed.logits, seed.labels) for seed in seeds])
     curves = [risk_coverage(softmax(seed.logits), seed.labels) for seed in seeds]
-    after = None
+    after, note = None, ""
+    try:
+        fitted = temperatures(found)
+    except UsageError as error:
+        fitted, note = None, str(error)
     if fitted is not None:
         after = _mean_calibration(
             [calibration(s.logits, s.labels, t) for s, t in zip(seeds, fitted, strict=True)]
         )
+        if after.nll > before.nll:
+            note = (
+                f"the temperature {after.temperature:.2f} raises the NLL of these samples from "
+                f"{before.nll:.3f} to {after.nll:.3f}, so it is not shown; remove it with stepcli "
+                "calibrate --undo"
+            )
+            after = None
+    elif not note:
+        note = "no temperature was fitted on a slice of train: stepcli calibrate"
     return CalibrationRow(
-        _mean_calibration(before),
+        before,
         after,
+        note,
         fmean(curve.area for curve in curves),
         fmean(curve.coverage_at(0.05) for curve in curves),
     )

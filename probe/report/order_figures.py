@@ -135,7 +135,8 @@ def calibration(study: Study) -> Figure | None:
     from stepcli.probe.analysis.summary import temperatures
 
     seeds = entry.found.predictions()
-    fitted = temperatures(entry.found)
+    row = entry.analysis.calibration
+    fitted = None if row.after is None else temperatures(entry.found)
     drawn, (left, right) = canvas(3.4, columns=2)
     left.plot([0, 100], [0, 100], color="#777777", lw=0.8, linestyle="--")
     versions: list[tuple[str, list[NDArray[np.float64]]]] = [
@@ -169,9 +170,8 @@ def calibration(study: Study) -> Figure | None:
     drawn.legend(handles, names, loc="outside lower left")
     handles, names = right.get_legend_handles_labels()
     drawn.legend(handles, names, loc="outside lower right", ncols=2)
-    row = entry.analysis.calibration
     after = (
-        "No slice of train was held out to fit a temperature (stepcli calibrate)."
+        f"{row.note[:1].upper()}{row.note[1:]}."
         if row.after is None
         else f"ECE {100 * row.before.ece:.1f} % before, {100 * row.after.ece:.1f} % after scaling "
         f"by a temperature fitted on a held-out slice of train."

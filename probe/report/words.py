@@ -117,14 +117,14 @@ def protocol(study: Study) -> str:
         f"rates {_list(sorted({r['config']['recipe']['lr'] for r in own}))}, linear warm-up and "
         "cosine decay; no early stopping, the last epoch is tested."
     )
-    chosen = any(name is not None for e in study.entries for name in e.found.held_out)
+    scaled = any(e.analysis.calibration.after is not None for e in study.entries)
     parts.append(
         f"Results are means over {_list(seeds)} seeds on split {first['split']!r} "
         f"({study.first.samples} samples in {study.first.top1.groups} groups of clips); intervals "
         "are 95 %, over groups of clips and seeds together (crossed variance components, quantile "
         "of t with Satterthwaite's degrees of freedom)."
     )
-    if chosen:
+    if scaled:
         parts.append(
             "Temperatures were fitted on slices of the training clips that were held out by group."
         )

@@ -80,7 +80,10 @@ def configurations(runs: Path, methods: Sequence[str] | None = None) -> list[Con
     """
     every = read_runs(runs, slices=True)
     tested = [record for record in every if _slice_seed(record) is None]
-    slices = {_without_slice(r): r["run"] for r in every if _slice_seed(r) is not None}
+    # Of several slices of a run the largest counts.
+    sliced = [record for record in every if _slice_seed(record) is not None]
+    sliced.sort(key=lambda record: record.get("test_samples", 0))
+    slices = {_without_slice(record): record["run"] for record in sliced}
     known = {record["method"] for record in tested}
     for name in methods or ():
         if name not in known:
@@ -108,5 +111,7 @@ def _without_slice(record: Record) -> str:
         # A setting that came with a later version has its default in runs from before it.
         config = RunConfig.model_validate(config).model_dump(mode="json")
     config = without_paths(config)
-    task = {k: v for k, v in config.get("task", {}).items() if k != "slice_seed"}
+    task = {
+        k: v for k, v in config.get("task", {}).items() if k not in ("slice_seed", "slice_share")
+    }
     return json.dumps([config | {"task": task}, record["fingerprint"]], sort_keys=True)

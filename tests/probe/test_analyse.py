@@ -82,8 +82,10 @@ def test_no_pairs_and_few_groups_are_said(store_of: Callable[..., Store], tmp_pa
 
 
 def test_calibration_is_fitted_on_a_slice_that_the_twin_has_not_seen(runs: Path) -> None:
-    said = call("calibrate", runs, "--method", "linear")
-    assert "linear: temperature" in said
+    share = ("--slice-share", 0.4)
+    said = call("calibrate", runs, "--method", "linear", *share)
+    assert "linear seed 0: temperature" in said
+    assert "linear seed 1: temperature" in said
     (found,) = configurations(runs, ["linear"])
     assert None not in found.held_out
     fitted = temperatures(found)
@@ -93,7 +95,7 @@ def test_calibration_is_fitted_on_a_slice_that_the_twin_has_not_seen(runs: Path)
     assert row.after.temperature == pytest.approx(sum(fitted) / 2)
     assert any("at temperature" in line for line in describe(analyse(found)))
     # A second call finds the twins; they are no rows of the table of results.
-    assert "training" not in call("calibrate", runs, "--method", "linear")
+    assert "train-slice" not in call("calibrate", runs, "--method", "linear", *share)
     assert len(configurations(runs)) == 2
 
 

@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
+from stepcli.cache.errors import UsageError
 from stepcli.probe.analysis.calibration import (
     brier,
     calibration,
+    cross_validated,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
@@ -54,11 +56,33 @@ def test_no_other_temperature_is_better_and_predictions_stay() -> None:
     assert (softmax(overconfident, best).argmax(1) == overconfident.argmax(1)).all()
 
 
-def test_temperatures_at_the_ends() -> None:
+def test_a_temperature_at_the_edge_of_its_search_is_an_error() -> None:
     right = np.eye(5)[LABELS]
-    assert fit_temperature(right, LABELS) == pytest.approx(1e-4, rel=1e-3)
-    assert fit_temperature(-right, LABELS) == pytest.approx(1e4, rel=1e-3)
+    with pytest.raises(UsageError, match=r"all 400 held-out samples are right.* edge, 0\.0001"):
+        fit_temperature(right, LABELS)
+    for chance in (-right, np.zeros((400, 5))):
+        with pytest.raises(UsageError, match=r"no better than chance, .* edge, 10000"):
+            fit_temperature(chance, LABELS)
+    # Far from 1, and still found.
+    for scale in (1e-3, 1e3):
+        assert fit_temperature(LOGITS * scale, LABELS) == pytest.approx(
+            fit_temperature(LOGITS, LABELS) * scale, rel=1e-6
+        )
     assert softmax(np.array([[1e30, 0.0]])).tolist() == [[1, 0]]
+
+
+def test_held_out_nll_is_that_of_temperatures_from_other_groups() -> None:
+    groups = [f"g{n % 20}" for n in range(400)]
+    before, after = cross_validated(7 * LOGITS, LABELS, groups)
+    assert before == pytest.approx(calibration(7 * LOGITS, LABELS).nll)
+    best = calibration(7 * LOGITS, LABELS, fit_temperature(7 * LOGITS, LABELS)).nll
+    assert best < after < best + 0.01 < before
+    # Of one confident mistake in a group, the others know nothing.
+    logits = np.tile([[2.0, 0.0]], (20, 1))
+    labels = np.zeros(20, int)
+    labels[3] = 1
+    before, after = cross_validated(logits, labels, [str(n) for n in range(20)])
+    assert after > before
 
 
 def test_risk_coverage_by_hand() -> None:
