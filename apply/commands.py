@@ -7,6 +7,14 @@ import typer
 
 from stepcli.probe.analysis.commands import RunsArgument, StoreOption
 
+VideosOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Folder of videos whose frames may be shown; repeatable. Those that you have named to "
+        "stepcli extract need not be named again."
+    ),
+]
+
 
 def report(
     runs: RunsArgument = Path("runs"),
@@ -30,9 +38,11 @@ def report(
     ] = True,
     pdf: Annotated[bool, typer.Option("--pdf/--no-pdf", help="Write figures as PDF too.")] = True,
     device: Annotated[str, typer.Option(help="Of the order tests: auto, cpu, cuda.")] = "auto",
+    videos: VideosOption = None,
 ) -> None:
     """One HTML page that opens offline, and LaTeX, CSV, SVG and PDF of its tables and figures."""
     import importlib.util
+    from functools import partial
 
     from stepcli.cache.errors import StoreError, UsageError
 
@@ -58,7 +68,12 @@ def report(
             # A report without its store still shows everything else, and says what it lacks.
             typer.secho(f"note: no order tests: {error}", err=True, fg=typer.colors.YELLOW)
     done = write_report(
-        runs, out, store=store, pairs=given, published=points, frames_of=stored_frames, pdf=pdf
+        *(runs, out),
+        store=store,
+        pairs=given,
+        published=points,
+        frames_of=partial(stored_frames, videos=videos or ()),
+        pdf=pdf,
     )
     for line in done.missing:
         typer.secho(f"note: not shown: {line}", err=True, fg=typer.colors.YELLOW)
@@ -74,6 +89,7 @@ def picture(
         Path | None, typer.Option(help="Store to read. Default: the only one.")
     ] = None,
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("clip.png"),
+    videos: VideosOption = None,
 ) -> None:
     """A clip's frames with its stored tokens as colours beneath: is the extraction sane?
 
@@ -86,11 +102,11 @@ def picture(
     from stepcli.cache.locate import locate_store
     from stepcli.cache.store import open_store
 
-    drawn, has_frames = token_picture(open_store(locate_store(store)), clip)
+    drawn, absent = token_picture(open_store(locate_store(store)), clip, videos or ())
     sink = io.BytesIO()
     drawn.save(sink, "PNG")
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         replace_synced(out, sink.getvalue())
-    note = "" if has_frames else " (without frames: the video is not there any more)"
+    note = f" (without frames: {absent})" if absent else ""
     typer.echo(f"{out}: {drawn.width} x {drawn.height} pixels{note}")

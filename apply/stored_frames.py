@@ -9,33 +9,39 @@ from numpy.typing import NDArray
 
 from stepcli.cache.errors import VideoError
 from stepcli.cache.views import clip_of, view_of
-from stepcli.extract.decode.container import decode, open_video
-from stepcli.extract.decode.orientation import upright
+from stepcli.extract.datasets.roots import is_below, known_roots
+from stepcli.extract.decode.isolated import video_frames, video_seconds
 from stepcli.extract.decode.preprocess import PixelPlan
-from stepcli.extract.decode.video import times_of
 from stepcli.extract.decode.views import ViewPlan, cut, space_and_time
 
 if TYPE_CHECKING:
     from stepcli.cache.store import Store
 
 
-def stored_frames(store: "Store", clip_id: str) -> NDArray[np.uint8]:
+def stored_frames(store: "Store", clip_id: str, videos: Sequence[Path] = ()) -> NDArray[np.uint8]:
     """What the backbone saw of a stored clip, before normalisation.
 
     Args:
-        store: The store.
+        store: The store, perhaps a stranger's: the file that it names is only opened below a folder
+            that the user has named, here or to an extraction.
         clip_id: Of a committed clip or view.
+        videos: Folders of videos.
 
     Returns:
         [T, height, width, 3] uint8, T the store's time steps; of a step that spans several video
         frames the one nearest to its time.
 
     Raises:
-        VideoError: the video is not there any more, or is another one now.
+        VideoError: the video is not there any more, is another one now, or lies elsewhere.
         ClipNotFound: the clip is not committed.
     """
     record = store.record(clip_id)
-    pictures = frames_at(Path(record.source), record.pts_seconds)
+    path = Path(record.source).resolve()
+    if not is_below(path, [*known_roots(), *(folder.resolve() for folder in videos)]):
+        raise VideoError(
+            f"{path} is in no folder that you have named; --videos FOLDER allows to open it"
+        )
+    pictures = frames_at(path, record.pts_seconds)
     plan = PixelPlan.from_spec(store.spec.preprocessing)
     space, _ = space_and_time(view_of(clip_id))
     views = ViewPlan(
@@ -60,7 +66,7 @@ def frames_at(path: Path, seconds: Sequence[float]) -> list[NDArray[np.uint8]]:
     Raises:
         VideoError: it cannot be read, or ends before the last time.
     """
-    times = np.array(times_of(path).seconds)
+    times = video_seconds(path)
     if times[-1] + 1 < seconds[-1]:
         raise VideoError(
             f"{path} ends after {times[-1]:.1f} s and the clip's last frame is at "
@@ -68,12 +74,6 @@ def frames_at(path: Path, seconds: Sequence[float]) -> list[NDArray[np.uint8]]:
         )
     wanted = [int(np.abs(times - second).argmin()) for second in seconds]
     found: dict[int, NDArray[np.uint8]] = {}
-    missing = set(wanted)
-    with open_video(path) as (container, stream):
-        for number, frame in enumerate(decode(container, stream)):
-            if number in missing:
-                found[number] = upright(frame)
-                missing.remove(number)
-            if not missing:
-                break
+    for numbers, pictures in video_frames(path, sorted(set(wanted))):
+        found |= dict(zip(numbers, pictures, strict=True))
     return [found[number] for number in wanted]

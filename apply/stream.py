@@ -1,20 +1,16 @@
 """A camera, a pipe or a file as it comes: a rolling window whose frames are computed once."""
 
-import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from stepcli.apply.probes import Applied, ClipTokens, Tokens
 from stepcli.cache.errors import UsageError, VideoError
-from stepcli.extract.decode.container import video_stream
-from stepcli.extract.decode.orientation import upright
+from stepcli.extract.decode.isolated import Offer, live_video
 
 
 class RollingWindow:
@@ -73,7 +69,7 @@ class LiveFrame:
 
 
 @contextmanager
-def open_stream(place: str, form: str | None) -> Iterator[Iterator[Any]]:
+def open_stream(place: str, form: str | None) -> Iterator[Iterator[Offer]]:
     """Raw frames of "-" (standard input), a device or a file, as they come.
 
     Args:
@@ -81,34 +77,17 @@ def open_stream(place: str, form: str | None) -> Iterator[Iterator[Any]]:
         form: FFmpeg's name of the format where it cannot tell, e.g. v4l2, mjpeg, rawvideo.
 
     Raises:
-        VideoError: nothing there that FFmpeg can open.
+        VideoError: nothing there that FFmpeg can open, or decoding fails.
     """
-    source: Any = sys.stdin.buffer if place == "-" else place
     try:
-        container = av.open(source, format=form, metadata_errors="ignore")
-    except (av.error.FFmpegError, ValueError, OSError) as error:
-        raise VideoError(
-            f"--stream {place}: not a stream that FFmpeg can open ({error})"
-        ) from error
-    try:
-        yield container.decode(_stream(container, place))
-    except av.error.FFmpegError as error:
-        advice = "; a pipe needs a format that is read from its beginning: matroska, mpegts, no MP4"
-        raise VideoError(
-            f"--stream {place}: decoding failed ({error}){advice if place == '-' else ''}"
-        ) from error
-    finally:
-        container.close()
-
-
-def _stream(container: Any, place: str) -> Any:
-    try:
-        return video_stream(container)
+        with live_video(place, form) as frames:
+            yield frames
     except VideoError as error:
-        raise VideoError(f"--stream {place}: {error}") from error
+        advice = "; a pipe needs a format that is read from its beginning: matroska, mpegts, no MP4"
+        raise VideoError(f"--stream {place}: {error}{advice if place == '-' else ''}") from error
 
 
-def live_frames(frames: Iterator[Any], window: RollingWindow) -> Iterator[LiveFrame]:
+def live_frames(frames: Iterator[Offer], window: RollingWindow) -> Iterator[LiveFrame]:
     """Those frames that the window wants; others are not even converted.
 
     Raises:
@@ -118,7 +97,7 @@ def live_frames(frames: Iterator[Any], window: RollingWindow) -> Iterator[LiveFr
     for frame in frames:
         seconds = clock.seconds(frame.time)
         if window.wants(seconds):
-            yield LiveFrame(upright(frame), seconds)
+            yield LiveFrame(frame.picture(), seconds)
 
 
 class LiveClock:

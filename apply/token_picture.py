@@ -4,7 +4,8 @@ Source of the idea: the PCA pictures of Oquab et al., DINOv2, arXiv 2304.07193, 
 belongs together gets one colour over all frames, so a look tells whether an extraction is sane.
 """
 
-from contextlib import suppress
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,11 +71,18 @@ def token_colours(spec: "StoreSpec", tokens: NDArray[np.float32]) -> NDArray[np.
     return component_colours(flat).reshape(len(tokens), *grid, 3)
 
 
-def token_picture(store: "Store", clip_id: str) -> tuple[Image.Image, bool]:
+def token_picture(
+    store: "Store", clip_id: str, videos: Sequence[Path] = ()
+) -> tuple[Image.Image, str]:
     """A clip's frames, and its tokens' colours beneath.
 
+    Args:
+        store: The store.
+        clip_id: Of a committed clip or view.
+        videos: Folders of videos; see `stored_frames`.
+
     Returns:
-        The picture, and whether the frames are in it: the video need not be there any more.
+        The picture, and why the frames are not in it: "" if they are.
 
     Raises:
         ClipNotFound: the clip is not committed.
@@ -82,8 +90,11 @@ def token_picture(store: "Store", clip_id: str) -> tuple[Image.Image, bool]:
     """
     colours = token_colours(store.spec, store.read_floats([clip_id])[0])
     rows = [colours]
-    with suppress(VideoError):  # tokens outlive videos; the caller says that the frames are missing
-        rows.insert(0, stored_frames(store, clip_id))
+    absent = ""
+    try:
+        rows.insert(0, stored_frames(store, clip_id, videos))
+    except VideoError as error:  # tokens outlive videos
+        absent = str(error)
     step = SIDE + GAP
     sheet = Image.new("RGB", (step * len(colours) - GAP, step * len(rows) - GAP), "white")
     for row, pictures in enumerate(rows):
@@ -91,4 +102,4 @@ def token_picture(store: "Store", clip_id: str) -> tuple[Image.Image, bool]:
         for column, picture in enumerate(pictures):
             small = Image.fromarray(picture).resize((SIDE, SIDE), how)
             sheet.paste(small, (column * step, row * step))
-    return sheet, len(rows) == 2
+    return sheet, absent

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from stepcli.apply.probes import BATCH, Applied, ClipTokens
 from stepcli.cache.errors import UsageError
-from stepcli.extract.decode.container import decode, open_video
-from stepcli.extract.decode.orientation import upright
-from stepcli.extract.decode.video import times_of
+from stepcli.extract.decode.isolated import video_frames, video_seconds
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def video_times(path: Path) -> NDArray[np.float64]:
     Raises:
         VideoError: it cannot be read to its end.
     """
-    return np.array(times_of(path).seconds)
+    return video_seconds(path)
 
 
 def plan_windows(
@@ -98,7 +96,7 @@ def window_tokens(
     wanted = sorted({frame for window in windows for frame in window.frames})
     kept: dict[int, NDArray[Any]] = {}
     waiting = deque(windows)
-    for numbers, pictures in _batches(path, wanted, applied):
+    for numbers, pictures in video_frames(path, wanted, applied.plan, BATCH):
         made = applied.frame_tokens(pictures) if applied.by_frame else pictures
         kept |= dict(zip(numbers, made, strict=True))
         while waiting and max(waiting[0].frames) <= numbers[-1]:
@@ -109,23 +107,3 @@ def window_tokens(
             if waiting:
                 needed = min(waiting[0].frames)
                 kept = {frame: each for frame, each in kept.items() if frame >= needed}
-
-
-def _batches(
-    path: Path, wanted: Sequence[int], applied: Applied
-) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
-    """The wanted frames, resized and cropped, a batch of the backbone at a time."""
-    numbers: list[int] = []
-    pictures: list[NDArray[np.uint8]] = []
-    chosen = set(wanted)
-    with open_video(path) as (container, stream):
-        for number, frame in enumerate(decode(container, stream)):
-            if number not in chosen:
-                continue
-            numbers.append(number)
-            pictures.append(applied.plan.shape_pixels(upright(frame)))
-            if len(numbers) == BATCH or number == wanted[-1]:
-                yield numbers, np.stack(pictures)
-                numbers, pictures = [], []
-                if number == wanted[-1]:
-                    return

@@ -20,6 +20,7 @@ from stepcli.engines.ray_cluster import ray_cluster
 from stepcli.extract import pipeline
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.list_warnings import list_warnings
+from stepcli.extract.datasets.roots import remember_roots
 from stepcli.extract.decode.views import rows_of
 from stepcli.extract.engines import ray_engine
 from stepcli.extract.forward import require_device_name
@@ -94,6 +95,7 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
     if request.dry_run:
         say_dry(store, todo, stock, share, prune=request.prune)
         return 0, as_json(store, todo, stock, None, share)
+    remember_roots(clip.path for clip in clips)
     set_aside = _change_tables(store, dataset, stock, mirror_of, prune=request.prune)
     _require_space(store, todo.left_count)
     seconds = None

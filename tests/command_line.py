@@ -15,6 +15,6 @@ def invoke(*words: object) -> Any:
 def call(*words: object, code: int = 0) -> str:
     """What a command prints; where it is to fail with `code`, what it says of that."""
     done = invoke(*words)
-    assert done.exit_code == code, done.output
+    assert done.exit_code == code, done.output or repr(done.exception)
     printed: str = done.stderr if code else done.stdout
     return printed

@@ -20,9 +20,15 @@ from typing import Any, Self
 import numpy as np
 
 from stepcli.cache.clips import Failure
-from stepcli.cache.errors import StepcliError, VideoError
+from stepcli.cache.errors import VideoError
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.decode.process import DecoderProcess, Task, shared_memory, start_decoder
+from stepcli.extract.decode.process import (
+    DecoderProcess,
+    DecodersFailed,
+    Task,
+    shared_memory,
+    start_decoder,
+)
 from stepcli.extract.decode.views import space_and_time
 from stepcli.extract.decode.worker import DecodeSettings
 from stepcli.extract.sources.digests import FileFacts
@@ -30,10 +36,6 @@ from stepcli.extract.sources.digests import FileFacts
 TRIES = 2
 AHEAD = 2
 """Clips that a decoder is given at once: one to work on, one so that it never waits for us."""
-
-
-class DecodersFailed(StepcliError):
-    """Decoder processes cannot be started at all."""
 
 
 @dataclass(frozen=True, slots=True)

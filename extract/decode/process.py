@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import Any
 
+from stepcli.cache.errors import StepcliError
 from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.decode.bounds import allowed_bytes
 from stepcli.extract.decode.worker import DecodeSettings
 
 START_SECONDS = 120.0
 """Time limit for a decoder process to come up; machines under load are slow to import."""
+LAST_WORDS_SECONDS = 10.0
+"""For a process that has closed its pipe to write why it ends."""
 
 
 @dataclass(slots=True)
@@ -47,13 +51,44 @@ class Task:
         return json.dumps(values).encode()
 
 
+class DecodersFailed(StepcliError):
+    """Decoder processes cannot be started at all."""
+
+
 @dataclass(slots=True)
-class DecoderProcess:
-    """A running decoder (`worker.py`), and the clips that it has been given."""
+class Child:
+    """A process that decodes, and the pipe to it."""
 
     process: subprocess.Popen[bytes]
     pipe: Any
     stderr: Any
+
+    def last_words(self) -> str:
+        """How it ended by itself: it closes the pipe before it has written why."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(LAST_WORDS_SECONDS)
+        return self.end()
+
+    def end(self) -> str:
+        """End it if it still runs; how it ended: its signal, or the last line it wrote."""
+        self.pipe.close()
+        self.process.kill()
+        code = self.process.wait()
+        if self.stderr.closed:
+            return ""
+        with self.stderr as stderr:
+            stderr.seek(0)
+            lines = stderr.read().decode(errors="replace").strip().splitlines()
+        if lines:
+            return str(lines[-1])
+        # We end those that hang with SIGKILL ourselves: that says nothing about the clip.
+        return f"signal {-code}" if code < 0 and code != -signal.SIGKILL else ""
+
+
+@dataclass(slots=True)
+class DecoderProcess(Child):
+    """A running decoder (`worker.py`), and the clips that it has been given."""
+
     ready: bool = False
     tasks: deque[Task] = field(default_factory=deque)
     deadline: float = float("inf")
@@ -71,19 +106,6 @@ class DecoderProcess:
         """From now on the first task has this much time."""
         self.deadline = time.monotonic() + clip_seconds if self.tasks else float("inf")
 
-    def end(self) -> str:
-        """End it if it still runs; how it ended: its signal, or the last line it wrote."""
-        self.pipe.close()
-        self.process.kill()
-        code = self.process.wait()
-        with self.stderr as stderr:
-            stderr.seek(0)
-            lines = stderr.read().decode(errors="replace").strip().splitlines()
-        if lines:
-            return str(lines[-1])
-        # We end those that hang with SIGKILL ourselves: that says nothing about the clip.
-        return f"signal {-code}" if code < 0 and code != -signal.SIGKILL else ""
-
 
 def start_decoder(settings: DecodeSettings, memory: int) -> DecoderProcess:
     """Start one; it says when it is ready.
@@ -92,24 +114,37 @@ def start_decoder(settings: DecodeSettings, memory: int) -> DecoderProcess:
         settings: what is the same for every clip.
         memory: descriptor of the shared memory.
     """
+    child = start_child("stepcli.extract.decode.worker", memory)
+    with suppress(OSError):  # it has died already: noticed when the pool listens
+        child.pipe.send_bytes(json.dumps(settings.to_json()).encode())
+    deadline = time.monotonic() + START_SECONDS
+    return DecoderProcess(child.process, child.pipe, child.stderr, deadline=deadline)
+
+
+def start_child(module: str, *descriptors: int, stdin: int | None = subprocess.DEVNULL) -> Child:
+    """Start a module of ours as a bare process.
+
+    Args:
+        module: its arguments are the numbers of its end of a pipe and of the descriptors, and the
+            bytes that it may take.
+        descriptors: passed on to it.
+        stdin: as for Popen; None: ours.
+    """
+    allowed = allowed_bytes()
     ours, theirs = connection.Pipe()
     stderr = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
+    passed = (theirs.fileno(), *descriptors)
     process = subprocess.Popen(
-        [
-            # -P: a numpy.py in the folder of somebody's data must not be imported.
-            *(sys.executable, "-P", "-m", "stepcli.extract.decode.worker"),
-            *(str(theirs.fileno()), str(memory)),
-        ],
-        pass_fds=(theirs.fileno(), memory),
-        stdin=subprocess.DEVNULL,
+        # -P: a numpy.py in the folder of somebody's data must not be imported.
+        [sys.executable, "-P", "-m", module, *map(str, (*passed, allowed))],
+        pass_fds=passed,
+        stdin=stdin,
         stdout=subprocess.DEVNULL,
         stderr=stderr,
         process_group=0,  # Ctrl-C is for the main process, which ends them in good order
     )
     theirs.close()
-    with suppress(OSError):  # it has died already: noticed when the pool listens
-        ours.send_bytes(json.dumps(settings.to_json()).encode())
-    return DecoderProcess(process, ours, stderr, deadline=time.monotonic() + START_SECONDS)
+    return Child(process, ours, stderr)
 
 
 def shared_memory(size: int) -> int:

@@ -21,12 +21,14 @@ import av
 import numpy as np
 
 from stepcli.cache.errors import ClipError, VideoError
+from stepcli.extract.decode.bounds import OUT_OF_MEMORY, limit_memory, out_of_memory
+from stepcli.extract.decode.bounds import end_with_parent as _end_with_parent
 from stepcli.extract.decode.image_folder import read_image_folder
 from stepcli.extract.decode.orientation import RGB, shrunk, upright
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.segments import Segment, read_segment
-from stepcli.extract.decode.torchcodec_video import read_with_torchcodec
+from stepcli.extract.decode.torchcodec_video import load_torchcodec, read_with_torchcodec
 from stepcli.extract.decode.video import read_whole
 from stepcli.extract.decode.views import ViewPlan, cut
 from stepcli.extract.sources.digests import facts_of, state_of
@@ -141,12 +143,17 @@ def decode_known(
 
 def main() -> None:
     """Serve until the pipe closes."""
-    pipe_number, memory_number = map(int, sys.argv[1:])
+    # Without a third number, the bytes that it may take, there is no limit.
+    pipe_number, memory_number, *allowed = map(int, sys.argv[1:])
     av.logging.set_level(None)  # its callback takes the interpreter's lock from every thread
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     memory = mmap.mmap(memory_number, 0)
     with Connection(pipe_number) as pipe:
         settings = DecodeSettings.from_json(json.loads(pipe.recv_bytes()))
+        if settings.decoder == "torchcodec":
+            load_torchcodec()  # torch maps more than any video needs: before the limit
+        if allowed:
+            limit_memory(*allowed)
         pipe.send_bytes(b'{"ready": true}')
         while True:
             try:
@@ -159,20 +166,15 @@ def main() -> None:
             try:
                 reply = decode_known(slot, task, settings)
             except ClipError as error:
-                reply = {"error": type(error).__name__, "message": str(error)}
+                text = str(error)
+                text = out_of_memory() if OUT_OF_MEMORY in text else text
+                reply = {"error": type(error).__name__, "message": text}
             except MemoryError:
-                reply = {"error": VideoError.__name__, "message": "its frames do not fit in memory"}
+                reply = {"error": VideoError.__name__, "message": out_of_memory()}
             # Anything else is not the clip's fault as far as we know: the process ends with a
             # traceback, and the pool gives the clip one more chance in a fresh one.
             reply["seconds"] = time.perf_counter() - started
             pipe.send_bytes(json.dumps(reply).encode())
-
-
-def _end_with_parent(parent: int) -> None:
-    """Decoders must not outlive a killed run, not even one that hangs inside a video library."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ class Strip:
     over_patches: NDArray[np.float32] | None
     """[T, rows, columns], mean over heads."""
     pictures: NDArray[np.uint8] | None
-    """[T, height, width, 3]; None where the video is not there any more."""
+    """[T, height, width, 3]; None where the video cannot be read."""
+    absent: str
+    """Why it cannot; "" where it can, or was not asked for."""
 
 
 class Looker:
@@ -91,15 +93,15 @@ class Looker:
         names = self.entry.found.classes
         probabilities = softmax(said.logits[row : row + 1])[0]
         best = int(probabilities.argmax())
-        pictures = None
+        pictures, absent = None, ""
         if frames_of is not None:
             try:
                 shown = self.task.test[np.array([row])]
                 whole = frames_of(self.store, self.task.clips[int(shown.clip[0])])
                 pictures = whole[shown.frames(self.task.length)[0]]
-            except (ClipError, StoreError):
+            except (ClipError, StoreError) as error:
                 # The videos need not be here any more; the caption says so.
-                pictures = None
+                absent = str(error)
         return Strip(
             said.clips[row],
             bool(said.backward[row]),
@@ -109,6 +111,7 @@ class Looker:
             seen.over_frames[0].mean(dim=0).numpy(),
             None if grid is None else grid[0].mean(dim=0).numpy(),
             pictures,
+            absent,
         )
 
     def over_time(self) -> tuple[Tensor, Tensor]:

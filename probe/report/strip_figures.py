@@ -60,8 +60,12 @@ def strip_figure(strip: Strip, name: str, label: str) -> Figure:
     shares = ", ".join(f"{100 * share:.0f}" for share in strip.over_frames)
     lines = ["frames as shown"] * has_pictures
     lines += ["the same, bright where the probe looked"] * has_patches
+    # Without the reason, which names a path: a report is made to be passed on.
     absent = (
-        "" if has_pictures else " The video is not there any more, so its frames are not shown."
+        ""
+        if has_pictures
+        else " The video is not there any more, or may not be opened (--videos), so its frames are "
+        "not shown."
     )
     return finish(
         drawn,

@@ -219,6 +219,8 @@ def _looks(
         yield over_time(entry.label, forward, backward)
         for number, row in enumerate(confident_mistakes(said, MISTAKES), 1):
             strip = looker.strip(said, row, frames_of)
+            if strip.absent:
+                missing.append(f"{study.title}: frames of {strip.clip}: {strip.absent}")
             yield strip_figure(strip, f"mistake-{number}", f"Confident mistake of {entry.label}")
     if (figure := order_figures.encodings(study, similar)) is not None:
         yield figure

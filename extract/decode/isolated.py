@@ -1,0 +1,205 @@
+"""Videos read in a process of their own (`reader.py`), for predict, reports, pictures, streams.
+
+A file made to crash, hang or exhaust a decoder ends or stalls that process; here it is a
+VideoError. The process has no more memory than `bounds.py` gives it.
+"""
+
+import atexit
+import json
+import subprocess
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepcli.cache.errors import VideoError
+from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.extract.decode.process import START_SECONDS, Child, DecodersFailed, start_child
+
+PATIENCE_SECONDS = 120.0
+"""Without a sign of life a reader counts as hanging; the same as a clip's limit in extraction."""
+LARGEST = 1 << 31
+"""Bytes of one message from a reader, which may be under the control of a video by now."""
+
+RGB = NDArray[np.uint8]
+_idle: list[Child] = []
+"""At most one reader that waits for the next video: starting one takes half a second."""
+
+
+def video_seconds(path: Path) -> NDArray[np.float64]:
+    """When each frame of a video is shown, seconds since its first one.
+
+    Args:
+        path: Of the video.
+
+    Raises:
+        VideoError: it cannot be read to its end.
+    """
+    request = {"do": "seconds", "path": str(path.absolute())}
+    found: NDArray[np.float64] = np.array([])
+    for facts, _ in _ask(request):
+        if "seconds" in facts:
+            found = np.array(facts["seconds"], np.float64)
+    return found
+
+
+def video_frames(
+    path: Path, wanted: Sequence[int], plan: PixelPlan | None = None, batch: int = 1
+) -> Iterator[tuple[list[int], RGB]]:
+    """Some frames of a video, in order.
+
+    Args:
+        path: Of the video.
+        wanted: Their numbers, rising.
+        plan: Resizes and crops them; None: as decoded, upright.
+        batch: Frames given at a time; the last time fewer.
+
+    Yields:
+        Numbers, and pictures [n, height, width, 3].
+
+    Raises:
+        VideoError: the video cannot be read.
+    """
+    request = {
+        "do": "frames",
+        "path": str(path.absolute()),
+        "wanted": list(wanted),
+        "plan": plan and plan.to_spec(),
+        "batch": batch,
+    }
+    answers = _ask(request)
+    try:
+        for facts, pictures in answers:
+            if pictures is not None:
+                yield facts["numbers"], pictures
+    finally:
+        answers.close()
+
+
+@dataclass(slots=True)
+class Offer:
+    """A frame of a stream, which need not be looked at."""
+
+    time: float | None
+    """Seconds, as the stream says it."""
+    _answers: "Generator[tuple[dict[str, Any], RGB | None], bytes, None]"
+    _taken: bool = False
+
+    def picture(self) -> RGB:
+        """[height, width, 3], once, before the next frame."""
+        self._taken = True
+        _, pictures = self._answers.send(b"1")
+        if pictures is None:
+            raise VideoError("the decoder process gave no picture")
+        picture: RGB = pictures[0]
+        return picture
+
+
+@contextmanager
+def live_video(place: str, form: str | None) -> Iterator[Iterator[Offer]]:
+    """The frames of "-" (standard input), a device, an address or a file, as they come.
+
+    Args:
+        place: Where they come from.
+        form: FFmpeg's name of the format where it cannot tell, e.g. v4l2, mjpeg, rawvideo.
+
+    Raises:
+        VideoError: nothing there that FFmpeg can open, or decoding fails.
+    """
+    answers = _ask({"do": "live", "place": place, "form": form}, live=True)
+    try:
+        next(answers)
+        yield _offers(answers)
+    finally:
+        answers.close()
+
+
+def _offers(
+    answers: "Generator[tuple[dict[str, Any], RGB | None], bytes, None]",
+) -> Iterator[Offer]:
+    facts: dict[str, Any] | None
+    facts, _ = next(answers, (None, None))
+    while facts is not None:
+        offer = Offer(facts["offer"], answers)
+        yield offer
+        try:
+            facts, _ = next(answers) if offer._taken else answers.send(b"0")
+        except StopIteration:
+            return
+
+
+def _ask(
+    request: dict[str, Any], *, live: bool = False
+) -> Generator[tuple[dict[str, Any], RGB | None], bytes, None]:
+    """The answers to a request; what is sent to the generator goes to the reader.
+
+    Raises:
+        VideoError: the reader says so, or has ended or hangs.
+    """
+    # A camera may wait for hours for its next frame.
+    patience = None if live else PATIENCE_SECONDS
+    child = _idle.pop() if _idle and not live else _start(live=live)
+    finished = False
+    try:
+        child.pipe.send_bytes(json.dumps(request).encode())
+        while True:
+            facts = json.loads(_receive(child, patience))
+            if "error" in facts:
+                finished = True
+                raise VideoError(str(facts["error"]))
+            if "end" in facts:
+                finished = True
+                return
+            pictures = None
+            if "shape" in facts:
+                data = _receive(child, patience)
+                if prod(facts["shape"]) != len(data):
+                    raise VideoError("the decoder process sent a picture of another size")
+                pictures = np.frombuffer(bytearray(data), np.uint8).reshape(facts["shape"])
+            reply = yield facts, pictures
+            if reply is not None:
+                child.pipe.send_bytes(reply)
+    except (EOFError, OSError, ValueError) as error:
+        detail = child.last_words() or type(error).__name__
+        raise VideoError(f"its decoder process ended ({detail})") from error
+    finally:
+        if finished and not live and not _idle:
+            _idle.append(child)
+        else:
+            child.end()
+
+
+def _receive(child: Child, patience: float | None) -> bytes:
+    if not child.pipe.poll(patience):
+        raise VideoError(f"decoding gave no sign of life for {patience:g} s")
+    data: bytes = child.pipe.recv_bytes(LARGEST)
+    return data
+
+
+def _start(*, live: bool) -> Child:
+    """A reader; that of a stream has our standard input.
+
+    Raises:
+        DecodersFailed: it does not come up.
+    """
+    stdin = None if live else subprocess.DEVNULL
+    child = start_child("stepcli.extract.decode.reader", stdin=stdin)
+    try:
+        if child.pipe.poll(START_SECONDS):
+            child.pipe.recv_bytes(LARGEST)
+            return child
+    except (EOFError, OSError):
+        pass
+    raise DecodersFailed(f"a decoder process did not come up: {child.last_words() or 'it hangs'}")
+
+
+@atexit.register
+def end_idle() -> None:
+    """End the reader that waits, if there is one."""
+    while _idle:
+        _idle.pop().end()

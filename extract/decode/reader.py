@@ -1,0 +1,149 @@
+"""One process that reads videos for what is not extraction: predict, reports, pictures, streams.
+
+Started by `isolated.py` as `python -m stepcli.extract.decode.reader`. A request is JSON; so is each
+answer, and pictures follow theirs as bytes.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from stepcli.cache.errors import ClipError, VideoError
+from stepcli.extract.decode.bounds import (
+    OUT_OF_MEMORY,
+    end_with_parent,
+    limit_memory,
+    out_of_memory,
+)
+from stepcli.extract.decode.container import Decoding, decode, open_video, video_stream
+from stepcli.extract.decode.orientation import upright
+from stepcli.extract.decode.preprocess import PixelPlan
+
+SIGN_SECONDS = 1.0
+"""Between two signs of life while nothing else is sent."""
+
+Answer = tuple[dict[str, Any], np.ndarray | None]
+
+
+class _Signs:
+    """Says now and then that decoding goes on."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < SIGN_SECONDS:
+            return False
+        self._last = now
+        return True
+
+
+def read_seconds(request: dict[str, Any], _: Connection) -> Iterator[Answer]:
+    """When each frame of a video is shown; one that is cut off is refused."""
+    signs = _Signs()
+    with open_video(Path(request["path"])) as (container, stream):
+        decoding = Decoding(container, stream)
+        for number, _frame in enumerate(decoding.frames()):
+            if signs.due():
+                yield {"frames": number}, None
+        decoding.require_complete()
+        yield {"seconds": decoding.times().seconds}, None
+
+
+def read_frames(request: dict[str, Any], _: Connection) -> Iterator[Answer]:
+    """The frames with these numbers, rising; with a plan resized and cropped, `batch` at a time."""
+    wanted = request["wanted"]
+    plan = request["plan"] and PixelPlan.from_spec(request["plan"])
+    chosen, signs = set(wanted), _Signs()
+    numbers: list[int] = []
+    pictures: list[np.ndarray] = []
+    with open_video(Path(request["path"])) as (container, stream):
+        for number, frame in enumerate(decode(container, stream)):
+            if number not in chosen:
+                if signs.due():
+                    yield {"frames": number}, None
+                continue
+            image = upright(frame)
+            numbers.append(number)
+            pictures.append(plan.shape_pixels(image) if plan else image)
+            if len(numbers) == request["batch"] or number == wanted[-1]:
+                yield {"numbers": numbers}, np.stack(pictures)
+                numbers, pictures = [], []
+            if number == wanted[-1]:
+                return
+    raise VideoError(f"damaged: frame {wanted[-1]} was there at first and is not the second time")
+
+
+def read_live(request: dict[str, Any], pipe: Connection) -> Iterator[Answer]:
+    """A stream: the time of each frame is offered, its picture sent where the answer is b"1"."""
+    source: Any = sys.stdin.buffer if request["place"] == "-" else request["place"]
+    try:
+        container = av.open(source, format=request["form"], metadata_errors="ignore")
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise VideoError(f"not a stream that FFmpeg can open ({error})") from error
+    try:
+        stream = video_stream(container)
+        yield {"open": True}, None
+        for frame in container.decode(stream):
+            yield {"offer": None if frame.time is None else float(frame.time)}, None
+            if pipe.recv_bytes() == b"1":
+                yield {"numbers": [0]}, upright(frame)[None]
+    except av.error.FFmpegError as error:
+        raise VideoError(f"decoding failed ({error})") from error
+    finally:
+        container.close()
+
+
+_DO: dict[str, Callable[[dict[str, Any], Connection], Iterator[Answer]]] = {
+    "seconds": read_seconds,
+    "frames": read_frames,
+    "live": read_live,
+}
+
+
+def answer(request: dict[str, Any], pipe: Connection) -> None:
+    """Send all answers to a request; the last one has "end" or "error"."""
+    last: dict[str, Any] = {"end": True}
+    try:
+        for facts, pictures in _DO[request["do"]](request, pipe):
+            if pictures is not None:
+                facts |= {"shape": pictures.shape}
+            pipe.send_bytes(json.dumps(facts).encode())
+            if pictures is not None:
+                pipe.send_bytes(np.ascontiguousarray(pictures).reshape(-1).data)
+    except ClipError as error:
+        text = str(error)
+        last = {"error": out_of_memory() if OUT_OF_MEMORY in text else text}
+    except MemoryError:
+        last = {"error": out_of_memory()}
+    pipe.send_bytes(json.dumps(last).encode())
+
+
+def main() -> None:
+    """Serve until the pipe closes."""
+    pipe_number, allowed = map(int, sys.argv[1:])
+    av.logging.set_level(None)  # its callback takes the interpreter's lock from every thread
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
+    with Connection(pipe_number) as pipe:
+        limit_memory(allowed)
+        pipe.send_bytes(b'{"ready": true}')
+        while True:
+            try:
+                request = json.loads(pipe.recv_bytes())
+            except EOFError:
+                return
+            answer(request, pipe)
+
+
+if __name__ == "__main__":
+    main()
