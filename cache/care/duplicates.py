@@ -8,13 +8,13 @@ their last bits, since a GPU rounds differently in another batch: digests of sou
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from stepcli.cache.care.origins import same_stretches
+from stepcli.cache.care.origins import same_stretches, stretches_of
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import DamagedStore
 from stepcli.cache.formats.layout import layout_of
@@ -156,18 +156,34 @@ def describe_copies(store: Store) -> dict[str, Any]:
     for row in store.clips():
         rows.setdefault(clip_of(row.id), row)
     sets = [[rows.get(clip, ClipRow(clip, "")) for clip in members] for members in copies.sets]
+    stretches = stretches_of(store, {clip for members in copies.sets for clip in members})
     splits = [[normalise_split(row.split) for row in members] for members in sets]
     return {
         "store": str(store.path),
         "clips": len({clip_of(clip) for clip in store.ids}),
         "copies": copies.clips,
-        "sets": [[asdict(row) for row in members] for members in sets],
+        "sets": [
+            {
+                "files": _files_told([stretches.get(row.id, set()) for row in members]),
+                "clips": [asdict(row) for row in members],
+            }
+            for members in sets
+        ],
         "test_clips_copied_in_train": sum(
             names.count("test") for names in splits if "train" in names
         ),
         "sets_with_several_labels": sum(len({row.label for row in each}) > 1 for each in sets),
         "compared_by_checksum_alone": copies.unconfirmed,
     }
+
+
+def _files_told(
+    stretches: Sequence[Collection[object]],
+) -> Literal["equal", "different", "unknown"]:
+    """Whether clips were made from equal files, each given by what is recorded of its views."""
+    if not all(stretches):
+        return "unknown"
+    return "equal" if len({each for one in stretches for each in one}) == 1 else "different"
 
 
 _Origin = tuple[str, tuple[float, ...]]

@@ -1,6 +1,7 @@
 """What every clip of a store was made from, gathered from its parts."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from stepcli.cache.parts.folders import generation_of
 from stepcli.cache.parts.sources import read_sources, read_stretches
 from stepcli.cache.reading.snapshot import Snapshot, read_index
 from stepcli.cache.store import Store
+from stepcli.cache.views import clip_of
 
 READERS = 8
 """Parts whose sources are read at once."""
@@ -69,6 +71,24 @@ def same_stretches(store: Store, snapshot: Snapshot) -> list[list[int]]:
             for place, row in zip(places.tolist(), snapshot.row_of[places].tolist(), strict=True):
                 found[stretches[row]].append(place)
     return [same for (digest, _), same in found.items() if digest and len(same) > 1]
+
+
+def stretches_of(store: Store, clips: Collection[str]) -> dict[str, set[tuple[str, str]]]:
+    """Clip id -> (digest, segment) of what its views were made from, for some clips.
+
+    Raises:
+        DamagedStore: a part's record of its sources is not what was written.
+    """
+    snapshot = store.snapshot
+    wanted = [place for place, i in enumerate(snapshot.ids) if clip_of(i) in clips]
+    found: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for number in np.unique(snapshot.part_of[wanted]).tolist() if wanted else ():
+        stretches = read_stretches(store.path, snapshot.parts[number])
+        for place in wanted:
+            row = int(snapshot.row_of[place])
+            if snapshot.part_of[place] == number and stretches and stretches[row][0]:
+                found[clip_of(snapshot.ids[place])].add(stretches[row])
+    return found
 
 
 def clip_generation(store: Store, stored_id: str) -> int:

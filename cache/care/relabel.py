@@ -1,14 +1,14 @@
 """Change labels, splits, groups and views from a table that the user keeps."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from stepcli.cache.clips import ClipRow
+from stepcli.cache.clips import ClassRow, ClipRow
 from stepcli.cache.csv_files import read_csv
 from stepcli.cache.durable import SEALED_LIMIT, Place, disk_errors, read_regular
 from stepcli.cache.errors import DamagedStore, UsageError
@@ -103,25 +103,53 @@ def _relabel(
     return list(rows.values())
 
 
-def replace_classes(root: Place, table: Path, *, dry_run: bool = False) -> int:
-    """Take over a user's classes.csv; returns the number of classes. Cells are stripped.
+def replace_classes(root: Place, table: Path, *, dry_run: bool = False) -> tuple[int, list[str]]:
+    """Take over a user's classes.csv. Cells are stripped.
+
+    Returns:
+        The number of classes, and notes on names that fit nothing.
 
     Raises:
         UsageError: it is not such a table.
     """
+    store = open_store(root)
+    labels = dict.fromkeys(row.label for row in store.clips())
     try:
         rows = parse_classes(read_regular(table.resolve(), SEALED_LIMIT).decode("utf-8-sig"), table)
     except DamagedStore as error:
         raise UsageError(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{table}: {error}") from error
+    # A label that came from a folder's name may have white space around it: it stays.
     texts = ("name", "partner", "mirror", "prompt")
-    rows = [replace(row, **{name: getattr(row, name).strip() for name in texts}) for row in rows]
+    for place, row in enumerate(rows):
+        cells = {name: getattr(row, name) for name in texts}
+        clean = {k: text if text in labels else text.strip() for k, text in cells.items()}
+        rows[place] = replace(row, **clean)
     if not dry_run:
-        store = open_store(root)
         in_place = table.resolve() == Path(str(store.path), CLASSES).resolve()
         store.change_classes(lambda present: present if in_place else rows)
-    return len(rows)
+    return len(rows), _class_notes(rows, labels)
+
+
+def _class_notes(rows: Sequence[ClassRow], labels: Collection[str]) -> list[str]:
+    """What a table of classes names that there is not, and labels that it lacks."""
+    names = {row.name for row in rows}
+    related = [name for row in rows for name in (row.partner, row.mirror) if name]
+    found = {
+        "{} of the store's clips not in the table": [
+            label for label in labels if label and label not in names
+        ],
+        "{} of the table without a clip": [row.name for row in rows if row.name not in labels],
+        "{} named as partner or mirror but not in the table": [
+            name for name in dict.fromkeys(related) if name not in names
+        ],
+    }
+    return [
+        f"{text.format(counted(len(each), 'class', 'classes'))}: {listed(map(repr, each))}"
+        for text, each in found.items()
+        if each
+    ]
 
 
 def read_lines(table: Path) -> Iterator[dict[str, str]]:

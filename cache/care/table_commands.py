@@ -50,7 +50,7 @@ def duplicates(
     limit: Annotated[int, typer.Option(min=0, help="Maximum number of sets (0 = no limit).")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List clips with equal tokens: set, id, split, label.
+    """List clips that are copies: set, id, split, label, and whether their files are equal.
 
     Views of one clip and windows of one file are not copies. No token is read except to confirm
     equal checksums.
@@ -65,9 +65,10 @@ def duplicates(
     if as_json:
         print_json(found | {"sets": sets})
         return
-    for number, rows in enumerate(sets, 1):
-        for row in rows:
-            say("\t".join((str(number), row["id"], row["split"], row["label"])))
+    for number, one in enumerate(sets, 1):
+        for row in one["clips"]:
+            cells = (str(number), row["id"], row["split"], row["label"], f"files {one['files']}")
+            say("\t".join(cells))
     say(
         f"{found['copies']} of {counted(found['clips'], 'clip')} are in "
         f"{counted(len(found['sets']), 'set')} of copies; "
@@ -138,11 +139,13 @@ def labels(
             )
         return
     if classes is not None:
-        count = replace_classes(root, classes, dry_run=dry_run)
+        count, notes = replace_classes(root, classes, dry_run=dry_run)
         if as_json:
-            print_json({"store": str(root), "dry_run": dry_run, "classes": count})
-        else:
-            say(f"{would('set', dry_run)} {count} classes")
+            print_json({"store": str(root), "dry_run": dry_run, "classes": count, "notes": notes})
+            return
+        for note in notes:
+            say(f"note: {note}")
+        say(f"{would('set', dry_run)} {counted(count, 'class', 'classes')}")
         return
     if to is not None:
         count = write_lines(root, to, dry_run=dry_run)

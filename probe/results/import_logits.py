@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from stepcli.cache.csv_files import read_csv
 from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.cache.lists.words import listed
 from stepcli.probe.results.leakage import without_copies
 from stepcli.probe.results.metrics import summary
 from stepcli.probe.results.predictions import FILE, encode_predictions, read_predictions
@@ -38,14 +40,16 @@ def import_logits(
     model = read_run(runs / like / "run.json")
     samples = read_predictions(runs / like)
     given = _read(path, model["classes"])
-    keys = samples.samples
+    # Cells of a CSV are stripped; an id of a clip may come from a folder's name with white space.
+    keys = [(clip.strip(), start, backward) for clip, start, backward in samples.samples]
+    wanted = set(keys)
     missing = [key for key in keys if key not in given]
-    if missing or len(given) != len(keys):
-        clip, start, backward = missing[0] if missing else next(k for k in given if k not in keys)
-        what = "lacks" if missing else "has in excess"
+    excess = [key for key in given if key not in wanted]
+    if missing or excess:
         raise UsageError(
-            f"{path}: expected the {len(keys)} samples of {like}, got {len(given)}; it {what} clip "
-            f"{clip} start_frame {start} backward {int(backward)}"
+            f"{path}: expected the {len(keys)} samples of {like}, found {len(given)}"
+            + _named("; missing", missing)
+            + _named("; not tested by that run", excess)
         )
     logits = np.stack([given[key] for key in keys])
     pairs = [tuple(model["classes"].index(label) for label in pair) for pair in model["pairs"]]
@@ -72,6 +76,14 @@ def import_logits(
     record |= {key: model[key] for key in kept if key in model}
     write_folder(runs, record, {FILE: encode_predictions(said)})
     return record
+
+
+def _named(what: str, keys: Sequence[tuple[str, int, bool]]) -> str:
+    """ "; missing 12: clip a start_frame 0 backward 0, ..." or nothing."""
+    if not keys:
+        return ""
+    each = (f"clip {clip} start_frame {start} backward {int(back)}" for clip, start, back in keys)
+    return f"{what} {len(keys):,}: {listed(each)}"
 
 
 BOOLEANS = {"false": "0", "true": "1"}

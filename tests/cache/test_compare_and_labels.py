@@ -144,7 +144,13 @@ def test_classes_are_taken_over_from_a_file(tmp_path: Path) -> None:
     table = tmp_path / "classes.csv"
     table.write_text("name,index,partner,kind,mirror,prompt\nopen,0,close,equivariant,,a door\n")
     words = ("labels", "--store", store.path, "--classes", table)
-    assert run(*words, "--dry-run")["classes"] == 1
+    found = run(*words, "--dry-run")
+    assert found["classes"] == 1
+    assert found["notes"] == [
+        "1 class of the store's clips not in the table: 'label 0'",
+        "1 class of the table without a clip: 'open'",
+        "1 class named as partner or mirror but not in the table: 'close'",
+    ]
     assert store.classes() == []
     run(*words)
     assert store.classes()[0].partner == "close"

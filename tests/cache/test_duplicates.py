@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from sample_clips import PRODUCER, SPEC, make_record, make_tokens
 from store_commands import run
+from typer.testing import CliRunner
 
 from stepcli.cache import create_store
 from stepcli.cache.care import duplicates
-from stepcli.cache.care.duplicates import chance_pairs, find_copies
+from stepcli.cache.care.duplicates import chance_pairs, describe_copies, find_copies
 from stepcli.cache.clips import ClipRow, Source
+from stepcli.cache.commands import app
 from stepcli.cache.formats.compression import Compression
 from stepcli.cache.lists.groups import group_keys, plain_names
 from stepcli.cache.manifest import Format
@@ -128,6 +130,17 @@ def test_equal_files_are_copies_whatever_their_tokens(tmp_path: Path) -> None:
             writer.add(make_record(clip), make_tokens(clip))
     store.refresh()
     assert find_copies(store).sets == (("a", "b", "c"), ("again 1", "window 1"))
+    told = {one["clips"][0]["id"]: one["files"] for one in describe_copies(store)["sets"]}
+    assert told == {"a": "different", "again 1": "equal"}
+    text = CliRunner().invoke(app, ["duplicates", "--store", str(tmp_path)]).stdout.splitlines()
+    assert text[3:5] == [
+        "2\tagain 1\t\t\tfiles equal",
+        "2\twindow 1\t\t\tfiles equal",
+    ]
+    assert text[5] == (
+        "5 of 9 clips are in 2 sets of copies; 0 test clips copied in train; 0 sets with more "
+        "than one label"
+    )
 
 
 def test_an_equal_checksum_alone_makes_no_copy(
@@ -178,8 +191,10 @@ def test_the_command_lists_splits_and_labels(tmp_path: Path) -> None:
     labels = {"d": "other"}
     store.add_clips([ClipRow(c, labels.get(c, "x"), split) for c, split in splits.items()])
     found = run("duplicates", "--store", store.path)
-    assert [[row["id"] for row in rows] for rows in found["sets"]] == [["a", "b"], ["c", "d"]]
-    assert found["sets"][0][1]["split"] == "Testing"
+    listed = [[row["id"] for row in one["clips"]] for one in found["sets"]]
+    assert listed == [["a", "b"], ["c", "d"]]
+    assert found["sets"][0]["clips"][1]["split"] == "Testing"
+    assert found["sets"][0]["files"] == "unknown"
     assert (found["clips"], found["copies"]) == (5, 4)
     assert found["test_clips_copied_in_train"] == 1
     assert found["sets_with_several_labels"] == 1

@@ -94,8 +94,8 @@ def test_imported_logits_stand_beside_the_probes(runs: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda lines: lines[:-1], "it lacks clip"),
-        (lambda lines: [*lines, "no/clip,0,0,1.0,2.0"], "it has in excess clip no/clip"),
+        (lambda lines: lines[:-1], "; missing 1: clip "),
+        (lambda lines: [*lines, "no/clip,0,0,1.0,2.0"], "; not tested by that run 1: clip no/clip"),
         (lambda lines: [*lines, lines[-1]], "twice"),
         (lambda lines: [lines[0].replace("open", "opn"), *lines[1:]], "missing: open"),
         (lambda lines: [*lines[:-1], lines[-1][:-3] + "x"], "expected numbers"),

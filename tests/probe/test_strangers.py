@@ -189,8 +189,8 @@ def test_logits_of_others(runs: Path, tmp_path: Path) -> None:
     path = tmp_path / "logits.csv"
     lines = path.read_text().splitlines()
     for changed, message in (
-        (lines[:-1], "expected the 12 samples of .*, got 11; it lacks clip clip-0011"),
-        ([*lines, "clip-0099,0,1"], "got 13; it has in excess clip clip-0099"),
+        (lines[:-1], "expected the 12 samples of .*, found 11; missing 1: clip clip-0011"),
+        ([*lines, "clip-0099,0,1"], "found 13; not tested by that run 1: clip clip-0099"),
         ([*lines, lines[1]], "line 14: clip clip-0000 start_frame 0 backward 0 stands there twice"),
         ([*lines[:-1], "clip-0011,nan,1"], "line 13: expected finite logits of clip clip-0011"),
         ([*lines[:-1], "clip-0011,x,1"], "line 13: expected numbers"),
