@@ -91,6 +91,8 @@ def _in_line(ticks: Sequence[int | None], step: Fraction) -> list[Fraction | Non
         if last is not None and value <= last:
             behind = _run_behind(ticks, index, offset, last, step)
             ahead = _run_ahead(kept, line, value, step)
+            if behind == ahead == 1 and not _fits_worse(kept, line, value, ticks, index, offset):
+                behind = 0
             if behind and (not ahead or behind <= ahead):
                 skipped_until = index + behind
                 continue
@@ -136,6 +138,26 @@ def _run_ahead(
         # Several must have jumped: else a joined stream overlaps the one before.
         return run if run == 1 or first - before > 2 * (run + 1) * step else 0
     return 0
+
+
+def _fits_worse(
+    kept: Sequence[Fraction | None],
+    line: Sequence[int],
+    value: Fraction,
+    ticks: Sequence[int | None],
+    index: int,
+    offset: Fraction,
+) -> bool:
+    """Whether of the last timestamp and `value`, of which one is bad, it is rather `value`.
+
+    The better one is nearer to a third, or two thirds, of the way between their neighbours.
+    """
+    before, last = kept[line[-2]], kept[line[-1]]
+    after = ticks[index + 1] if index + 1 < len(ticks) else None
+    if before is None or last is None or after is None:
+        return True
+    third = (after + offset - before) / 3
+    return abs(last - before - third) <= abs(value - before - 2 * third)
 
 
 def _filled(kept: Sequence[Fraction | None], step: Fraction) -> list[Fraction]:
