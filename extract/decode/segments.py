@@ -10,9 +10,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+
+import av
 
 from stepcli.cache.errors import VideoError
 from stepcli.extract.decode.container import decode, open_video, require_file
@@ -132,16 +134,18 @@ def _after_a_seek(path: Path, shown: Shown, start: int, stop: int) -> Iterator[A
         _NotAsAnnounced: other frames came, or none from which decoding can begin.
     """
     with open_video(path) as (container, stream):
-        place: int | None = None if start else 0
+        place = 0
+        frames = _decoded(container, stream)
         if start:
-            container.seek(shown.pts[start], stream=stream, backward=True, any_frame=False)
-        for frame in decode(container, stream):
-            if place is None:
-                if frame.pts not in shown.keys:
-                    continue  # pictures before a key frame may lack what they are made from
-                place = bisect_left(shown.pts, frame.pts)
-                if place > start:
-                    raise _NotAsAnnounced
+            for tick in _landings(shown, start):
+                _seek(container, stream, tick)
+                frames = _decoded(container, stream)
+                place, frames = _from_a_key(frames, shown)
+                if place <= start:
+                    break
+            else:
+                raise _NotAsAnnounced
+        for frame in frames:
             if frame.pts != shown.pts[place]:
                 raise _NotAsAnnounced
             if place >= start:
@@ -150,6 +154,42 @@ def _after_a_seek(path: Path, shown: Shown, start: int, stop: int) -> Iterator[A
             if place == stop:
                 return
         raise _NotAsAnnounced
+
+
+def _landings(shown: Shown, start: int) -> Iterator[int]:
+    """Timestamps to seek to: the frame's own, then that of the key frame before the last one.
+
+    A seek by decoding time may end at a key frame that is shown after the frame (open groups).
+    """
+    yield shown.pts[start]
+    before = sorted(key for key in shown.keys if key <= shown.pts[start])
+    yield before[-2] if len(before) > 1 else shown.pts[0]
+
+
+def _from_a_key(frames: Iterator[Any], shown: Shown) -> tuple[int, Iterator[Any]]:
+    """The place of the first key frame, and the frames from it on.
+
+    Pictures before a key frame may lack what they are made from.
+    """
+    for frame in frames:
+        if frame.key_frame and frame.pts in shown.keys:
+            return bisect_left(shown.pts, frame.pts), chain([frame], frames)
+    raise _NotAsAnnounced
+
+
+def _seek(container: Any, stream: Any, tick: int) -> None:
+    try:
+        container.seek(tick, stream=stream, backward=True, any_frame=False)
+    except av.error.FFmpegError as error:  # no key frame is marked as one
+        raise _NotAsAnnounced from error
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames after a seek: what cannot be decoded from there may well be from the beginning."""
+    try:
+        yield from decode(container, stream)
+    except VideoError as error:
+        raise _NotAsAnnounced from error
 
 
 @lru_cache(maxsize=8)

@@ -16,6 +16,7 @@ def remux(
     target: Path,
     retime: Retime = lambda number, packet: (packet.pts, packet.dts),
     change: Callable[[int, bytes], bytes] = lambda number, data: data,
+    is_key: Callable[[Any], bool] = lambda packet: packet.is_keyframe,
     **options: str,
 ) -> Path:
     """Copy a video's packets into another file, with other times or bytes."""
@@ -29,7 +30,7 @@ def remux(
                 continue
             made: Any = av.Packet(change(number, bytes(packet)))
             made.pts, made.dts = times
-            made.time_base, made.is_keyframe = packet.time_base, packet.is_keyframe
+            made.time_base, made.is_keyframe = packet.time_base, is_key(packet)
             made.stream = copy
             new.mux(made)
     return target
@@ -49,6 +50,30 @@ def with_edit_list(path: Path, media_time: int) -> Path:
     struct.pack_into(">i", data, place, start + media_time)
     path.write_bytes(data)
     return path
+
+
+def with_edits(source: Path, target: Path, edits: list[tuple[int, int]]) -> Path:
+    """An MP4 whose track is shown by these edits: milliseconds each, and ticks where it begins.
+
+    A beginning of -1 shows nothing. Counted from the one edit that the source has; moov stands
+    at the end, so it may grow.
+    """
+    data = source.read_bytes()
+    place = data.index(b"elst") + 4
+    (delay,) = struct.unpack_from(">i", data, place + 12)
+    entries = [
+        struct.pack(">iii", length, start if start < 0 else start + delay, 1 << 16)
+        for length, start in edits
+    ]
+    grown = 12 * (len(entries) - 1)
+    body = struct.pack(">II", 0, len(entries)) + b"".join(entries)
+    data = data[:place] + body + data[place + 20 :]
+    for name in (b"moov", b"trak", b"edts", b"elst"):
+        size = data.index(name) - 4
+        number = int.from_bytes(data[size : size + 4], "big") + grown
+        data = data[:size] + number.to_bytes(4, "big") + data[size + 4 :]
+    target.write_bytes(data)
+    return target
 
 
 def with_matrix(source: Path, target: Path, matrix: tuple[int, int, int, int]) -> Path:

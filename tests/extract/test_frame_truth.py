@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from containers import joined, remux, with_cover, with_edit_list
+from containers import joined, remux, with_cover, with_edit_list, with_edits
 
 from stepcli.extract.decode.segments import Segment, read_segment
 from stepcli.extract.decode.video import read_whole, times_of
@@ -162,6 +162,40 @@ class Makers:
         )
         return joined(self.folder / "joined.h264", *parts)
 
+    def every_packet_a_key(self) -> Path:
+        """A muxer that marks every packet as a key frame: decoding cannot begin at most of them."""
+        source = self.video("honest.webm", codec="libvpx-vp9", options=PLAIN["vp9.webm"]["options"])
+        return remux(source, self.folder / "keys.webm", is_key=lambda _: True)
+
+    def no_packet_a_key(self) -> Path:
+        """The opposite: a seek finds nothing to go to."""
+        source = self.video("plain.webm", codec="libvpx", options=GROUP)
+        return remux(source, self.folder / "no-keys.webm", is_key=lambda _: False)
+
+    def repeated_edit(self) -> Path:
+        """The same 20 frames shown twice, as an editor repeats a stretch."""
+        source = self.video("once.mp4", options=B_FRAMES)
+        return with_edits(source, self.folder / "twice.mp4", [(800, 20 * 512), (800, 20 * 512)])
+
+    def edits_out_of_order(self) -> Path:
+        """A later stretch before an earlier one."""
+        source = self.video("ordered.mp4", options=B_FRAMES)
+        return with_edits(source, self.folder / "moved.mp4", [(800, 36 * 512), (800, 5 * 512)])
+
+    def empty_edit(self) -> Path:
+        """It begins two seconds later than its sound."""
+        source = self.video("early.mp4", options=B_FRAMES)
+        return with_edits(source, self.folder / "late.mp4", [(2000, -1), (2400, 0)])
+
+    def lost_packets(self) -> Path:
+        """Three packets are missing in the middle."""
+        source = self.video("kept.mp4", options=B_FRAMES)
+        return remux(
+            source,
+            self.folder / "lost.mkv",
+            lambda n, packet: None if n in (20, 21, 33) else (packet.pts, packet.dts),
+        )
+
     def small_packets(self) -> Path:
         """MPEG-2 in a program stream at so few bytes that several frames share a PES packet."""
         options = {"g": "12", "bf": "2", "qmin": "31", "qmax": "31"}
@@ -190,8 +224,9 @@ class Makers:
 
 
 ODD = [name for name in vars(Makers) if name[0] != "_" and name != "video"]
+# What a player shows where that is not COUNT.
 FRAMES = {"edit_list": 40, "negative_times": 40, "joined_rates": 80, "two_sizes": 40}
-"""Frames that a player shows of those situations that have not `COUNT`."""
+FRAMES |= {"repeated_edit": 40, "edits_out_of_order": 40, "lost_packets": 57}
 FRAMES |= {"open_group_first": 36, "open_hevc_group_first": 36, "hidden_vp8": 53, "hidden_vp9": 53}
 
 
