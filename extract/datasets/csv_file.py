@@ -11,6 +11,7 @@ from stepcli.cache.lists.words import counted
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.columns import meant_columns
+from stepcli.extract.datasets.walking import is_hidden
 
 REQUIRED = ("path", "label")
 BOUNDS = ("start_seconds", "end_seconds", "start_frame", "end_frame")
@@ -40,7 +41,7 @@ def find_table(root: Path) -> Path:
         return root
     if not root.is_dir():
         raise UsageError(f"csv: expected a CSV file or a folder holding one, but {root} is neither")
-    tables = sorted(root.glob("*.csv"))
+    tables = sorted(table for table in root.glob("*.csv") if not is_hidden(table.name))
     if len(tables) != 1:
         names = f" ({', '.join(table.name for table in tables)})" if tables else ""
         raise UsageError(

@@ -38,7 +38,7 @@ def has_images(folder: Path) -> bool:
     """Whether a folder holds an image; False where it is none."""
     try:
         with os.scandir(folder) as entries:
-            return any(_kind(entry.name) for entry in entries)
+            return any(is_image(entry.name) for entry in entries)
     except OSError:
         return False
 
@@ -64,6 +64,11 @@ def frame_files(folder: Path) -> list[Path]:
     chosen = _chosen(frames or kinds)
     _require_one_sequence(chosen)
     return [folder / name for name in sorted(chosen, key=_order)]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image that frames are read from."""
+    return _kind(name) is not None
 
 
 def _kind(name: str) -> str | None:

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from stepcli.extract.datasets.images import is_image
+
 WHOLE_BYTES = 64 << 20
 BLOCK_BYTES = 256 << 10
 BLOCKS = 16
 ENDS_BYTES = 4096
-IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _CACHED = 64
 """Files whose digests a process remembers: clips of one long video come one after another."""
 
@@ -102,7 +103,7 @@ def _folder_digest(folder: Path) -> tuple[int, str]:
         sizes = {
             os.fsencode(entry.name): entry.stat().st_size
             for entry in entries
-            if _is_image(entry.name) and entry.is_file()
+            if is_image(entry.name) and entry.is_file()
         }
     total = sum(sizes.values())
     digest = hashlib.sha256()
@@ -117,7 +118,3 @@ def _folder_digest(folder: Path) -> tuple[int, str]:
                 digest.update(file.read())
     kind = "images" if total <= WHOLE_BYTES else "images-sampled"
     return total, f"{kind}:{digest.hexdigest()}"
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGES  # noqa: PTH122

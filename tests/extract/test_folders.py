@@ -171,3 +171,8 @@ def test_listed_videos_are_found_under_another_ending(tmp_path: Path) -> None:
         "3 videos taken under another ending than the official .mp4 or .webm "
         "(.avi 1, .mkv 1, .mp4 1)",
     )
+
+
+def test_a_hidden_table_beside_the_list_does_not_count(tmp_path: Path) -> None:
+    write(tmp_path, {"clips.csv": "path,label\na.mp4,x\n", "._clips.csv": "\0\5", "a.mp4": ""})
+    assert [clip.id for clip in load("csv", tmp_path).clips] == ["a.mp4"]
