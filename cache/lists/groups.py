@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from stepcli.cache.clips import ClipRow
+from stepcli.cache.lists.words import counted, listed
 from stepcli.cache.views import clip_of
 
 
@@ -48,6 +49,28 @@ def group_keys(rows: Sequence[ClipRow], copies: Iterable[Sequence[str]] = ()) ->
 def _rank(key: str) -> tuple[bool, str]:
     """The order in which a united group takes its name: given groups first, then by name."""
     return not key.startswith("group "), key
+
+
+def joined_groups(rows: Sequence[ClipRow], keys: Sequence[str]) -> str | None:
+    """A note on given groups that copies join, or None: their clips cannot be told apart by split.
+
+    Args:
+        rows: lines of the clips table.
+        keys: `group_keys` of them.
+    """
+    members: dict[str, set[str]] = {}
+    for row, key in zip(rows, keys, strict=True):
+        if row.group.strip():
+            members.setdefault(key, set()).add(row.group.strip())
+    joined = [sorted(groups) for groups in members.values() if len(groups) > 1]
+    if not joined:
+        return None
+    return (
+        f"copies join {counted(sum(map(len, joined)), 'group')} into {len(joined):,} "
+        f"({listed(' + '.join(groups[:3]) for groups in joined)}), which slices and intervals "
+        "treat as one; leave such clips without a split to keep the groups apart: stepcli store "
+        "duplicates"
+    )
 
 
 def plain_names(keys: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from stepcli.cache.care.duplicates import find_copies
 from stepcli.cache.clips import ClassRow, ClipRow
 from stepcli.cache.errors import UsageError
 from stepcli.cache.lists.class_sets import different_classes, single_class
-from stepcli.cache.lists.groups import given_key, group_keys, plain_names
+from stepcli.cache.lists.groups import given_key, group_keys, joined_groups, plain_names
 from stepcli.cache.lists.leakage import label_conflicts
 from stepcli.cache.lists.split_file import match_splits
 from stepcli.cache.lists.split_names import normalise_split, split_notes, unused_splits
@@ -41,7 +41,8 @@ class LabelledClips:
     copies: tuple[tuple[str, ...], ...] = ()
     """Sets of clips of the store with equal tokens, by id without view."""
     group_of: Mapping[str, str] = field(default_factory=dict)
-    """Stored id -> what splits, slices and intervals keep together: groups united over copies."""
+    """Stored id -> what slices of train, and intervals over test, keep together: groups of that
+    side, united over its copies."""
 
     def group(self, row: ClipRow) -> str:
         """The group of a clip, united over copies; a clip without a group is its own."""
@@ -95,7 +96,13 @@ def labelled_clips(
     train, test = (tuple(chosen[name]) for name in wanted)
     if copies is None:
         copies = find_copies(store).sets
-    groups = plain_names(group_keys(rows, copies))
+    group_of: dict[str, str] = {}
+    for name, side in chosen.items():
+        # Within a side: slices are of train, intervals are over test.
+        keys = group_keys(side, copies)
+        group_of |= zip((row.id for row in side), plain_names(keys), strict=True)
+        if joined := joined_groups(side, keys):
+            notes.append(f"{name}: {joined}")
     return LabelledClips(
         train,
         test,
@@ -105,7 +112,7 @@ def labelled_clips(
         (*notes, *_warnings(rows, here, chosen, copies, split_file is not None)),
         frozenset(row.name for row in table if row.kind == "irreversible"),
         copies,
-        {row.id: group for row, group in zip(rows, groups, strict=True)},
+        group_of,
     )
 
 

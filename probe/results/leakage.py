@@ -8,7 +8,7 @@ from stepcli.cache.lists.leakage import Leakage
 from stepcli.cache.lists.words import counted
 from stepcli.probe.results.metrics import summary
 from stepcli.probe.results.predictions import Predictions
-from stepcli.probe.results.table import configuration, labels
+from stepcli.probe.results.table import NO_COPIES
 
 
 def leakage_record(
@@ -79,17 +79,27 @@ def copy_lines(label: str, records: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def leakage_notes(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Notes below a table of runs: copies by configuration, and runs that cannot tell."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        rows.setdefault(configuration(record), []).append(record)
-    names = labels([members[0] for members in rows.values()])
-    notes = [
-        line
-        for label, members in zip(names, rows.values(), strict=True)
-        for line in copy_lines(label, members)
-    ]
-    count = sum("leakage" not in record for record in records)
+    """Notes on a table of runs, one per finding: shared groups, copies, runs that cannot tell."""
+    known = [record["leakage"] for record in records if "leakage" in record]
+    notes = []
+    for tested, groups, grouped in sorted(
+        {(f["test_clips"], f["shared_groups"], f["grouped_clips"]) for f in known}
+    ):
+        if groups:
+            share = "shares a group" if grouped == 1 else "share a group"
+            notes.append(
+                f"{grouped:,} of {counted(tested, 'test clip')} {share} with training clips "
+                f"({counted(groups, 'group')} in both), which may inflate the score"
+            )
+    for tested, copied in sorted({(f["test_clips"], f["copied_clips"]) for f in known}):
+        if copied:
+            are = "is a copy" if copied == 1 else "are copies"
+            left = "leaves them out" if copied < tested else "is empty: none is left"
+            notes.append(
+                f"{copied:,} of {counted(tested, 'test clip')} {are} of training clips, which "
+                f"inflates the score; {NO_COPIES} {left}"
+            )
+    count = len(records) - len(known)
     if count:
         say = "does not say" if count == 1 else "do not say"
         notes.append(

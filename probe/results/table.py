@@ -29,15 +29,23 @@ FIELDS = (
 """What one run says to a script, in this order."""
 
 
+NO_COPIES = "top1_no_copies"
+"""Column of tables in which some run's test clips are copies of training clips."""
+
+
 def _fields(run: dict[str, Any]) -> dict[str, Any]:
-    """`FIELDS` of one run; None for what a run of an earlier version does not say."""
+    """`FIELDS` of one run."""
+    return {name: (run | _copies(run))[name] for name in FIELDS}
+
+
+def _copies(run: dict[str, Any]) -> dict[str, Any]:
+    """What one run says of copies; None for what a run of an earlier version does not say."""
     leakage = run.get("leakage", {})
     clean = leakage.get("without_copies") or {}
-    copies = {
+    return {
         "copied_test_clips": leakage.get("copied_clips"),
         "top1_without_copies": clean.get("top1"),
     }
-    return {name: (run | copies)[name] for name in FIELDS}
 
 
 def render(
@@ -202,7 +210,10 @@ def summary_rows(
     for run in runs:
         groups.setdefault((over_splits if average_splits else configuration)(run), []).append(run)
     names = labels([members[0] for members in groups.values()])
-    header = ["method", "task", "split", "seeds", *METRICS, "params", "s/run"]
+    copied = any(run.get("leakage", {}).get("copied_clips") for run in runs)
+    clean = [NO_COPIES] if copied else []
+    top1, *others = METRICS
+    header = ["method", "task", "split", "seeds", top1, *clean, *others, "params", "s/run"]
     rows = []
     order = sorted(
         zip(names, groups.values(), strict=True),
@@ -213,13 +224,18 @@ def summary_rows(
         splits: dict[str, list[dict[str, Any]]] = {}
         for run in members:
             splits.setdefault(configuration(run), []).append(run)
-        values = {metric: [run[metric] for run in members] for metric in METRICS}
+        shown = [top1, *(["top1_without_copies"] if copied else []), *others]
+        each_run = {run["run"]: run | _copies(run) for run in members}
+        values = {metric: [run[metric] for run in each_run.values()] for metric in shown}
         if average_splits:
             values = {
-                metric: [_mean([run[metric] for run in each]) for each in splits.values()]
-                for metric in METRICS
+                metric: [
+                    _mean([each_run[run["run"]][metric] for run in each])
+                    for each in splits.values()
+                ]
+                for metric in shown
             }
-        cells = [_percent(values[metric]) for metric in METRICS]
+        cells = [_percent(values[metric]) for metric in shown]
         if configuration(first) in bold:
             cells[0] = rf"\textbf{{{cells[0]}}}"
         rows.append(

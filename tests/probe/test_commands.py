@@ -270,8 +270,8 @@ def test_parquet_says_what_json_says(runs: Path, tmp_path: Path) -> None:
 def test_latex_is_bold_only_where_holm_lets_it(
     store_of: Callable[..., Store], tmp_path: Path
 ) -> None:
-    """Sixteen groups: enough for an interval, and a difference that no chance explains."""
-    place = ("--store", store_of(tmp_path / "s", clips_each=48).path, "--runs", tmp_path / "r")
+    """22 groups: enough for an interval, and a difference that no chance explains."""
+    place = ("--store", store_of(tmp_path / "s", clips_each=66).path, "--runs", tmp_path / "r")
     words = ("--task", "arrow", "--clip-frames", 4, "--temporal-crop", "--epochs", 25)
     done = invoke("probe", "--method", "first-last,linear", "--seeds", 2, *words, *place)
     assert done.exit_code == 0, done.output

@@ -44,11 +44,32 @@ def test_groups_are_united_over_copies_in_slices_and_intervals(
     store = relabelled(store_of(tmp_path, like=LIKE), groups={"open/1": "day", "open/2": "day"})
     table = labelled_clips(store, "train", "test")
     assert table.copies == (("close/2", "close/3"), ("open/0", "open/1"))
+    assert not any("copies join" in warning for warning in table.warnings)
     groups = {row.id: table.group(row) for row in store.clips()}
     assert {groups[i] for i in ("open/0", "open/1", "open/2")} == {"day"}
-    assert groups["close/2"] == groups["close/3"] == "close/2"
+    # One of them is in train, the other in test: leakage, which no group can mend.
+    assert (groups["close/2"], groups["close/3"]) == ("close/2", "close/3")
     task = make_task(TaskConfig(), store, table)
     assert dict(zip(task.clips, task.groups, strict=True)) == groups
+
+
+def test_groups_that_copies_join_are_named(tmp_path: Path, store_of: Callable[..., Store]) -> None:
+    """A black clip of each subject joins the subjects; without a split it does no more."""
+    black = {"open/0": "", "open/1": "", "open/3": ""}
+    like = {"open/1": "open/0", "open/3": "open/0"}
+    days = {i: f"day {i[-1]}" for i in black} | {"close/0": "day 0", "close/1": "day 1"}
+    store = relabelled(store_of(tmp_path, like=like), groups=days)
+    table = labelled_clips(store, "train", "test")
+    assert table.warnings == (
+        "train: copies join 3 groups into 1 (day 0 + day 1 + day 3), which slices and intervals "
+        "treat as one; leave such clips without a split to keep the groups apart: stepcli store "
+        "duplicates",
+    )
+    assert len({table.group(row) for row in table.train if row.group}) == 1
+    relabelled(store, black, days)
+    table = labelled_clips(store, "train", "test")
+    assert len({table.group(row) for row in table.train if row.group}) == 2
+    assert not any("copies join" in warning for warning in table.warnings)
 
 
 def test_a_slice_keeps_copies_on_one_side() -> None:
@@ -100,7 +121,14 @@ def test_a_run_says_how_many_test_clips_are_copies(
         assert found["without_copies"]["top1"] == pytest.approx(right.mean())
         assert found["without_copies"]["samples"] == 5
     shown = CliRunner().invoke(app, ["results", "--runs", str(runs)])
-    assert "note: linear: 2 of 7 test clips are copies of training clips; top-1" in shown.output
+    assert "note: 2 of 7 test clips are copies of training clips" in shown.output
+    header, *rows = shown.stdout.splitlines()
+    for row in rows:
+        (record,) = (r for r in read_runs(runs) if r["method"] == row.split()[0])
+        cells = dict(zip(header.split(), row.split(), strict=True))
+        clean = record["leakage"]["without_copies"]["top1"]
+        assert cells["top1_no_copies"] == f"{100 * clean:.1f}"
+        assert cells["top1"] == f"{100 * record['top1']:.1f}"
 
 
 def test_a_run_of_an_earlier_version_does_not_say(
