@@ -1,4 +1,4 @@
-"""Large blocks of memory kept for reuse: what both stages want of the allocator on a CPU.
+"""Memory: large blocks kept for reuse, as both stages want on a CPU; many small objects at once.
 
 Activations and gradients of megabytes are freed and asked for again at every step. glibc maps each
 such block anew and gives it back when it is freed, and the kernel clears every page in between:
@@ -6,7 +6,10 @@ for small networks that takes as long as the arithmetic.
 """
 
 import ctypes
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -35,3 +38,19 @@ def keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, _NEVER)
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Keep Python from looking for garbage while very many small objects are made that stay.
+
+    Each look goes through all that were made before: for a list of 220,847 clips that is a third
+    of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

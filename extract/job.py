@@ -15,6 +15,7 @@ from stepcli.cache.errors import UsageError
 from stepcli.cache.formats.compression import require_compression
 from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.locate import is_store
+from stepcli.cache.malloc import without_collections
 from stepcli.cache.store import Store
 from stepcli.engines.ray_cluster import ray_cluster
 from stepcli.extract import pipeline
@@ -66,7 +67,8 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
     """
     # Before a store is made; below once more, for the format of one that is there.
     require_compression(request.format or "zarr", request.limits.compression)
-    dataset, clips, mirror_of = load_list(request)
+    with without_collections():
+        dataset, clips, mirror_of = load_list(request)
     _say_notes(dataset.notes)
     warnings = list_warnings(clips)
     for line in warnings:
@@ -79,15 +81,16 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
         return 0, {"store": str(place), "clips": len(clips), "left": len(clips)}
     store = create_store(place, prepared.spec, dataset=dataset.name, format=request.format)
     require_compression(store.format, request.limits.compression)
-    stock = take_stock(
-        store,
-        dataset,
-        clips,
-        prefix=request.append,
-        share=slice(request.rank, None, request.world_size),
-        changed=request.changed,
-        full=request.check_sources,
-    )
+    with without_collections():
+        stock = take_stock(
+            store,
+            dataset,
+            clips,
+            prefix=request.append,
+            share=slice(request.rank, None, request.world_size),
+            changed=request.changed,
+            full=request.check_sources,
+        )
     _say_notes(stock.notes)
     share = f" (share {request.rank} of {request.world_size})" if request.world_size > 1 else ""
     redo = stock.redo

@@ -15,6 +15,7 @@ from stepcli.extract.datasets.walking import is_hidden
 
 REQUIRED = ("path", "label")
 BOUNDS = ("start_seconds", "end_seconds", "start_frame", "end_frame")
+NUMBERS = (*BOUNDS, "frames_per_second")
 OPTIONAL = ("id", "split", *BOUNDS, "group", "view", "frames_per_second")
 
 _NUMBER = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -70,6 +71,7 @@ def read_clips(table: Path) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
     clips: list[Clip] = []
     splits: list[str] = []
     line_of: dict[str, int] = {}
+    numeric = any(name in found.columns for name in NUMBERS)
     for number, cells in found.lines:
         if any(cells[len(found.columns) :]):
             wrong.add(
@@ -80,7 +82,7 @@ def read_clips(table: Path) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
             continue
         cells += [""] * (len(found.columns) - len(cells))
         row = dict(zip(found.columns, cells, strict=False))
-        if clip := _clip(table, number, row, found, wrong):
+        if clip := _clip(table, number, row, found, wrong, numeric=numeric):
             if (first := line_of.setdefault(clip.id, number)) != number:
                 wrong.add(
                     number,
@@ -125,30 +127,29 @@ def _as_written(found: TextTable, splits: Sequence[str]) -> list[str]:
 
 
 def _clip(
-    table: Path, number: int, row: Mapping[str, str], found: TextTable, wrong: WrongLines
+    table: Path,
+    number: int,
+    row: Mapping[str, str],
+    found: TextTable,
+    wrong: WrongLines,
+    *,
+    numeric: bool,
 ) -> Clip | None:
     """The clip of a line; None where it is wrong, which is noted."""
     before = len(wrong.found)
     for name in REQUIRED:
         if not row[name]:
             wrong.add(number, f"the column {name!r} is empty")
-    numbers: dict[str, float] = {}
-    for name in (*BOUNDS, "frames_per_second"):
-        if text := row.get(name, ""):
-            try:
-                numbers[name] = _number(text, whole=name.endswith("frame"))
-            except ValueError as error:
-                wrong.add(number, f"{name} is {text!r}, expected {error}")
-    seconds, frames = ({f"start_{u}", f"end_{u}"} & numbers.keys() for u in ("seconds", "frame"))
-    if seconds and frames:
-        wrong.add(number, "give a segment in seconds or in frames, not in both")
-    for unit in ("seconds", "frame"):
-        start, end = numbers.get(f"start_{unit}", 0), numbers.get(f"end_{unit}")
-        if end is not None and end <= start:
-            wrong.add(number, f"the segment ends at {end} and starts at {start}")
+    numbers = _numbers(number, row, wrong) if numeric else {}
     rate = numbers.pop("frames_per_second", None)
     if rate == 0:
         wrong.add(number, "frames_per_second is 0, expected more")
+    if len({name.partition("_")[2] for name in numbers}) > 1:
+        wrong.add(number, "give a segment in seconds or in frames, not in both")
+    for unit in ("seconds", "frame") if numbers else ():
+        start, end = numbers.get(f"start_{unit}", 0), numbers.get(f"end_{unit}")
+        if end is not None and end <= start:
+            wrong.add(number, f"the segment ends at {end} and starts at {start}")
     if len(wrong.found) > before:
         return None
     path = _path(table, number, row["path"], found)
@@ -166,6 +167,18 @@ def _clip(
         view=row.get("view", ""),
         frames_per_second=rate,
     )
+
+
+def _numbers(number: int, row: Mapping[str, str], wrong: WrongLines) -> dict[str, float]:
+    """Segment and rate of a line; what is no number is noted."""
+    found: dict[str, float] = {}
+    for name in NUMBERS:
+        if text := row.get(name, ""):
+            try:
+                found[name] = _number(text, whole=name.endswith("frame"))
+            except ValueError as error:
+                wrong.add(number, f"{name} is {text!r}, expected {error}")
+    return found
 
 
 def _path(table: Path, number: int, path: str, found: TextTable) -> str:

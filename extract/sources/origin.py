@@ -41,9 +41,5 @@ def path_below(path: Path, root: str) -> str:
 
 def segment_of(clip: Clip) -> str:
     """Which stretch of its video a clip is; "" for the whole of a video."""
-    words = []
-    for name, number in _BOUNDS.items():
-        value = getattr(clip, name)
-        if value is not None:
-            words.append(f"{name}={number(value)!r}")
-    return " ".join(words)
+    given = ((name, getattr(clip, name), number) for name, number in _BOUNDS.items())
+    return " ".join(f"{name}={number(v)!r}" for name, v, number in given if v is not None)

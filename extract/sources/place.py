@@ -24,19 +24,7 @@ def with_prefix(dataset: Dataset, prefix: str) -> Dataset:
     if prefix != prefix.strip().strip(SEPARATOR):
         raise UsageError(f"--append {prefix!r}: expected a word without blanks or / at its ends")
     root = "" if dataset.root is None else str(dataset.root)
-    before = prefix + SEPARATOR if prefix else ""
-    clips = tuple(
-        replace(
-            clip,
-            id=before + clip.id,
-            # A group of one data set is none of another's.
-            group=before + clip.group if clip.group else "",
-            root=root,
-            prefix=prefix,
-        )
-        for clip in dataset.clips
-    )
-    return replace(dataset, clips=clips)
+    return replace(dataset, clips=tuple(clip.within(root, prefix) for clip in dataset.clips))
 
 
 @dataclass(frozen=True, slots=True)
