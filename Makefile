@@ -42,6 +42,7 @@ bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios (40 mi
 		$(BIN)/python benchmarks/long_video.py $$run
 	$(BIN)/python benchmarks/engines.py
 	$(BIN)/python benchmarks/scale.py check
+	$(BIN)/python benchmarks/resume.py
 
 kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, both formats; 40 in S3
 	@for action in write merge compact convert; do for format in zarr hdf5; do \
@@ -51,6 +52,9 @@ kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, bo
 	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/test_kill.py tests/probe/test_kill.py
 	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/test_ray.py -k killed
 	unshare --map-root-user --mount $(BIN)/python tests/cache/disk_full.py
+
+list-test: $(VENV)/installed  ## 200 random lists of a data set that changes under them (10 minutes)
+	STEPCLI_RANDOM_LISTS=200 $(BIN)/python -m pytest -n0 tests/extract/test_random_lists.py
 
 cluster-test: $(VENV)/installed  ## Ray on two hosts in network namespaces, one lost; S3 with killed workers (root)
 	$(BIN)/python tests/engines/hosts.py

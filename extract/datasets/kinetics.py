@@ -4,10 +4,12 @@ Videos vanish from YouTube, so no two copies are alike: what is listed and not o
 out, and its number is reported.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from stepcli.cache.lists.words import counted
 from stepcli.extract.datasets.checklist import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
@@ -62,8 +64,23 @@ def load(name: str, root: Path, options: Mapping[str, str]) -> Dataset:
         name,
         tuple(clips),
         class_rows(sorted(names)),
-        (*note_missing(listed, len(clips), "videos"), *met),
+        (*note_missing(listed, len(clips), "videos"), *_shared(clips), *met),
     )
+
+
+def _shared(clips: Sequence[Clip]) -> Iterator[str]:
+    """A note on rows that have only one file, of the bare id, between them.
+
+    Whether such a file is the whole video or was cut already, nothing tells: it is taken whole.
+    """
+    rows = Counter(clip.path for clip in clips)
+    shared = [path for path, count in rows.items() if count > 1]
+    if shared:
+        yield (
+            f"{counted(sum(rows[path] for path in shared), 'row')} share "
+            f"{counted(len(shared), 'file')} of the bare id (e.g. {shared[0].name}): each row "
+            "takes the whole file, not its own seconds; cut them to <youtube_id>_<start>_<end>"
+        )
 
 
 INFOS = {

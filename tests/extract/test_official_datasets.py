@@ -91,6 +91,26 @@ def test_kinetics_leaves_out_what_is_gone_and_says_so(name: str, tmp_path: Path)
     assert dataset.notes == ("1 of 3 listed videos are not on the disk and are left out",)
 
 
+def test_kinetics_says_which_rows_share_a_file(tmp_path: Path) -> None:
+    head = "label,youtube_id,time_start,time_end,split\n"
+    root = write(
+        tmp_path,
+        {
+            "annotations/train.csv": f"{head}abseiling,twicetwice,5,15,train\n"
+            "zumba,twicetwice,30,40,train\nzumba,once,1,11,train\n",
+            "annotations/val.csv": f"{head}zumba,cut,0,10,val\nzumba,cut,20,30,val\n",
+            "train/twicetwice.mp4": "",
+            "train/once.mp4": "",
+            "val/cut_000000_000010.mp4": "",
+            "val/cut_000020_000030.mp4": "",
+        },
+    )
+    dataset = load("kinetics400", root)
+    assert len(dataset.clips) == 5
+    (note,) = dataset.notes
+    assert note.startswith("2 rows share 1 file of the bare id (e.g. twicetwice.mp4): each row")
+
+
 def test_diving48(tmp_path: Path) -> None:
     entry = {"start_frame": 0, "end_frame": 48}
     root = write(
