@@ -231,8 +231,8 @@ def _older(content: bytes | None, tower: str, path: Place) -> Sequence[str]:
         previous = unseal(content, path).get("previous", []) if text.file != OLD_TENSORS else []
     except DamagedStore:
         return []  # what it named is not known, and stays
-    named = [text.file, *(name for name in previous if isinstance(name, str))]
-    return [name for name in named if _TENSORS.fullmatch(name)]
+    named = [text.file, *(previous if isinstance(previous, list) else ())]
+    return [name for name in named if isinstance(name, str) and _TENSORS.fullmatch(name)]
 
 
 def _parse(data: bytes, tower: str, path: Place) -> StoredText:

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import run_formats
 import store_formats
+import text_formats
 
 from stepcli.cache.errors import StepcliError
 
@@ -38,7 +39,10 @@ FORMATS = {
         name: (make, change, store_formats.USES)
         for name, (make, change) in store_formats.FORMATS.items()
     },
-    **{name: (make, change, (use,)) for name, (make, change, use) in run_formats.FORMATS.items()},
+    **{
+        name: (make, change, (use,))
+        for name, (make, change, use) in (run_formats.FORMATS | text_formats.FORMATS).items()
+    },
 }
 
 

@@ -1,6 +1,5 @@
 """Files of runs, texts, sweeps and tables that people hand over, made hostile."""
 
-import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable
@@ -12,7 +11,6 @@ import torch
 from mutate import mutated_bytes, mutated_json, mutated_table, mutated_text
 from safetensors.torch import load, save
 from sample_clips import SPEC, fill_store
-from torch import Generator
 
 from stepcli.cache import open_store
 from stepcli.cache.care.relabel import relabel
@@ -28,10 +26,8 @@ from stepcli.probe.analysis.order_runs import kept_order_tests
 from stepcli.probe.analysis.recalibrate import kept_calibration
 from stepcli.probe.analysis.trained import layout_of_run, load_probe
 from stepcli.probe.config import RunConfig
-from stepcli.probe.data.features import store_layout
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.splits import labelled_clips
-from stepcli.probe.data.text import stored_texts
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.pairs import read_pairs
 from stepcli.probe.registry import methods
@@ -211,54 +207,6 @@ def logits_csv(folder: Path, random: random.Random) -> None:
     path.write_bytes(mutated_text(path.read_text(), random, ("clip", "open", "clip-0001")))
 
 
-def make_texts(folder: Path) -> None:
-    fill_store(folder, "zarr", 2)
-    place = folder / "text" / "tower"
-    place.mkdir(parents=True)
-    tensors = {
-        "labels": torch.ones(2, 4),
-        "label_lengths": torch.ones(2),
-        "templates": torch.ones(2, 1, 4),
-        "units": torch.ones(3, 4),
-        "logit_scale": torch.tensor(1.0),
-        "cls_projection": torch.ones(4, SPEC.dim),
-        "cls_norm.weight": torch.ones(SPEC.dim),
-        "cls_norm.bias": torch.zeros(SPEC.dim),
-    }
-    data = save(tensors)
-    (place / "text.safetensors").write_bytes(data)
-    facts = {"sha256": hashlib.sha256(data).hexdigest(), "tower": "t", "classes": list(CLASSES)}
-    (place / "text.json").write_text(json.dumps({**facts, "units": ["a", "b", "c"]}))
-
-
-def use_texts(folder: Path) -> None:
-    for text in stored_texts(folder):
-        each(
-            (
-                lambda text=text: text.dim,  # type: ignore[misc]
-                lambda text=text: text.labels(CLASSES),  # type: ignore[misc]
-                lambda text=text: text.label_lengths(CLASSES),  # type: ignore[misc]
-                lambda text=text: text.templates(CLASSES),  # type: ignore[misc]
-                lambda text=text: text.unit_embeddings(),  # type: ignore[misc]
-            )
-        )
-    layout = store_layout(open_store(folder), SPEC.frames, CLASSES)
-    options = methods().get("zero-shot").options()
-    methods().get("zero-shot").build(layout, 2, options, Generator())
-
-
-def texts(folder: Path, random: random.Random) -> None:
-    place = folder / "text" / "tower"
-    facts = json.loads((place / "text.json").read_text())
-    if random.random() < 0.5:
-        (place / "text.json").write_bytes(json_bytes(json.dumps(facts).encode(), random))
-        return
-    data = weights((place / "text.safetensors").read_bytes(), random)
-    (place / "text.safetensors").write_bytes(data)
-    facts["sha256"] = hashlib.sha256(data).hexdigest()
-    (place / "text.json").write_text(json.dumps(facts))
-
-
 def text_file(name: str, text: str, words: tuple[str, ...], *uses: Callable[[Path], Any]) -> Any:
     """A format of one text file that several readers may be given."""
 
@@ -294,7 +242,6 @@ FORMATS: dict[str, Any] = {
     "order.json": (make_runs, in_run("order.json", json_bytes), use_runs),
     "selection.json": (make_runs, selection, use_runs),
     "logits.csv": (make_runs, logits_csv, use_runs),
-    "text": (make_texts, texts, use_texts),
     "sweep.yaml": text_file(
         "sweep.yaml",
         SWEEP,

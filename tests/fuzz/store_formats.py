@@ -115,7 +115,7 @@ def manifest(root: Path, random: random.Random) -> None:
         for record in root.glob("parts/*/part.json"):
             whole = unseal(record.read_bytes(), record)
             record.write_bytes(seal({**whole, "spec_digest": content["spec_digest"]}))
-    path.write_bytes(_sealed(content))
+    path.write_bytes(sealed(content))
 
 
 def part_record(root: Path, random: random.Random) -> None:
@@ -124,12 +124,12 @@ def part_record(root: Path, random: random.Random) -> None:
     if random.random() < 0.1:
         path.write_bytes(mutated_bytes(data, random))
     else:
-        path.write_bytes(_sealed(mutated_json(unseal(data, path), random)))
+        path.write_bytes(sealed(mutated_json(unseal(data, path), random)))
 
 
 def tables_json(root: Path, random: random.Random) -> None:
     path = root / "tables.json"
-    path.write_bytes(_sealed(mutated_json(unseal(path.read_bytes(), path), random)))
+    path.write_bytes(sealed(mutated_json(unseal(path.read_bytes(), path), random)))
 
 
 def index(root: Path, random: random.Random) -> None:
@@ -194,7 +194,7 @@ def hdf5(root: Path, random: random.Random) -> None:
     _put(root, "tokens.h5", same_size(data, random))
 
 
-def _sealed(content: Any) -> bytes:
+def sealed(content: Any) -> bytes:
     if not isinstance(content, dict):
         return json.dumps(content).encode()
     try:
