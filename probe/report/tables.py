@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stepcli.probe.analysis.order_table import mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
 from stepcli.probe.report.study import Entry, Study
+from stepcli.probe.results.leakage import mean_without_copies
 from stepcli.probe.results.published import Published
 from stepcli.probe.results.stats import FEWEST_GROUPS
 
@@ -89,6 +90,10 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
+WITHOUT_COPIES = "top-1 without copies"
+"""Column of a leaderboard in which some test clips are copies of training clips."""
+
+
 def leaderboard(study: Study, published: Sequence[Published]) -> Table:
     """One row a configuration, the strongest first."""
     rows: list[tuple[str, ...]] = [
@@ -119,7 +124,14 @@ def leaderboard(study: Study, published: Sequence[Published]) -> Table:
         )
         for p in published
     ]
-    header = ("method", "kind", "top-1", "95 %", "mean class", "forced choice", "ECE", "parameters")
+    header: tuple[str, ...] = (
+        *("method", "kind", "top-1", "95 %", "mean class", "forced choice", "ECE", "parameters"),
+    )
+    clean = [mean_without_copies(entry.found.records) for entry in reversed(study.entries)]
+    if any(top1 is not None for top1 in clean):
+        cells = [*map(percent, clean), *["-"] * len(published)]
+        rows = [(*row[:3], cell, *row[3:]) for row, cell in zip(rows, cells, strict=True)]
+        header = (*header[:3], WITHOUT_COPIES, *header[3:])
     return Table(
         "leaderboard",
         "Leaderboard",

@@ -23,7 +23,7 @@ from stepcli.probe.report.strip_figures import over_time, strip_figure
 from stepcli.probe.report.study import Study, gather
 from stepcli.probe.report.style import Figure, styled
 from stepcli.probe.report.tables import Table
-from stepcli.probe.results.leakage import copy_lines
+from stepcli.probe.results.leakage import leakage_notes
 from stepcli.probe.results.published import Published
 
 PAGE = "index.html"
@@ -146,8 +146,8 @@ def _shown(part: Figure | Table) -> Shown | Table:
 
 def _warnings(study: Study) -> list[str]:
     warned = [w for entry in study.entries for w in entry.analysis.warnings]
-    copies = [c for e in study.entries for c in copy_lines(e.label, e.found.records)]
-    return list(dict.fromkeys([*warned, *copies]))
+    records = [record for entry in study.entries for record in entry.found.records]
+    return list(dict.fromkeys([*warned, *leakage_notes(records, tables.WITHOUT_COPIES)]))
 
 
 def _write_part(out: Path, prefix: str, part: Figure | Table, *, pdf: bool) -> None:

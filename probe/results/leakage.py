@@ -56,30 +56,19 @@ def without_copies(said: Predictions, pairs: Sequence[tuple[int, int]]) -> dict[
     return {"samples": int(kept.sum()), **found}
 
 
-def copy_lines(label: str, records: Sequence[dict[str, Any]]) -> list[str]:
-    """At most one line on the copies in the test set of one configuration.
+def mean_without_copies(records: Sequence[dict[str, Any]]) -> float | None:
+    """Top-1 without copied test clips, mean over runs; None where there are no copies."""
+    found = [r.get("leakage", {}).get("without_copies") for r in records]
+    return fmean(each["top1"] for each in found if each) if any(found) else None
+
+
+def leakage_notes(records: Sequence[dict[str, Any]], column: str = NO_COPIES) -> list[str]:
+    """Notes on a table of runs, one per finding: shared groups, copies, runs that cannot tell.
 
     Args:
-        label: of the configuration.
-        records: its runs.
+        records: of the runs.
+        column: what the table calls top-1 without copies.
     """
-    known = [r["leakage"] for r in records if r.get("leakage", {}).get("copied_clips")]
-    if not known:
-        return []
-    worst = max(known, key=lambda found: found["copied_clips"])
-    copied, tested = worst["copied_clips"], worst["test_clips"]
-    are = "is a copy" if copied == 1 else "are copies"
-    text = f"{label}: {copied:,} of {counted(tested, 'test clip')} {are} of training clips"
-    clean = [found["without_copies"] for found in known if found["without_copies"]]
-    if not clean:
-        return [f"{text}; no other test clip is left"]
-    with_copies = fmean(record["top1"] for record in records)
-    top1 = fmean(found["top1"] for found in clean)
-    return [f"{text}; top-1 without them {100 * top1:.1f} (with them {100 * with_copies:.1f})"]
-
-
-def leakage_notes(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Notes on a table of runs, one per finding: shared groups, copies, runs that cannot tell."""
     known = [record["leakage"] for record in records if "leakage" in record]
     notes = []
     for tested, groups, grouped in sorted(
@@ -97,7 +86,7 @@ def leakage_notes(records: Sequence[dict[str, Any]]) -> list[str]:
             left = "leaves them out" if copied < tested else "is empty: none is left"
             notes.append(
                 f"{copied:,} of {counted(tested, 'test clip')} {are} of training clips, which "
-                f"inflates the score; {NO_COPIES} {left}"
+                f"inflates the score; {column} {left}"
             )
     count = len(records) - len(known)
     if count:

@@ -17,6 +17,8 @@ from stepcli.probe.config import Pass, TaskConfig
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.slices import hold_out
 from stepcli.probe.data.splits import LabelledClips, labelled_clips
+from stepcli.probe.report.study import gather
+from stepcli.probe.report.tables import leaderboard
 from stepcli.probe.results.predictions import read_predictions
 from stepcli.probe.results.runs import read_runs
 from stepcli.probe.sweeps.expand import run_configs
@@ -242,3 +244,23 @@ def test_all_labels_of_pairs_that_there_are_not_are_named(tmp_path: Path, store:
     done = probed(store, tmp_path / "runs", "--pairs", str(path))
     assert done.exit_code == 2
     assert "3 of 4 labels in pairs are not classes of the store: 'closed', 'opened'" in done.output
+
+
+def test_the_report_gives_both_scores(tmp_path: Path, store_of: Callable[..., Store]) -> None:
+    store = relabelled(store_of(tmp_path / "s", like=LIKE, clips_each=9), SPLITS)
+    runs = tmp_path / "runs"
+    assert probed(store, runs).exit_code == 0
+    (study,) = gather(runs)
+    table = leaderboard(study, ())
+    for row in table.rows:
+        cells = dict(zip(table.header, row, strict=True))
+        (record,) = (r for r in read_runs(runs) if r["method"] == cells["method"])
+        clean = record["leakage"]["without_copies"]["top1"]
+        assert cells["top-1"] == f"{100 * record['top1']:.1f}"
+        assert cells["top-1 without copies"] == f"{100 * clean:.1f}"
+    done = CliRunner().invoke(
+        app, ["report", str(runs), "--no-order", "--no-pdf", "--out", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "2 of 7 test clips are copies of training clips, which inflates" in page
