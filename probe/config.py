@@ -97,6 +97,11 @@ class TaskConfig(_Frozen):
             return self.test_split
         return f"{self.train_split}-{'slice' if self.folds is None else 'fold'}"
 
+    @property
+    def of_pass(self) -> "TaskConfig":
+        """The task whose batches all folds share: the same, without a fold."""
+        return self if self.fold is None else self.model_copy(update={"fold": None})
+
     @model_serializer(mode="wrap")
     def _folds_only_where_given(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without folds a config is written, and so named, as before there were any."""

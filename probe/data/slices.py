@@ -11,8 +11,10 @@ import numpy as np
 
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UsageError
+from stepcli.cache.lists.leakage import Leakage
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.splits import LabelledClips
+from stepcli.probe.data.tasks import Task
 
 KEPT = -1
 """In place of a fold: a group that is always trained on."""
@@ -134,16 +136,37 @@ def hold_out_fold(table: LabelledClips, folds: int, fold: int, seed: int) -> Lab
 
 
 def held_out(table: LabelledClips, config: TaskConfig) -> LabelledClips:
-    """What a task trains and reports on: as it is, on a slice of train, or on a fold of it.
+    """What a task trains and reports on: as it is, on a slice of train, or on a fold of it; of all
+    folds in one pass all of train, and each clip that is ever held out.
 
     Raises:
         UsageError: the slice or fold cannot be held out.
     """
     if config.slice_seed is None:
         return table
-    if config.folds is None or config.fold is None:
+    if config.folds is None:
         return hold_out(table, config.slice_share, config.slice_seed)
-    return hold_out_fold(table, config.folds, config.fold, config.slice_seed)
+    if config.fold is not None:
+        return hold_out_fold(table, config.folds, config.fold, config.slice_seed)
+    fold_of = fold_of_groups(table, config.folds, config.slice_seed)
+    held = tuple(row for row in table.train if fold_of[table.group(row)] != KEPT)
+    return replace(table, test=held)
+
+
+def in_folds(task: Task, table: LabelledClips, config: TaskConfig) -> Task:
+    """A task of all folds in one pass, with each clip's fold; any other task as it is."""
+    if config.folds is None or config.fold is not None or config.slice_seed is None:
+        return task
+    fold_of = fold_of_groups(table, config.folds, config.slice_seed)
+    # Each probe is tested on its fold alone, which shares nothing with what it was trained on.
+    own = [line for line in task.warnings if line not in task.leakage.warnings]
+    return replace(
+        task,
+        fold_of=np.array([fold_of[group] for group in task.groups]),
+        folds=config.folds,
+        leakage=Leakage(task.leakage.test_clips),
+        warnings=tuple(own),
+    )
 
 
 def _groups(table: LabelledClips) -> dict[str, Counter[str]]:

@@ -126,6 +126,11 @@ class Task:
     warnings: tuple[str, ...]
     leakage: Leakage
     """What the test clips share with the training clips."""
+    fold_of: Ints | None = None
+    """[clips]: where one pass trains on all folds but one each, the fold of each clip, -1 for those
+    that are never held out; then the test is all folds together, each for its own probes."""
+    folds: int = 0
+    """How many."""
 
     @property
     def train_clips(self) -> int:
@@ -144,6 +149,24 @@ class Task:
         by_way = {False: self.labels, True: self.backward_labels}
         shown = [by_way[way][first] for way in self.trained_ways]
         return np.bincount(np.concatenate(shown), minlength=len(self.classes))
+
+    @property
+    def fold_counts(self) -> Ints | None:
+        """[folds, C]: training samples of each class in an epoch outside each fold."""
+        if self.fold_of is None:
+            return None
+        first = self._first_views
+        counts = np.zeros((self.folds, len(self.classes)), np.int64)
+        for way in self.trained_ways:
+            labels = (self.backward_labels if way else self.labels)[first]
+            for fold in range(self.folds):
+                kept = labels[self.fold_of[first] != fold]
+                counts[fold] += np.bincount(kept, minlength=len(self.classes))
+        return counts
+
+    def folds_of(self, samples: Samples) -> Ints | None:
+        """[n]: fold of each sample's clip."""
+        return None if self.fold_of is None else self.fold_of[samples.clip]
 
     def combine(self, logits: Tensor) -> Tensor:
         """Logits of what was shown, [K, shown, C], to one row a sample of `test`.

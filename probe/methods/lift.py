@@ -92,11 +92,11 @@ class Lift(PooledProbe):
         return logits
 
     def training_logits(self, batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
-        """Logits of the descriptor as it stands, and the loss that shapes it, [K]."""
+        """Logits of the descriptor as it stands, and the loss that shapes it, [K, B]."""
         static, dynamic = self.describe(batch)
         descriptor = torch.cat((static, dynamic), dim=2)
         logits = self.head(descriptor if self.options.supervised else descriptor.detach())
-        overlap = functional.cosine_similarity(static, dynamic, dim=-1).abs().mean(dim=1)
+        overlap = functional.cosine_similarity(static, dynamic, dim=-1).abs()
         loss = self._reconstruction(batch, static, dynamic) + self.options.orthogonal * overlap
         return logits, loss
 
@@ -116,13 +116,13 @@ class Lift(PooledProbe):
         )
 
     def _reconstruction(self, batch: TokenBatch, static: Tensor, dynamic: Tensor) -> Tensor:
-        """Mean squared error of the frames drawn from the two codes, [K]."""
+        """Mean squared error of the frames drawn from the two codes, [K, B]."""
         frames = self.frame_means(batch)
         steps = frames.shape[1]
         time = torch.arange(steps, device=frames.device) / max(1, steps - 1)
         line = static[:, :, None] + time[:, None].to(static) * dynamic[:, :, None]
         error = (self.decoder(line) - frames).square().mean(dim=-1, keepdim=True)
-        return batch.mean_over_frames(error)[..., 0].mean(dim=1)
+        return batch.mean_over_frames(error)[..., 0]
 
 
 INFOS = (

@@ -50,7 +50,7 @@ class Probe(nn.Module, ABC):
         """A batch of B clips' tokens [B, T, S, D] -> logits [K, B, C]."""
 
     def training_logits(self, batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
-        """Logits [K, B, C], and what a method's own loss adds to the cross-entropy, [K] or None."""
+        """Logits [K, B, C], and what a method's own loss adds to each sample's, [K, B]."""
         return self(batch), None
 
     @torch.no_grad()

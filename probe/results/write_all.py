@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache.errors import StoreError
+from stepcli.probe.config import RunConfig
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.results.runs import Source, write_run
 from stepcli.probe.training.train import Trained
@@ -18,7 +19,7 @@ WRITERS = 4
 def write_all(
     runs: Path,
     every: Sequence[Trained],
-    task: Task,
+    task_of: Callable[[RunConfig], Task],
     source: Source,
     written: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -27,7 +28,7 @@ def write_all(
     Args:
         runs: Folder of the runs.
         every: What was trained.
-        task: On what.
+        task_of: On what each was.
         source: Where its tokens came from.
         written: Called with each run's record, in the order of `every`.
 
@@ -37,7 +38,7 @@ def write_all(
 
     def write(trained: Trained) -> dict[str, Any] | StoreError:
         try:
-            return write_run(runs, trained, task, source)
+            return write_run(runs, trained, task_of(trained.config), source)
         except StoreError as error:
             return error
 
@@ -55,16 +56,18 @@ def write_all(
         # Whatever came: runs that are being written are whole, the others have not begun.
         pool.shutdown(cancel_futures=True)
     if first is not None:
-        raise StoreError(f"{first}; {_elsewhere(runs, refused, task, source)}") from first
+        raise StoreError(f"{first}; {_elsewhere(runs, refused, task_of, source)}") from first
 
 
-def _elsewhere(runs: Path, refused: Sequence[Trained], task: Task, source: Source) -> str:
+def _elsewhere(
+    runs: Path, refused: Sequence[Trained], task_of: Callable[[RunConfig], Task], source: Source
+) -> str:
     """Write runs to a folder for temporary files; says what came of it."""
     kept = 0
     try:
         folder = Path(tempfile.mkdtemp(prefix="stepcli-runs-"))
         for trained in refused:
-            write_run(folder, trained, task, source)
+            write_run(folder, trained, task_of(trained.config), source)
             kept += 1
     except (OSError, StoreError) as error:
         lost = f"{len(refused) - kept} trained runs are lost ({error})"

@@ -19,7 +19,7 @@ from stepcli.probe.data.facts import ClipFacts
 from stepcli.probe.data.features import Features, layout_of, store_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import BANK_SHARE, free_bytes, place_features
-from stepcli.probe.data.slices import held_out
+from stepcli.probe.data.slices import held_out, in_folds
 from stepcli.probe.data.splits import LabelledClips, labelled_clips, only_base, thin
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import stored_texts
@@ -111,7 +111,7 @@ class Session:
         """
         if config not in self._tasks:
             table = held_out(self.table(config), config)
-            self._tasks[config] = make_task(config, self.store, table)
+            self._tasks[config] = in_folds(make_task(config, self.store, table), table, config)
             if self._strict and (found := self._tasks[config].leakage.warnings):
                 raise UsageError(f"--strict: {'; '.join(found)}")
         return self._tasks[config]
@@ -159,7 +159,7 @@ class Session:
         tune_process()
         total = 0.0
         for plan in plans:
-            task = self.task(plan.configs[0].task)
+            task = self.task(plan.configs[0].task.of_pass)
             total += estimate_seconds(
                 plan, layout_of(self.store, task), task, ClipFacts(self.store), self.device
             )
@@ -188,12 +188,12 @@ class Session:
 
     def warn(self, plans: Sequence[PassPlan]) -> None:
         """Say once what is odd about the tasks of the plans."""
-        tasks = [self.task(plan.configs[0].task) for plan in plans]
+        tasks = [self.task(plan.configs[0].task.of_pass) for plan in plans]
         for warning in dict.fromkeys(w for task in tasks for w in task.warnings):
             typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
 
     def _train(self, plans: Sequence[PassPlan]) -> None:
-        tasks = [self.task(plan.configs[0].task) for plan in plans]
+        tasks = [self.task(plan.configs[0].task.of_pass) for plan in plans]
         # May refuse: before the tokens are read.
         trackers = open_trackers(self._trackers, self.runs)
         clips = dict.fromkeys(clip for task in tasks for clip in task.clips)
@@ -233,7 +233,7 @@ class Session:
         def written(record: dict[str, Any]) -> None:
             progress.run(record, str(self.runs / record["run"]))
 
-        write_all(self.runs, every, task, self._source, written)
+        write_all(self.runs, every, lambda config: self.task(config.task), self._source, written)
         checkpoint.discard()
 
 

@@ -1,16 +1,22 @@
 """What is done to a batch of tokens in training, the same for all probes of a pass."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from stepcli.probe.config import Pass
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.training.loss import Targets
+from stepcli.probe.training.loss import Folds, Targets
 
 
 def augmented(
-    batch: TokenBatch, labels: Tensor, shared: Pass, place: tuple[int, ...]
+    batch: TokenBatch,
+    labels: Tensor,
+    shared: Pass,
+    place: tuple[int, ...],
+    folds: Folds | None = None,
 ) -> tuple[TokenBatch, Targets]:
     """Mix clips and drop tokens as the pass says.
 
@@ -20,8 +26,9 @@ def augmented(
         shared: The pass's settings.
         place: Epoch, step and part: with data_seed they determine what is drawn, so a killed sweep
             goes on as it would have.
+        folds: Of the samples, where members hold one out.
     """
-    targets = Targets(labels)
+    targets = Targets(labels, folds=folds)
     if not shared.mixup and not shared.token_dropout:
         return batch, targets
     random = np.random.default_rng((shared.data_seed, 7, *place))
@@ -31,7 +38,8 @@ def augmented(
         share = float(random.beta(shared.mixup, shared.mixup))
         order = torch.from_numpy(random.permutation(len(labels))).to(labels.device)
         tokens = share * tokens + (1 - share) * tokens[order]
-        targets = Targets(labels, labels[order], share)
+        mixed = None if folds is None else replace(folds, others=folds.of[order])
+        targets = Targets(labels, labels[order], share, mixed)
         # A frame that only one of the two clips has is shown, faint: its padding repeats a frame.
         mask = None if mask is None else mask | mask[order]
     if shared.token_dropout:

@@ -53,7 +53,8 @@ class Bank:
             places: Of its members among all configs of the pass, [K].
             probe: The members, stacked.
             steps: Of the whole training.
-            class_counts: Training samples of each class, [C].
+            class_counts: Training samples of each class, [C]; where members train on all folds
+                but one, outside of each fold, [folds, C].
             taught: The first so many classes are trained on, among themselves; None: all.
 
         Raises:
@@ -70,12 +71,18 @@ class Bank:
         """Seconds of steps that have not been shared out yet."""
         self.losses: list[Tensor] = []
         self._class_counts = class_counts
+        self._folds: Tensor | None = None
         self._taught = taught
         self._dropouts: list[MemberDropout] = []
         if probe.trained:
             self._optimizer = BankAdamW(probe, recipes, steps)
             device = next(probe.parameters()).device
-            self._loss = MemberLoss(recipes, class_counts[:taught], device)
+            counts = class_counts
+            if class_counts.ndim == 2:
+                folds = torch.tensor([config.task.fold for config in configs])
+                counts = class_counts[folds]
+                self._folds = folds.to(device)
+            self._loss = MemberLoss(recipes, counts[..., :taught], device)
             self._dropouts = place_dropouts(probe, configs, device)
 
     @property
@@ -91,12 +98,22 @@ class Bank:
         for dropout in self._dropouts:
             dropout.step = self._optimizer.done
         logits, extra = self.probe.training_logits(batch)
-        losses = self._loss(logits[..., : self._taught], targets)
-        losses = losses if extra is None else losses + extra
+        losses = self._losses(logits[..., : self._taught], extra, targets)
         # Members share no parameter, so the gradient of the sum is each member's own.
         torch.autograd.backward(losses.sum() * weight)
         self.busy += time.perf_counter() - started
         return losses.detach() * weight
+
+    def _losses(self, logits: Tensor, extra: Tensor | None, targets: Targets) -> Tensor:
+        """[K]: mean over the samples; of a member that leaves out a fold, over those outside it."""
+        if self._folds is None:
+            losses = self._loss(logits, targets)
+            return losses if extra is None else losses + extra.mean(dim=1)
+        if targets.folds is None:
+            raise ValueError("members that hold out a fold need the samples' folds")
+        each = self._loss.each(logits, targets)
+        each = each if extra is None else each + extra
+        return (each * targets.folds.weights(self._folds)).mean(dim=1)
 
     def update(self) -> None:
         """Step along the gradients."""
@@ -228,12 +245,14 @@ def make_banks(
     other before the step is done, and none idles while another has the largest bank to itself.
     """
     alike: dict[tuple[object, ...], list[tuple[int, RunConfig, Probe]]] = {}
-    build = partial(build_probe, layout=layout, classes=len(class_counts))
+    build = partial(build_probe, layout=layout, classes=class_counts.shape[-1])
     # Most of it is drawing initial values, each probe's from a generator of its own.
     with ThreadPoolExecutor(max(1, cores)) as pool:
         built = list(pool.map(build, configs))
     for place, (config, probe) in enumerate(zip(configs, built, strict=True)):
-        alike.setdefault(probe.signature(), []).append((place, config, probe))
+        # What is fitted reads its samples by itself, so all members must have the same ones.
+        own = None if probe.trained else config.task.fold
+        alike.setdefault((probe.signature(), own), []).append((place, config, probe))
     weights = [sum(probe.parameters_each for *_, probe in members) for members in alike.values()]
     parts = []
     for members, weight in zip(alike.values(), weights, strict=True):

@@ -13,7 +13,7 @@ from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.crew import Crew
-from stepcli.probe.training.loss import Targets
+from stepcli.probe.training.loss import Folds, Targets
 from stepcli.probe.training.plan import PassPlan, kind
 
 MOST_MEMBERS = 8
@@ -32,7 +32,8 @@ def estimate_seconds(
         return 0.0
     sample, factors = _sample(plan.configs)
     cores = torch.get_num_threads() if device.type == "cpu" else 1
-    counts = torch.from_numpy(task.class_counts)
+    each = task.fold_counts
+    counts = torch.from_numpy(task.class_counts if each is None else each)
     banks = [
         bank
         for bank in make_banks(sample, layout, plan.steps, counts, device, cores)
@@ -43,7 +44,9 @@ def estimate_seconds(
     size = (clips, task.length, len(layout.layers), layout.tokens, layout.dim)
     tokens = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(device)
     samples = task.epoch(0, 0)[:clips]
-    targets = Targets(torch.zeros(clips, dtype=torch.long, device=device))
+    none = torch.zeros(clips, dtype=torch.long, device=device)
+    folds = None if each is None else Folds(none, torch.ones(len(each), device=device))
+    targets = Targets(none, folds=folds)
     busy: dict[int, float] = {}
 
     def step(bank: Bank, batch: TokenBatch) -> None:

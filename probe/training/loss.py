@@ -11,6 +11,29 @@ from stepcli.probe.config import Recipe
 
 
 @dataclass(frozen=True, slots=True)
+class Folds:
+    """Which fold the samples of a batch are of."""
+
+    of: Tensor
+    """[B]"""
+    share: Tensor
+    """[folds]: of an epoch's samples outside each fold."""
+    others: Tensor | None = None
+    """[B]: of the clip that was mixed in."""
+
+    def weights(self, held: Tensor) -> Tensor:
+        """[K, B]: of each sample for members that hold out the folds `held`, [K].
+
+        0 inside the fold. Outside it as much more as makes the mean over an epoch that of the
+        samples outside, so that parts of a batch add up to the whole.
+        """
+        outside, share = self.of != held[:, None], self.share[held][:, None]
+        if self.others is not None:
+            outside, share = outside & (self.others != held[:, None]), share.square()
+        return outside / share
+
+
+@dataclass(frozen=True, slots=True)
 class Targets:
     """What a batch's B samples should be: a class each, or with mixup a mixture of two."""
 
@@ -20,6 +43,8 @@ class Targets:
     """[B]: class of the clip that was mixed in."""
     share: float = 1.0
     """Of `labels`; the rest is the others'."""
+    folds: "Folds | None" = None
+    """Where members train on all folds but one."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -31,21 +56,29 @@ class MemberLoss:
     def __init__(
         self, recipes: Sequence[Recipe], class_counts: Tensor, device: torch.device
     ) -> None:
-        """Losses by `recipes` [K] where the training samples have so many of each class, [C]."""
+        """Losses by `recipes` [K] where the training samples have so many of each class: [C], or
+        [K, C] where members have samples of their own.
+        """
         self._smoothing = torch.tensor([r.label_smoothing for r in recipes], device=device)
-        counts = class_counts.double().clamp(min=1)
+        counts = class_counts.double().clamp(min=1).expand(len(recipes), -1)
         self._shift: Tensor | None = None
         if any(r.logit_adjust for r in recipes):
-            prior = (counts / counts.sum()).log()
-            shift = torch.stack([recipe.logit_adjust * prior for recipe in recipes])
+            prior = (counts / counts.sum(dim=1, keepdim=True)).log()
+            shift = torch.stack([r.logit_adjust * p for r, p in zip(recipes, prior, strict=True)])
             self._shift = shift.float().to(device)[:, None]
         self._weights: Tensor | None = None
         if any(r.class_balance for r in recipes):
-            weights = torch.stack([balanced(counts, r.class_balance) for r in recipes])
+            weights = torch.stack(
+                [balanced(mine, r.class_balance) for r, mine in zip(recipes, counts, strict=True)]
+            )
             self._weights = weights.float().to(device)
 
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """Loss of each member, [K], for logits [K, B, C]."""
+        return self.each(logits, targets).mean(dim=1)
+
+    def each(self, logits: Tensor, targets: Targets) -> Tensor:
+        """Loss of each member and sample, [K, B], for logits [K, B, C]."""
         if self._shift is not None:
             logits = logits + self._shift
         log_p = functional.log_softmax(logits, dim=-1)
@@ -55,13 +88,13 @@ class MemberLoss:
         return losses
 
     def _against(self, log_p: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy against (1 - s) one-hot + s uniform (arXiv 1512.00567), [K]."""
+        """Cross-entropy against (1 - s) one-hot + s uniform (arXiv 1512.00567), [K, B]."""
         right = log_p.gather(2, labels.expand(len(log_p), -1)[..., None])[..., 0]
         smoothing = self._smoothing[:, None]
         losses = -((1 - smoothing) * right + smoothing * log_p.mean(dim=2))
         if self._weights is not None:
             losses = losses * self._weights[:, labels]
-        return losses.mean(dim=1)
+        return losses
 
 
 def balanced(counts: Tensor, beta: float) -> Tensor:

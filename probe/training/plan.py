@@ -79,10 +79,10 @@ def make_plan(
     """
     passes: dict[object, list[RunConfig]] = {}
     for config in configs:
-        passes.setdefault((config.task, config.shared), []).append(config)
+        passes.setdefault((config.task.of_pass, config.shared), []).append(config)
     plans = []
     for members in passes.values():
-        task = task_of(members[0].task)
+        task = task_of(members[0].task.of_pass)
         _require_texts(members, task)
         kinds = _kinds(members, layout_of(store, task), len(task.classes))
         plans += [
@@ -160,8 +160,8 @@ def _pass_plan(
         ),
         epochs,
         epochs * -(-task.samples_per_epoch // shared.batch_size),
-        len(task.clips),
-        token_bytes(store, len(task.clips)),
+        len(set(task.clips)),
+        token_bytes(store, len(set(task.clips))),
     )
 
 

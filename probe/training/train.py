@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -14,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 from stepcli.probe.config import Pass, RunConfig
 from stepcli.probe.data.features import Features
 from stepcli.probe.data.layout import TokenLayout
-from stepcli.probe.data.tasks import Task
+from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.training.augment import augmented
@@ -22,7 +23,7 @@ from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.checkpoint import Checkpoint
 from stepcli.probe.training.crew import Crew
 from stepcli.probe.training.grace import GRACE_SECONDS, Grace
-from stepcli.probe.training.loss import Targets
+from stepcli.probe.training.loss import Folds, Targets
 from stepcli.probe.training.memory import OutOfMemory
 
 EVALUATION_BATCH = 256
@@ -61,7 +62,8 @@ class Trained:
     probe: Probe
     """K = 1."""
     logits: Tensor
-    """[test samples, C], float32; over several views, the logarithm of the mean probability."""
+    """[test samples, C], float32, of its own fold where it holds one out; over several views, the
+    logarithm of the mean probability."""
     losses: tuple[float, ...]
     """Mean training loss of each epoch; none where nothing was trained."""
     seconds: float
@@ -118,7 +120,8 @@ def train(
                 totals = torch.zeros(len(configs), device=device)
                 samples = task.epoch(shared.data_seed, epoch)
                 batches = features.batches(task, samples, shared.batch_size // shared.accumulate)
-                for step, parts in enumerate(_steps(batches, shared, epoch), 1):
+                folds = _folds(task, samples, device)
+                for step, parts in enumerate(_steps(batches, shared, epoch, folds), 1):
                     for batch, _ in parts:
                         batch.make(wanted)
                     trained = _step(trained, parts, totals, crew, say)
@@ -151,7 +154,8 @@ def _begin(
         OutOfMemory: they do not fit.
     """
     cores = torch.get_num_threads() if features.device.type == "cpu" else 1
-    counts = torch.from_numpy(task.class_counts)
+    each = task.fold_counts
+    counts = torch.from_numpy(task.class_counts if each is None else each)
     try:
         banks = make_banks(
             configs, layout, steps, counts, features.device, cores, task.base_classes
@@ -162,6 +166,8 @@ def _begin(
     for bank in banks:
         if not bank.probe.trained:
             samples = task.epoch(shared.data_seed, 0)
+            if (of := task.folds_of(samples)) is not None:
+                samples = samples[np.flatnonzero(of != bank.configs[0].task.fold)]
             bank.fit(features.batches(task, samples, shared.batch_size))
     return banks
 
@@ -171,14 +177,28 @@ def _soon_kept(checkpoint: Checkpoint | None, banks: Sequence[Bank], left: float
     return checkpoint is not None and left + checkpoint.cost(banks) <= GRACE_SECONDS
 
 
+def _folds(task: Task, samples: Samples, device: torch.device) -> Folds | None:
+    """Of an epoch's samples in order, where members hold out a fold."""
+    of, counts = task.folds_of(samples), task.fold_counts
+    if of is None or counts is None:
+        return None
+    share = torch.from_numpy(counts.sum(axis=1) / task.samples_per_epoch).float()
+    return Folds(torch.from_numpy(of).to(device), share.to(device))
+
+
 def _steps(
-    batches: Iterator[tuple[TokenBatch, Tensor]], shared: Pass, epoch: int
+    batches: Iterator[tuple[TokenBatch, Tensor]], shared: Pass, epoch: int, folds: Folds | None
 ) -> Iterator[list[Part]]:
     """The parts of each step: as many as are to be accumulated, the last step's maybe fewer."""
     parts: list[Part] = []
+    shown = 0
     for number, (batch, labels) in enumerate(batches):
         batch.precision = getattr(torch, shared.precision)
-        parts.append(augmented(batch, labels, shared, (epoch, number)))
+        mine = None
+        if folds is not None:
+            mine = replace(folds, of=folds.of[shown : shown + len(labels)])
+        shown += len(labels)
+        parts.append(augmented(batch, labels, shared, (epoch, number), mine))
         if len(parts) == shared.accumulate:
             yield parts
             parts = []
@@ -252,6 +272,7 @@ def _finish(
         for logits, pieces in zip(logits_of, parts, strict=True):
             pieces.append(logits)
     one_clip, _ = next(features.batches(task, task.shown[:1], 1))
+    tested = task.folds_of(task.test)
     trained = {}
     for bank, pieces in zip(banks, parts, strict=True):
         logits = task.combine(torch.cat(pieces, dim=1))
@@ -260,10 +281,13 @@ def _finish(
             losses = torch.stack(bank.losses, dim=1).tolist()
         products = multiply_adds(bank, one_clip)
         for index, (place, config) in enumerate(zip(bank.places, bank.configs, strict=True)):
+            mine = logits[index]
+            if tested is not None:
+                mine = mine[torch.from_numpy(tested == config.task.fold)]
             trained[place] = Trained(
                 config,
                 bank.probe.member(index).cpu(),
-                logits[index],
+                mine,
                 tuple(losses[index]),
                 bank.seconds / len(bank.configs),
                 products,

@@ -122,7 +122,7 @@ def test_a_small_slice_gives_way_to_folds_that_hold_every_group_out(
     place = ("--store", store.path, "--runs", runs, "--select", *SMALL)
     plan = invoke(*SEARCH, *place, "--dry-run")
     assert plan.exit_code == 0, plan.output
-    assert "16 runs, 0 done already, 16 to train" in plan.stdout
+    assert "16 runs, 0 done already, 16 to train in 1 pass" in plan.stdout
     done = invoke(*SEARCH, *place)
     assert done.exit_code == 0, done.output
     said = (
