@@ -56,6 +56,9 @@ kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, bo
 list-test: $(VENV)/installed  ## 200 random lists of a data set that changes under them (10 minutes)
 	STEPCLI_RANDOM_LISTS=200 $(BIN)/python -m pytest -n0 tests/extract/test_random_lists.py
 
+fault-test: $(VENV)/installed  ## changes of one store at the same moment, on a disk and in S3
+	$(BIN)/python tests/cache/change_rounds.py --rounds 20
+
 cluster-test: $(VENV)/installed  ## Ray on two hosts in network namespaces, one lost; S3 with killed workers (root)
 	$(BIN)/python tests/engines/hosts.py
 

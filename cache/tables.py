@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from stepcli.cache.clips import ClassRow, ClipRow
 from stepcli.cache.durable import Place, read_regular
 from stepcli.cache.errors import DamagedStore, StoreError
-from stepcli.cache.table_versions import has_versions, keep_version
+from stepcli.cache.table_versions import FOLDER, has_versions, keep_version
 from stepcli.cache.updates.digests import (
     ABSENT,
     CLASSES,
@@ -23,7 +23,7 @@ from stepcli.cache.updates.digests import (
     settle_digest,
 )
 from stepcli.cache.updates.lock import exclusive
-from stepcli.cache.updates.swap import Seen, attempts, look, swap
+from stepcli.cache.updates.swap import Seen, attempts, look, swap, sweep_temporaries
 from stepcli.cache.updates.table_check import is_readable, restore, seal_digests, wrong_tables
 from stepcli.cache.updates.table_rows import (
     CLASS_TABLE,
@@ -151,6 +151,8 @@ def _replace(root: Place, name: str, seen: Seen, content: bytes) -> bool:
     # After the table: what was refused never was a version of it.
     keep_version(root, name, content)
     settle_digest(root, name, fresh, noted)
+    for folder in (root, root / FOLDER):
+        sweep_temporaries(folder)
     return True
 
 

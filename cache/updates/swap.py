@@ -3,9 +3,12 @@
 import hashlib
 import os
 import random
+import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from stepcli.cache.durable import Place, read_regular, replace_synced
@@ -13,6 +16,11 @@ from stepcli.cache.errors import StoreError
 from stepcli.cache.remote.objects import ObjectPath
 
 ATTEMPTS = 200
+_TEMPORARY = re.compile(
+    r"\.(tables\.json|text\.json|text-[0-9a-f]{64}\.safetensors|clips\.parquet|classes\.csv|"
+    r"(clips|classes)-\d{6,12}-[0-9a-f]{64}\.(parquet|csv))\.[0-9a-f]{32}"
+)
+"""Names that `replace_synced` and `create_synced` give to drafts of files that a lock guards."""
 ABSENT = "absent"
 """Stands for the digest of a file that is not there yet."""
 
@@ -66,6 +74,19 @@ def swap(path: Place, content: bytes, seen: Seen) -> bool:
         return False
     replace_synced(path, content)
     return True
+
+
+def sweep_temporaries(folder: Place) -> None:
+    """Remove what killed writers have left of files that were to be replaced.
+
+    On a disk; the caller holds the lock that their writers hold.
+    """
+    if not isinstance(folder, Path):
+        return
+    with suppress(OSError):  # the change is made, whether or not this can be done
+        for path in list(folder.iterdir()):
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def attempts(what: Place) -> Iterator[int]:

@@ -34,7 +34,7 @@ from stepcli.cache.durable import (
 from stepcli.cache.errors import DamagedStore, StoreError
 from stepcli.cache.remote.objects import ObjectPath
 from stepcli.cache.updates.lock import exclusive
-from stepcli.cache.updates.swap import attempts, look, swap
+from stepcli.cache.updates.swap import attempts, look, swap, sweep_temporaries
 
 FOLDER = "text"
 FACTS = "text.json"
@@ -139,6 +139,7 @@ def write_text(root: Place, tower: str, facts: dict[str, Any], tensors: bytes) -
             content = {**facts, "file": file, "sha256": digest, "previous": older[:1]}
             if not swap(folder / FACTS, seal(content), seen):
                 continue
+            sweep_temporaries(folder)
             for name in older[1:]:
                 if name not in (file, older[0]):
                     delete_file(folder / name)
