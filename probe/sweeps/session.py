@@ -112,9 +112,16 @@ class Session:
         if config not in self._tasks:
             table = held_out(self.table(config), config)
             self._tasks[config] = in_folds(make_task(config, self.store, table), table, config)
-            if self._strict and (found := self._tasks[config].leakage.warnings):
+            if self._strict and (found := self._leakage(config)):
+                del self._tasks[config]  # refused whenever it is asked for
                 raise UsageError(f"--strict: {'; '.join(found)}")
         return self._tasks[config]
+
+    def _leakage(self, config: TaskConfig) -> tuple[str, ...]:
+        """What the test split shares with train, also where a slice or fold comes first: what is
+        chosen there is tested in the end."""
+        plain = config.model_copy(update={"slice_seed": None, "folds": None, "fold": None})
+        return self.task(plain).leakage.warnings
 
     def table(self, config: TaskConfig) -> LabelledClips:
         """The clips that a task trains on and its test split, before anything is held out.
@@ -188,8 +195,9 @@ class Session:
 
     def warn(self, plans: Sequence[PassPlan]) -> None:
         """Say once what is odd about the tasks of the plans."""
-        tasks = [self.task(plan.configs[0].task.of_pass) for plan in plans]
-        for warning in dict.fromkeys(w for task in tasks for w in task.warnings):
+        configs = dict.fromkeys(plan.configs[0].task.of_pass for plan in plans)
+        found = [w for c in configs for w in (*self._leakage(c), *self.task(c).warnings)]
+        for warning in dict.fromkeys(found):
             typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
 
     def _train(self, plans: Sequence[PassPlan]) -> None:

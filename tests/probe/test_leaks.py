@@ -264,3 +264,19 @@ def test_the_report_gives_both_scores(tmp_path: Path, store_of: Callable[..., St
     assert done.exit_code == 0, done.output
     page = (tmp_path / "out" / "index.html").read_text()
     assert "2 of 7 test clips are copies of training clips, which inflates" in page
+
+
+def test_a_sweep_says_before_its_slices_what_its_test_will_share(
+    tmp_path: Path, store_of: Callable[..., Store]
+) -> None:
+    """Not after the hours that choosing takes."""
+    store = relabelled(store_of(tmp_path / "s", like=LIKE, clips_each=90), SPLITS)
+    words = ["sweep", "--method", "linear", "--lr", "1e-3,1e-2", "--seeds", "1", "--select"]
+    words += ["--epochs", "1", "--store", str(store.path), "--runs", str(tmp_path / "runs")]
+    said = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert said.exit_code == 0, said.output
+    assert "warning: 2 of 61 test clips are copies of training clips" in said.output
+    refused = CliRunner().invoke(app, [*words, "--strict"])
+    assert refused.exit_code == 2
+    assert "--strict: 2 of 61 test clips are copies" in refused.output
+    assert not list((tmp_path / "runs").glob("*/run.json"))
