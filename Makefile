@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench kill-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript clean coverage mutation audit
+.PHONY: help demo test lint bench kill-test fault-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript clean coverage mutation audit
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
