@@ -121,14 +121,16 @@ def labels(
         if as_json:
             print_json({"store": str(root), "dry_run": dry_run, **asdict(drawn)})
             return
+        assigned = "Would assign" if dry_run else "Assigned"
+        before = counted(drawn.kept, "clip") if drawn.kept else "none"
         say(
-            f"{would('set', dry_run)} {counted(drawn.train, 'clip')} to train, {drawn.test:,} to "
-            f"test; {drawn.kept:,} had a split"
+            f"{assigned} {counted(drawn.train, 'clip')} to train and {drawn.test:,} to test; "
+            f"{before} had a split before"
         )
         if drawn.followed:
             say(
-                f"{would('set', dry_run)} {counted(drawn.followed, 'clip')} to the split that the "
-                "rest of the group has already"
+                f"{assigned} {counted(drawn.followed, 'clip')} to the split that the rest of the "
+                "group has already"
             )
         if drawn.untested:
             say(f"without a test clip, for want of a second group: {', '.join(drawn.untested)}")
