@@ -43,6 +43,7 @@ from stepcli.extract.summary import (
     announce,
     as_json,
     gigabytes,
+    past_end_note,
     report_stages,
     say,
     say_dry,
@@ -144,6 +145,7 @@ def _run(
                 work = OnWorker(request, str(store.path))
                 seconds = ray_engine.run(ray, todo.left, store, work, request.ray, progress, redo)
     report_stages(todo.left_count, seconds, resources)
+    _say_notes([past_end_note(seconds.past_end)])
     store.refresh()
     return seconds
 

@@ -65,6 +65,8 @@ class StageSeconds:
     forward: float
     """Summed over the passes that run beside each other."""
     writing: float
+    past_end: int = 0
+    """Clips whose segment ends after their video does."""
 
     @property
     def limit(self) -> str:
@@ -195,6 +197,7 @@ class _Clock:
         self._started = time.perf_counter()
         self._spent: defaultdict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
+        self._past_end = 0
 
     def timed(
         self,
@@ -227,6 +230,7 @@ class _Clock:
                 return
             if isinstance(result, DecodedClip):
                 self._spent["decoding"] += result.seconds
+                self._past_end += result.past_end
             yield result
 
     def report(self, writing: float) -> StageSeconds:
@@ -238,4 +242,5 @@ class _Clock:
             decoding=self._spent["decoding"],
             forward=self._spent["passes"],
             writing=writing,
+            past_end=self._past_end,
         )

@@ -94,6 +94,6 @@ def unrooted_name(request: ExtractionRequest) -> str:
     """What earlier versions called the store of any root; now the beginning of its name."""
     backbone = stored_name(request.backbone)
     if backbone.startswith(PREFIX):
-        backbone = "hf-" + backbone.removeprefix(PREFIX).rpartition("/")[2]
+        backbone = "hf-" + backbone.removeprefix(PREFIX).rstrip("/").rpartition("/")[2]
     tokens = request.tokens.replace(",", "+")
     return f"{request.dataset}-{backbone}-{request.frames}f-{tokens}"

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from stepcli.cache.durable import Place
+from stepcli.cache.lists.words import counted
 from stepcli.cache.store import Store
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.pipeline import Resources, StageSeconds, grouped_reasons
@@ -47,6 +48,16 @@ def report_stages(count: int, seconds: StageSeconds, resources: Resources | None
         f"waiting: for decoders {seconds.waiting_for_decoders:.1f} s, for the backbone "
         f"{seconds.waiting_for_backbone:.1f} s, for the disk {seconds.waiting_for_writer:.1f} s; "
         f"the limit was {seconds.limit}"
+    )
+
+
+def past_end_note(count: int) -> str:
+    """A line on segments whose end lies behind the video's; "" where there are none."""
+    if not count:
+        return ""
+    return (
+        f"{counted(count, 'clip')} end after their video does; they hold the frames up to its end: "
+        "compare the list's times with the videos"
     )
 
 

@@ -63,6 +63,8 @@ class DecodedClip:
     frame_width: int
     source: FileFacts
     """Of the file, or folder of images, that was decoded."""
+    past_end: bool
+    """Whether its segment ends after the video does."""
     seconds: float
     """Time that its decoder spent on it."""
     _pool: "DecodePool"
@@ -225,6 +227,7 @@ class DecodePool:
                 reply["height"],
                 reply["width"],
                 FileFacts(**reply["source"]),
+                reply["past_end"],
                 reply["seconds"],
                 self,
                 task.slot,

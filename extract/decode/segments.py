@@ -8,7 +8,7 @@ which is slow and always right.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -60,6 +60,23 @@ class Segment:
                 f"the segment {first:g} to {end} {unit} holds no frame of the video, "
                 f"which has {length:g} {unit}"
             )
+        return start, stop
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedSegment(Segment):
+    """A segment that keeps note of an end behind the end of its video."""
+
+    past_end: list[bool] = field(default_factory=list)
+    """Filled by `bounds`: whether the segment ends more than a frame after the video does."""
+
+    def bounds(self, seconds: Sequence[float]) -> tuple[int, int]:
+        """As of `Segment`."""
+        start, stop = Segment.bounds(self, seconds)
+        apart = (seconds[-1] - seconds[0]) / max(1, len(seconds) - 1)
+        # The last frame is shown for a while too; annotations are rounded by as much again.
+        late = self.end_seconds is not None and self.end_seconds > seconds[-1] + 2 * apart + _TICK
+        self.past_end[:] = [late or (self.end_frame is not None and self.end_frame > len(seconds))]
         return start, stop
 
 

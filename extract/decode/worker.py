@@ -27,7 +27,7 @@ from stepcli.extract.decode.image_folder import read_image_folder
 from stepcli.extract.decode.orientation import RGB, shrunk, upright
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import parse_sampling
-from stepcli.extract.decode.segments import Segment, read_segment
+from stepcli.extract.decode.segments import WatchedSegment, read_segment
 from stepcli.extract.decode.torchcodec_video import load_torchcodec, read_with_torchcodec
 from stepcli.extract.decode.video import read_whole
 from stepcli.extract.decode.views import ViewPlan, cut
@@ -83,7 +83,7 @@ def decode_into(slot: np.ndarray, task: dict[str, Any], settings: DecodeSettings
     Raises:
         VideoError: with the reason.
     """
-    path, segment = Path(task["path"]), Segment(*task["segment"])
+    path, segment = Path(task["path"]), WatchedSegment(*task["segment"])
     rule, plan = parse_sampling(settings.sampling), settings.plan
 
     def pick(available: int) -> list[int]:
@@ -116,6 +116,7 @@ def decode_into(slot: np.ndarray, task: dict[str, Any], settings: DecodeSettings
         "pts_seconds": clip.pts_seconds,
         "height": clip.frame_height,
         "width": clip.frame_width,
+        "past_end": any(segment.past_end),
     }
 
 

@@ -1,6 +1,7 @@
 """CSV lists as people, pandas and spreadsheets write them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,3 +160,19 @@ def test_other_columns_are_noted_and_left_alone(tmp_path: Path) -> None:
         "video, class, remark, start, subject, cv_fold",
     )
     assert meant_columns(["Video", "viewed by"], ["label"]) == {"Video": "path"}
+
+
+def test_ends_after_the_end_of_the_video_are_counted_once(
+    extract: Any, tmp_path: Path, write_numbered: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_numbered(tmp_path / "v.mp4", 10)  # 25 frames per second: it ends at 0.4 s
+    table = tmp_path / "list.csv"
+    table.write_text(
+        "path,label,start_seconds,end_seconds,start_frame,end_frame\n"
+        "v.mp4,a,,,0,10\nv.mp4,a,,,5,11\nv.mp4,a,0,0.4,,\nv.mp4,a,0.1,0.41,,\nv.mp4,a,0,0.5,,\n"
+        "v.mp4,a,,,2,\nv.mp4,a,,,,\n"
+    )
+    assert extract(root=table) == 0
+    lines = capsys.readouterr().err.splitlines()
+    (note,) = [line for line in lines if "end after their video does" in line]
+    assert note.startswith("note: 2 clips end after their video does")
