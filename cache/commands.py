@@ -80,11 +80,13 @@ def verify(
     workers: WorkersOption = 4,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every byte of a store; names each damaged clip and exits with 4 if there is one."""
+    """Check every byte of a store; names each damaged clip and exits with 4 if there is one.
+
+    It exits with 1 where something could not be read, and nothing is known to be damaged."""
     from dataclasses import asdict
 
     from stepcli.cache.care.verify import verify_store
-    from stepcli.cache.errors import DamagedStore
+    from stepcli.cache.errors import DamagedStore, StorageError
     from stepcli.cache.locate import chosen_place
     from stepcli.cache.progress import Progress
 
@@ -95,17 +97,25 @@ def verify(
         print_json({"store": str(root), "ok": report.ok, **asdict(report)})
     else:
         for problem in report.problems:
-            say(f"{problem.place}: {problem.problem}")
+            say(f"{problem.place}: {'not read: ' if problem.unread else ''}{problem.problem}")
         for clip in report.damaged_clips:
             say(f"damaged clip: {clip}")
         say(
             f"{report.parts} parts, {report.clips} clips, {report.bytes} bytes: "
             + ("all as written" if report.ok else f"{len(report.problems)} problems")
         )
+    damaged = len(report.problems) - len(report.unread)
+    if not report.ok and not damaged:
+        first = report.unread[0]
+        raise StorageError(
+            f"{len(report.unread)} places of the store {root} could not be read, so nothing is "
+            f"known of them; first {first.place}: {first.problem}"
+        )
     if not report.ok:
         raise DamagedStore(
-            f"the store {root} is damaged ({len(report.problems)} problems, "
-            f"{len(report.damaged_clips)} clips); stepcli store repair drops the damaged clips"
+            f"the store {root} is damaged ({damaged} problems, {len(report.damaged_clips)} clips"
+            + (f"; {len(report.unread)} places could not be read" if report.unread else "")
+            + "); stepcli store repair sets the damaged parts aside"
         )
 
 

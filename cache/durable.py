@@ -4,6 +4,7 @@ A sealed JSON file carries the sha256 of its own content and has exactly one spe
 flipped bit in it is found without a second file.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache.canonical import canonical_json
-from stepcli.cache.errors import DamagedStore, StoreError
+from stepcli.cache.errors import DamagedStore, StorageError, StoreError
 from stepcli.cache.remote.objects import ObjectPath
 
 Place = Path | ObjectPath
@@ -26,6 +27,8 @@ Place = Path | ObjectPath
 
 SEALED_LIMIT = 16 << 20
 """Bytes: no manifest or part.json is ever larger; a larger one is refused unread."""
+_WRONG_KIND = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
+"""What opening a link, a socket, or a file behind a file fails with."""
 _TRIED = 4096
 """Bytes that show whether a folder takes any: a block of most file systems."""
 
@@ -40,6 +43,28 @@ def disk_errors(place: Place) -> Iterator[None]:
         raise StoreError(
             f"cannot write to {place}: {reason}; what was committed before is safe, "
             "mend the cause and run the same command again to resume"
+        ) from error
+
+
+@contextmanager
+def reading(place: Place | str) -> Iterator[None]:
+    """Tell what is wrong with a file from what only hinders reading it.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        DamagedStore: a link, a folder or a socket lies there, or on the way.
+        StorageError: the system refused for any other reason: nothing is known of the file.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _WRONG_KIND:
+            raise DamagedStore(f"{place}: expected a plain file, {reason}") from error
+        raise StorageError(
+            f"cannot read {place}: {reason}; mend the cause and run the same command again"
         ) from error
 
 
@@ -221,7 +246,8 @@ def list_names(root: Place, folder: str) -> list[str]:
     if isinstance(root, ObjectPath):
         return [name for name in (root / folder).names() if "/" not in name]
     try:
-        return sorted(path.name for path in own_folder(root, folder).iterdir())
+        with reading(root / folder):
+            return sorted(path.name for path in own_folder(root, folder).iterdir())
     except FileNotFoundError:
         return []
 
@@ -232,27 +258,28 @@ def read_regular(path: Place, limit: int) -> bytes:
     Raises:
         FileNotFoundError: there is none.
         DamagedStore: it is a link, a device, or larger than any such file can be.
+        StorageError: it could not be read.
     """
     if isinstance(path, ObjectPath):
         return path.read(limit)
-    try:
+    with reading(path):
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
-    except PermissionError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from error
-    except OSError as error:
-        raise DamagedStore(f"{path}: expected a plain file, {error.strerror}") from error
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise DamagedStore(f"{path}: expected a plain file; remove what is there")
-        if status.st_size > limit:
-            raise DamagedStore(f"{path}: expected at most {limit} bytes, found {status.st_size}")
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            return file.read(status.st_size)  # with the limit it would set aside that much
-    finally:
-        os.close(fd)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise DamagedStore(f"{path}: expected a plain file; remove what is there")
+            if status.st_size > limit:
+                raise DamagedStore(
+                    f"{path}: expected at most {limit} bytes, found {status.st_size}"
+                )
+            blocks = []
+            left = status.st_size
+            while left and (block := os.read(fd, left)):  # a read may be short, of a network's disk
+                blocks.append(block)
+                left -= len(block)
+            return b"".join(blocks)
+        finally:
+            os.close(fd)
 
 
 def seal(content: dict[str, Any]) -> bytes:

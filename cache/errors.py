@@ -9,6 +9,7 @@ A message is one line: what was expected, what came, what to do.
     │   ├── StoreNotFound
     │   ├── SpecMismatch       the store was written with other settings
     │   ├── ClipNotFound
+    │   ├── StorageError       a disk, network or permission refused: nothing is known of the bytes
     │   └── DamagedStore       bytes on disk are not the bytes that were written
     └── ClipError              one clip cannot be stored: quarantine it, go on
         ├── VideoError         its video cannot be read as asked
@@ -62,6 +63,10 @@ class SpecMismatch(StoreError):
 
 class ClipNotFound(StoreError):
     """The store holds no committed tokens for that clip."""
+
+
+class StorageError(StoreError):
+    """A disk, a network or a permission refused: it says nothing of the bytes that lie there."""
 
 
 class DamagedStore(StoreError):

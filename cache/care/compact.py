@@ -8,6 +8,7 @@ import numpy as np
 
 from stepcli.cache.canonical import canonical_json
 from stepcli.cache.durable import Place, disk_errors
+from stepcli.cache.parts.damaged import set_aside_part
 from stepcli.cache.parts.files import part_file_names
 from stepcli.cache.parts.folders import (
     PARTS,
@@ -97,8 +98,10 @@ def compact_store(
             _rewrite(store, group, records, live, part_bytes, part_clips, copied)
         staging = Staging(root)
         try:
-            for name in [*gone, *buried]:
+            for name in gone:
                 remove_part(root, name, staging)
+            for name in buried:  # brought back by a backup, or its repair was killed
+                set_aside_part(root, name)
         finally:
             staging.close()
     store.save_index()

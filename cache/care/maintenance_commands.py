@@ -28,32 +28,47 @@ app = typer.Typer()
 def repair(
     store: StoreOption = None,
     workers: WorkersOption = 4,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete what this and earlier repairs set aside.")
+    ] = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Drop damaged parts, keep their whole clips; stepcli extract then makes the rest again.
+    """Set damaged parts aside, keep their whole clips; stepcli extract then makes the rest again.
 
-    A damaged manifest is restored from the parts, a damaged table from its last version.
+    Damaged parts go to .damaged/ in the store. What cannot be read (a disk's or a server's error, a
+    permission) is left as it is. A damaged manifest is restored from the parts, a damaged table
+    from its last version.
     """
     from stepcli.cache.care.repair import repair_store
-    from stepcli.cache.errors import DamagedStore
+    from stepcli.cache.errors import DamagedStore, StorageError
     from stepcli.cache.locate import chosen_place
     from stepcli.cache.progress import Progress
 
     root = chosen_place(store)
     with Progress("verify", "part") as progress:
-        plan = repair_store(root, workers=workers, dry_run=dry_run, on_part=progress.show)
+        plan = repair_store(
+            root, workers=workers, delete=delete, dry_run=dry_run, on_part=progress.show
+        )
     if as_json:
         print_json({"store": str(root), "dry_run": dry_run, **asdict(plan)})
     else:
         for part, reason in plan.parts.items():
-            say(f"{would('drop', dry_run)} part {part}: {reason}")
+            say(f"{would('set aside', dry_run)} part {part}: {reason}")
         for clip in plan.dropped_clips:
             say(f"{would('drop', dry_run)} clip {clip}: extract makes it again")
         for place, done in plan.mended.items():
             say(f"{would('mend', dry_run)} {place}: {done}")
         for problem in plan.left:
-            say(f"cannot mend {problem.place}: {problem.problem}")
+            verb = "cannot read" if problem.unread else "cannot mend"
+            say(f"{verb} {problem.place}: {problem.problem}")
+        if plan.deleted_bytes:
+            say(f"{would('delete', dry_run)} {plan.deleted_bytes} bytes in {root}/.damaged")
+        if plan.set_aside_bytes and not delete:
+            say(
+                f"{plan.set_aside_bytes} bytes lie in {root}/.damaged; stepcli store repair "
+                "--delete frees them"
+            )
         if plan.parts or plan.mended or plan.swept or plan.left:
             say(
                 f"{len(plan.parts)} damaged parts, {plan.kept_clips} whole clips kept, "
@@ -63,8 +78,13 @@ def repair(
         else:
             say("nothing is damaged")
     if plan.left:
-        first = plan.left[0]
+        first = min(plan.left, key=lambda problem: problem.unread)
         more = f" (and {len(plan.left) - 1} more)" if len(plan.left) > 1 else ""
+        if first.unread:
+            raise StorageError(
+                f"could not read {root}/{first.place}: {first.problem}{more}; nothing that was "
+                "not read was changed: mend the cause and repair again"
+            )
         raise DamagedStore(f"cannot mend {root}/{first.place}: {first.problem}{more}")
 
 

@@ -6,57 +6,14 @@ matters, a failure's line carries its own checksum. What nothing else tells is l
 
 from stepcli.cache import table_versions, tables
 from stepcli.cache.durable import Place, delete_file, read_regular, replace_synced
-from stepcli.cache.errors import DamagedStore, StoreNotFound
 from stepcli.cache.failures import FOLDER as FAILURES
 from stepcli.cache.failures import intact_lines
-from stepcli.cache.manifest import FILE_NAME, Manifest, parse_manifest, read_manifest
-from stepcli.cache.parts.folders import PARTS, TOMBSTONES, is_part_name, list_parts, staging_owners
+from stepcli.cache.parts.folders import TOMBSTONES, is_part_name, staging_owners
 from stepcli.cache.parts.index import INDEX_LIMIT
 from stepcli.cache.parts.tombstones import rewrite_tombstone
 from stepcli.cache.reading.consolidated import FOLDER as CACHE
 from stepcli.cache.updates.texts import DAMAGED, is_damaged, set_aside
 from stepcli.cache.updates.texts import FOLDER as TEXT
-
-
-def manifest_from_parts(root: Place) -> Manifest:
-    """The manifest as the copies in the parts have it.
-
-    Raises:
-        DamagedStore: no part has a whole copy, or they differ.
-    """
-    found: dict[str, Manifest] = {}
-    for name in list_parts(root):
-        path = root / PARTS / name / FILE_NAME
-        try:
-            manifest = parse_manifest(read_regular(path, INDEX_LIMIT), path)
-        except (FileNotFoundError, DamagedStore):
-            continue
-        found[manifest.model_dump_json()] = manifest
-    if len(found) != 1:
-        why = "no part has a whole copy of it" if not found else "its parts are of several stores"
-        raise DamagedStore(
-            f"{root / FILE_NAME} is damaged and {why}; put it back from a backup, or extract "
-            "into another --store"
-        )
-    return next(iter(found.values()))
-
-
-def manifest_or_copy(root: Place) -> tuple[Manifest, str]:
-    """The manifest, and what is wrong with it when it had to be taken from the parts.
-
-    Raises:
-        StoreNotFound: there is no store at all.
-        DamagedStore: nor can it be made again.
-    """
-    try:
-        return read_manifest(root), ""
-    except StoreNotFound as error:
-        if not list_parts(root):
-            raise
-        reason = str(error)
-    except DamagedStore as error:
-        reason = str(error)
-    return manifest_from_parts(root), reason
 
 
 def mend(root: Place, place: str, *, dry_run: bool) -> str:

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from stepcli.cache import table_versions, tables
+from stepcli.cache.care.identity import FOREIGN, copy_in_part, identity_of
 from stepcli.cache.durable import Place, read_regular
-from stepcli.cache.errors import StoreError, StoreNotFound
+from stepcli.cache.errors import DamagedStore, StorageError, StoreError, StoreNotFound
 from stepcli.cache.failures import failure_files, parse_failures
 from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.manifest import FILE_NAME, Manifest, read_manifest
@@ -23,6 +24,7 @@ from stepcli.cache.parts.stored_clips import part_clips
 from stepcli.cache.parts.tombstones import check_tombstone, tombstone_files
 from stepcli.cache.reading.consolidated import check_consolidated, consolidated_files
 from stepcli.cache.remote.objects import place_of
+from stepcli.cache.updates.texts import FOLDER as TEXTS
 from stepcli.cache.updates.texts import wrong_texts
 
 
@@ -37,6 +39,8 @@ class Problem:
     """The damaged part, "" when it is none."""
     clips: tuple[str, ...] = ()
     """Clips whose tokens are damaged or cannot be reached."""
+    unread: bool = False
+    """It could not be read, so nothing is known: no reason to touch it."""
 
 
 @dataclass
@@ -51,8 +55,13 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Nothing is damaged."""
+        """Everything was read and is as written."""
         return not self.problems
+
+    @property
+    def unread(self) -> list[Problem]:
+        """What could not be read."""
+        return [problem for problem in self.problems if problem.unread]
 
     @property
     def damaged_clips(self) -> list[str]:
@@ -65,10 +74,16 @@ class _PartResult:
     clips: int = 0
     bytes: int = 0
     problems: list[Problem] = field(default_factory=list)
+    foreign: list[Problem] = field(default_factory=list)
+    """That the part belongs to another store."""
 
 
 def verify_store(
-    path: Place | str, *, workers: int = 4, on_part: Callable[[int, int], None] | None = None
+    path: Place | str,
+    *,
+    workers: int = 4,
+    on_part: Callable[[int, int], None] | None = None,
+    manifest: Manifest | None = None,
 ) -> Report:
     """Check every file of a store.
 
@@ -76,6 +91,7 @@ def verify_store(
         path: the store's folder or URL.
         workers: parts checked at the same time.
         on_part: called with (parts done, parts in all).
+        manifest: what the parts are held against; None: the store's own.
 
     Raises:
         StoreNotFound: there is no store at all.
@@ -83,29 +99,47 @@ def verify_store(
     root = place_of(path)
     names = list_parts(root)
     report = Report(parts=len(names))
-    manifest = None
     try:
-        manifest = read_manifest(root)
+        manifest = manifest or read_manifest(root)
     except StoreNotFound:
         if not names:
             raise
         report.problems.append(Problem(FILE_NAME, "missing"))
     except StoreError as error:
-        report.problems.append(Problem(FILE_NAME, str(error)))
+        report.problems.append(_told(FILE_NAME, error))
+    foreign: list[Problem] = []
     with ThreadPoolExecutor(max_workers=workers) as pool:
         results = pool.map(lambda name: _verify_part(root, name, manifest), names)
         for done, result in enumerate(results, 1):
             report.clips += result.clips
             report.bytes += result.bytes
             report.problems += result.problems
+            foreign += result.foreign
             if on_part is not None:
                 on_part(done, len(names))
+    # Where all are of another store, it is the manifest that does not belong here.
+    all_foreign = foreign and len(foreign) == len(names)
+    report.problems += [Problem(FILE_NAME, FOREIGN)] if all_foreign else foreign
     report.problems += _verify_tables(root)
     return report
 
 
 def _verify_part(root: Place, name: str, manifest: Manifest | None) -> _PartResult:
     result = _PartResult()
+    try:
+        _check_part(root, name, manifest, result)
+    except (StoreError, OSError, MemoryError) as error:
+        result.problems.append(_told(f"{PARTS}/{name}", error, name))
+    return result
+
+
+def _told(place: str, error: Exception, part: str = "") -> Problem:
+    """Only what was read and found wrong is damage; any other error says nothing of the bytes."""
+    text = str(error) or type(error).__name__
+    return Problem(place, text, part, unread=not isinstance(error, DamagedStore))
+
+
+def _check_part(root: Place, name: str, manifest: Manifest | None, result: _PartResult) -> None:
     folder = root / PARTS / name
 
     def problem(path: str, text: str, clips: tuple[str, ...] = ()) -> None:
@@ -116,10 +150,10 @@ def _verify_part(root: Place, name: str, manifest: Manifest | None) -> _PartResu
     except FileNotFoundError:
         if part_file_names(folder):  # else it was compacted away since it was listed
             problem(RECORD, "missing")
-        return result
-    except StoreError as error:
+        return
+    except DamagedStore as error:
         problem(RECORD, str(error))
-        return result
+        return
     result.clips = record.clips
     found = part_file_names(folder)
     for stray in sorted(found - record.files.keys() - {RECORD}):
@@ -130,12 +164,17 @@ def _verify_part(root: Place, name: str, manifest: Manifest | None) -> _PartResu
         if text:
             problem(path, text)
         result.bytes += expected.size
-    if manifest is not None and record.spec_digest != manifest.spec_digest:
-        problem(RECORD, "written for another spec than the store's")
-    elif manifest is not None:
+    if manifest is None:
+        return
+    copy = copy_in_part(root, name, record)
+    theirs = (record.format, record.spec_digest)
+    mine = identity_of(manifest)
+    if theirs != mine[1:] or (copy is not None and identity_of(copy) != mine):
+        text = "written for another store: of another spec, format or data set"
+        result.foreign.append(Problem(f"{PARTS}/{name}/{RECORD}", text, name))
+    else:
         for text, clips in _wrong_clips(root, record, manifest):
             problem("", text, clips)
-    return result
 
 
 def _wrong_clips(
@@ -153,7 +192,7 @@ def _wrong_clips(
         damaged = tuple(clip.record.id for clip in clips if not clip.intact)
     except FileNotFoundError:
         return
-    except StoreError as error:
+    except DamagedStore as error:
         yield str(error), ()
         return
     if damaged:
@@ -165,30 +204,34 @@ def _below(root: Place, path: Place) -> str:
 
 
 def _verify_tables(root: Place) -> Iterator[Problem]:
-    for name, text in (*tables.wrong_tables(root), *wrong_texts(root)):
-        yield Problem(name, text)
+    for wrong in (tables.wrong_tables, wrong_texts):
+        try:
+            for name, text in wrong(root):
+                yield Problem(name, text)
+        except StorageError as error:
+            yield _told(tables.CLIPS if wrong is tables.wrong_tables else TEXTS, error)
     for path in tombstone_files(root):
         try:
             check_tombstone(path)
         except StoreError as error:
-            yield Problem(_below(root, path), str(error))
+            yield _told(_below(root, path), error)
     for path in consolidated_files(root):
         try:
             check_consolidated(path)
         except FileNotFoundError:
             continue  # replaced meanwhile by a newer one
         except StoreError as error:
-            yield Problem(_below(root, path), str(error))
+            yield _told(_below(root, path), error)
     for name in table_versions.version_names(root):
         try:
             table_versions.read_version(root, name)
         except FileNotFoundError:
             continue  # an old one, dropped meanwhile
         except StoreError as error:
-            yield Problem(f"{table_versions.FOLDER}/{name}", str(error))
+            yield _told(f"{table_versions.FOLDER}/{name}", error)
     for path in failure_files(root):
         try:
             for _ in parse_failures(read_regular(path, INDEX_LIMIT), path):
                 pass
         except StoreError as error:
-            yield Problem(_below(root, path), str(error))
+            yield _told(_below(root, path), error)

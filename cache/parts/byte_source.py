@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from stepcli.cache.durable import Place
+from stepcli.cache.errors import StorageError
 from stepcli.cache.parts.ranges import OpenFile
 from stepcli.cache.remote.objects import ObjectPath
 
@@ -17,6 +18,10 @@ class OpenObject:
     def read_into(self, target: memoryview, offset: int) -> None:
         """Fill `target` (bytes, contiguous) from byte `offset` on."""
         (data,) = self.path.client.get_ranges(self.path.key, [offset], len(target))
+        if len(data) != len(target):
+            raise StorageError(
+                f"cannot read {self.path}: the storage gave {len(data)} of {len(target)} bytes"
+            )
         target[:] = memoryview(data).cast("B")
 
 

@@ -6,8 +6,8 @@ import shutil
 import stat
 from pathlib import Path
 
-from stepcli.cache.durable import Place
-from stepcli.cache.errors import DamagedStore
+from stepcli.cache.durable import Place, reading
+from stepcli.cache.errors import DamagedStore, StorageError
 from stepcli.cache.formats.file_record import FileRecord, hash_file
 from stepcli.cache.remote.objects import ObjectPath
 
@@ -19,8 +19,21 @@ def part_file_names(folder: Place) -> set[str]:
     """Paths of all files of a part, below its folder; links count as files. Empty without one."""
     if isinstance(folder, ObjectPath):
         return set(folder.names())
-    leaves = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return {path.relative_to(folder).as_posix() for path in leaves}
+    names: set[str] = set()
+    left = [""]
+    while left:
+        below = left.pop()
+        try:
+            # Not rglob, which passes over a folder that it may not read.
+            with reading(folder / below), os.scandir(folder / below) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(f"{below}{entry.name}/")
+                    else:
+                        names.add(f"{below}{entry.name}")
+        except FileNotFoundError:
+            continue
+    return names
 
 
 def file_size(path: Place) -> int:
@@ -32,7 +45,8 @@ def file_size(path: Place) -> int:
     """
     if isinstance(path, ObjectPath):
         return path.client.size(path.key)
-    status = os.stat(path, follow_symlinks=False)  # noqa: PTH116 (Path.stat takes no such link)
+    with reading(path):
+        status = os.stat(path, follow_symlinks=False)  # noqa: PTH116 (Path.stat takes no such link)
     if not stat.S_ISREG(status.st_mode):
         raise DamagedStore(f"{path}: not a plain file")
     return status.st_size
@@ -41,17 +55,26 @@ def file_size(path: Place) -> int:
 def file_record(path: Place) -> FileRecord:
     """Size and sha256 of a file or an object, read in blocks."""
     if not isinstance(path, ObjectPath):
-        return hash_file(path)
+        with reading(path):
+            return hash_file(path)
     digest, size = hashlib.sha256(), path.client.size(path.key)
     for start in range(0, size, BLOCK_BYTES):
         length = min(BLOCK_BYTES, size - start)
         (block,) = path.client.get_ranges(path.key, [start], length)
+        if len(block) != length:
+            raise StorageError(
+                f"cannot read {path}: the storage gave {len(block)} of {length} bytes"
+            )
         digest.update(block)
     return FileRecord(size=size, sha256=digest.hexdigest())
 
 
 def wrong_file(path: Place, expected: FileRecord) -> str:
-    """What is wrong with one file of a part, "" when nothing is."""
+    """What is wrong with one file of a part, "" when nothing is.
+
+    Raises:
+        StorageError: it could not be read.
+    """
     try:
         size = file_size(path)
     except FileNotFoundError:

@@ -22,6 +22,7 @@ from stepcli.cache.durable import (
     list_names,
     own_folder,
     read_regular,
+    reading,
     seal,
     sync_all,
     write_synced,
@@ -73,7 +74,7 @@ def list_parts(root: Place) -> list[str]:
         names = [path.removesuffix(f"/{RECORD}") for path in whole]
     else:
         try:
-            with os.scandir(own_folder(root, PARTS)) as entries:
+            with reading(root / PARTS), os.scandir(own_folder(root, PARTS)) as entries:
                 names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []

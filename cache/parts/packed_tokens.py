@@ -13,8 +13,8 @@ import google_crc32c
 import h5py
 import numpy as np
 
-from stepcli.cache.durable import SEALED_LIMIT, Place, read_regular
-from stepcli.cache.errors import DamagedStore
+from stepcli.cache.durable import SEALED_LIMIT, Place, read_regular, reading
+from stepcli.cache.errors import DamagedStore, StorageError
 from stepcli.cache.formats import hdf5_tokens, zarr_tokens
 from stepcli.cache.formats.choice import array_file
 from stepcli.cache.formats.compression import COMPRESSIONS, decompress_into
@@ -74,15 +74,24 @@ def _damage(place: Place) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
+    except OSError as error:
+        if error.errno is None:  # libhdf5's own: it makes no sense of the bytes
+            raise DamagedStore(_unreadable(place, error)) from error
+        with reading(place):
+            raise
+    except MemoryError as error:
+        raise StorageError(f"{place}: not enough memory to unpack its tokens") from error
     except (
-        *(OSError, RuntimeError, ValueError, TypeError, LookupError, MemoryError, EOFError),
+        *(RuntimeError, ValueError, TypeError, LookupError, EOFError),
         ArithmeticError,
         zlib.error,
     ) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DamagedStore(
-            f"{place}: its compressed tokens cannot be read ({reason}); run stepcli store verify"
-        ) from error
+        raise DamagedStore(_unreadable(place, error)) from error
+
+
+def _unreadable(place: Place, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"{place}: its compressed tokens cannot be read ({reason}); run stepcli store verify"
 
 
 class _PackedZarr:

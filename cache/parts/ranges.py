@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from stepcli.cache.durable import open_beneath
+from stepcli.cache.durable import open_beneath, reading
 from stepcli.cache.errors import DamagedStore
 
 SHARED_BYTES = 8 << 20
@@ -37,7 +37,8 @@ class OpenFile:
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 raise DamagedStore(f"{self.path}: a link; expected a plain file") from None
-            raise
+            with reading(self.path):
+                raise
         self.size = os.fstat(self._fd).st_size
 
     def require(self, size: int) -> None:
@@ -58,10 +59,10 @@ class OpenFile:
         Raises:
             DamagedStore: the file ends before.
         """
-        wanted = len(target)
-        done = os.preadv(self._fd, [target], offset)
+        wanted, done = len(target), 0
         while done < wanted:  # signals and network file systems may cut a read short
-            count = os.preadv(self._fd, [target[done:]], offset + done)
+            with reading(self.path):
+                count = os.preadv(self._fd, [target[done:]], offset + done)
             if count == 0:
                 raise self._too_short(offset + wanted)
             done += count

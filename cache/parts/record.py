@@ -5,7 +5,7 @@ import re
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stepcli.cache.durable import Place, unseal
-from stepcli.cache.errors import DamagedStore
+from stepcli.cache.errors import DamagedStore, StoreError
 from stepcli.cache.formats.compression import Compression
 from stepcli.cache.formats.file_record import FileRecord
 from stepcli.cache.manifest import SCHEMA, Format
@@ -54,6 +54,11 @@ class PartRecord(BaseModel):
 def parse_part_record(data: bytes, place: Place | str) -> PartRecord:
     """Check the bytes of a part.json and return what they say."""
     content = unseal(data, place)
+    number = content.get("schema_number")
+    if isinstance(number, int) and number > SCHEMA:
+        raise StoreError(
+            f"{place} has schema {number}, this stepcli reads up to {SCHEMA}; upgrade stepcli"
+        )
     try:
         return PartRecord.model_validate(content)
     except ValidationError as error:

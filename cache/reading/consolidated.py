@@ -25,7 +25,7 @@ from stepcli.cache.durable import (
     read_regular,
     replace_synced,
 )
-from stepcli.cache.errors import DamagedStore, StoreError
+from stepcli.cache.errors import DamagedStore, StorageError, StoreError
 from stepcli.cache.formats.layout import TokenLayout, layout_of
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.parquet_files import numbers
@@ -57,7 +57,7 @@ def load_consolidated(root: Place, manifest: Manifest, parts: list[str]) -> Snap
     for path in consolidated_files(root):
         try:
             found = _read(path, manifest)
-        except (DamagedStore, FileNotFoundError):
+        except (DamagedStore, StorageError, FileNotFoundError):
             continue  # `verify` reports it; whoever wrote a newer one has removed it
         if current.issuperset(found.parts) and (best is None or len(found.parts) > len(best.parts)):
             best = found

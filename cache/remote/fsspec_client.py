@@ -86,6 +86,12 @@ class FsspecClient:
         """Write an object, whatever is there."""
         self.put(key, content)
 
+    def copy(self, key: str, target: str) -> None:
+        """Copy an object within the storage, over what is there."""
+        path = self._path(target)
+        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        self._files.cp_file(self._path(key), path)
+
     def entries(self, prefix: str) -> dict[str, Entry]:
         """All objects below a prefix, by key."""
         folder = self._path(prefix).rstrip("/")

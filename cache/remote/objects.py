@@ -72,6 +72,9 @@ class ObjectClient(Protocol):
     def replace(self, key: str, content: bytes) -> None:
         """Write an object, whatever is there; a request that comes late undoes nothing newer."""
 
+    def copy(self, key: str, target: str) -> None:
+        """Copy an object within the storage, over what is there."""
+
     def entries(self, prefix: str) -> "dict[str, Entry]":
         """All objects below a prefix ("folder/"), by key."""
 

@@ -12,7 +12,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import from_url
 
-from stepcli.cache.errors import DamagedStore, StoreError
+from stepcli.cache.errors import DamagedStore, StorageError, StoreError
 from stepcli.cache.remote.objects import Entry
 
 _Answer = TypeVar("_Answer")
@@ -181,6 +181,11 @@ class ObstoreClient:
             return None
         return _version_in(found)
 
+    def copy(self, key: str, target: str) -> None:
+        """Copy an object within the storage, over what is there."""
+        with self._errors():
+            obstore.copy(self._store, key, target)
+
     def entries(self, prefix: str) -> dict[str, Entry]:
         """All objects below a prefix, by key: a request for each thousand."""
         with self._errors():
@@ -212,11 +217,11 @@ class ObstoreClient:
         except BaseError as error:
             reason = " ".join(str(error).partition("Debug source")[0].split())[:300]
             if INSTANCE_METADATA in reason:  # asked for credentials, since the user gave none
-                raise StoreError(
+                raise StorageError(
                     f"{self._url}: no credentials for the object storage; set AWS_ACCESS_KEY_ID "
                     "and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true where anybody may read"
                 ) from error
-            raise StoreError(
+            raise StorageError(
                 f"{self._url}: the object storage refused ({type(error).__name__}: {reason}); "
                 "check the URL, the endpoint and the credentials in the environment"
             ) from error

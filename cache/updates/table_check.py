@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from stepcli.cache.clips import ClassRow, ClipRow
 from stepcli.cache.durable import Place, delete_file, read_regular
-from stepcli.cache.errors import DamagedStore, StoreError
+from stepcli.cache.errors import DamagedStore, StorageError, StoreError
 from stepcli.cache.table_versions import has_versions, is_version
 from stepcli.cache.updates.digests import (
     ABSENT,
@@ -73,11 +73,16 @@ def wrong_tables(root: Place) -> Iterator[tuple[str, str]]:
     """What is wrong with the tables and tables.json: (file, text). Changes meanwhile are no fault.
 
     Two looks must agree before anything counts as wrong: a change is several writes.
+
+    Raises:
+        StorageError: one could not be read.
     """
     try:
         present = [name for name in NAMES if _present(root, name) or has_versions(root, name)]
         if not accepted_digests(root) and present:
             yield DIGESTS, "missing"
+    except StorageError:
+        raise
     except StoreError as error:
         yield DIGESTS, str(error)
     for name in NAMES:
@@ -103,6 +108,8 @@ def _look_at(root: Place, name: str) -> tuple[str, list[str] | None, str]:
     except FileNotFoundError:
         lost = has_versions(root, name) if accepted is None else ABSENT not in accepted
         return "missing" if lost else "", accepted, ABSENT
+    except StorageError:
+        raise
     except StoreError as error:
         return str(error), accepted, ""
     digest = hashlib.sha256(data).hexdigest()

@@ -8,7 +8,6 @@ Older stores have `text.safetensors`, and a text.json that carries no digest of 
 it, other than of the tensors' digest, cannot be told.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -27,11 +26,12 @@ from stepcli.cache.durable import (
     fsync_folder,
     open_beneath,
     own_folder,
+    reading,
     replace_synced,
     seal,
     unseal,
 )
-from stepcli.cache.errors import DamagedStore, StoreError
+from stepcli.cache.errors import DamagedStore, StorageError, StoreError
 from stepcli.cache.remote.objects import ObjectPath
 from stepcli.cache.updates.lock import exclusive
 from stepcli.cache.updates.swap import attempts, look, swap, sweep_temporaries
@@ -42,8 +42,6 @@ DAMAGED = ".damaged"
 OLD_TENSORS = "text.safetensors"
 LIMIT = 1 << 30
 """Bytes of a file of tensors: a larger one is refused unread."""
-_NO_FILE = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
-"""What a link, a link to a folder, a folder and a socket answer."""
 _TENSORS = re.compile(r"text-[0-9a-f]{64}\.safetensors|text\.safetensors")
 
 
@@ -167,9 +165,15 @@ def copy_texts(source: Place, target: Place) -> tuple[list[str], list[str]]:
 
 
 def wrong_texts(root: Place) -> Iterator[tuple[str, str]]:
-    """What is wrong with a store's texts: (path below the store, text)."""
+    """What is wrong with a store's texts: (path below the store, text).
+
+    Raises:
+        StorageError: one could not be read.
+    """
     try:
         towers = text_folders(root)
+    except StorageError:
+        raise
     except StoreError as error:
         yield FOLDER, str(error)
         return
@@ -180,11 +184,15 @@ def wrong_texts(root: Place) -> Iterator[tuple[str, str]]:
                 text = read_text(root, tower)
             except FileNotFoundError:
                 break  # removed meanwhile
+            except StorageError:
+                raise
             except StoreError as error:
                 yield f"{FOLDER}/{tower}/{FACTS}", str(error)
                 break
             try:
                 read_tensors(root / FOLDER / tower, text.file, text.sha256)
+            except StorageError:
+                raise
             except StoreError as error:
                 if text != last:  # perhaps replaced twice since: look once more
                     last = text
@@ -262,11 +270,10 @@ def _read(folder: Place, name: str, limit: int) -> bytes:
         fd = open_beneath(folder.parent, f"{folder.name}/{name}")
     except FileNotFoundError:
         raise
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            raise DamagedStore(f"{path}: expected a plain file, {error.strerror}") from error
-        raise StoreError(f"cannot read {path}: {error.strerror}") from error
-    with os.fdopen(fd, "rb") as file:
+    except OSError:
+        with reading(path):
+            raise
+    with reading(path), os.fdopen(fd, "rb") as file:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise DamagedStore(f"{path}: expected a plain file; remove what is there")

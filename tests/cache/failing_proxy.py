@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["", "403", "500", "drop", "slow", "lost"]
+Fault = Literal["", "401", "403", "404", "429", "500", "503", "drop", "slow", "lost"]
 """lost: the server does what is asked, and its answer never arrives."""
 SLOW_SECONDS = 0.1
 
@@ -40,7 +40,7 @@ def failing_proxy(
             if fault == "drop":
                 self.close_connection = True
                 return
-            if fault in ("403", "500"):
+            if fault.isdecimal():
                 self.send_response(int(fault))
                 self.send_header("Content-Length", "0")
                 self.end_headers()

@@ -12,7 +12,8 @@ from parquet_bytes import parquet
 from sample_clips import fill_store
 
 from stepcli.cache import open_store, table_versions, tables
-from stepcli.cache.care.mend import manifest_from_parts, mend
+from stepcli.cache.care.identity import settled_manifest
+from stepcli.cache.care.mend import mend
 from stepcli.cache.care.verify import verify_store
 from stepcli.cache.clips import ClassRow, ClipRow
 from stepcli.cache.durable import (
@@ -107,18 +108,21 @@ def test_a_manifest_is_put_together_from_the_parts(tmp_path: Path) -> None:
         parse_manifest(seal({**content, "format": "npz"}), path)
     with pytest.raises(DamagedStore, match="spec_digest is not the digest of its spec"):
         parse_manifest(seal({**content, "spec_digest": "0" * 64}), path)
-    assert manifest_from_parts(tmp_path) == read_manifest(tmp_path) == store.manifest
+    assert settled_manifest(tmp_path) == (read_manifest(tmp_path), "")
+    path.unlink()
     first, second = sorted((tmp_path / "parts").iterdir())
     (first / "manifest.json").write_bytes(b"junk")
-    assert manifest_from_parts(tmp_path) == store.manifest
-    (second / "manifest.json").write_bytes(seal({**content, "dataset": "other"}))
-    (first / "manifest.json").write_bytes(path.read_bytes())
+    assert settled_manifest(tmp_path)[0] == store.manifest
+    # A copy that is not the one of the part's record says nothing, whatever it says.
+    (first / "manifest.json").write_bytes(seal({**content, "dataset": "other"}))
+    assert settled_manifest(tmp_path)[0] == store.manifest
+    (first / "part.json").write_bytes(b"junk")  # now the copy alone vouches for itself
     with pytest.raises(DamagedStore, match="its parts are of several stores"):
-        manifest_from_parts(tmp_path)
+        settled_manifest(tmp_path)
     (first / "manifest.json").unlink()
     (second / "manifest.json").unlink()
     with pytest.raises(DamagedStore, match="no part has a whole copy of it"):
-        manifest_from_parts(tmp_path)
+        settled_manifest(tmp_path)
     assert mend(tmp_path, "notes.txt", dry_run=False) == ""
 
 

@@ -14,9 +14,10 @@ from store_commands import run
 
 from stepcli.cache.care.convert import convert_store
 from stepcli.cache.care.merge import merge_stores
+from stepcli.cache.care.repair import repair_store
 from stepcli.cache.care.verify import verify_store
 from stepcli.cache.durable import Place, delete_file
-from stepcli.cache.errors import DamagedStore
+from stepcli.cache.errors import DamagedStore, StorageError
 from stepcli.cache.remote.objects import place_of
 from stepcli.cache.updates import texts
 from stepcli.cache.updates.texts import read_tensors, read_text, text_folders, write_text
@@ -222,6 +223,9 @@ def test_texts_that_cannot_be_read_are_left(
 
     monkeypatch.setattr(texts, "open_beneath", fail)
     assert not texts.is_damaged(root, "clip")
-    ((place, problem),) = texts.wrong_texts(root)
-    assert place == "text/clip/text.json"
-    assert problem.startswith("cannot read ")
+    with pytest.raises(StorageError, match=r"cannot read .*text/clip/text.json"):
+        list(texts.wrong_texts(root))
+    (problem,) = verify_store(root).problems
+    assert problem.unread
+    (left,) = repair_store(root).left
+    assert left.unread
