@@ -12,8 +12,9 @@ from stepcli.cache.clips import ClassRow, ClipRow
 from stepcli.cache.csv_files import read_csv
 from stepcli.cache.durable import SEALED_LIMIT, Place, disk_errors, read_regular
 from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.lists.leakage import find_leakage
 from stepcli.cache.lists.matching import match_ids
-from stepcli.cache.lists.split_names import normalise_split, split_notes
+from stepcli.cache.lists.split_names import normalise_split, split_notes, unused_splits
 from stepcli.cache.lists.words import counted, listed
 from stepcli.cache.parquet_files import LARGEST, read_parquet
 from stepcli.cache.store import Store, open_store
@@ -35,7 +36,9 @@ class RelabelPlan:
     blank: dict[str, int] = field(default_factory=dict)
     """By column: lines with an empty cell there, which empties the column for that clip."""
     notes: list[str] = field(default_factory=list)
-    """What was read differently from how it is written."""
+    """What was read differently from how it is written, and splits that nobody uses."""
+    leakage: list[str] = field(default_factory=list)
+    """What train and test share after the change."""
 
 
 def relabel(root: Place, table: Path, *, dry_run: bool = False) -> RelabelPlan:
@@ -53,7 +56,9 @@ def relabel(root: Place, table: Path, *, dry_run: bool = False) -> RelabelPlan:
     store = open_store(root)
     lines = list(read_lines(table))
     plan = RelabelPlan(lines=len(lines))
-    plan.notes += split_notes(line["split"] for line in lines if "split" in line)
+    texts = [line["split"] for line in lines if "split" in line]
+    unused = unused_splits(texts)
+    plan.notes += [*split_notes(texts), *([] if unused is None else [unused])]
     # A table that was edited in place is what it says; a copy of it made here might be older.
     in_place = table.resolve() == Path(str(store.path), CLIPS).resolve()
 
@@ -100,6 +105,10 @@ def _relabel(
         if changed:
             plan.changed[name] = changed
             rows[name] = replace(rows[name], **changed)
+    sides: dict[str, list[ClipRow]] = {"train": [], "test": []}
+    for row in rows.values():
+        sides.get(normalise_split(row.split), []).append(row)
+    plan.leakage = list(find_leakage(sides["train"], sides["test"]).warnings)
     return list(rows.values())
 
 

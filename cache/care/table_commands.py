@@ -166,6 +166,8 @@ def labels(
         say(f"{would('set', dry_run)} {clip}: {texts}")
     for note in plan.notes:
         say(f"note: {note}")
+    for warning in plan.leakage:
+        say(f"warning: {warning}")
     for column, blank in plan.blank.items():
         say(f"note: {counted(blank, 'line')} with a blank {column}")
     say(f"{counted(plan.lines, 'line')}, {counted(len(plan.changed), 'clip')} changed")

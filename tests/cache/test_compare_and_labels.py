@@ -97,7 +97,20 @@ def test_cells_are_stripped_splits_normalised_and_blanks_counted(tmp_path: Path)
     assert plan["blank"] == {"split": 1}
     (note,) = plan["notes"]
     assert "'Validation' as 'val' (1 clip)" in note
+    assert plan["leakage"] == []
     assert [row.split for row in store.clips()] == ["val", "test", "", "train"]
+
+
+def test_splits_that_tear_groups_or_that_nobody_uses_are_named(tmp_path: Path) -> None:
+    store = fill_store(tmp_path / "s", "zarr", 4)
+    table = tmp_path / "new.csv"
+    table.write_text("id,split,group\nclip-0000,test,day\nclip-0001,train,day\nclip-0002,tets,\n")
+    plan = run("labels", "--store", store.path, "--from", table, "--dry-run")
+    assert plan["notes"] == ["1 clip in splits that are not trained or tested on: 'tets' (1 clip)"]
+    (warning,) = plan["leakage"]
+    assert warning.startswith(
+        "1 group in both train and test (day): 1 of 1 test clip shares a group"
+    )
 
 
 def test_ids_with_white_space_are_found_again(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 
 from stepcli.cache import create_store
 from stepcli.cache.care import duplicates
+from stepcli.cache.care.draw_split import _draw_into
 from stepcli.cache.care.duplicates import chance_pairs, describe_copies, find_copies
 from stepcli.cache.clips import ClipRow, Source
 from stepcli.cache.commands import app
 from stepcli.cache.formats.compression import Compression
 from stepcli.cache.lists.groups import group_keys, plain_names
+from stepcli.cache.lists.split_names import normalise_split
 from stepcli.cache.manifest import Format
 from stepcli.cache.spec import StoreSpec
 from stepcli.cache.store import Store
@@ -217,6 +219,41 @@ def test_a_drawn_split_keeps_copies_on_one_side(tmp_path: Path) -> None:
     assert len({split[i] for i in ("a6", "b6", "a7", "b7")} - {"train", "test"}) == 0
     assert len({split[i] for i in ("a6", "b6", "a7", "b7")}) == 1
     assert (found["followed"], found["kept"]) == (6, 4)
+
+
+def test_no_draw_tears_a_group() -> None:
+    """Random tables: groups, views, copies, and splits that some clips have already."""
+    draw = random.Random(2)
+    for _ in range(60):
+        rows = [
+            ClipRow(
+                f"c{i // 2}@{'left' if i % 2 else 'right'}",
+                draw.choice("ab"),
+                draw.choice(["", "", "", "train", "Test", "val"]),
+                draw.choice(["", "g0", "g1", "g2", "g3"]) if i % 2 == 0 else "",
+            )
+            for i in range(40)
+        ]
+        rows = [replace(r, group=rows[i - i % 2].group) for i, r in enumerate(rows)]
+        sets = [tuple(draw.sample([f"c{i}" for i in range(20)], 2)) for _ in range(3)]
+        if all(row.split for row in rows):
+            continue
+        drawn, changed = _draw_into(rows, sets, draw.choice([0.1, 0.25, 0.5]), Path())
+        before: dict[str, set[str]] = {}
+        after: dict[str, set[str]] = {}
+        for row, now, key in zip(rows, changed, group_keys(rows, sets), strict=True):
+            assert not row.split or now == row
+            before.setdefault(key, set()).update({normalise_split(row.split)} - {""})
+            after.setdefault(key, set()).add(normalise_split(now.split))
+        for key, splits in before.items():
+            if len(splits) <= 1:
+                assert len(after[key]) == 1
+                assert after[key] >= splits
+                assert after[key] != {""}
+            else:
+                assert after[key] <= {*splits, ""}
+        counts = drawn.train + drawn.test + drawn.followed + drawn.kept
+        assert counts == sum(row.split != "" for row in changed)
 
 
 def test_copies_unite_groups() -> None:
