@@ -6,6 +6,11 @@ h5py and av load inside the command that needs them.
 
 import errno
 import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +20,7 @@ from stepcli.apply import commands as apply_commands
 from stepcli.apply import predict_commands, share_commands
 from stepcli.cache import commands as cache_commands
 from stepcli.cache.errors import StepcliError
+from stepcli.cache.options import say, say_lines, shown
 from stepcli.engines.preemption import exit_code
 from stepcli.examples import demo
 from stepcli.examples.command_lines import add_command_lines
@@ -26,6 +32,21 @@ from stepcli.probe.analysis import commands as analyse_commands
 
 # What the operating system says no to and the user can mend; any other OSError is a defect of ours.
 _MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE}
+
+
+# Of Click, whether Typer brings its own copy or imports it.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+@contextmanager
+def _shown_usage_errors() -> Iterator[None]:
+    """What Typer says of a command line repeats its words, which a script may have put together."""
+    try:
+        yield
+    except _USAGE_ERROR as error:
+        said: Any = error
+        said.message = shown(said.message)
+        raise
 
 
 class _ErrorsAsLines(TyperGroup):
@@ -42,22 +63,25 @@ class _ErrorsAsLines(TyperGroup):
         if os.environ.get("NO_COLOR"):
             ctx.color = False  # no-color.org; rich's boxes heed it by themselves
         self.debug = "--debug" in args
-        return super().parse_args(ctx, [arg for arg in args if arg != "--debug"])
+        with _shown_usage_errors():
+            return super().parse_args(ctx, [arg for arg in args if arg != "--debug"])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a mendable error becomes a line on stderr unless --debug was given."""
         try:
-            return super().invoke(ctx)
+            with _shown_usage_errors():
+                return super().invoke(ctx)
         except StepcliError as error:
             if self.debug:
                 raise
-            typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
+            tell = say_lines if error.has_lines else say
+            tell(f"error: {error}", err=True, colour=typer.colors.RED)
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
             if self.debug or error.errno not in _MENDABLE:
                 raise
             place = f": {error.filename}" if error.filename else ""
-            typer.secho(f"error: {error.strerror}{place}", err=True, fg=typer.colors.RED)
+            say(f"error: {error.strerror}{place}", err=True, colour=typer.colors.RED)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:  # what a command does not catch itself
             if self.debug:
@@ -72,7 +96,7 @@ class _ErrorsAsLines(TyperGroup):
 
 
 def _interrupted(interrupt: KeyboardInterrupt) -> typer.Exit:
-    typer.echo("interrupted; what was finished is kept", err=True)
+    say("interrupted; what was finished is kept", err=True)
     return typer.Exit(exit_code(interrupt))
 
 
@@ -82,7 +106,26 @@ def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
     return error
 
 
-app = typer.Typer(
+class _Door(typer.Typer):
+    """Typer, whose tracebacks (--debug, defects of ours) steer no terminal either."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except Exception:
+            sys.excepthook = _print_traceback  # Typer has set its own by now
+            raise
+
+
+def _print_traceback(
+    kind: type[BaseException], error: BaseException, where: TracebackType | None
+) -> None:
+    for text in traceback.format_exception(kind, error, where):
+        sys.stderr.write(shown(text, keep="\t\n"))
+
+
+app = _Door(
     cls=_ErrorsAsLines,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -125,7 +168,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"stepcli {version('stepcli')}")
+        say(f"stepcli {version('stepcli')}")
         raise typer.Exit
 
 

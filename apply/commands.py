@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stepcli.cache.options import say, warn
 from stepcli.probe.analysis.commands import RunsArgument, StoreOption
 
 VideosOption = Annotated[
@@ -66,7 +67,7 @@ def report(
             keep_order_tests(found, store, device)
         except (StoreError, UsageError) as error:
             # A report without its store still shows everything else, and says what it lacks.
-            typer.secho(f"note: no order tests: {error}", err=True, fg=typer.colors.YELLOW)
+            warn(f"note: no order tests: {error}")
     done = write_report(
         *(runs, out),
         store=store,
@@ -76,8 +77,8 @@ def report(
         pdf=pdf,
     )
     for line in done.missing:
-        typer.secho(f"note: not shown: {line}", err=True, fg=typer.colors.YELLOW)
-    typer.echo(
+        warn(f"note: not shown: {line}")
+    say(
         f"{done.page}: {done.figures} figures, {done.tables} tables; "
         f"{out / 'figures'} (SVG{', PDF' if pdf else ''}), {out / 'tables'} (LaTeX, CSV)"
     )
@@ -109,4 +110,4 @@ def picture(
         out.parent.mkdir(parents=True, exist_ok=True)
         replace_synced(out, sink.getvalue())
     note = f" (without frames: {absent})" if absent else ""
-    typer.echo(f"{out}: {drawn.width} x {drawn.height} pixels{note}")
+    say(f"{out}: {drawn.width} x {drawn.height} pixels{note}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from stepcli.cache.options import say, say_lines
 from stepcli.extract.options import complete_backbones
 
 if TYPE_CHECKING:
@@ -76,13 +77,13 @@ def predict(
     if out is not None:
         _write(done, out, top)
     if form == "json":
-        typer.echo(as_json(done, top))
+        say_lines(as_json(done, top))
     elif form == "csv":
         _print_csv(done, top)
     else:
         for number, each in enumerate(done):
             for line in ([""] if number else []) + text_lines(each, top):
-                typer.echo(line)
+                say(line)
 
 
 def _window_seconds(text: str, applied: "Applied") -> float | None:
@@ -123,9 +124,12 @@ def text_lines(found: "Prediction", top: int) -> list[str]:
 
 def _print_csv(done: "list[Prediction]", top: int) -> None:
     import csv
-    import sys
+    import io
 
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    from stepcli.probe.results.cells import csv_cell
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["video", "run", "start_seconds", "end_seconds", "rank", "label", "probability"]
     )
@@ -133,7 +137,8 @@ def _print_csv(done: "list[Prediction]", top: int) -> None:
         for each in found.answers:
             for rank, (label, p) in enumerate(each.top(found.probe.classes, top), 1):
                 place = (str(found.video), found.probe.name, f"{each.start:.3f}", f"{each.end:.3f}")
-                writer.writerow([*place, rank, label, f"{p:.6f}"])
+                writer.writerow([csv_cell(cell) for cell in (*place, rank, label, f"{p:.6f}")])
+    say_lines(out.getvalue().rstrip("\n"))
 
 
 def _require_own_files(videos: list[Path], applied: "Applied", out: Path) -> None:
@@ -220,4 +225,4 @@ def _stream(
                     "said": said.said,
                     "top": [[name, round(p, 6)] for name, p in said.top(probe.classes, top)],
                 }
-                typer.echo(json.dumps(line))
+                say(json.dumps(line))

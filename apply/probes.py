@@ -118,7 +118,13 @@ class Applied:
                     f"({'; '.join(explain_difference(self.spec, spec))}); predict with them apart"
                 )
         self.device = resolve_device(device)
-        self.plan = PixelPlan.from_spec(self.spec.preprocessing)
+        try:
+            self.plan = PixelPlan.from_spec(self.spec.preprocessing)
+        except TypeError as error:
+            raise UsageError(
+                f"{folders[0]} does not say how its videos were resized and cropped ({error}), so "
+                "it cannot answer on new ones"
+            ) from None
         self.sampling: Sampling = parse_sampling(self.spec.sampling)
         self._forward = self._load(backbone, records)
         self._token_layout = layout_of(self.spec)

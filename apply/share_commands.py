@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stepcli.cache.options import say
+
 HubOption = Annotated[
     bool, typer.Option("--hub", help="A repository of the Hugging Face hub instead of a folder.")
 ]
@@ -34,7 +36,7 @@ def push(
 
     kind = kind_of(folder)
     if not hub:
-        typer.echo(f"{push_to_folder(folder, Path(to))}: {kind}")
+        say(f"{push_to_folder(folder, Path(to))}: {kind}")
         return
     from stepcli.apply import hub as client
 
@@ -45,11 +47,11 @@ def push(
         public=public,
         replace=replace,
         endpoint=endpoint,
-        on_part=lambda done, every: typer.echo(f"part {done} of {every}", err=True),
+        on_part=lambda done, every: say(f"part {done} of {every}", err=True),
     )
     name = to.removeprefix(client.DATASETS)
-    typer.echo(place)
-    typer.echo(f"stepcli pull {client.DATASETS if kind == 'store' else ''}{name} --hub")
+    say(place)
+    say(f"stepcli pull {client.DATASETS if kind == 'store' else ''}{name} --hub")
 
 
 def pull(
@@ -75,4 +77,4 @@ def pull(
         from stepcli.apply.sharing import pull_from_folder
 
         target = pull_from_folder(Path(source), out)
-    typer.echo(str(target))
+    say(str(target))

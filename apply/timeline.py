@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stepcli.cache.options import shown
+
 UNSURE = "(unsure)"
 """In place of an answer whose confidence is below the threshold."""
 
@@ -85,7 +87,7 @@ def subtitles(found: Sequence[Stretch]) -> str:
     """A SubRip file (.srt) that a player shows over the video."""
     blocks = [
         f"{number}\n{clock(each.start, ',')} --> {clock(each.end, ',')}\n"
-        f"{each.said}{f' {100 * each.probability:.0f} %' if each.said != UNSURE else ''}\n"
+        f"{shown(each.said)}{f' {100 * each.probability:.0f} %' if each.said != UNSURE else ''}\n"
         for number, each in enumerate(found, 1)
     ]
     return "\n".join(blocks)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from stepcli.cache.care import maintenance_commands, table_commands
-from stepcli.cache.options import JsonOption, StoreOption, WorkersOption, print_json, say
+from stepcli.cache.options import JsonOption, StoreOption, WorkersOption, print_json, say, shown
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -51,7 +51,7 @@ def list_clips(
         print_json(lines)
         return
     for line in lines:
-        say("\t".join(str(line[key]) for key in ("id", "state", "label", "split", "reason")))
+        say("\t".join(shown(str(line[key])) for key in ("id", "state", "label", "split", "reason")))
 
 
 @app.command()

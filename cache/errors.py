@@ -27,6 +27,8 @@ class StepcliError(Exception):
     """Base of the tree; `exit_code` is what the process ends with."""
 
     exit_code: ClassVar[int] = 1
+    has_lines: ClassVar[bool] = False
+    """Whether line breaks in the message are its own; others are shown as \\n."""
 
 
 class UsageError(StepcliError):

@@ -1,6 +1,7 @@
 """Options and output that all `stepcli store` commands share."""
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,9 +30,39 @@ PartClipsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print a line. Ids and labels may come from anybody: what would steer a terminal is shown."""
-    typer.echo("".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text), err=err)
+def shown(text: str, keep: str = "") -> str:
+    """A text for a terminal or a figure: control, bidi and escape characters as their escapes.
+
+    Ids, labels and paths may come from anybody. Without this they could colour, hide, reorder or
+    overwrite what a terminal shows, or add lines of their own.
+
+    Args:
+        text: any.
+        keep: control characters that are the caller's own: "\\n" of a text of several lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in keep or unicodedata.category(c) == "Zs" else repr(c)[1:-1]
+        for c in text
+    )
+
+
+def say(
+    text: str = "", *, err: bool = False, colour: str | None = None, bold: bool = False
+) -> None:
+    """Print a line; every line of every command goes through here, or `say_lines`."""
+    typer.secho(shown(text, keep="\t"), err=err, fg=colour, bold=bold or None)
+
+
+def say_lines(text: str, *, err: bool = False, colour: str | None = None) -> None:
+    """Print a text whose line breaks are ours: what is a stranger's in it went through `shown`."""
+    typer.secho(shown(text, keep="\t\n"), err=err, fg=colour)
+
+
+def warn(text: str) -> None:
+    """Print a note or a warning on standard error, in colour where it is a terminal."""
+    say(text, err=True, colour=typer.colors.YELLOW)
 
 
 def would(verb: str, dry_run: bool) -> str:
@@ -41,4 +72,4 @@ def would(verb: str, dry_run: bool) -> str:
 
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
-    typer.echo(json.dumps(value, indent=1))
+    say_lines(json.dumps(value, indent=1))

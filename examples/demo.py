@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from stepcli.cache.errors import StepcliError
+from stepcli.cache.options import say, say_lines
 from stepcli.probe import sweep_commands
 
 CONTROLS = ("first-frame", "last-frame", "first-last")
@@ -61,14 +62,16 @@ def demo(
 
     _say(f"results --runs {shlex.quote(str(runs))}")
     rows = read_runs(runs)
-    typer.echo(render(rows, "table", width=terminal_width()))
-    typer.echo(f"\n{_verdict(rows)}")
-    typer.echo(f"(the demo took {time.monotonic() - started:.0f} s)")
+    say_lines(render(rows, "table", width=terminal_width()))
+    say()
+    say(_verdict(rows))
+    say(f"(the demo took {time.monotonic() - started:.0f} s)")
 
 
 def _say(line: str) -> None:
     """Show a command as a user would type it."""
-    typer.secho(f"\n$ stepcli {line}", bold=True)
+    say()
+    say(f"$ stepcli {line}", bold=True)
 
 
 def _extract(*words: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from stepcli.cache.options import say
 from stepcli.engines.preemption import exit_code, heed_sigterm
 from stepcli.extract.arguments import parse_layers, parse_options, share_of
 from stepcli.extract.choices import (
@@ -257,13 +258,13 @@ def extract(
     try:
         code, summary = run_job(request)
     except KeyboardInterrupt as interrupt:
-        typer.echo("interrupted: every finished clip is stored; the same command goes on", err=True)
+        say("interrupted: every finished clip is stored; the same command goes on", err=True)
         if passes_still_running():
             # A large model's pass on a CPU takes longer than a batch system waits.
             os._exit(exit_code(interrupt))
         raise typer.Exit(exit_code(interrupt)) from interrupt
     if as_json:
-        typer.echo(json.dumps(summary))
+        say(json.dumps(summary))
     if code:
         raise typer.Exit(code)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from stepcli.cache.options import say, say_lines
 from stepcli.extract.options import complete_datasets
 
 datasets_app = typer.Typer(no_args_is_help=True)
@@ -19,7 +20,7 @@ def list_datasets() -> None:
     home = os.environ.get("STEPCLI_DATA")
     for name, info in sorted(DATASETS.items()):
         here = info.bundled_root is not None or (home and (Path(home) / name).exists())
-        typer.echo(f"{name:16} {'here' if here else '':6} {info.source}")
+        say(f"{name:16} {'here' if here else '':6} {info.source}")
 
 
 @datasets_app.command("show")
@@ -32,11 +33,11 @@ def show_dataset(
     from stepcli.extract.datasets.registry import find_dataset
 
     info = find_dataset(name)
-    typer.echo(f"{info.name}: {info.source}\n\n{info.layout}")
+    say_lines(f"{info.name}: {info.source}\n\n{info.layout}")
     if info.options:
-        typer.echo("\nOptions (--set NAME=VALUE):")
+        say_lines("\nOptions (--set NAME=VALUE):")
         for option, meaning in info.options.items():
-            typer.echo(f"  {option:8} {meaning}")
+            say(f"  {option:8} {meaning}")
 
 
 def backbones() -> None:
@@ -44,4 +45,4 @@ def backbones() -> None:
     from stepcli.extract.backbones.names import BACKBONES
 
     for name, entry in BACKBONES.items():
-        typer.echo(f"{name:24} {entry.repository or '(bundled)':44} {entry.source}")
+        say(f"{name:24} {entry.repository or '(bundled)':44} {entry.source}")

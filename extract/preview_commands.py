@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stepcli.cache.options import say, say_lines
 from stepcli.extract.arguments import parse_layers, parse_options
 from stepcli.extract.choices import Precision, Preprocess
 from stepcli.extract.options import (
@@ -80,9 +81,9 @@ def plan(
     if as_json:
         values = {**dataclasses.asdict(made), "hours": made.hours}
         best = made.recommended
-        typer.echo(json.dumps({**values, "recommended": best and dataclasses.asdict(best)}))
+        say(json.dumps({**values, "recommended": best and dataclasses.asdict(best)}))
     else:
-        typer.echo(describe(made))
+        say_lines(describe(made))
     if not any(cost.fits for cost in made.layouts):
         raise typer.Exit(1)
 
@@ -106,8 +107,8 @@ def doctor(
     for finding in examine(stores):
         found.append(finding)
         if not as_json:
-            typer.echo(f"{finding.state:8} {finding.what:16} {finding.text}")
+            say(f"{finding.state:8} {finding.what:16} {finding.text}")
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(finding) for finding in found]))
+        say(json.dumps([dataclasses.asdict(finding) for finding in found]))
     if any(finding.state == "MISSING" for finding in found):
         raise typer.Exit(1)

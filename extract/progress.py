@@ -6,6 +6,8 @@ from typing import NoReturn, Protocol
 
 from tqdm import tqdm
 
+from stepcli.cache.options import shown
+
 LINE_SECONDS = 15.0
 
 
@@ -62,7 +64,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line of its own, without breaking the bar."""
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(shown(text), file=sys.stderr)
 
     def _show(self) -> None:
         now = time.monotonic()

@@ -1,10 +1,10 @@
 """What a run says at its end: to people as lines, to scripts as JSON."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from stepcli.cache import options
 from stepcli.cache.durable import Place
 from stepcli.cache.lists.words import counted
 from stepcli.cache.store import Store
@@ -18,8 +18,8 @@ SHOWN_REASONS = 20
 
 
 def say(text: str) -> None:
-    """A line on stderr; stdout is for what a script reads."""
-    print(text, file=sys.stderr)  # noqa: T201 (this is the command's own voice)
+    """A line on standard error: standard output is for what scripts read."""
+    options.say(text, err=True)
 
 
 def announce(store: Store, todo: Todo, resources: Resources | None) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from stepcli.cache.options import say
 from stepcli.probe.names import complete_methods
 from stepcli.probe.options import (
     ACCUMULATE,
@@ -163,9 +164,9 @@ def methods(store: StoreOption = None) -> None:
         info = registry().get(name)
         order = "sees order" if info.order_aware else "order-blind"
         here = f"; {counts[name]}" if counts else ""
-        typer.secho(f"{name}  ({order}; {info.source}{here})", bold=True)
+        say(f"{name}  ({order}; {info.source}{here})", bold=True)
         if info.needs:
-            typer.echo(f"    needs a store with {', '.join(info.needs)}")
-        typer.echo(f"    lr={info.lr:g}  peak learning rate where none is given")
+            say(f"    needs a store with {', '.join(info.needs)}")
+        say(f"    lr={info.lr:g}  peak learning rate where none is given")
         for option, field in info.options.model_fields.items():
-            typer.echo(f"    {option}={field.default}  {field.description}")
+            say(f"    {option}={field.default}  {field.description}")

@@ -21,6 +21,7 @@ from stepcli.cache.durable import (
     write_synced,
 )
 from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.options import shown
 from stepcli.cache.updates.texts import FACTS, read_text
 from stepcli.probe.analysis.clip_length import FIELD, training_seconds
 from stepcli.probe.analysis.recalibrate import kept_calibration
@@ -109,7 +110,7 @@ def card(folder: Path, record: dict[str, Any]) -> str:
         if record.get(name) is not None
     ]
     tokens = ", ".join(segment["name"] for segment in spec.get("segments", ()))
-    classes = ", ".join(f"`{name}`" for name in record["classes"])
+    classes = ", ".join(f"`{shown(name).replace('`', chr(39))}`" for name in record["classes"])
     scaled = (
         "Probabilities are as trained; `stepcli calibrate` fits a temperature."
         if kept is None

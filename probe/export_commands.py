@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stepcli.cache.options import say
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a trained probe, runs/<run>.")],
@@ -27,7 +29,7 @@ def export(
     if absent:
         raise UsageError(f"--onnx needs {', '.join(absent)}: pip install 'stepcli[onnx]'")
     target = export_folder(run, out)
-    typer.echo(f"{target}: weights, settings and card")
+    say(f"{target}: weights, settings and card")
     if onnx:
         difference = export_onnx(run, target / ONNX)
-        typer.echo(f"{target / ONNX}: logits differ from PyTorch's by at most {difference:.1e}")
+        say(f"{target / ONNX}: logits differ from PyTorch's by at most {difference:.1e}")

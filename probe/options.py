@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from stepcli.cache.options import say
 from stepcli.engines.preemption import exit_code, heed_sigterm
 
 RUNS_VARIABLE = "STEPCLI_RUNS"
@@ -70,7 +71,7 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        typer.echo(
+        say(
             "interrupted: finished runs are kept; the same command goes on from the last epoch "
             "that was saved",
             err=True,

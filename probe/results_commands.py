@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from stepcli.cache.options import say, say_lines, warn
 from stepcli.probe.options import (
     RunsOption,
     runs_folder,
@@ -79,7 +80,7 @@ def results(
     if chosen:
         table = chosen_table(folder, format_)  # refuses a folder without a choice
         _say_notes(leakage_notes(read_runs(folder)))
-        typer.echo(table)
+        say_lines(table)
         return
     found = read_runs(folder, slices=slices)
     _say_notes(leakage_notes(found))
@@ -97,19 +98,19 @@ def results(
             width=terminal_width() if out is None else None,
         )
         if out is None:
-            typer.echo(text)
+            say_lines(text)
         else:
             with disk_errors(out):
                 out.write_text(text + "\n", encoding="utf-8")
         return
     names = compare.split(",")
     for line in describe(names[0], compare_methods(folder, found, names)):
-        typer.echo(line)
+        say(line)
 
 
 def _say_notes(lines: Iterable[str]) -> None:
     for line in lines:
-        typer.secho(f"note: {line}", err=True, fg=typer.colors.YELLOW)
+        warn(f"note: {line}")
 
 
 @results_app.command("import")
@@ -138,9 +139,9 @@ def import_results(
 
     if is_published(file):
         count = import_published(file, runs_folder(runs))
-        typer.echo(f"{count} published numbers are shown with these runs, marked as such")
+        say(f"{count} published numbers are shown with these runs, marked as such")
         return
     if like is None or name is None:
         raise UsageError("a file of logits needs --like RUN and --name MODEL; see docs/sweep.md")
     record = import_logits(file, runs_folder(runs), like, name=name, seed=seed, params=params)
-    typer.echo(f"{name} seed {seed}  top-1 {100 * record['top1']:5.1f} %  {record['run']}")
+    say(f"{name} seed {seed}  top-1 {100 * record['top1']:5.1f} %  {record['run']}")

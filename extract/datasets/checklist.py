@@ -4,11 +4,14 @@ from collections.abc import Callable, Sized
 from pathlib import Path
 
 from stepcli.cache.errors import UsageError
+from stepcli.cache.options import shown
 from stepcli.extract.datasets.walking import is_hidden
 
 
 class MissingData(UsageError):
     """Pieces of a data set are not where they should be; lists those found and those missing."""
+
+    has_lines = True
 
 
 class Checklist:
@@ -50,7 +53,9 @@ class Checklist:
         if all(found for found, _ in self._lines):
             return
         missing = sum(not found for found, _ in self._lines)
-        lines = [f"  {'found  ' if found else 'MISSING'}  {text}" for found, text in self._lines]
+        lines = [
+            f"  {'found  ' if found else 'MISSING'}  {shown(text)}" for found, text in self._lines
+        ]
         raise MissingData(
             f"{self.dataset}: {missing} of {len(lines)} pieces are missing below {self.root}; "
             f"`stepcli datasets show {self.dataset}` prints the expected layout\n"

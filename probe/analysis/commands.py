@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stepcli.cache.options import print_json, say, warn
 from stepcli.probe.names import complete_methods
 from stepcli.probe.options import RUNS_VARIABLE, slice_minimum
 
@@ -43,7 +44,6 @@ def analyse(
 
     forced: of a pair's two logits the larger decides, over all its samples; mean of both recalls.
     """
-    import json
     from dataclasses import asdict
 
     from stepcli.probe.analysis import summary as analysis
@@ -55,13 +55,13 @@ def analyse(
     found = [analysis.analyse(each, given) for each in configurations(runs, names)]
     found.sort(key=lambda each: (each.task, each.top1.mean))
     if as_json:
-        typer.echo(json.dumps([asdict(each) for each in found], indent=1))
+        print_json([asdict(each) for each in found])
         return
     for number, each in enumerate(found):
         if number:
-            typer.echo()
+            say()
         for line in describe(each):
-            typer.echo(line)
+            say(line)
 
 
 def describe(found: "Analysis") -> list[str]:
@@ -159,7 +159,6 @@ def order(
     Straight from the stored frames, for tokens that depend on their own frame alone. Kept beside
     each run (order.json); the report draws them.
     """
-    import json
 
     from stepcli.probe.analysis.order_runs import keep_order_tests, kept_order_tests
     from stepcli.probe.analysis.order_table import order_lines
@@ -174,13 +173,13 @@ def order(
             for each, of_seeds in kept.items()
             for record, test in zip(each.records, of_seeds, strict=True)
         ]
-        typer.echo(json.dumps(every, indent=1))
+        print_json(every)
         return
     for number, (each, tests) in enumerate(kept.items()):
         if number:
-            typer.echo()
+            say()
         for line in order_lines(each.label, [test for test in tests if test is not None]):
-            typer.echo(line)
+            say(line)
 
 
 def calibrate(
@@ -216,7 +215,7 @@ def calibrate(
     names = None if method is None else method.split(",")
     if undo:
         removed = undo_calibration(configurations(runs, names))
-        typer.echo(f"Removed the calibration of {removed} run{'' if removed == 1 else 's'}")
+        say(f"Removed the calibration of {removed} run{'' if removed == 1 else 's'}")
         return
     minimum = SliceMinimum(**({} if slice_min is None else slice_minimum(slice_min)))
     found = configurations(runs, names)
@@ -225,7 +224,7 @@ def calibrate(
     for each in outcomes:
         fitted = "none" if each.kept is None else f"{each.kept.temperature:.3f}"
         note = f" ({each.note})" if each.note else ""
-        typer.echo(f"{each.label} seed {each.seed}: temperature {fitted}{note}")
+        say(f"{each.label} seed {each.seed}: temperature {fitted}{note}")
     if failed := [each for each in outcomes if each.failed]:
         raise UsageError(
             f"{len(failed)} of {len(outcomes)} runs have no temperature: {failed[0].label} seed "
@@ -249,7 +248,6 @@ def chirality(
     as_json: JsonOption = False,
 ) -> None:
     """The chirality protocol: one probe for each group of mirror-image actions, then the mean."""
-    import json
     from dataclasses import asdict
     from statistics import fmean
 
@@ -268,16 +266,16 @@ def chirality(
         device=device,
     )
     for line in notes:
-        typer.secho(f"note: {line}", err=True, fg=typer.colors.YELLOW)
+        warn(f"note: {line}")
     mean = fmean(score.top1 for score in scores)
     if as_json:
         groups_ = [asdict(score) for score in scores]
-        typer.echo(json.dumps({"method": method, "mean_top1": mean, "groups": groups_}, indent=1))
+        print_json({"method": method, "mean_top1": mean, "groups": groups_})
         return
-    typer.echo(f"{'group':<34}  {'classes':>7}  {'train':>6}  {'test':>6}  {'top-1':>6}")
+    say(f"{'group':<34}  {'classes':>7}  {'train':>6}  {'test':>6}  {'top-1':>6}")
     for score in scores:
-        typer.echo(
+        say(
             f"{score.group:<34.34}  {score.classes:>7}  {score.train_clips:>6}  "
             f"{score.test_samples:>6}  {100 * score.top1:>6.1f}"
         )
-    typer.echo(f"{method}: {100 * mean:.1f} % mean over {len(scores)} groups, {seeds} seeds each")
+    say(f"{method}: {100 * mean:.1f} % mean over {len(scores)} groups, {seeds} seeds each")

@@ -7,6 +7,11 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+from stepcli.cache.options import shown
+from stepcli.probe.results.cells import figure_text
 
 WIDTH = 7.2
 """Inches: two columns of a paper."""
@@ -69,8 +74,25 @@ def canvas(height: float, columns: int = 1, rows: int = 1, **options: Any) -> tu
 
 
 def finish(drawn: Canvas, name: str, title: str, caption: str, alt: str) -> Figure:
-    """A figure with its words, drawn once; the same data gives the same bytes."""
+    """A figure with its words, drawn once; the same data gives the same bytes.
+
+    What is written in it may be names of classes and runs: a $ in them begins no formula, and what
+    XML does not allow is shown as its escape.
+    """
+    for text in drawn.findobj(Text):
+        text.set_text(figure_text(text.get_text()))
+    for axes in drawn.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            named = axis.get_major_formatter()
+            if isinstance(named, FixedFormatter | FuncFormatter):  # others write numbers
+                axis.set_major_formatter(_plain(named))
+    title, caption, alt = shown(title), shown(caption), shown(alt)
     return Figure(name, title, caption, alt, _saved(drawn, "svg", {"Date": None}), drawn)
+
+
+def _plain(named: Any) -> FuncFormatter:
+    """Labels of an axis that are names, drawn as they stand."""
+    return FuncFormatter(lambda x, place: figure_text(str(named(x, place))))
 
 
 def _saved(drawn: Canvas, form: str, stamp: dict[str, Any]) -> bytes:

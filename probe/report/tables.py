@@ -5,32 +5,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stepcli.cache.options import shown
 from stepcli.probe.analysis.order_table import mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
 from stepcli.probe.report.study import Entry, Study
+from stepcli.probe.results.cells import csv_cell, latex
 from stepcli.probe.results.leakage import mean_without_copies
 from stepcli.probe.results.published import Published
 from stepcli.probe.results.stats import FEWEST_GROUPS
-
-LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "_": r"\_",
-        "%": r"\%",
-        "&": r"\&",
-        "#": r"\#",
-        "$": r"\$",
-        "{": r"\{",
-        "}": r"\}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "<": r"$<$",
-        ">": r"$>$",
-        "|": r"$|$",
-        "…": r"\ldots{}",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -43,6 +25,12 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    def __post_init__(self) -> None:
+        # Page, LaTeX and CSV alike: names of classes and runs may come from anybody.
+        object.__setattr__(
+            self, "rows", tuple(tuple(shown(str(cell)) for cell in row) for row in self.rows)
+        )
+
     @property
     def long(self) -> bool:
         """Whether a reader wants to search it."""
@@ -53,15 +41,15 @@ class Table:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(self.header)
-        writer.writerows(self.rows)
+        writer.writerows([csv_cell(cell) for cell in row] for row in self.rows)
         return out.getvalue()
 
     def latex(self) -> str:
         """A table with booktabs rules, ready for \\input; long ones are longtables."""
         columns = "l" + "r" * (len(self.header) - 1)
-        lines = [" & ".join(cell.translate(LATEX) for cell in row) + r" \\" for row in self.rows]
-        head = " & ".join(cell.translate(LATEX) for cell in self.header) + r" \\"
-        caption = rf"\caption{{{self.caption.translate(LATEX)}}}"
+        lines = [" & ".join(latex(cell) for cell in row) + r" \\" for row in self.rows]
+        head = " & ".join(latex(cell) for cell in self.header) + r" \\"
+        caption = rf"\caption{{{latex(self.caption)}}}"
         if self.long:
             begin = [rf"\begin{{longtable}}{{{columns}}}", caption + r" \\", r"\toprule"]
             return "\n".join(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import StoreError, UsageError
+from stepcli.cache.options import shown
 from stepcli.probe.pairs import Pairs
 from stepcli.probe.report import accuracy_figures, class_figures, order_figures, tables, words
 from stepcli.probe.report.looking import FramesOf, Looker, confident_mistakes
@@ -126,7 +127,13 @@ def write_report(
 
 def render(**content: Any) -> str:
     """The page; names of classes, clips and methods come from strangers and are escaped."""
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Marked-up texts are ours; what reorders or hides text is shown in all others.
+        finalize=lambda value: shown(value, keep="\n\t") if type(value) is str else value,
+    )
     environment.tests["number_like"] = lambda cell: NUMBER.fullmatch(cell) is not None
     folder = files("stepcli.probe.report") / "templates"
     template = environment.from_string((folder / "report.html").read_text(encoding="utf-8"))

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stepcli.cache.errors import UsageError
+from stepcli.cache.options import shown
 from stepcli.probe.config import TaskConfig, without_paths
+from stepcli.probe.results.cells import csv_cell, latex, markdown
 from stepcli.probe.results.published import Published
 from stepcli.probe.training.tracking import METRICS
 
@@ -112,12 +114,14 @@ def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
 
 
 def arranged(header: Sequence[str], rows: Sequence[Sequence[str]], form: Format) -> str:
-    """Cells as a table for a terminal, Markdown or LaTeX."""
+    """Cells as a table for a terminal, Markdown or LaTeX; bold ones are `Bold`."""
     if form == "latex":
         return _latex(header, rows)
     if form == "markdown":
-        lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+        cells = [[markdown(cell) for cell in row] for row in rows]
+        lines = [header, ["---", *["---:"] * (len(header) - 1)], *cells]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -130,8 +134,7 @@ def arranged(header: Sequence[str], rows: Sequence[Sequence[str]], form: Format)
 
 def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A tabular with booktabs rules, ready to paste."""
-    escaped = str.maketrans({"_": r"\_", "%": r"\%", "±": r"$\pm$", "&": r"\&", "#": r"\#"})
-    lines = [" & ".join(cell.translate(escaped) for cell in line) for line in (header, *rows)]
+    lines = [" & ".join(map(_latex_cell, line)) for line in (header, *rows)]
     columns = "l" + "r" * (len(header) - 1)
     return "\n".join(
         [
@@ -146,13 +149,23 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+class Bold(str):
+    """A cell that LaTeX sets in bold."""
+
+    __slots__ = ()
+
+
+def _latex_cell(cell: str) -> str:
+    return rf"\textbf{{{latex(cell)}}}" if isinstance(cell, Bold) else latex(cell)
+
+
 def _csv(runs: Sequence[dict[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FIELDS)
     for run in runs:
         values = _fields(run).values()
-        writer.writerow([json.dumps(v) if isinstance(v, dict) else v for v in values])
+        writer.writerow([json.dumps(v) if isinstance(v, dict) else csv_cell(v) for v in values])
     return out.getvalue().rstrip("\n")
 
 
@@ -237,7 +250,7 @@ def summary_rows(
             }
         cells = [_percent(values[metric]) for metric in shown]
         if configuration(first) in bold:
-            cells[0] = rf"\textbf{{{cells[0]}}}"
+            cells[0] = Bold(cells[0])
         rows.append(
             [
                 label,

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from stepcli.cache.durable import require_writable
 from stepcli.cache.errors import UsageError
+from stepcli.cache.options import say
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.results.stats import expected_best
 from stepcli.probe.sweeps.expand import run_configs
@@ -114,7 +113,7 @@ def _search(
         scores = iter(held.scores(session.run(flat)))
         for trial, configs in zip(trials, asked, strict=True):
             study.tell(trial, fmean(next(scores) for _ in configs))
-        typer.echo(
+        say(
             f"{method}: {len(_finished(study))} of {sweep.trials} points, best on what is held out "
             f"{100 * study.best_value:.1f} % with {study.best_params}"
         )

@@ -11,9 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-import typer
-
 from stepcli.cache.errors import StepcliError, UsageError
+from stepcli.cache.options import say
 from stepcli.cache.store import open_store
 from stepcli.engines.preemption import GRACE_SECONDS
 from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost, on_node, ray_cluster
@@ -82,7 +81,7 @@ class RaySession(Session):
         cpus = self._cpus or min(USUAL_CPUS, *(int(n.get("CPU", 1)) for n in nodes.values()))
         slots = sum(int(n.get("GPU", 0) if gpus else n["CPU"] // cpus) for n in nodes.values())
         every = shares(plans, max(slots, 1))
-        typer.echo(f"Ray: {len(every)} banks on {len(nodes)} nodes, {slots} at once")
+        say(f"Ray: {len(every)} banks on {len(nodes)} nodes, {slots} at once")
         work = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(train_share)
         pending = {}
         for number, share in enumerate(every):

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from stepcli.cache.canonical import canonical_json
 from stepcli.cache.durable import disk_errors, replace_synced
 from stepcli.cache.errors import UsageError
+from stepcli.cache.options import say, warn
 from stepcli.probe.config import RunConfig
 from stepcli.probe.sweeps.expand import parse_settings
 from stepcli.probe.sweeps.holding import HoldOut, hold_out
@@ -68,7 +67,7 @@ def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
         from stepcli.probe.sweeps.adaptive import adaptive_search, points_note
 
         if dry_run:
-            typer.echo(points_note(sweep, list(sweep.methods)))
+            say(points_note(sweep, list(sweep.methods)))
             return
         found = adaptive_search(session, sweep)
         _report(session, sweep, found)
@@ -77,7 +76,7 @@ def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
     configs = sweep_configs(sweep)
     every = [config for each in configs.values() for config in each]
     for warning in budget_warnings(configs):
-        typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+        warn(f"warning: {warning}")
     held = _hold_outs(session, sweep, configs) if sweep.select else {}
     first = every
     if sweep.select:
@@ -88,17 +87,17 @@ def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
         plans = session.plan(first)
         session.warn(plans)
         for line in describe_plan(plans, len(first)):
-            typer.echo(line)
+            say(line)
         if plans:
-            typer.echo(
+            say(
                 f"about {_duration(session.estimate(plans))} of training, from a few timed steps "
                 "of each pass on random tokens; reading and testing come on top"
             )
         if sweep.select:
             for said in dict.fromkeys(each.said for each in held.values()):
-                typer.echo(f"chosen {said}")
+                say(f"chosen {said}")
             refits = len(configs) * sweep.seeds
-            typer.echo(f"then {refits} chosen configurations are refit on all of train and tested")
+            say(f"then {refits} chosen configurations are refit on all of train and tested")
         return
     records = session.run(first)
     if not sweep.select:
@@ -171,13 +170,13 @@ def _report(session: Session, sweep: SweepConfig, choices: Mapping[str, Choice])
     """Say what was chosen, and keep it beside the runs."""
     held = [choice.held_out.said for choice in choices.values() if choice.held_out is not None]
     for said in dict.fromkeys(held):
-        typer.echo(f"chosen {said}")
+        say(f"chosen {said}")
     content: dict[str, Any] = {"sweep": sweep.model_dump(mode="json"), "methods": {}}
     for method, choice in choices.items():
         for warning in choice.warnings:
-            typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+            warn(f"warning: {warning}")
         chosen = [_searched(config, sweep) for config in choice.configs]
-        typer.echo(f"{method}: chosen seed by seed: {_counted(chosen)}")
+        say(f"{method}: chosen seed by seed: {_counted(chosen)}")
         content["methods"][method] = {
             "chosen_runs": [session.name(config) for config in choice.configs],
             "settings": chosen,
@@ -189,7 +188,7 @@ def _report(session: Session, sweep: SweepConfig, choices: Mapping[str, Choice])
     place = session.runs / f"selection-{name}.json"
     with disk_errors(place):
         replace_synced(place, json.dumps(content, indent=1).encode())
-    typer.echo(f"choices and expected-best curves: {place}")
+    say(f"choices and expected-best curves: {place}")
 
 
 def _searched(config: RunConfig, sweep: SweepConfig) -> dict[str, Any]:

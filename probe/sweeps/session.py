@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 
 from stepcli.cache.care.duplicates import find_copies
 from stepcli.cache.care.summary import weight_sources
 from stepcli.cache.durable import require_writable
 from stepcli.cache.errors import UsageError
+from stepcli.cache.options import say, warn
 from stepcli.cache.store import open_store
 from stepcli.probe import registry
 from stepcli.probe.config import RunConfig, TaskConfig
@@ -184,7 +184,7 @@ class Session:
         left = sum(len(plan.configs) for plan in plans)
         unique = len({self.name(config) for config in configs})
         if left < unique:
-            typer.echo(f"{unique - left} of {unique} runs are done already in {self.runs}")
+            say(f"{unique - left} of {unique} runs are done already in {self.runs}")
         if plans:
             # Now, not after an hour of training.
             sweep_staging(self.runs)
@@ -198,7 +198,7 @@ class Session:
         configs = dict.fromkeys(plan.configs[0].task.of_pass for plan in plans)
         found = [w for c in configs for w in (*self._leakage(c), *self.task(c).warnings)]
         for warning in dict.fromkeys(found):
-            typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+            warn(f"warning: {warning}")
 
     def _train(self, plans: Sequence[PassPlan]) -> None:
         tasks = [self.task(plan.configs[0].task.of_pass) for plan in plans]
@@ -207,7 +207,7 @@ class Session:
         clips = dict.fromkeys(clip for task in tasks for clip in task.clips)
         free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), self.device)}
         features, where = place_features(self.store, tuple(clips), self.device, free)
-        typer.echo(where)
+        say(where)
         runs = sum(len(plan.configs) for plan in plans)
         with SweepProgress(sum(plan.epochs for plan in plans), runs, trackers) as progress:
             for plan, task in zip(plans, tasks, strict=True):

@@ -7,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from stepcli.cache.options import shown
 from stepcli.probe.config import RunConfig
 from stepcli.probe.training.tracking import Tracker
 from stepcli.probe.training.train import EpochReport
@@ -19,7 +20,7 @@ class _PlainLines:
         """A line, unless it only clears one."""
         line = text.strip()
         if line:
-            sys.stderr.write(f"{line}\n")
+            sys.stderr.write(f"{shown(line)}\n")
 
     def flush(self) -> None:
         """What was written is seen."""
@@ -86,7 +87,7 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
 
     def say(self, line: str) -> None:
         """A line above the bar."""
-        self._bar.write(line, file=sys.stdout)
+        self._bar.write(shown(line), file=sys.stdout)
 
     def again(self, epochs: int) -> None:
         """So many epochs more than was thought."""
