@@ -14,7 +14,7 @@ import pytest
 
 from stepcli.cache.store import Store
 from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost
-from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.config import Pass, RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.sweeps import ray_engine
 from stepcli.probe.sweeps.adaptive import AT_ONCE, adaptive_search
 from stepcli.probe.sweeps.expand import run_configs
@@ -63,6 +63,7 @@ def test_a_search_on_a_cluster_tries_and_chooses_what_the_local_engine_does(
     sweep = SweepConfig(
         methods={"linear": {"lr": "1e-4..1e-1"}},
         search="optuna",
+        slice_min=SliceMinimum(clips=1, groups=1),
         trials=AT_ONCE + 2,
         seeds=2,
         shared=Pass(epochs=2),
