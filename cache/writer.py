@@ -1,8 +1,6 @@
 """Writing clips into a store: one writer, one part at a time, committed when it is full."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Sequence
 from math import isfinite
 from types import TracebackType
 from typing import Self
@@ -18,6 +16,7 @@ from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.manifest import Manifest
 from stepcli.cache.parts.folders import Staging
 from stepcli.cache.parts.index import TEXT_LIMIT, is_storable
+from stepcli.cache.parts.interrupts import uninterrupted
 from stepcli.cache.parts.open_part import OpenPart
 from stepcli.cache.quantize import encode_clip
 from stepcli.cache.spec import Producer
@@ -97,18 +96,19 @@ class StoreWriter:
 
     def commit(self) -> None:
         """Close the open part and make it visible; nothing to do when no clip is waiting."""
-        part, self._part = self._part, None
-        if part is None:
-            return
-        try:
-            with disk_errors(self._root):
-                if part.clips:
-                    _uninterrupted(partial(part.commit, self._producer))
-                else:
-                    part.discard()
-        except StoreError:
-            part.discard()  # frees the space of what could not be completed
-            raise
+        with uninterrupted():  # a part is minutes of work
+            part, self._part = self._part, None
+            if part is None:
+                return
+            try:
+                with disk_errors(self._root):
+                    if part.clips:
+                        part.commit(self._producer)
+                    else:
+                        part.discard()
+            except StoreError:
+                part.discard()  # frees the space of what could not be completed
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -119,11 +119,12 @@ class StoreWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            self.commit()
-        finally:
-            self._failures.close()
-            self._staging.close()
+        with uninterrupted():
+            try:
+                self.commit()
+            finally:
+                self._failures.close()
+                self._staging.close()
 
 
 def _require_storable(record: ClipRecord, frames: int) -> None:
@@ -139,14 +140,3 @@ def _require_storable(record: ClipRecord, frames: int) -> None:
             f"clip {record.id!r} of {record.source!r}: id and path must be UTF-8 of at most "
             f"{TEXT_LIMIT} bytes; rename the file"
         )
-
-
-def _uninterrupted(work: Callable[[], object]) -> None:
-    """Run to the end, even if Ctrl-C comes meanwhile: a part is minutes of work."""
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(work)
-        try:
-            running.result()
-        except KeyboardInterrupt:
-            running.result()
-            raise

@@ -10,6 +10,7 @@ from typing import Self
 from stepcli.cache.clips import Failure
 from stepcli.cache.errors import TokensError
 from stepcli.cache.formats.compression import Compression
+from stepcli.cache.parts.interrupts import uninterrupted
 from stepcli.cache.spec import Producer
 from stepcli.cache.store import Store
 from stepcli.cache.writer import StoreWriter
@@ -85,8 +86,9 @@ class Sink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._waiting.put(None)
-        self._thread.join()
+        with uninterrupted():  # what was added is being committed
+            self._waiting.put(None)
+            self._thread.join()
         if error is None and self._error is not None:
             raise self._error
 

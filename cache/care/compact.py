@@ -9,7 +9,7 @@ import numpy as np
 from stepcli.cache.canonical import canonical_json
 from stepcli.cache.durable import Place, disk_errors
 from stepcli.cache.parts.damaged import set_aside_part
-from stepcli.cache.parts.files import part_file_names
+from stepcli.cache.parts.files import is_there
 from stepcli.cache.parts.folders import (
     PARTS,
     Staging,
@@ -82,7 +82,7 @@ def compact_store(
     gone = [*plan.rewritten, *plan.removed]
     plan.superseded = sum(records[name].clips - len(live[name]) for name in gone)
     plan.bytes_before = sum(_size(records[name]) for name in gone)
-    buried = sorted(name for name in buried_parts(root) if part_file_names(root / PARTS / name))
+    buried = sorted(name for name in buried_parts(root) if is_there(root / PARTS / name))
     plan.removed += buried
     if dry_run:
         return plan

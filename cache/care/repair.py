@@ -19,7 +19,7 @@ from stepcli.cache.parts.damaged import (
     keep_aside,
     set_aside_part,
 )
-from stepcli.cache.parts.files import part_file_names
+from stepcli.cache.parts.files import is_there, part_file_names
 from stepcli.cache.parts.folders import (
     PARTS,
     Staging,
@@ -162,7 +162,7 @@ def _replace_parts(root: Place, manifest: Manifest, plan: RepairPlan, dry_run: b
         if not dry_run:
             # Those that a killed repair buried, and those that a backup or a copy brought back.
             for name in sorted(buried_parts(root)):
-                if part_file_names(root / PARTS / name):
+                if is_there(root / PARTS / name):
                     set_aside_part(root, name)
     finally:
         staging.close()

@@ -36,6 +36,14 @@ def part_file_names(folder: Place) -> set[str]:
     return names
 
 
+def is_there(folder: Place) -> bool:
+    """Whether a part's folder exists, be it empty; in object storage: whether anything is in it."""
+    if isinstance(folder, ObjectPath):
+        return bool(folder.names())
+    with reading(folder):
+        return os.path.lexists(folder)
+
+
 def file_size(path: Place) -> int:
     """Bytes of a plain file or an object.
 
