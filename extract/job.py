@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache import create_store, open_store
+from stepcli.cache.care.known_digests import save_digests
 from stepcli.cache.care.prune import take_out
 from stepcli.cache.care.summary import producer_differences
 from stepcli.cache.clips import ClipRow
@@ -100,6 +101,8 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
         say_dry(store, todo, stock, share, prune=request.prune)
         return 0, as_json(store, todo, stock, None, share)
     remember_roots(clip.path for clip in clips)
+    if stock.read:
+        save_digests(store.path, f"{dataset.root} {share}", stock.read)
     set_aside = _change_tables(store, dataset, stock, mirror_of, prune=request.prune)
     _require_space(store, todo.left_count)
     seconds = None
@@ -228,6 +231,8 @@ def _change_tables(
     store.add_classes(dataset.classes)
     if prune and stock.not_listed:
         _, file = take_out(store, stock.not_listed)
+        # Of those that were never stored nothing is left.
+        stock.not_listed = [clip for clip in stock.not_listed if clip in store]
         if file is not None:
             say(f"clips that the list does not name are out of training; {way_back(store, file)}")
     _say_notes([not_listed_note(stock.not_listed, {row.id for row in store.clips()})])

@@ -10,7 +10,7 @@ from stepcli.cache.manifest import FILE_NAME
 from stepcli.cache.spec import StoreSpec
 from stepcli.cache.store import Store, open_store
 from stepcli.extract.datasets.clip import Clip, Dataset
-from stepcli.extract.sources.compare import compare
+from stepcli.extract.sources.compare import Digester, compare
 from stepcli.extract.sources.place import is_same_folder
 
 TRIED = 20
@@ -46,7 +46,7 @@ def choose_store(
             continue
         verdict = _judge(store, str(dataset.root), clips)
         if verdict == "same":
-            return place, [f"the store {place} is of this root: going on with it"]
+            return place, [f"going on with the store {place}, which is of this data set"]
         if verdict:
             notes.append(
                 f"{place} {verdict}; to go on with it give --store {place} (a new store is made "
@@ -62,10 +62,15 @@ def _judge(store: Store, root: str, clips: Sequence[Clip]) -> str:
         if any(is_same_folder(origin.root, root) for origin in origins.values()):
             return "same"
         known = [clip for clip in clips if clip.id in origins]
-        tried = compare(known[:: max(1, len(known) // TRIED)][:TRIED], origins, origins)
-        if tried.same and not tried.changed:
-            return f"holds the same videos, read from {next(iter(origins.values())).root}"
-        return ""
+        tried = compare(
+            known[:: max(1, len(known) // TRIED)][:TRIED], origins, origins, digester=Digester({})
+        )
+        if not tried.same or tried.changed:
+            return ""
+        roots = sorted({origins[one].root for one in tried.same})
+        if not any(map(os.path.exists, roots)):
+            return "same"  # moved, not copied; all clips are compared before any is taken
+        return f"holds the same videos, read from {', '.join(roots)}"
     read_from = paths_read(store)
     below = [os.path.isabs(path) and path.startswith(f"{root}/") for path in read_from.values()]  # noqa: PTH117
     if all(below):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stepcli.cache.care.known_digests import FileKey
 from stepcli.cache.clips import Source
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.sources.digests import FileState, fresh_digest, state_of
@@ -41,8 +42,6 @@ class Comparison:
     """Their files are not there now, so nothing can be told."""
     unknown: list[str] = field(default_factory=list)
     """Stored by a version that did not record sources."""
-    digested: int = 0
-    """Files that had to be read."""
 
 
 def look(paths: Iterable[str]) -> dict[str, FileState | None]:
@@ -57,10 +56,35 @@ def look(paths: Iterable[str]) -> dict[str, FileState | None]:
         return dict(zip(distinct, (state for group in states for state in group), strict=True))
 
 
-def digests(paths: Collection[str]) -> dict[str, str]:
-    """The digest of each file, "" for one that cannot be read."""
-    with ThreadPoolExecutor(READERS) as threads:
-        return dict(zip(paths, threads.map(_digest, paths), strict=True))
+class Digester:
+    """Takes the digests of files, but of those that are known.
+
+    Args:
+        known: path, size and time -> digest.
+    """
+
+    def __init__(self, known: Mapping[FileKey, str]) -> None:
+        self._known = known
+        self.fresh: dict[FileKey, str] = {}
+        """Of the files that had to be read. A folder's time tells little of its images, so those
+        are read each time, and not in here."""
+
+    def digests(
+        self, paths: Iterable[str], states: Mapping[str, FileState | None]
+    ) -> dict[str, str]:
+        """The digest of each file, "" for one that cannot be read."""
+        found: dict[str, str] = {}
+        keys: dict[str, FileKey] = {}
+        for path in dict.fromkeys(paths):
+            state = states[path]
+            if state is not None and state.size >= 0:
+                keys[path] = (os.path.abspath(path), state.size, state.mtime_ns)  # noqa: PTH100
+            found[path] = self._known.get(keys[path], "") if path in keys else ""
+        unknown = [path for path, digest in found.items() if not digest]
+        with ThreadPoolExecutor(READERS) as threads:
+            found |= zip(unknown, threads.map(_digest, unknown), strict=True)
+        self.fresh |= {keys[path]: found[path] for path in unknown if path in keys and found[path]}
+        return found
 
 
 def compare(
@@ -68,6 +92,7 @@ def compare(
     stored: Collection[str],
     origins: Mapping[str, Source],
     *,
+    digester: Digester,
     full: bool = False,
 ) -> Comparison:
     """Compare what the list names with what the stored clips were made from.
@@ -79,6 +104,7 @@ def compare(
         clips: of the list, with their views.
         stored: ids that the store holds.
         origins: stored id -> source, where it is recorded.
+        digester: takes digests where they decide.
         full: take every file's digest, also where path, size and time agree.
     """
     found = Comparison()
@@ -109,7 +135,7 @@ def compare(
             found.same.append(stored_id)
         else:
             open_cases.append((stored_id, clip))
-    _decide(open_cases, origins, states, found)
+    _decide(open_cases, origins, states, digester, found)
     return found
 
 
@@ -117,10 +143,10 @@ def _decide(
     cases: Sequence[tuple[str, Clip]],
     origins: Mapping[str, Source],
     states: Mapping[str, FileState | None],
+    digester: Digester,
     found: Comparison,
 ) -> None:
-    digest_of = digests(dict.fromkeys(str(clip.path) for _, clip in cases))
-    found.digested = len(digest_of)
+    digest_of = digester.digests((str(clip.path) for _, clip in cases), states)
     for stored_id, clip in cases:
         origin, path = origins[stored_id], path_below(clip.path, clip.root)
         digest = digest_of[str(clip.path)]

@@ -8,7 +8,7 @@ from stepcli.cache.clips import Source
 from stepcli.cache.errors import UsageError
 from stepcli.cache.views import clip_of
 from stepcli.extract.datasets.clip import Clip, Dataset
-from stepcli.extract.sources.compare import Comparison, digests, look
+from stepcli.extract.sources.compare import Comparison, Digester, look
 from stepcli.extract.sources.origin import path_below, segment_of
 
 SEPARATOR = "/"
@@ -117,6 +117,7 @@ def rename_moved(
     origins: Mapping[str, Source],
     prefix: str,
     listed: Collection[str],
+    digester: Digester,
 ) -> tuple[tuple[Clip, ...], list[tuple[str, str]]]:
     """Give clips that are stored under another id, made from the same bytes, that id.
 
@@ -129,6 +130,7 @@ def rename_moved(
         origins: stored id -> source, where it is recorded.
         prefix: of `--append`.
         listed: ids of the whole list.
+        digester: takes digests where they decide.
 
     Returns:
         The clips; and the pairs (id in the list, id in the store).
@@ -148,7 +150,7 @@ def rename_moved(
         for clip in fresh
         if (state := states[str(clip.path)]) is not None and (state.size, segment_of(clip)) in lost
     ]
-    digest_of = digests(dict.fromkeys(str(clip.path) for clip in candidates))
+    digest_of = digester.digests((str(clip.path) for clip in candidates), states)
     names: dict[tuple[str, str], list[str]] = {}
     for stored_id in sorted({one for group in lost.values() for one in group}):
         origin = origins[stored_id]

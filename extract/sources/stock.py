@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
+from stepcli.cache.care.known_digests import FileKey, load_digests
 from stepcli.cache.care.origins import clip_generation, origins_of, paths_read
 from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import UsageError
@@ -10,7 +11,7 @@ from stepcli.cache.failures import read_failures
 from stepcli.cache.store import Store
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.datasets.clip import Clip, Dataset
-from stepcli.extract.sources.compare import Changed, Comparison, compare, describe, look
+from stepcli.extract.sources.compare import Changed, Comparison, Digester, compare, describe, look
 from stepcli.extract.sources.place import (
     find_home,
     not_listed,
@@ -36,6 +37,8 @@ class Stock:
     not_listed: list[str]
     """Stored ids, and lines of the clips table, that the list does not name."""
     redo: Redo | None
+    read: dict[FileKey, str]
+    """Digests of the files that had to be read."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -66,10 +69,12 @@ def take_stock(
     origins = origins_of(store)
     stored = store.snapshot.positions
     listed = {clip.id for clip in dataset.clips}
-    renamed, pairs = rename_moved(clips, stored, origins, prefix, listed)
+    # What --check-sources asks for is the bytes as they are now.
+    digester = Digester({} if full or not origins else load_digests(store.path))
+    renamed, pairs = rename_moved(clips, stored, origins, prefix, listed, digester)
     # By place in the list, not by what is left: shares stay the same when a rank starts anew.
     mine = renamed[share]
-    found = compare(mine, stored, origins, full=full)
+    found = compare(mine, stored, origins, digester=digester, full=full)
     renamed_of = dict(pairs)
     whole = replace(
         dataset,
@@ -102,7 +107,7 @@ def take_stock(
     rows = {row.id for row in store.clips()}
     names = {clip.id for clip in whole.clips}
     left_out = not_listed(rows | stored.keys(), names, origins, home)
-    return Stock(renamed, mine, found, left_out, redo, notes)
+    return Stock(renamed, mine, found, left_out, redo, digester.fresh, notes)
 
 
 def not_listed_note(ids: Sequence[str], rows: Collection[str]) -> str:

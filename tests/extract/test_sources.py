@@ -24,7 +24,7 @@ from stepcli.cache.parts import sources as part_sources
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.datasets.registry import DATASETS
 from stepcli.extract.decode.worker import decode_known
-from stepcli.extract.sources import digests
+from stepcli.extract.sources import compare, digests
 
 Extract = Callable[..., int]
 REDO, KEEP = WhenChanged.redo, WhenChanged.keep
@@ -264,14 +264,33 @@ def test_a_video_of_the_same_size_and_time_is_found_by_the_full_check(
 
 
 def test_touched_videos_are_the_same(
-    extract: Extract, tmp_path: Path, videos: list[Path], summaries: list[dict[str, Any]]
+    extract: Extract,
+    tmp_path: Path,
+    videos: list[Path],
+    summaries: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     table = make_project(tmp_path / "a", videos[:2])
     extract(root=table)
     for path in (tmp_path / "a").glob("*.mp4"):
         os.utime(path, (1.0, 1.0))
+    read: list[str] = []
+    digest = compare._digest
+    monkeypatch.setattr(compare, "_digest", lambda path: (read.append(path), digest(path))[1])
     assert extract(root=table) == 0
     assert (summaries[-1]["done"], summaries[-1]["changed"]) == (2, [])
+    assert len(read) == 2
+    assert extract(root=table) == 0  # what was read once is known
+    assert len(read) == 2
+    assert verify_store(tmp_path / "store").problems == []
+    (kept,) = (tmp_path / "store" / ".cache").glob("digests-*.parquet")
+    kept.write_bytes(b"damaged")
+    assert extract(root=table) == 0
+    assert len(read) == 4
+    shutil.copy(videos[3], tmp_path / "a" / "1.mp4")
+    os.utime(tmp_path / "a" / "1.mp4", (1.0, 1.0))
+    with pytest.raises(UsageError, match="another source"):
+        extract(root=table, check_sources=True)
 
 
 def test_a_new_video_that_cannot_be_read_leaves_no_old_tokens_in_training(
@@ -498,7 +517,7 @@ def test_an_earlier_default_store_is_gone_on_with(
     capsys.readouterr()
     assert extract(root=table, store=None) == 0
     assert summaries[-1]["store"] == str(earlier)
-    assert f"the store {earlier} is of this root: going on with it" in capsys.readouterr().err
+    assert f"note: going on with the store {earlier}, which is" in capsys.readouterr().err
     other = make_project(tmp_path / "b", videos[3:5])
     assert extract(root=other, store=None) == 0
     assert summaries[-1]["store"] != str(earlier)
@@ -527,14 +546,17 @@ def test_a_moved_data_set_is_told_of_its_default_store(
     monkeypatch.setenv("STEPCLI_STORES", str(tmp_path / "stores"))
     extract(root=make_project(tmp_path / "a", videos[:3]), store=None)
     first = summaries[-1]["store"]
-    (tmp_path / "a").rename(tmp_path / "b")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
     capsys.readouterr()
     assert extract(root=tmp_path / "b" / "clips.csv", store=None, dry_run=True) == 0
     assert f"{first} holds the same videos, read from {tmp_path / 'a'}; to go on" in (
         capsys.readouterr().err
     )
-    assert extract(root=tmp_path / "b" / "clips.csv", store=first) == 0
-    assert summaries[-1]["done"] == 3
+    assert summaries[-1]["store"] != first
+    shutil.rmtree(tmp_path / "a")  # moved, not copied
+    assert extract(root=tmp_path / "b" / "clips.csv", store=None) == 0
+    assert (summaries[-1]["store"], summaries[-1]["done"]) == (first, 3)
+    assert f"the data set has moved from {tmp_path / 'a'}" in capsys.readouterr().err
 
 
 def test_sources_survive_what_is_done_to_a_store(
