@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from stepcli.cache.remote.credentials import redacted
+
 StoreOption = Annotated[
     Path | None,
     typer.Option(
@@ -34,12 +36,13 @@ def shown(text: str, keep: str = "") -> str:
     """A text for a terminal or a figure: control, bidi and escape characters as their escapes.
 
     Ids, labels and paths may come from anybody. Without this they could colour, hide, reorder or
-    overwrite what a terminal shows, or add lines of their own.
+    overwrite what a terminal shows, or add lines of their own. Credentials of URLs are left out.
 
     Args:
         text: any.
         keep: control characters that are the caller's own: "\\n" of a text of several lines.
     """
+    text = redacted(text)
     if text.isprintable():
         return text
     return "".join(

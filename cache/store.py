@@ -83,7 +83,7 @@ def create_store(
     return Store(root, manifest, saves_index=True)
 
 
-def _open_with_ids(path: str, ids: list[str]) -> "Store":
+def _open_with_ids(path: Place, ids: list[str]) -> "Store":
     store = open_store(path)
     store._keep_ids(ids)
     return store
@@ -111,7 +111,7 @@ class Store(StoreTables):
     def __reduce__(self) -> tuple[object, ...]:
         # A worker opens the store itself: no descriptor, lock or index travels to it. The ids do,
         # since positions among them may.
-        return _open_with_ids, (str(self.path), self.ids)
+        return _open_with_ids, (self.path, self.ids)
 
     @property
     def spec(self) -> StoreSpec:

@@ -145,7 +145,7 @@ def _run(
             seconds = _extract(prepared, request.limits, todo.left, store, progress)
         else:
             with ray_cluster(request.ray.address) as ray:
-                work = OnWorker(request, str(store.path))
+                work = OnWorker(request, store.path)
                 seconds = ray_engine.run(ray, todo.left, store, work, request.ray, progress, redo)
     report_stages(todo.left_count, seconds, resources)
     _say_notes([past_end_note(seconds.past_end)])
@@ -189,7 +189,7 @@ class OnWorker:
     """One worker's part of a run on a cluster; plain data, because it travels there."""
 
     request: ExtractionRequest
-    store: str
+    store: Place
 
     def __call__(self, clips: Iterator[Clip], progress: ProgressListener) -> StageSeconds:
         """Run the pipeline on the cores and the GPU that this worker was given."""

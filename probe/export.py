@@ -22,6 +22,7 @@ from stepcli.cache.durable import (
 )
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.options import shown
+from stepcli.cache.remote.credentials import without_credentials
 from stepcli.cache.updates.texts import FACTS, read_text
 from stepcli.probe.analysis.clip_length import FIELD, training_seconds
 from stepcli.probe.analysis.recalibrate import kept_calibration
@@ -52,6 +53,9 @@ def export_folder(folder: Path, out: Path) -> Path:
         UsageError: the folder is no run with a probe, or holds a link.
     """
     record = read_run(_require(folder) / "run.json")
+    # Runs of earlier versions wrote down what the URL was given with.
+    if "store" in record:
+        record["store"] = without_credentials(str(record["store"]))
     target = out / str(record["run"])
     if target.is_symlink():
         raise UsageError(f"{target} is a link; remove it, or give another --out")

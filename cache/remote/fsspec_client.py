@@ -9,6 +9,7 @@ from typing import Any
 import fsspec  # type: ignore[import-untyped]
 
 from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.remote.credentials import redacted
 from stepcli.cache.remote.objects import Entry
 
 
@@ -17,12 +18,13 @@ class FsspecClient:
 
     conditional = False
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, address: str = "") -> None:
+        """Connect; `address` is the URL with the credentials that it was given with."""
         self._url = url
         try:
-            self._files, self._prefix = fsspec.core.url_to_fs(url)
+            self._files, self._prefix = fsspec.core.url_to_fs(address or url)
         except (ImportError, ValueError) as error:
-            raise UsageError(f"{url}: {' '.join(str(error).split())}") from error
+            raise UsageError(f"{url}: {redacted(' '.join(str(error).split()))}") from error
         self._prefix = self._prefix.rstrip("/")
 
     def _path(self, key: str) -> str:

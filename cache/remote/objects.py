@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stepcli.cache.errors import UsageError
+from stepcli.cache.remote.credentials import without_credentials
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(.+)")
 """One slash will do: a URL that went through `Path` has lost the other."""
@@ -87,8 +88,17 @@ class ObjectPath:
     """An object, or a prefix, below the URL of a store."""
 
     url: str
-    """Of the store, without a slash at its end."""
+    """Of the store, without a slash at its end and without credentials: it is written down."""
     key: str = ""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Other processes of ours need what the URL was given with.
+        return _at, (self.address, self.key)
+
+    @property
+    def address(self) -> str:
+        """The URL as it was given, perhaps with credentials: for connections, never for a file."""
+        return _ADDRESSES.get(self.url, self.url)
 
     def __truediv__(self, name: str) -> "ObjectPath":
         return ObjectPath(self.url, f"{self.key}/{name}" if self.key else name)
@@ -106,7 +116,7 @@ class ObjectPath:
         """The connection of this process; a forked child gets one of its own."""
         client = _CLIENTS.get((os.getpid(), self.url))
         if client is None:
-            client = _CLIENTS[os.getpid(), self.url] = _connect(self.url)
+            client = _CLIENTS[os.getpid(), self.url] = _connect(self.url, self.address)
         return client
 
     def read(self, limit: int) -> bytes:
@@ -130,6 +140,14 @@ class ObjectPath:
 
 
 _CLIENTS: dict[tuple[int, str], ObjectClient] = {}
+_ADDRESSES: dict[str, str] = {}
+"""URLs that were given with credentials, by the same without; in memory alone."""
+
+
+def _at(address: str, key: str) -> ObjectPath:
+    place = place_of(address)
+    assert isinstance(place, ObjectPath)
+    return ObjectPath(place.url, key)
 
 
 def place_of(path: "str | Path | ObjectPath") -> Path | ObjectPath:
@@ -143,7 +161,17 @@ def place_of(path: "str | Path | ObjectPath") -> Path | ObjectPath:
         return Path("/", match[2])
     # Schemes without a host: what follows is a path from the root, and a Path has merged slashes.
     root = "/" if match[1] == "local" else ""
-    return ObjectPath(f"{match[1]}://{root}{match[2].rstrip('/')}")
+    address = f"{match[1]}://{root}{match[2].rstrip('/')}"
+    url = without_credentials(address).rstrip("/")
+    if url != address:
+        _ADDRESSES[url] = address
+    return ObjectPath(url)
+
+
+def address_of(place: str) -> str:
+    """A place for a process of ours elsewhere: of a URL with the credentials it was given with."""
+    found = place_of(place)
+    return found.address if isinstance(found, ObjectPath) else place
 
 
 def is_same_place(one: Path | ObjectPath, other: Path | ObjectPath) -> bool:
@@ -153,16 +181,16 @@ def is_same_place(one: Path | ObjectPath, other: Path | ObjectPath) -> bool:
     return one == other
 
 
-def _connect(url: str) -> ObjectClient:
+def _connect(url: str, address: str) -> ObjectClient:
     scheme = url.partition("://")[0]
     try:
         if scheme in _OBSTORE_SCHEMES:
             from stepcli.cache.remote.obstore_client import ObstoreClient
 
-            return ObstoreClient(url)
+            return ObstoreClient(url, address)
         from stepcli.cache.remote.fsspec_client import FsspecClient
 
-        return FsspecClient(url)
+        return FsspecClient(url, address)
     except ModuleNotFoundError as error:
         raise UsageError(
             f"{url}: object storage needs the extra s3 ({error.name} is missing); "

@@ -13,6 +13,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, Pre
 from obstore.store import from_url
 
 from stepcli.cache.errors import DamagedStore, StorageError, StoreError
+from stepcli.cache.remote.credentials import redacted
 from stepcli.cache.remote.objects import Entry
 
 _Answer = TypeVar("_Answer")
@@ -46,13 +47,15 @@ class ObstoreClient:
 
     conditional = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, address: str = "") -> None:
+        """Connect; `address` is the URL with the credentials that it was given with."""
         self._url = url
+        address = address or url
         with self._errors():
             options = _client_options()
-            self._store: Any = from_url(url, client_options=options, retry_config=RETRIES)
+            self._store: Any = from_url(address, client_options=options, retry_config=RETRIES)
             once: Any = {**RETRIES, "max_retries": 0}
-            self._once: Any = from_url(url, client_options=options, retry_config=once)
+            self._once: Any = from_url(address, client_options=options, retry_config=once)
 
     def get(self, key: str, limit: int | None = None) -> bytes:
         """A whole object of at most `limit` bytes; FileNotFoundError when there is none."""
@@ -213,9 +216,9 @@ class ObstoreClient:
         except (AlreadyExistsError, PreconditionError):
             raise
         except NotFoundError as error:
-            raise FileNotFoundError(str(error)) from error
+            raise FileNotFoundError(redacted(str(error))) from error
         except BaseError as error:
-            reason = " ".join(str(error).partition("Debug source")[0].split())[:300]
+            reason = redacted(" ".join(str(error).partition("Debug source")[0].split()))[:300]
             if INSTANCE_METADATA in reason:  # asked for credentials, since the user gave none
                 raise StorageError(
                     f"{self._url}: no credentials for the object storage; set AWS_ACCESS_KEY_ID "

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from stepcli.cache.errors import StepcliError, UsageError
 from stepcli.cache.options import say
+from stepcli.cache.remote.objects import address_of
 from stepcli.cache.store import open_store
 from stepcli.engines.preemption import GRACE_SECONDS
 from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost, on_node, ray_cluster
@@ -87,7 +88,7 @@ class RaySession(Session):
         for number, share in enumerate(every):
             place = on_node(ray, list(nodes)[number % len(nodes)], soft=True)
             task = work.options(scheduling_strategy=place).remote(
-                self._source.store, str(self.runs), self._worker_device, share
+                address_of(self._source.store), str(self.runs), self._worker_device, share
             )
             pending[task] = share
         runs = sum(map(len, every))
@@ -110,7 +111,7 @@ class RaySession(Session):
         sees = ray.remote(num_cpus=0)(sees_store)
         answers = {
             name: sees.options(scheduling_strategy=on_node(ray, name, soft=False)).remote(
-                self._source.store, self.store.fingerprint
+                address_of(self._source.store), self.store.fingerprint
             )
             for name in alive
         }
