@@ -74,7 +74,7 @@ def test_a_damaged_store(tmp_path: Path) -> None:
     assert f"parts/{name}/tokens.zarr/tokens/c.0.0.0.0: its bytes do not match their digest" in said
     assert "damaged clip: clip-0001" in said
     said = say("repair", "--store", root, "--dry-run")
-    assert f"would drop part {name}: " in said
+    assert f"would set aside part {name}: " in said
     assert "would drop clip clip-0001: extract makes it again" in said
     assert "1 damaged parts, 1 whole clips kept, 1 clips dropped" in say("repair", "--store", root)
     (root / "tables.json").write_text("{}")
@@ -147,7 +147,9 @@ def test_labels(tmp_path: Path) -> None:
     said = say("labels", "--store", root, "--from", table)
     assert said == "set clip-0000: label 'new'\n1 line, 1 clip changed\n"
     table.write_text("name,index,partner,kind,mirror,prompt\nnew,0,,,,\n")
-    assert say("labels", "--store", root, "--classes", table) == "set 1 classes\n"
+    said = say("labels", "--store", root, "--classes", table)
+    note = "note: 1 class of the store's clips not in the table: 'label 1'"
+    assert said == f"{note}\nset 1 class\n"
     table.write_text("name,index,partner,kind,mirror,prompt\nnew,-1,,,,\n")
     said = say("labels", "--store", root, "--classes", table, fails=UsageError)
     assert said == f"{table}: line 2: index -1, expected 0 to 1048575"
