@@ -14,6 +14,7 @@ from typing import Any
 import av
 
 from stepcli.cache.errors import VideoError
+from stepcli.extract.decode.announced import matroska_lost, riff_lost
 from stepcli.extract.decode.times import Times, frame_times
 
 LOST_FRAMES = 0.05
@@ -155,6 +156,11 @@ class Decoding:
         """
         if not self._ticks:
             raise VideoError("damaged: not one frame could be decoded")
+        if (
+            self._container.format.name.startswith("matroska")
+            and (share := matroska_lost(self._container.name, self._container.size)) > LOST_FRAMES
+        ):
+            raise VideoError(f"cut off: {share:.0%} of the bytes that it announces are not in it")
         if missing := self._beyond_the_end():
             raise VideoError(
                 f"cut off: the file announces {self._stream.frames} frames, {len(self._ticks)} "
@@ -174,7 +180,7 @@ class Decoding:
                 return 0
             entries = self._stream.index_entries
             missing = sum(entry.pos + entry.size > size for entry in entries)
-        elif self._is_avi and not riff_is_cut_off(self._container.name, size):
+        elif self._is_avi and not riff_lost(self._container.name, size):
             return 0
         return missing if missing > allowed else 0
 
@@ -210,27 +216,6 @@ def decode(container: Any, stream: Any) -> Iterator[Any]:
         VideoError: the decoder gave up; says after how many frames.
     """
     return Decoding(container, stream).frames()
-
-
-def riff_is_cut_off(name: str, size: int) -> bool:
-    """Whether a chunk at the top of an AVI file is longer than what is left of the file.
-
-    Args:
-        name: path of the file.
-        size: its bytes.
-    """
-    place = 0
-    with Path(name).open("rb") as file:
-        while place + 8 <= size:
-            file.seek(place)
-            head = file.read(8)
-            end = place + 8 + int.from_bytes(head[4:], "little")
-            if head[:4] != b"RIFF":
-                return False
-            if end > size:
-                return True
-            place = end + end % 2
-    return False
 
 
 def _reason(error: Exception) -> str:

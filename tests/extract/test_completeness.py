@@ -35,6 +35,8 @@ def refused(path: Path, reason: str) -> None:
         ("h264.mp4", {"options": B_FRAMES, "container_options": FAST_START}),
         ("mpeg4.avi", {"codec": "mpeg4", "options": {"bf": "2"}}),
         ("mjpeg.avi", JPEG),
+        ("h264.mkv", {"options": B_FRAMES}),
+        ("vp9.webm", {"codec": "libvpx-vp9", "options": {"cpu-used": "8"}}),
     ],
 )
 def test_a_file_that_ends_early_is_cut_off(
@@ -59,6 +61,14 @@ def test_empty_chunks_do_not_hide_that_a_file_ends_early(
     clip = read_whole(path, lambda n: list(range(n)), lambda image: image)
     np.testing.assert_allclose(clip.pts_seconds, np.arange(120) * 2 / 25)
     refused(cut(path, 0.6), "cut off|damaged")
+
+
+def test_a_live_recording_announces_no_length(tmp_path: Path, write_numbered: Any) -> None:
+    path = write_numbered(
+        tmp_path / "live.webm", 60, codec="libvpx", container_options={"live": "1"}
+    )
+    assert len(times_of(path).seconds) == 60
+    assert 20 < len(times_of(cut(path, 0.6)).seconds) < 60
 
 
 def test_pictures_in_a_row_that_the_decoder_swallows_are_damage(
