@@ -13,6 +13,7 @@ from stepcli.probe.analysis.summary import interval
 from stepcli.probe.registry import methods
 from stepcli.probe.results.predictions import read_predictions
 from stepcli.probe.results.runs import is_done, read_run
+from stepcli.probe.results.stats import FEWEST_GROUPS
 from stepcli.probe.results.table import Format, arranged
 
 HEADER = (
@@ -48,8 +49,8 @@ def chosen_table(runs: Path, form: Format) -> str:
     for file in files:
         # Of a method that was selected twice, the later selection counts.
         for name, choice in _choices(file).items():
-            scores[name], rows[name] = _row(runs, name, choice)
-            caveats[name] = _caveats(choice)
+            scores[name], rows[name], few = _row(runs, name, choice)
+            caveats[name] = [*_caveats(choice), *([few] if few else [])]
     ordered = sorted(rows, key=lambda name: scores[name])
     table = arranged(list(HEADER), [rows[name] for name in ordered], form)
     mark = "% " if form == "latex" else "- " if form == "markdown" else ""
@@ -102,8 +103,8 @@ def _choices(file: Path) -> dict[str, dict[str, Any]]:
     return chosen
 
 
-def _row(runs: Path, name: str, choice: dict[str, Any]) -> tuple[float, list[str]]:
-    """Mean top-1 of a method's chosen runs, and its line."""
+def _row(runs: Path, name: str, choice: dict[str, Any]) -> tuple[float, list[str], str]:
+    """Mean top-1 of a method's chosen runs, its line, and why it has no interval, "" if it has."""
     names: Sequence[str] = choice["chosen_runs"]
     for run in names:
         if not is_done(runs, run):
@@ -117,14 +118,22 @@ def _row(runs: Path, name: str, choice: dict[str, Any]) -> tuple[float, list[str
     top1 = [100 * record["top1"] for record in records]
     span = interval(np.stack([seed.correct for seed in seeds]), seeds[0].groups)
     spread = f" ± {stdev(top1):.1f}" if len(top1) > 1 else ""
+    few = ""
+    if span.by_group:
+        values = ", ".join(f"{group} {100 * v:.1f}" for group, v in span.by_group.items())
+        few = f"{name}: fewer than {FEWEST_GROUPS} groups, no interval; top-1 by group: {values}"
     settings = [" ".join(f"{k}={v}" for k, v in each.items()) for each in choice["settings"]]
-    return fmean(top1), [
-        name,
-        "seen" if methods().sees_order(records[0]["method"]) else "not seen",
-        str(len(records)),
-        f"{fmean(top1):.1f}{spread}",
-        "-" if span.low is None else f"{100 * span.low:.1f} to {100 * (span.high or 0):.1f}",
-        f"{records[0]['params']:,}",
-        f"{fmean(record['seconds'] for record in records):.1f}",
-        ", ".join(f"{settings.count(each)} x {each}" for each in dict.fromkeys(settings)),
-    ]
+    return (
+        fmean(top1),
+        [
+            name,
+            "seen" if methods().sees_order(records[0]["method"]) else "not seen",
+            str(len(records)),
+            f"{fmean(top1):.1f}{spread}",
+            "-" if span.low is None else f"{100 * span.low:.1f} to {100 * (span.high or 0):.1f}",
+            f"{records[0]['params']:,}",
+            f"{fmean(record['seconds'] for record in records):.1f}",
+            ", ".join(f"{settings.count(each)} x {each}" for each in dict.fromkeys(settings)),
+        ],
+        few,
+    )

@@ -133,7 +133,10 @@ def leaderboard(study: Study, published: Sequence[Published]) -> Table:
 def _about_intervals(study: Study) -> str:
     groups = study.first.top1.groups
     if groups < FEWEST_GROUPS:
-        return f"No intervals: {groups} groups of clips are fewer than {FEWEST_GROUPS}."
+        return (
+            f"No intervals: {groups} groups of clips are fewer than {FEWEST_GROUPS}; each group's "
+            "value is in the table by group."
+        )
     return f"95 %: interval of top-1 over {groups} groups of clips and the seeds."
 
 
@@ -142,6 +145,24 @@ def _interval(entry: Entry) -> str:
     if top1.low is None or top1.high is None:
         return "-"
     return f"{100 * top1.low:.1f} to {100 * top1.high:.1f}"
+
+
+def values_by_group(study: Study) -> Table | None:
+    """Top-1 of each group of clips, where they are too few for intervals; else None."""
+    names = list(study.first.top1.by_group)
+    if not names:
+        return None
+    return Table(
+        "by-group",
+        "By group of clips",
+        f"Top-1 of each group, per cent, mean over seeds: {len(names)} groups are fewer than "
+        f"{FEWEST_GROUPS}, so no interval is given.",
+        ("method", *names),
+        tuple(
+            (entry.label, *(percent(entry.analysis.top1.by_group.get(name)) for name in names))
+            for entry in reversed(study.entries)
+        ),
+    )
 
 
 def pair_table(study: Study) -> Table | None:

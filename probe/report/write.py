@@ -193,7 +193,7 @@ def _parts(
         missing.append(f"{study.title}: order tests; run stepcli order first")
     yield from _looks(study, store, frames_of, missing)
     last = (
-        *(tables.pair_table(study), tables.group_table(study)),
+        *(tables.values_by_group(study), tables.pair_table(study), tables.group_table(study)),
         *(tables.class_table(study), tables.order_table(study)),
     )
     yield from (table for table in last if table is not None)

@@ -73,12 +73,16 @@ def weights(one: Trained) -> torch.Tensor:
     return torch.cat([t.flatten().double() for t in one.probe.state_dict().values()])
 
 
-@pytest.mark.parametrize("shared", [{}, {"mixup": 0.4, "accumulate": 2}], ids=["plain", "mixup"])
+@pytest.mark.parametrize(
+    ("names", "shared"),
+    [(NAMES, {"epochs": 1}), (["linear", "lift", "step"], {"mixup": 0.4, "accumulate": 2})],
+    ids=["plain", "mixup"],
+)
 def test_no_method_sees_the_fold_that_it_holds_out(
-    shared: dict[str, object], store: Store, tmp_path: Path
+    names: list[str], shared: dict[str, object], store: Store, tmp_path: Path
 ) -> None:
     session = Session(store.path, tmp_path, "cpu")
-    configs = [config(name, fold, **shared) for name in NAMES for fold in range(FOLDS)]
+    configs = [config(name, fold, **shared) for name in names for fold in (0, 1)]
     before, after = trained_on(session, configs), trained_on(session, configs, spoilt=1)
     learned = 0
     for one, other in zip(before, after, strict=True):
@@ -87,8 +91,8 @@ def test_no_method_sees_the_fold_that_it_holds_out(
             assert same, one.config.method
         else:
             learned += not same
-    # What is trained at all saw the fold where it was not held out.
-    assert learned >= FOLDS - 1 + len(NAMES)
+    # The others saw it where they held out another, but for those that take nothing from tokens.
+    assert learned == len(set(names) - {"zero-shot", "vcs", "duration"})
 
 
 def test_a_fold_in_a_bank_is_what_it_is_alone(store: Store, tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def test_no_method_tells_the_direction_of_frames_without_time(
     tmp_path: Path, text_of: Callable[..., StoreText]
 ) -> None:
     """Where frames are random, 50 % is the best that there is: more comes from the padding."""
-    store = padded_store(tmp_path / "s", 300)
+    store = padded_store(tmp_path / "s", 240)
     text_of(("close", "open"), store=store.path, dim=8, vision_dim=16)
     task = task_of(store, WHOLE)
     configs = [quick(name) for name in NAMES]
@@ -211,6 +211,6 @@ def quick(name: str) -> RunConfig:
         options=parse_options(info, small).model_dump(mode="json"),
         task=WHOLE,
         recipe=Recipe(lr=3 * info.lr),
-        shared=Pass(epochs=6, batch_size=16),
+        shared=Pass(epochs=5, batch_size=16),
         seed=0,
     )

@@ -157,6 +157,14 @@ def test_a_calibration_that_helps_is_shown(runs: Path, tmp_path: Path) -> None:
     assert row.note == ""
     write_report(runs, tmp_path / "report", pdf=False)
     assert "Temperatures were fitted" in (tmp_path / "report" / "index.html").read_text()
+    # 15 groups of test clips are too few for intervals: each one's value instead.
+    rows = (tmp_path / "report" / "tables" / "by-group.csv").read_text().splitlines()
+    names, values = rows[0].split(",")[1:], rows[1].split(",")[1:]
+    assert len(names) == len(set(names)) == len(values) == 15
+    top1 = analyse(found).top1
+    assert [float(value) for value in values] == pytest.approx(
+        [100 * top1.by_group[name] for name in names], abs=0.051
+    )
 
 
 def test_undo_removes_what_was_kept_and_nothing_else(runs: Path) -> None:
