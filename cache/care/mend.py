@@ -8,12 +8,13 @@ from stepcli.cache import table_versions, tables
 from stepcli.cache.durable import Place, delete_file, read_regular, replace_synced
 from stepcli.cache.failures import FOLDER as FAILURES
 from stepcli.cache.failures import intact_lines
+from stepcli.cache.parts.damaged import DAMAGED
 from stepcli.cache.parts.folders import TOMBSTONES, is_part_name, staging_owners
 from stepcli.cache.parts.index import INDEX_LIMIT
 from stepcli.cache.parts.tombstones import rewrite_tombstone
 from stepcli.cache.reading.consolidated import FOLDER as CACHE
-from stepcli.cache.updates.texts import DAMAGED, is_damaged, set_aside
 from stepcli.cache.updates.texts import FOLDER as TEXT
+from stepcli.cache.updates.texts import is_damaged, set_aside
 
 
 def mend(root: Place, place: str, *, dry_run: bool) -> str:

@@ -37,6 +37,26 @@ def set_aside_part(root: Place, name: str) -> None:
     fsync_folder(root / PARTS)
 
 
+def move_aside(root: Place, path: str) -> None:
+    """Move a file or folder of the store, or a link in it, to a name of its own here.
+
+    Args:
+        root: the store.
+        path: of what is moved, below the store.
+    """
+    name = f"{path.replace('/', '-')}-{uuid.uuid4().hex}"
+    if isinstance(root, ObjectPath):
+        if (root / path).names():
+            _move_objects(root / path, root / DAMAGED / name)
+        else:
+            _move_object(root / path, root / DAMAGED / name)
+        return
+    folder = own_folder(root, DAMAGED, create=True)
+    (root / path).rename(folder / name)
+    fsync_folder(folder)
+    fsync_folder((root / path).parent)
+
+
 def keep_aside(root: Place, name: str, content: bytes) -> None:
     """Keep the content of a file that is about to be replaced."""
     if isinstance(root, Path):
@@ -77,3 +97,10 @@ def _move_objects(source: ObjectPath, target: ObjectPath) -> None:
     # Its record first: what is left of a part without one is no part.
     for name in sorted(names, key=lambda name: name != RECORD):
         delete_file(source / name)
+
+
+def _move_object(source: ObjectPath, target: ObjectPath) -> None:
+    source.client.copy(source.key, target.key)
+    if (size := file_size(source)) != file_size(target):
+        raise StorageError(f"{target}: expected {size} bytes after copying")
+    delete_file(source)

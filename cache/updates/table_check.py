@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Iterator
 
 from stepcli.cache.clips import ClassRow, ClipRow
-from stepcli.cache.durable import Place, delete_file, read_regular
+from stepcli.cache.durable import Place, read_regular
 from stepcli.cache.errors import DamagedStore, StorageError, StoreError
+from stepcli.cache.parts.damaged import keep_aside, move_aside
 from stepcli.cache.table_versions import has_versions, is_version
 from stepcli.cache.updates.digests import (
     ABSENT,
@@ -41,13 +42,17 @@ def restore(root: Place, name: str, content: bytes) -> bool:
         for _ in attempts(root / name):
             try:
                 seen = look(root / name, table.limit)
-            except DamagedStore:
-                delete_file(root / name)  # a link, or larger than any table
+            except StorageError:
+                raise
+            except DamagedStore:  # a link, or larger than any table
+                move_aside(root, name)
                 continue
             if seen.content is not None and is_readable(root, name):
                 return False
             fresh = hashlib.sha256(content).hexdigest()
             noted = note_digest(root, name, fresh, seen.digest)
+            if seen.content is not None:  # perhaps an edit of the user's that went wrong
+                keep_aside(root, name, seen.content)
             if swap(root / name, content, seen):
                 settle_digest(root, name, fresh, noted)
                 return True

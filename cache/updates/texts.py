@@ -13,7 +13,6 @@ import json
 import os
 import re
 import stat
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ from stepcli.cache.durable import (
     SEALED_LIMIT,
     Place,
     delete_file,
-    fsync_folder,
     open_beneath,
     own_folder,
     reading,
@@ -32,13 +30,13 @@ from stepcli.cache.durable import (
     unseal,
 )
 from stepcli.cache.errors import DamagedStore, StorageError, StoreError
+from stepcli.cache.parts.damaged import move_aside
 from stepcli.cache.remote.objects import ObjectPath
 from stepcli.cache.updates.lock import exclusive
 from stepcli.cache.updates.swap import attempts, look, swap, sweep_temporaries
 
 FOLDER = "text"
 FACTS = "text.json"
-DAMAGED = ".damaged"
 OLD_TENSORS = "text.safetensors"
 LIMIT = 1 << 30
 """Bytes of a file of tensors: a larger one is refused unread."""
@@ -215,20 +213,9 @@ def is_damaged(root: Place, tower: str) -> bool:
 
 def set_aside(root: Place, tower: str) -> None:
     """Move texts that are damaged to `.damaged/`, where nothing reads them."""
-    folder = root / FOLDER / tower
-    target = root / DAMAGED / f"{FOLDER}-{uuid.uuid4().hex}-{tower}"
-    if isinstance(folder, ObjectPath):
-        for name in folder.names():
-            data = (folder / name).read(LIMIT)
-            replace_synced(target / name, data)
-            delete_file(folder / name)
-        return
-    assert isinstance(root, Path)
-    assert isinstance(target, Path)
-    own_folder(root, DAMAGED, create=True)
-    folder.rename(target)
-    fsync_folder(target.parent)
-    fsync_folder(folder.parent)
+    with exclusive(root):
+        if is_damaged(root, tower):  # not written anew meanwhile
+            move_aside(root, f"{FOLDER}/{tower}")
 
 
 def _older(content: bytes | None, tower: str, path: Place) -> Sequence[str]:

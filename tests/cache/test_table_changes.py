@@ -18,10 +18,10 @@ from store_commands import run
 from stepcli.cache import open_store, table_versions, tables
 from stepcli.cache.care.verify import verify_store
 from stepcli.cache.clips import ClassRow, ClipRow
-from stepcli.cache.durable import create_synced, delete_file
+from stepcli.cache.durable import create_synced, delete_file, list_names
 from stepcli.cache.errors import DamagedStore, StoreError
 from stepcli.cache.parts import owner
-from stepcli.cache.remote.objects import place_of
+from stepcli.cache.remote.objects import ObjectPath, place_of
 from stepcli.cache.updates import claims, lock
 from stepcli.cache.updates.swap import look, swap
 
@@ -308,3 +308,30 @@ def test_of_versions_written_at_once_the_accepted_one_is_restored(tmp_path: Path
     (tmp_path / tables.CLIPS).write_bytes(b"junk")
     run("repair", "--store", tmp_path)
     assert store.clips() == relabelled(rows, "clip-0000", "new")
+
+
+@pytest.mark.parametrize("what", ["junk", "link"])
+@pytest.mark.parametrize("kind", ["disk", "S3"])
+def test_what_repair_replaces_is_kept(
+    what: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """It may be the user's own edit, gone wrong."""
+    place = request.getfixturevalue("url") if kind == "S3" else str(tmp_path / "store")
+    store = fill_store(place, "zarr", 2)
+    rows, path = store.clips(), store.path / tables.CLIPS
+    (tmp_path / "elsewhere").write_bytes(b"my edit")
+    if isinstance(path, ObjectPath):
+        path.client.put(path.key, b"my edit")
+    elif what == "junk":
+        path.write_bytes(b"my edit")
+    else:
+        path.unlink()
+        path.symlink_to(tmp_path / "elsewhere")
+    run("repair", "--store", place)
+    assert store.clips() == rows
+    assert verify_store(place).ok
+    assert (tmp_path / "elsewhere").read_bytes() == b"my edit"
+    (kept,) = list_names(store.path, ".damaged")
+    kept_at = store.path / ".damaged" / kept
+    content = kept_at.read(99) if isinstance(kept_at, ObjectPath) else kept_at.read_bytes()
+    assert content == b"my edit"
