@@ -225,10 +225,11 @@ def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
     The class of an own probe stays, since one file may hold several.
     """
     found = dict(config)
-    if found.get("options", {}).get("sha256"):
-        found["method"] = str(found["method"]).rpartition(":")[2]
-    if found.get("task", {}).get("split_digest"):
-        found["task"] = {**found["task"], "split_file": None}
+    options, task = found.get("options"), found.get("task")  # of a run that may come from anybody
+    if isinstance(options, Mapping) and options.get("sha256"):
+        found["method"] = str(found.get("method")).rpartition(":")[2]
+    if isinstance(task, Mapping) and task.get("split_digest"):
+        found["task"] = {**task, "split_file": None}
     return found
 
 

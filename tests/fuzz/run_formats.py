@@ -15,6 +15,7 @@ from sample_clips import SPEC, fill_store
 from stepcli.cache import open_store
 from stepcli.cache.care.relabel import relabel
 from stepcli.cache.errors import StepcliError
+from stepcli.cache.lists.leakage import Leakage
 from stepcli.cache.lists.split_file import match_splits
 from stepcli.extract.datasets.csv_file import load as load_csv
 from stepcli.extract.datasets.files import read_json, read_lines, read_rows, read_table
@@ -33,6 +34,7 @@ from stepcli.probe.pairs import read_pairs
 from stepcli.probe.registry import methods
 from stepcli.probe.results.configurations import configurations
 from stepcli.probe.results.import_logits import import_logits, import_published, is_published
+from stepcli.probe.results.leakage import leakage_notes, leakage_record
 from stepcli.probe.results.predictions import Predictions, encode_predictions
 from stepcli.probe.results.runs import read_runs, write_folder
 from stepcli.probe.results.significance import survivors
@@ -87,6 +89,7 @@ def make_runs(folder: Path) -> None:
             np.zeros(12, bool),
             labels.astype(np.int64),
             logits,
+            np.arange(12) < 3,
         )
         record: dict[str, Any] = {
             "run": config.run_id("f" * 64),
@@ -111,6 +114,7 @@ def make_runs(folder: Path) -> None:
             "test_samples": 12,
             "losses": [0.5, 0.25],
             "warnings": [],
+            "leakage": leakage_record(Leakage(12, copied=frozenset(clips[:3])), said, ()),
         }
         names.append(record["run"])
         probe = build_probe(config, layout, 2)
@@ -138,6 +142,7 @@ def use_runs(folder: Path) -> None:
         found = read_runs(runs)
         for form in ("table", "json", "csv", "markdown", "latex"):
             render(found, form, average_splits=form == "markdown")  # type: ignore[arg-type]
+        leakage_notes(found)
         survivors(runs, found)
 
     def probes() -> None:
