@@ -123,9 +123,13 @@ def describe(reference: str, comparisons: Sequence[Comparison]) -> list[str]:
         verdict = "differs" if each.corrected_p < 0.05 else "no difference shown"
         lines.append(
             f"{head}, 95 % interval [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over "
-            f"{covered(gain)}, p = {each.corrected_p:.4f} after Holm: {verdict}"
+            f"{covered(gain)}, {_p(each.corrected_p)} after Holm: {verdict}"
         )
     return lines
+
+
+def _p(value: float) -> str:
+    return "p < 0.0001" if value < 0.0001 else f"p = {value:.4f}"
 
 
 def covered(gain: Difference) -> str:

@@ -124,7 +124,10 @@ def _hold_outs(
     for name, each in configs.items():
         tasks = tuple(dict.fromkeys((config.task, config.seed) for config in each))
         if tasks not in by_task:
-            by_task[tasks] = hold_out(session, each, sweep.slice_min, sweep.folds)
+            try:
+                by_task[tasks] = hold_out(session, each, sweep.slice_min, sweep.folds)
+            except UsageError as error:
+                raise UsageError(f"{name}: {error}") from None
         held[name] = by_task[tasks]
     return held
 

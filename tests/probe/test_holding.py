@@ -186,6 +186,20 @@ def test_too_little_to_choose_by_is_refused_and_what_is_missing_said(
         assert not list((tmp_path / "runs").glob("linear-*"))
 
 
+def test_of_several_variants_the_one_that_is_too_small_is_named(
+    store: Store, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(
+        "methods: {linear: {lr: [1e-3, 1e-2]}}\nselect: true\nseeds: 1\nshared: {epochs: 1}\n"
+        "slice_min: {clips: 8, groups: 4}\nvariants: [{}, {train_share: 0.3}]\n"
+    )
+    done = invoke("sweep", sweep, "--store", store.path, "--runs", tmp_path / "runs")
+    assert done.exit_code == 2
+    assert "error: linear train_share=0.3: too little to choose by" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_classes_of_one_group_each_are_refused(store: Store, tmp_path: Path) -> None:
     rows = store.clips()
     store.replace_clips([replace(row, group=row.label) for row in rows])
