@@ -7,7 +7,9 @@ any other line that does not read back is damage.
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
+from pathlib import Path
 
 import google_crc32c
 
@@ -40,6 +42,7 @@ class FailureLog:
         self._writer = writer
         self._written = 0
         self._fd: int | None = None
+        self._path = Path()
 
     def append(self, failure: Failure) -> None:
         """Write one failure so that it survives a crash."""
@@ -48,13 +51,25 @@ class FailureLog:
             replace_synced(self._root / FOLDER / name, _line(failure))
             self._written += 1
             return
-        if self._fd is None:
-            folder = own_folder(self._root, FOLDER, create=True)
-            path = folder / f"{self._writer}.jsonl"
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
-            fsync_folder(folder)
-        os.write(self._fd, _line(failure))
-        os.fsync(self._fd)
+        while True:
+            if self._fd is None:
+                folder = own_folder(self._root, FOLDER, create=True)
+                self._path = folder / f"{self._writer}.jsonl"
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+                self._fd = os.open(self._path, flags, 0o666)
+                fsync_folder(folder)
+            _append(self._fd, _line(failure))
+            if self._in_place(self._fd):
+                return
+            self.close()  # a repair moved the file, perhaps before this line was in it
+
+    def _in_place(self, fd: int) -> bool:
+        """Whether the file that is being written still lies where readers look for it."""
+        try:
+            there = os.stat(self._path, follow_symlinks=False)  # noqa: PTH116
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(fd))
 
     def close(self) -> None:
         """Close the file, if there was a failure at all."""
@@ -63,11 +78,29 @@ class FailureLog:
             self._fd = None
 
 
+def _append(fd: int, line: bytes) -> None:
+    """Append a line wholly and durably, or not at all."""
+    size = os.fstat(fd).st_size
+    left = memoryview(line)
+    try:
+        while left:
+            left = left[os.write(fd, left) :]
+        os.fsync(fd)
+    except OSError:
+        with suppress(OSError):  # a torn line in the middle would be damage
+            os.ftruncate(fd, size)
+        raise
+
+
 def read_failures(root: Place) -> dict[str, Failure]:
     """The latest failure of each clip, by id: the highest attempt, then the last line."""
     latest: dict[str, Failure] = {}
     for path in failure_files(root):
-        for failure in parse_failures(read_regular(path, INDEX_LIMIT), path):
+        try:
+            data = read_regular(path, INDEX_LIMIT)
+        except FileNotFoundError:
+            return read_failures(root)  # a repair has put another file in its place
+        for failure in parse_failures(data, path):
             known = latest.get(failure.id)
             if known is None or failure.attempt >= known.attempt:
                 latest[failure.id] = failure

@@ -8,6 +8,7 @@ import numpy as np
 
 from stepcli.cache.canonical import canonical_json
 from stepcli.cache.durable import Place, disk_errors
+from stepcli.cache.errors import DamagedStore
 from stepcli.cache.parts.damaged import set_aside_part
 from stepcli.cache.parts.files import is_there
 from stepcli.cache.parts.folders import (
@@ -67,9 +68,30 @@ def compact_store(
         on_clip: called with (clips copied, clips in all).
 
     Raises:
-        DamagedStore: a clip to be copied is damaged; repair first. Nothing was removed.
+        DamagedStore: a clip to be copied is damaged, or the newer of two copies is; repair first.
+            Nothing was removed.
     """
-    store = open_store(path)
+    tried: set[tuple[str, ...]] = set()
+    while True:
+        store = open_store(path)
+        try:
+            return _compact(store, part_bytes, part_clips, dry_run, on_clip)
+        except FileNotFoundError as error:  # another compact took a part away: look again
+            if store.parts in tried:
+                raise DamagedStore(
+                    f"{error.filename or error}: this file of a committed part is missing; run "
+                    "stepcli store verify, then repair"
+                ) from None
+            tried.add(store.parts)
+
+
+def _compact(
+    store: Store,
+    part_bytes: int,
+    part_clips: int,
+    dry_run: bool,
+    on_clip: Callable[[int, int], None] | None,
+) -> CompactPlan:
     root = store.path
     records = {name: read_part_record(root, name) for name in store.parts}
     live = _live_rows(store)
@@ -88,14 +110,16 @@ def compact_store(
         return plan
     with disk_errors(root):
         plan.swept = sweep_staging(root)
-        done = count(1)
+    done = count(1)
 
-        def copied() -> None:
-            if on_clip is not None:
-                on_clip(next(done), plan.clips)
+    def copied() -> None:
+        if on_clip is not None:
+            on_clip(next(done), plan.clips)
 
-        for group in groups:
-            _rewrite(store, group, records, live, part_bytes, part_clips, copied)
+    _check_newer_copies(store, gone, set(plan.rewritten), live)
+    for group in groups:
+        _rewrite(store, group, records, live, part_bytes, part_clips, copied)
+    with disk_errors(root):
         staging = Staging(root)
         try:
             for name in gone:
@@ -115,6 +139,29 @@ def _live_rows(store: Store) -> dict[str, np.ndarray]:
         name: np.sort(snapshot.row_of[snapshot.part_of == number])
         for number, name in enumerate(snapshot.parts)
     }
+
+
+def _check_newer_copies(
+    store: Store, gone: list[str], rewritten: set[str], live: dict[str, np.ndarray]
+) -> None:
+    """Read the copies for whose sake older ones go; those in rewritten parts are read anyway.
+
+    Raises:
+        DamagedStore: one is damaged, and an older copy may be the last good one.
+    """
+    snapshot = store.snapshot
+    wanted: dict[str, set[int]] = {}
+    for name in gone:
+        ids = read_index(store.path, name, store.manifest)["id"].to_pylist()
+        for row in set(range(len(ids))) - set(live[name].tolist()):
+            place = snapshot.positions[ids[row]]
+            newer = snapshot.parts[snapshot.part_of[place]]
+            if newer not in rewritten:
+                wanted.setdefault(newer, set()).add(int(snapshot.row_of[place]))
+    for name, rows in sorted(wanted.items()):
+        index = read_index(store.path, name, store.manifest)
+        for _ in intact_clips(store.path, name, store.manifest, index, sorted(rows)):
+            pass
 
 
 def _size(record: PartRecord) -> int:

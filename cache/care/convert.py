@@ -1,12 +1,12 @@
 """Copy a store into another format or dtype. Killed and begun again, it goes on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from stepcli.cache.clips import Failure
 from stepcli.cache.durable import Place
-from stepcli.cache.errors import StoreNotFound, TokensError, UsageError
+from stepcli.cache.errors import DamagedStore, StoreNotFound, TokensError, UsageError
 from stepcli.cache.formats.compression import Compression, require_compression
 from stepcli.cache.formats.layout import layout_of
 from stepcli.cache.manifest import Format, read_manifest
@@ -100,7 +100,7 @@ def convert_store(
         writer = partial(
             writing.writer, part_bytes=part_bytes, part_clips=part_clips, compression=compression
         )
-        plan.quarantined = _copy(reading, writing, set(left), writer, on_clip)
+        plan.quarantined = _copy_all(reading, writing, left, writer, on_clip)
         writing.save_index()
     return plan
 
@@ -113,14 +113,43 @@ def _is_store(place: Place | str) -> bool:
     return True
 
 
+def _copy_all(
+    reading: Store,
+    writing: Store,
+    left: list[str],
+    new_writer: Callable[[Producer], StoreWriter],
+    on_clip: Callable[[int, int], None] | None,
+) -> int:
+    """Copy the clips; where a compact takes parts of the source away meanwhile, look again."""
+    tried: set[tuple[str, ...]] = set()
+    done: set[str] = set()
+    quarantined = 0
+    while True:
+        try:
+            for clip, stored in _copy(reading, writing, set(left) - done, new_writer):
+                done.add(clip)
+                quarantined += not stored
+                if on_clip is not None:
+                    on_clip(len(done), len(left))
+        except FileNotFoundError as error:
+            if reading.parts in tried:
+                raise DamagedStore(
+                    f"{error.filename or error}: this file of a committed part is missing; run "
+                    "stepcli store verify, then repair"
+                ) from None
+            tried.add(reading.parts)
+            reading.refresh()
+            continue
+        return quarantined
+
+
 def _copy(
     reading: Store,
     writing: Store,
     left: set[str],
     new_writer: Callable[[Producer], StoreWriter],
-    on_clip: Callable[[int, int], None] | None,
-) -> int:
-    quarantined = done = 0
+) -> Iterator[tuple[str, bool]]:
+    """Copy clips; each one's id, and whether it was stored, not quarantined."""
     snapshot = reading.snapshot
     for number, name in enumerate(snapshot.parts):
         places = (snapshot.part_of == number).nonzero()[0]
@@ -133,11 +162,7 @@ def _copy(
         index = read_index(reading.path, name, reading.manifest)
         with new_writer(producer) as writer:
             for clip in intact_clips(reading.path, name, reading.manifest, index, rows):
-                quarantined += not _write(clip, reading, writing, writer)
-                done += 1
-                if on_clip is not None:
-                    on_clip(done, len(left))
-    return quarantined
+                yield clip.record.id, _write(clip, reading, writing, writer)
 
 
 def _producer(made: Producer, reading: Store, writing: Store) -> Producer:

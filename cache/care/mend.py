@@ -4,15 +4,18 @@ The manifest has a copy in every part, the tables have versions, a tombstone's n
 matters, a failure's line carries its own checksum. What nothing else tells is left to the user.
 """
 
+import uuid
+
 from stepcli.cache import table_versions, tables
-from stepcli.cache.durable import Place, delete_file, read_regular, replace_synced
+from stepcli.cache.durable import Place, create_synced, delete_file, read_regular, replace_synced
 from stepcli.cache.failures import FOLDER as FAILURES
 from stepcli.cache.failures import intact_lines
-from stepcli.cache.parts.damaged import DAMAGED
+from stepcli.cache.parts.damaged import DAMAGED, move_aside
 from stepcli.cache.parts.folders import TOMBSTONES, is_part_name, staging_owners
 from stepcli.cache.parts.index import INDEX_LIMIT
 from stepcli.cache.parts.tombstones import rewrite_tombstone
 from stepcli.cache.reading.consolidated import FOLDER as CACHE
+from stepcli.cache.remote.objects import ObjectPath
 from stepcli.cache.updates.texts import FOLDER as TEXT
 from stepcli.cache.updates.texts import is_damaged, set_aside
 
@@ -60,8 +63,17 @@ def _mend_failures(root: Place, path: Place, dry_run: bool) -> str:
     if path.name.partition(".")[0] in writers:
         return ""  # its writer is at work and would go on writing to the old file
     lines, lost = intact_lines(read_regular(path, INDEX_LIMIT))
-    if not dry_run:
+    if not dry_run and isinstance(path, ObjectPath):  # one line, never appended to
         replace_synced(path, lines)
+    elif not dry_run:
+        # Its writer may be at work all the same, without a part: it sees that its file was moved
+        # and goes on in a new one. What it wrote until then is in the file that was moved.
+        fresh = root / FAILURES / f"{uuid.uuid4().hex}.jsonl"
+        create_synced(fresh, lines)
+        moved = move_aside(root, f"{FAILURES}/{path.name}")
+        latest, lost = intact_lines(read_regular(moved, INDEX_LIMIT))
+        if latest != lines:
+            replace_synced(fresh, latest)
     return f"{lost} damaged lines dropped: those clips count as left"
 
 

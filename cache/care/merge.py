@@ -1,7 +1,8 @@
 """Put the parts of several stores of one spec into one of them, without copying a byte of tokens
 where the file system has hard links."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,20 +73,24 @@ def merge_stores(
     """
     into = open_store(target)
     root = into.path
-    others = [_compatible(into, path) for path in sources]
     plan = MergePlan()
-    present = {*list_parts(root), *buried_parts(root)}
-    for other in others:
-        buried_there = buried_parts(other.path)
-        for name in other.parts:
-            if name in present or name in buried_there:
-                continue
-            record = read_part_record(other.path, name)
-            read_index(other.path, name, other.manifest)  # damaged ones are refused here
-            plan.parts[name] = str(other.path)
-            plan.clips += record.clips
-            plan.bytes += sum(file.size for file in record.files.values())
-            present.add(name)
+    records: dict[str, PartRecord] = {}
+    """Of the parts that are to be added, or were."""
+    added: set[str] = set()
+    while True:
+        others = [_compatible(into, path) for path in sources]
+        try:
+            found = _lacking(root, others)
+            records |= {name: record for name, (record, _) in found.items()}
+            plan.parts |= {name: str(other.path) for name, (_, other) in found.items()}
+            if not dry_run:
+                with disk_errors(root):
+                    _add_parts(into, found, plan, added, on_part)
+            break
+        except _PartGone:  # a compact took it away: its clips are in a part not listed yet
+            plan.parts = {name: plan.parts[name] for name in plan.parts if name in added}
+    plan.clips = sum(records[name].clips for name in plan.parts)
+    plan.bytes = sum(_size(records[name]) for name in plan.parts)
     known = {row.id: row for row in into.clips()}
     for other in others:
         for row in other.clips():
@@ -94,8 +99,46 @@ def merge_stores(
                 plan.rows_differing.append(row.id)
     if not dry_run:
         with disk_errors(root):
-            _merge(into, others, plan, on_part)
+            _merge_tables(into, others, plan)
     return plan
+
+
+class _PartGone(Exception):
+    """A part of a source is there no more."""
+
+
+@contextmanager
+def _part_of(source: Store, name: str) -> Iterator[None]:
+    """Tell a part that was taken away from one that lacks a file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if name not in list_parts(source.path):
+            raise _PartGone from None
+        raise DamagedStore(
+            f"{error.filename or error}: this file of a committed part is missing; run stepcli "
+            "store repair there first"
+        ) from None
+
+
+def _lacking(root: Place, others: list[Store]) -> dict[str, tuple[PartRecord, Store]]:
+    """The parts of other stores that this one lacks, by name."""
+    found: dict[str, tuple[PartRecord, Store]] = {}
+    present = {*list_parts(root), *buried_parts(root)}
+    for other in others:
+        buried_there = buried_parts(other.path)
+        for name in other.parts:
+            if name in present or name in buried_there or name in found:
+                continue
+            with _part_of(other, name):
+                record = read_part_record(other.path, name)
+                read_index(other.path, name, other.manifest)  # damaged ones are refused here
+            found[name] = record, other
+    return found
+
+
+def _size(record: PartRecord) -> int:
+    return sum(file.size for file in record.files.values())
 
 
 def _compatible(into: Store, path: Place | str) -> Store:
@@ -113,29 +156,32 @@ def _compatible(into: Store, path: Place | str) -> Store:
     return other
 
 
-def _merge(
+def _add_parts(
     into: Store,
-    others: list[Store],
+    found: dict[str, tuple[PartRecord, Store]],
     plan: MergePlan,
+    added: set[str],
     on_part: Callable[[int, int], None] | None,
 ) -> None:
     sweep_staging(into.path)
     staging = Staging(into.path)
-    places = {str(other.path): other.path for other in others}
     uploading = isinstance(into.path, ObjectPath)
     try:
         staging.make_folder()
-        for done, (name, source) in enumerate(plan.parts.items(), 1):
-            record = read_part_record(places[source], name)
+        for name, (record, source) in found.items():
             staged = staging.folder / name
-            copied = _stage(places[source] / PARTS / name, staged, record)
-            size = sum(file.size for file in record.files.values())
-            plan.copied_bytes += size if uploading else copied
+            with _part_of(source, name):
+                copied = _stage(source.path / PARTS / name, staged, record)
+            plan.copied_bytes += _size(record) if uploading else copied
             publish_part(into.path, staged, record)
+            added.add(name)
             if on_part is not None:
-                on_part(done, len(plan.parts))
+                on_part(len(added), len(plan.parts))
     finally:
         staging.close()
+
+
+def _merge_tables(into: Store, others: list[Store], plan: MergePlan) -> None:
     rows: dict[str, ClipRow] = {}
     for other in others:
         rows = {row.id: row for row in other.clips()} | rows

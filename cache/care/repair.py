@@ -147,6 +147,9 @@ def _replace_parts(root: Place, manifest: Manifest, plan: RepairPlan, dry_run: b
     staging = Staging(root)
     try:
         for name, reason in list(plan.parts.items()):
+            if name not in list_parts(root):  # compacted away, or repaired by another
+                del plan.parts[name]
+                continue
             try:
                 kept, dropped = _rescue(root, name, manifest, staging, dry_run)
             except StorageError as error:
@@ -172,7 +175,8 @@ def _replace_parts(root: Place, manifest: Manifest, plan: RepairPlan, dry_run: b
 def _clips_in(root: Place, manifest: Manifest, parts: set[str]) -> set[str]:
     found: set[str] = set()
     for name in parts:
-        found.update(read_index(root, name, manifest)["id"].to_pylist())
+        with suppress(FileNotFoundError):  # compacted away since
+            found.update(read_index(root, name, manifest)["id"].to_pylist())
     return found
 
 

@@ -5,11 +5,9 @@ change nothing readable and raise nothing, and on the rest a parser may crash. T
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from stepcli.cache import table_versions, tables
 from stepcli.cache.care.identity import FOREIGN, copy_in_part, identity_of
@@ -78,6 +76,8 @@ class _PartResult:
     problems: list[Problem] = field(default_factory=list)
     foreign: list[Problem] = field(default_factory=list)
     """That the part belongs to another store."""
+    gone: bool = False
+    """The part was taken away since it was listed: nothing that was seen of it counts."""
 
 
 def verify_store(
@@ -100,7 +100,7 @@ def verify_store(
     """
     root = place_of(path)
     names = list_parts(root)
-    report = Report(parts=len(names))
+    report = Report()
     try:
         manifest = manifest or read_manifest(root)
     except StoreNotFound:
@@ -110,17 +110,25 @@ def verify_store(
     except StoreError as error:
         report.problems.append(_told(FILE_NAME, error))
     foreign: list[Problem] = []
+    seen: set[str] = set()
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        results = pool.map(lambda name: _verify_part(root, name, manifest), names)
-        for done, result in enumerate(results, 1):
-            report.clips += result.clips
-            report.bytes += result.bytes
-            report.problems += result.problems
-            foreign += result.foreign
-            if on_part is not None:
-                on_part(done, len(names))
+        while names:
+            seen.update(names)
+            results = pool.map(lambda name: _verify_part(root, name, manifest), names)
+            gone = 0
+            for done, result in enumerate(results, 1 + len(seen) - len(names)):
+                gone += result.gone
+                report.clips += result.clips
+                report.bytes += result.bytes
+                report.problems += result.problems
+                foreign += result.foreign
+                if on_part is not None:
+                    on_part(done, len(seen))
+            report.parts += len(names) - gone
+            # What was compacted away is in parts that were not listed yet.
+            names = [name for name in list_parts(root) if name not in seen] if gone else []
     # Where all are of another store, it is the manifest that does not belong here.
-    all_foreign = foreign and len(foreign) == len(names)
+    all_foreign = foreign and len(foreign) == report.parts
     report.problems += [Problem(FILE_NAME, FOREIGN)] if all_foreign else foreign
     report.problems += _verify_tables(root)
     return report
@@ -130,8 +138,16 @@ def _verify_part(root: Place, name: str, manifest: Manifest | None) -> _PartResu
     result = _PartResult()
     try:
         _check_part(root, name, manifest, result)
+    except FileNotFoundError as error:
+        if not result.problems:  # else it is said already which
+            result.problems.append(Problem(f"{PARTS}/{name}", f"{error.filename}: missing", name))
     except (StoreError, OSError, MemoryError) as error:
         result.problems.append(_told(f"{PARTS}/{name}", error, name))
+    try:
+        if (result.problems or not result.clips) and name not in list_parts(root):
+            return _PartResult(gone=True)
+    except StoreError as error:
+        result.problems.append(_told(PARTS, error, name))
     return result
 
 
@@ -150,10 +166,7 @@ def _check_part(root: Place, name: str, manifest: Manifest | None, result: _Part
     try:
         record = read_part_record(root, name)
     except FileNotFoundError:
-        # Else it was compacted away since it was listed: a part goes whole, by one rename, and in
-        # object storage its record first.
-        if isinstance(folder, Path) and os.path.lexists(folder):
-            problem(RECORD, "missing")
+        problem(RECORD, "missing")
         return
     except DamagedStore as error:
         problem(RECORD, str(error))
@@ -194,8 +207,6 @@ def _wrong_clips(
         table = decode_index(data, record.clips, layout_of(manifest.spec), folder / INDEX)
         clips = part_clips(root, record.name, manifest, table)
         damaged = tuple(clip.record.id for clip in clips if not clip.intact)
-    except FileNotFoundError:
-        return
     except DamagedStore as error:
         yield str(error), ()
         return
@@ -217,6 +228,8 @@ def _verify_tables(root: Place) -> Iterator[Problem]:
     for path in tombstone_files(root):
         try:
             check_tombstone(path)
+        except FileNotFoundError:
+            continue  # the user took it away meanwhile
         except StoreError as error:
             yield _told(_below(root, path), error)
     for path in consolidated_files(root):
@@ -237,5 +250,7 @@ def _verify_tables(root: Place) -> Iterator[Problem]:
         try:
             for _ in parse_failures(read_regular(path, INDEX_LIMIT), path):
                 pass
+        except FileNotFoundError:
+            continue  # a repair put another in its place
         except StoreError as error:
             yield _told(_below(root, path), error)

@@ -37,8 +37,8 @@ def set_aside_part(root: Place, name: str) -> None:
     fsync_folder(root / PARTS)
 
 
-def move_aside(root: Place, path: str) -> None:
-    """Move a file or folder of the store, or a link in it, to a name of its own here.
+def move_aside(root: Place, path: str) -> Place:
+    """Move a file or folder of the store, or a link in it, to a name of its own here; its place.
 
     Args:
         root: the store.
@@ -50,11 +50,12 @@ def move_aside(root: Place, path: str) -> None:
             _move_objects(root / path, root / DAMAGED / name)
         else:
             _move_object(root / path, root / DAMAGED / name)
-        return
+        return root / DAMAGED / name
     folder = own_folder(root, DAMAGED, create=True)
     (root / path).rename(folder / name)
     fsync_folder(folder)
     fsync_folder((root / path).parent)
+    return folder / name
 
 
 def keep_aside(root: Place, name: str, content: bytes) -> None:

@@ -5,6 +5,7 @@ that appears whole: its files are fsynced in `.staging/<owner>/`, `part.json` la
 is then renamed into place.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -43,6 +44,8 @@ ELSEWHERE = "stepcli-"
 """How staging folders begin that lie in the system's temporary folder."""
 TOMBSTONES = "tombstones"
 RECORD = "part.json"
+PAGE = 1000
+"""Objects that a server lists at once."""
 INDEX = "index.parquet"
 
 _NAME = re.compile(r"[0-9]{6}-[0-9a-f]{32}")
@@ -67,18 +70,36 @@ def list_parts(root: Place) -> list[str]:
     """Names of the committed parts in use, ascending by generation.
 
     Anything else in the folder is ignored, and so is a part that has a tombstone.
+
+    A listing is no snapshot: of a folder of some 500 names or more, and of more than one page of
+    objects, it may lack both a part that a compact takes away and the newer one that holds its
+    clips. So it is repeated until nothing of the listing before is gone: whatever was taken away
+    before that, its successor was there when the last listing began.
     """
     buried = set(list_names(root, TOMBSTONES))
+    before: set[str] | None = None
+    while True:
+        now, in_pieces = _listed(root)
+        if not in_pieces or (before is not None and before <= now):
+            return sorted(name for name in now if f"{name}.json" not in buried)
+        before = now
+
+
+def _listed(root: Place) -> tuple[set[str], bool]:
+    """Names of parts, whole or not, and whether the listing may have come in pieces."""
     if isinstance(root, ObjectPath):
-        whole = [path for path in (root / PARTS).names() if path.endswith(f"/{RECORD}")]
+        paths = (root / PARTS).names()
+        in_pieces = len(paths) >= PAGE
+        whole = [path for path in paths if path.endswith(f"/{RECORD}")]
         names = [path.removesuffix(f"/{RECORD}") for path in whole]
     else:
+        in_pieces = True  # how many names the system reads at once depends on its kind and mount
         try:
             with reading(root / PARTS), os.scandir(own_folder(root, PARTS)) as entries:
                 names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
-            return []
-    return sorted(name for name in names if _NAME.fullmatch(name) and f"{name}.json" not in buried)
+            return set(), False
+    return {name for name in names if _NAME.fullmatch(name)}, in_pieces
 
 
 def read_part_record(root: Place, name: str) -> PartRecord:
@@ -201,6 +222,12 @@ def publish_part(root: Place, part: Path, record: PartRecord) -> None:
         # NFS may run a rename, lose the answer, and report that the source is gone.
         if not (parts / part.name / RECORD).exists():
             raise
+    except OSError as error:
+        # Another merge of the same source was faster: what lies there is the same part.
+        there = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+        if not there or not (parts / part.name / RECORD).exists():
+            raise
+        shutil.rmtree(part, ignore_errors=True)
     fsync_folder(parts)
 
 

@@ -203,4 +203,4 @@ def test_damaged_parts_are_set_aside_in_object_storage(url: str) -> None:
     assert verify_store(url).ok
     repair_store(url, delete=True)
     assert not (store.path / ".damaged").names()
-    assert open_store(url).ids == clip_ids(4)[2:]
+    assert len(open_store(url)) == 2
