@@ -64,9 +64,9 @@ def measure(data: bytes) -> Extent:
 
 def _pages(data: bytes, column: dict[int, Any], limit: int) -> tuple[int, int]:
     """Values and uncompressed bytes in the pages of a column chunk."""
-    first = _integer(column, 9)
-    if column.get(11):  # a dictionary page comes first
-        first = min(first, _integer(column, 11))
+    # A dictionary page comes first; a column without rows has no other, and 0 for the data's place.
+    places = [_integer(column, key) for key in (9, 11) if column.get(key)]
+    first = min(places, default=_integer(column, 9))
     end = first + _integer(column, 7)
     if end > limit:
         raise ValueError("a column ends beyond the pages")

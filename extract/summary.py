@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from stepcli.cache import options
@@ -97,10 +98,9 @@ def say_dry(store: Store, todo: Todo, stock: Stock, share: str, *, prune: bool) 
 
 def way_back(store: Store, file: Place) -> str:
     """How clips that were taken out of training come back."""
-    return (
-        "their tokens stay; they come back when the list names them again, or with stepcli store "
-        f"labels --store {store.path} --from {file}"
-    )
+    command = f"stepcli store labels --store {store.path} --from"
+    kept = f"{command} {file}" if isinstance(file, Path) else f"{command} FILE, a copy of {file}"
+    return f"their tokens stay; they come back when the list names them again, or with {kept}"
 
 
 def as_json(

@@ -54,6 +54,16 @@ def test_agrees_with_pyarrow(version: str, compression: str, group: int, diction
     assert 0.8 * total < extent.unpacked_bytes <= total
 
 
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_a_table_without_rows_is_one(dictionary: bool) -> None:
+    sink = io.BytesIO()
+    pq.write_table(TABLE.slice(0, 0), sink, use_dictionary=dictionary, compression="none")
+    extent = measure(sink.getvalue())
+    assert (extent.rows, extent.most_values) == (0, 0)
+    table = decode_table(sink.getvalue(), TABLE.schema, "table", 10)
+    assert table.num_rows == 0
+
+
 def test_damage_is_an_error_whatever_it_is() -> None:
     data = parquet(compression="none", write_page_checksum=True)
     footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")

@@ -16,6 +16,7 @@ from stepcli.cache.care import origins
 from stepcli.cache.care.compact import compact_store
 from stepcli.cache.care.convert import convert_store
 from stepcli.cache.care.merge import merge_stores
+from stepcli.cache.care.prune import take_out
 from stepcli.cache.care.relabel import relabel
 from stepcli.cache.care.repair import repair_store
 from stepcli.cache.care.verify import verify_store
@@ -444,6 +445,21 @@ def test_clips_that_the_list_no_longer_names_are_counted_and_pruned(
     write_list(table, ["0.mp4", "1.mp4", "3.mp4"])
     assert extract(root=table) == 0
     assert {row.id for row in open_store(store).clips()} == {"0.mp4", "1.mp4", "3.mp4"}
+
+
+def test_all_clips_may_be_pruned(
+    extract: Extract, tmp_path: Path, videos: list[Path], summaries: list[dict[str, Any]]
+) -> None:
+    table = make_project(tmp_path / "a", videos[:2])
+    extract(root=table, limit=1)
+    write_list(table, ["1.mp4"])
+    assert extract(root=table, prune=True) == 0
+    assert [row.id for row in open_store(tmp_path / "store").clips()] == ["1.mp4"]
+    take_out(open_store(tmp_path / "store"), ["1.mp4"])
+    assert open_store(tmp_path / "store").clips() == []
+    assert extract(root=table) == 0
+    assert [row.id for row in open_store(tmp_path / "store").clips()] == ["1.mp4"]
+    assert verify_store(tmp_path / "store").problems == []
 
 
 def test_a_dry_run_writes_nothing(
