@@ -1,6 +1,6 @@
 """Two processes that change one store's tables at the same moment: nothing lost, nothing false.
 
-python tests/cache/change_rounds.py --rounds 20     on a disk, and in S3 on loopback
+python tests/cache/change_rounds.py --rounds 20     on a disk, also as if it had no locks, and in S3
 
 Each round starts two changes together: `labels --from` twice, or `labels --from` beside `merge`.
 Afterwards every line of both must be there; meanwhile a third process looks at the tables all the
@@ -8,6 +8,8 @@ time and must find nothing wrong.
 """
 
 import argparse
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -26,8 +28,14 @@ from stepcli.cache import create_store, open_store
 from stepcli.cache.care.verify import verify_store
 from stepcli.cache.clips import ClassRow, ClipRow
 
+WITHOUT_LOCKS = "CHANGE_ROUNDS_WITHOUT_LOCKS"
+"""Set in the environment of children that are to find a file system without locks."""
 CLIPS = 600
 """Rows of the table: enough that reading and writing it takes a while."""
+
+
+def _refuse(fd: int, operation: int) -> None:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 def _say(line: str) -> None:
@@ -37,6 +45,8 @@ def _say(line: str) -> None:
 
 def serve() -> None:
     """A child: one task a line of its input, one answer a line of its output."""
+    if os.environ.get(WITHOUT_LOCKS):
+        fcntl.flock = _refuse  # type: ignore[assignment]
     from stepcli.cache import tables
     from stepcli.cache.care.merge import merge_stores
     from stepcli.cache.care.relabel import relabel
@@ -156,6 +166,12 @@ def main() -> None:
         disk.mkdir()
         checked = run_rounds(str(disk / "store"), disk, options.rounds)
         _say(f"disk: {options.rounds} rounds of each kind, {checked} lines checked, none lost")
+        lockless = Path(folder, "lockless")
+        lockless.mkdir()
+        os.environ[WITHOUT_LOCKS] = "1"
+        checked = run_rounds(str(lockless / "store"), lockless, options.rounds)
+        del os.environ[WITHOUT_LOCKS]
+        _say(f"without locks: {options.rounds} rounds of each kind, {checked} lines, none lost")
         cloud = Path(folder, "cloud")
         cloud.mkdir()
         with s3_server(cloud) as endpoint:

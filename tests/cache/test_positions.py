@@ -16,6 +16,7 @@ from stepcli.cache.clips import ClipRow
 from stepcli.cache.errors import ClipNotFound, DamagedStore
 from stepcli.cache.parts.folders import Staging, remove_part
 from stepcli.cache.parts.tombstones import bury
+from stepcli.cache.reading.snapshot import GONE, Snapshot
 from stepcli.cache.store import Store
 
 
@@ -135,3 +136,45 @@ def test_threads_that_read_by_position_beside_compactions(tmp_path: Path) -> Non
         thread.join(30)
     assert not wrong
     assert store.ids == clip_ids(8)
+
+
+def random_snapshot(generator: np.random.Generator, names: list[str]) -> Snapshot:
+    ids = sorted(clip_ids(12)[i] for i in generator.permutation(12)[: generator.integers(0, 12)])
+    parts = tuple(sorted(generator.choice(names, generator.integers(1, 4), replace=False)))
+    count = len(ids)
+    return Snapshot(
+        parts=parts,
+        ids=ids,
+        part_of=generator.integers(0, len(parts), count).astype(np.int32),
+        offsets={"tokens": generator.integers(0, 1 << 40, count)},
+        crc32c_of=generator.integers(0, 1 << 32, count).astype(np.uint32),
+        row_of=generator.integers(0, 99, count).astype(np.int32),
+    )
+
+
+def place_of_clip(snapshot: Snapshot, clip: str) -> tuple[object, ...]:
+    place = snapshot.positions[clip]
+    part = snapshot.parts[snapshot.part_of[place]]
+    arrays = (snapshot.offsets["tokens"], snapshot.crc32c_of, snapshot.row_of)
+    return part, *(int(array[place]) for array in arrays)
+
+
+def test_every_clip_is_where_the_newer_snapshot_has_it_or_where_it_was() -> None:
+    generator = np.random.default_rng(0)
+    names = [f"part-{number}" for number in range(6)]
+    for _ in range(300):
+        older, newer = (random_snapshot(generator, names) for _ in range(2))
+        before = {clip: place_of_clip(older, clip) for clip in older.ids}
+        located = older.located_by(newer)
+        assert located.ids is older.ids
+        for clip in older.ids:
+            source = newer if clip in newer.positions else older
+            assert place_of_clip(located, clip) == place_of_clip(source, clip)
+        assert {clip: place_of_clip(older, clip) for clip in older.ids} == before
+        ids = sorted({*older.ids, *newer.ids})
+        numbered = newer.with_ids(ids)
+        for clip in ids:
+            known = clip in newer.positions
+            assert place_of_clip(numbered, clip)[0] == (
+                place_of_clip(newer, clip)[0] if known else GONE
+            )

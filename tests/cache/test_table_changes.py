@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from change_rounds import run_rounds
+from change_rounds import WITHOUT_LOCKS, run_rounds
 from sample_clips import clip_ids, fill_store
 from store_commands import run
 
@@ -30,13 +30,15 @@ def relabelled(rows: list[ClipRow], clip: str, label: str) -> list[ClipRow]:
     return [replace(row, label=label) if row.id == clip else row for row in rows]
 
 
-@pytest.mark.parametrize("kind", ["disk", "S3"])
+@pytest.mark.parametrize("kind", ["disk", "without locks", "S3"])
 def test_two_processes_change_a_table_at_once(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`make fault-test` makes more rounds."""
+    if kind == "without locks":
+        monkeypatch.setenv(WITHOUT_LOCKS, "1")
     place = request.getfixturevalue("url") if kind == "S3" else str(tmp_path / "store")
-    run_rounds(place, tmp_path, 2)
+    run_rounds(place, tmp_path, 1)
 
 
 def test_a_change_that_another_overtook_is_made_again(url: str) -> None:
