@@ -66,7 +66,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     rows = class_rows(list(names.values()), partners=PAIRS)
     notes = (
         *note_missing(listed, len(clips), "segments"),
-        *ending_notes((".MP4", clip.path) for clip in clips),
+        *ending_notes((".MP4", str(clip.path)) for clip in clips),
         *met,
     )
     return Dataset("epic-kitchens", tuple(clips), rows, notes)

@@ -27,7 +27,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     walk = Walk(root)
     folders, loose = walk.top()
     files = {folder: list(walk.files(folder)) for folder in folders}
-    others = [file for found in files.values() for file in found if not is_video(file.name)]
+    others = [file.name for found in files.values() for file in found if not is_video(file.name)]
     homes = {
         folder: videos
         for folder, found in files.items()

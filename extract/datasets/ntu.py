@@ -71,7 +71,7 @@ def load(classes: int, root: Path, options: Mapping[str, str]) -> Dataset:
     numbers = PAIR_NUMBERS_60 if classes == 60 else PAIR_NUMBERS_120
     partners = [(NAMES[first - 1], NAMES[second - 1]) for first, second in numbers]
     notes = [f"{foreign} videos are of other classes or names and are left out"] if foreign else []
-    notes += [*ending_notes((".avi", clip.path) for clip in clips), *met]
+    notes += [*ending_notes((".avi", str(clip.path)) for clip in clips), *met]
     return Dataset(
         info.name,
         tuple(clips),

@@ -30,9 +30,9 @@ def videos_below(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     return [path for path in walk.files() if is_video(path.name)], walk.notes()
 
 
-def endings(paths: Iterable[Path]) -> str:
+def endings(names: Iterable[str]) -> str:
     """How many files of which ending, e.g. ".m2ts 2, .srt 1"; the most frequent first."""
-    counts = Counter(path.suffix.lower() or "no ending" for path in paths)
+    counts = Counter(split_name(name)[1].lower() or "no ending" for name in names)
     most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     more = [f"and {len(most) - 8} more endings"] if len(most) > 8 else []
     return ", ".join([*(f"{ending} {count}" for ending, count in most[:8]), *more])
@@ -52,9 +52,9 @@ def by_stem(videos: Iterable[Path], official: str) -> dict[str, Path]:
     return found
 
 
-def ending_notes(taken: Iterable[tuple[str, Path]]) -> tuple[str, ...]:
-    """A note on videos whose ending is not the official one that stands before each of them."""
-    other = {path: official for official, path in taken if path.suffix.lower() != official.lower()}
+def ending_notes(taken: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """A note on videos whose ending is not the official one that stands before each name."""
+    other = {name: ending for ending, name in taken if not name.lower().endswith(ending.lower())}
     if not other:
         return ()
     official = " or ".join(sorted(set(other.values())))
@@ -74,23 +74,22 @@ class Videos:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._found: dict[str, dict[str, list[str]]] = {}  # folder -> stem -> names
-        self._taken: list[tuple[str, Path]] = []
+        self._taken: list[tuple[str, str]] = []
 
     def find(self, name: str) -> Path:
         """The video that a list calls `name`: that file, or one of another video's ending.
 
         Where neither is there, the path under the official name: reading it says what is missing.
         """
-        official = self._folder / name
-        parent, _, file = name.rpartition("/")
+        parent, slash, file = name.rpartition("/")
         if parent not in self._found:
             self._found[parent] = self._names(self._folder / parent)
         stem, ending = split_name(file)
         names = self._found[parent].get(stem, ())
-        if file in names or not names:
-            return official
-        self._taken.append((ending, official.with_name(names[0])))
-        return self._taken[-1][1]
+        if names and file not in names:
+            name = f"{parent}{slash}{names[0]}"
+            self._taken.append((ending, name))
+        return self._folder / name
 
     def notes(self) -> tuple[str, ...]:
         """How many were taken under another ending; () where none was."""
