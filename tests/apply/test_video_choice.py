@@ -7,7 +7,9 @@ import av
 import numpy as np
 import pytest
 
+from stepcli.apply.stored_frames import frames_at
 from stepcli.apply.stream import LiveClock, open_stream
+from stepcli.apply.windows import video_times
 from stepcli.cache.errors import VideoError
 
 
@@ -35,15 +37,27 @@ def test_without_any_time_there_is_no_window() -> None:
         shown(None)
 
 
-def test_the_stream_is_the_one_that_a_player_shows(tmp_path: Path) -> None:
+@pytest.fixture
+def two_videos(tmp_path: Path) -> Path:
+    """A black comment of one frame before the video that a player shows, of three."""
     path = tmp_path / "two.mkv"
     with av.open(str(path), "w") as container:
         streams: list[Any] = [container.add_stream("ffv1", rate=25) for _ in range(2)]
         for stream, flag in zip(streams, ("comment", "default"), strict=True):
             stream.height, stream.width, stream.pix_fmt = 64, 96, "bgr0"
             stream.disposition = av.stream.Disposition[flag]
-        for stream in streams:
+        for stream in (*streams, streams[1], streams[1]):
             image = np.full((64, 96, 3), 100 * stream.index, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
-    with open_stream(str(path), None) as frames:
-        assert next(frames).picture().max() == 100
+    return path
+
+
+def test_a_stream_is_the_video_that_a_player_shows(two_videos: Path) -> None:
+    with open_stream(str(two_videos), None) as frames:
+        assert [frame.picture().max() for frame in frames] == [100, 100, 100]
+
+
+def test_predictions_are_about_the_video_that_a_player_shows(two_videos: Path) -> None:
+    np.testing.assert_allclose(video_times(two_videos), [0, 0.04, 0.08])
+    (pictures,) = frames_at(two_videos, [0.04])
+    assert pictures.min() == 100
