@@ -29,18 +29,25 @@ _STILL = frozenset({"attached_pic", "timed_thumbnails"})
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
+def open_video(path: Path, *, inferred: bool = True) -> Iterator[tuple[Any, Any]]:
     """The container and its video stream, decoded on one thread; closed at the end.
+
+    Args:
+        path: any file.
+        inferred: give packets without a timestamp the one that FFmpeg infers for them.
 
     Raises:
         VideoError: not a regular file, unreadable, empty, a picture, a playlist, without video.
     """
     require_file(path)
+    options = {"protocol_whitelist": "file"}
+    if not inferred:
+        options["fflags"] = "+nofillin"
     try:
         container = av.open(
             str(path.absolute()),
             metadata_errors="ignore",  # titles in old code pages are no reason to fail
-            options={"protocol_whitelist": "file"},
+            options=options,
         )
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError(f"not a video that FFmpeg can open ({_reason(error)})") from error

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+SEQUENCE = 7
+"""nal_unit_type of a sequence parameter set."""
+
 _WITH_CHROMA_FORMAT = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 
@@ -10,7 +13,7 @@ def may_have_fields(extradata: bytes) -> bool:
 
     Args:
         extradata: an AVCDecoderConfigurationRecord (ISO/IEC 14496-15, 5.3.3.1), as MP4 and
-            Matroska hold it.
+            Matroska hold it, or NAL units between start codes (H.264, annex B), as MPEG-TS does.
     """
     try:
         sets = list(_parameter_sets(extradata))
@@ -20,13 +23,23 @@ def may_have_fields(extradata: bytes) -> bool:
 
 
 def _parameter_sets(record: bytes) -> Iterator[bytes]:
+    if record.startswith((b"\0\0\1", b"\0\0\0\1")):
+        for unit in record.split(b"\0\0\1")[1:]:
+            if unit[0] & 0x1F == SEQUENCE:
+                yield _plain(unit[1:])
+        return
     if record[0] != 1:
         return
     place = 6
     for _ in range(record[5] & 0x1F):
         size = int.from_bytes(record[place : place + 2], "big")
-        yield record[place + 3 : place + 2 + size].replace(b"\0\0\3", b"\0\0")
+        yield _plain(record[place + 3 : place + 2 + size])
         place += 2 + size
+
+
+def _plain(unit: bytes) -> bytes:
+    """Without the bytes that keep start codes out of it."""
+    return unit.replace(b"\0\0\3", b"\0\0")
 
 
 def _is_frames_only(sps: bytes) -> bool:

@@ -1,7 +1,8 @@
 """Which packets of a file come out of the decoder as a frame, found without decoding them all.
 
-Only containers that write each packet's presentation time, and only codecs whose packets tell
-whether they are shown. For everything else the answer is None: count the frames by decoding.
+Only files that give each packet a presentation time of its own (FFmpeg infers others, and infers
+them otherwise after a seek), and only codecs whose packets tell whether they are shown. For
+everything else the answer is None: count the frames by decoding.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from stepcli.extract.decode.h264 import may_have_fields
 HEAD = 6
 """Frames that are decoded to check that the first packets are what comes out first."""
 
-_WITH_TIMES = ("mov", "matroska")
+_WITH_TIMES = ("mov", "matroska", "mpeg", "mpegts", "flv")
+_FRAME_PICTURE = 3
+"""picture_structure of MPEG-2: not a field (ISO/IEC 13818-2, table 6-14)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ def shown_packets(path: Path) -> Shown | None:
     Raises:
         VideoError: the file cannot be opened.
     """
-    with open_video(path) as (container, stream):
-        if not container.format.name.startswith(_WITH_TIMES):
+    with open_video(path, inferred=False) as (container, stream):
+        if container.format.name.split(",")[0] not in _WITH_TIMES:
             return None
         is_shown = _rule(stream)
         if is_shown is None:
@@ -47,12 +50,17 @@ def shown_packets(path: Path) -> Shown | None:
         head: list[int | None] = []
         ticks: list[int | None] = []
         keys = []
+        decoding_time = None
         try:
             for packet in container.demux(stream):
                 if len(head) < HEAD:
                     head += [frame.pts for frame in packet.decode()]
                 if not packet.size or packet.is_discard:
                     continue
+                if packet.dts is not None:
+                    if decoding_time is not None and packet.dts < decoding_time:
+                        return None  # the clock was set back: times are not the order
+                    decoding_time = packet.dts
                 found = is_shown(packet)
                 if found is None:
                     return None
@@ -85,7 +93,7 @@ def _rule(stream: Any) -> Callable[[Any], bool | None] | None:
         return _always
     if name == "h264":
         return None if may_have_fields(context.extradata or b"") else _always
-    return {"vp8": _vp8, "vp9": _vp9, "mpeg4": _mpeg4}.get(name)
+    return {"vp8": _vp8, "vp9": _vp9, "mpeg4": _mpeg4, "mpeg2video": _mpeg2}.get(name)
 
 
 def _always(packet: Any) -> bool:
@@ -113,3 +121,14 @@ def _vp9(packet: Any) -> bool | None:
 def _mpeg4(packet: Any) -> bool | None:
     """A packet this small may say that nothing has changed, and then nothing comes out."""
     return True if packet.size > PLACEHOLDER else None
+
+
+def _mpeg2(packet: Any) -> bool | None:
+    """Fields are not told apart here: picture_structure of each picture coding extension."""
+    data = bytes(packet)
+    place = data.find(b"\0\0\1\xb5")
+    while 0 <= place < len(data) - 7:
+        if data[place + 4] >> 4 == 8:
+            return True if data[place + 6] & 3 == _FRAME_PICTURE else None
+        place = data.find(b"\0\0\1\xb5", place + 4)
+    return None

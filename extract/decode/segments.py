@@ -2,7 +2,7 @@
 
 Where frames lie is read once per video from its packets, without decoding. After a seek every
 frame from a key frame on must be the one that the packets announce; where it is not, and where
-packets do not tell (AVI, MPEG streams, fields), the video is decoded from its beginning instead,
+packets do not tell (AVI, MPEG-PS, fields), the video is decoded from its beginning instead,
 which is slow and always right.
 """
 
@@ -80,6 +80,9 @@ class WatchedSegment(Segment):
         return start, stop
 
 
+NEAR = 3
+"""Key frames up to which a segment counts as near the beginning: no seek is needed."""
+
 _TICK = 1e-6
 """Seconds: annotations are rounded (1/30 is written 0.033333), frame times are exact."""
 
@@ -150,55 +153,51 @@ def _after_a_seek(path: Path, shown: Shown, start: int, stop: int) -> Iterator[A
     Raises:
         _NotAsAnnounced: other frames came, or none from which decoding can begin.
     """
-    with open_video(path) as (container, stream):
-        place = 0
-        frames = _decoded(container, stream)
-        if start:
-            for tick in _landings(shown, start):
-                _seek(container, stream, tick)
-                frames = _decoded(container, stream)
-                place, frames = _from_a_key(frames, shown)
-                if place <= start:
-                    break
-            else:
-                raise _NotAsAnnounced
-        for frame in frames:
-            if frame.pts != shown.pts[place]:
-                raise _NotAsAnnounced
-            if place >= start:
-                yield frame
-            place += 1
-            if place == stop:
-                return
-        raise _NotAsAnnounced
-
-
-def _landings(shown: Shown, start: int) -> Iterator[int]:
-    """Timestamps to seek to: the frame's own, then that of the key frame before the last one.
-
-    A seek by decoding time may end at a key frame that is shown after the frame (open groups).
-    """
-    yield shown.pts[start]
     before = sorted(key for key in shown.keys if key <= shown.pts[start])
-    yield before[-2] if len(before) > 1 else shown.pts[0]
+    if start:
+        with open_video(path) as (container, stream):
+            # A seek by decoding time may end at a key frame that is shown after the frame (open
+            # groups), one by bytes after its key frame: then to the key frame before the last.
+            for tick in (shown.pts[start], *before[-2:-1]):
+                frames = _after(container, stream, tick)
+                first = _next_key(frames, shown)
+                place = None if first is None else bisect_left(shown.pts, first.pts)
+                if place is not None and place <= start:
+                    yield from _checked(chain([first], frames), shown, place, start, stop)
+                    return
+    if len(before) > NEAR:
+        raise _NotAsAnnounced
+    with open_video(path) as (container, stream):
+        yield from _checked(_decoded(container, stream), shown, 0, start, stop)
 
 
-def _from_a_key(frames: Iterator[Any], shown: Shown) -> tuple[int, Iterator[Any]]:
-    """The place of the first key frame, and the frames from it on.
-
-    Pictures before a key frame may lack what they are made from.
-    """
+def _checked(
+    frames: Iterator[Any], shown: Shown, place: int, start: int, stop: int
+) -> Iterator[Any]:
+    """Those of the frames from number `place` on that are in [start, stop)."""
     for frame in frames:
-        if frame.key_frame and frame.pts in shown.keys:
-            return bisect_left(shown.pts, frame.pts), chain([frame], frames)
+        if frame.pts != shown.pts[place]:
+            raise _NotAsAnnounced
+        if place >= start:
+            yield frame
+        place += 1
+        if place == stop:
+            return
     raise _NotAsAnnounced
 
 
-def _seek(container: Any, stream: Any, tick: int) -> None:
+def _next_key(frames: Iterator[Any], shown: Shown) -> Any:
+    """The first key frame; None if none comes. Those before may lack what they are made from."""
+    return next((frame for frame in frames if frame.key_frame and frame.pts in shown.keys), None)
+
+
+def _after(container: Any, stream: Any, tick: int) -> Iterator[Any]:
+    """Frames after a seek; none where it is not possible."""
     try:
         container.seek(tick, stream=stream, backward=True, any_frame=False)
-    except av.error.FFmpegError as error:  # no key frame is marked as one
-        raise _NotAsAnnounced from error
+    except av.error.FFmpegError:  # no key frame is marked as one
+        return
+    yield from _decoded(container, stream)
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:

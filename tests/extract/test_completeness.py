@@ -108,7 +108,11 @@ def test_a_song_with_a_cover_is_no_video(tmp_path: Path, write_numbered: Any) ->
         ("vp9.webm", {"codec": "libvpx-vp9", "options": {"cpu-used": "8"}}, True),
         ("mjpeg.mov", JPEG, True),
         ("fields.mp4", {"options": {"x264-params": "interlaced=1"}}, False),
-        ("mpeg2.ts", {"codec": "mpeg2video"}, False),
+        ("mpeg2.ts", {"codec": "mpeg2video"}, True),
+        ("h264.ts", {"options": B_FRAMES}, True),
+        ("h264.flv", {"options": B_FRAMES}, True),
+        ("fields.ts", {"options": {"x264-params": "interlaced=1"}}, False),
+        ("several-a-packet.mpg", {"codec": "mpeg2video"}, False),
         ("mpeg4.avi", {"codec": "mpeg4"}, False),
     ],
 )

@@ -29,6 +29,7 @@ def every(available: int) -> list[int]:
         ("long.mp4", {"count": 15_000, "options": {"preset": "ultrafast", "bf": "3", "g": "250"}}),
         ("open-gop.mkv", {"options": {"x264-params": "open-gop=1:bframes=3:keyint=40"}}),
         ("long.webm", {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "g": "60"}}),
+        ("long.ts", {"options": {"bf": "2", "g": "50"}}),
         ("long.avi", {"codec": "mpeg4", "options": {"bf": "2", "g": "50"}}),
     ],
     ids=lambda param: param[0],
