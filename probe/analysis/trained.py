@@ -10,6 +10,7 @@ from safetensors.torch import load
 
 from stepcli.cache.durable import read_regular
 from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.remote.objects import ObjectPath, place_of
 from stepcli.cache.spec import StoreSpec
 from stepcli.probe.analysis.recalibrate import config_of
 from stepcli.probe.data.features import deepest_last
@@ -62,12 +63,23 @@ def layout_of_run(record: dict[str, Any], folder: Path) -> TokenLayout:
 
 
 def texts_of_run(record: dict[str, Any], folder: Path) -> tuple[StoreText, ...]:
-    """The texts that a run's method compares tokens with: beside it, or where its store was."""
+    """The texts that a run's method compares tokens with: beside it, or where its store was.
+
+    Raises:
+        UsageError: they are in object storage, to which a run by itself never connects.
+    """
     known = methods()
     name = record["method"]
     if name not in known.names() or "text embeddings" not in known.get(name).needs:
         return ()
-    return stored_texts(folder) or stored_texts(Path(record["store"]))
+    if found := stored_texts(folder):
+        return found
+    place = place_of(record["store"])
+    if isinstance(place, ObjectPath):
+        raise UsageError(
+            f"{folder}: its texts are in {place / 'text'}; copy that folder to {folder / 'text'}"
+        )
+    return stored_texts(place)
 
 
 def load_probe(folder: Path, record: dict[str, Any], layout: TokenLayout) -> Probe:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Generator, Tensor
 
 from stepcli.cache.errors import DamagedStore, UsageError
 from stepcli.cache.spec import Segment
+from stepcli.probe.analysis.trained import texts_of_run
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText, stored_texts
 from stepcli.probe.registry import methods, parse_options
@@ -149,3 +151,17 @@ def test_facts_that_are_no_json(text: StoreText) -> None:
     (text.folder / "text.json").write_text("{")
     with pytest.raises(DamagedStore, match=r"text\.json"):
         stored_texts(text.folder.parents[1])
+
+
+def test_a_run_of_a_store_in_object_storage_needs_its_texts_beside_it(
+    text: StoreText, tmp_path: Path
+) -> None:
+    """Nothing that a run names is connected to."""
+    record = {"method": "zero-shot", "store": "s3://somebody/store"}
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(UsageError, match="texts are in s3://somebody/store/text; copy that folder"):
+        texts_of_run(record, run)
+    assert isinstance(text.folder, Path)
+    shutil.copytree(text.folder.parent, run / "text")
+    assert texts_of_run(record, run) == (text,)
