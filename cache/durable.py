@@ -29,6 +29,8 @@ SEALED_LIMIT = 16 << 20
 """Bytes: no manifest or part.json is ever larger; a larger one is refused unread."""
 _WRONG_KIND = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
 """What opening a link, a socket, or a file behind a file fails with."""
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What file systems without hard links answer: exFAT, some of NFS and of FUSE."""
 _TRIED = 4096
 """Bytes that show whether a folder takes any: a block of most file systems."""
 
@@ -149,15 +151,48 @@ def create_synced(path: Place, content: bytes) -> bool:
             os.link(temporary, path)
         except FileExistsError:
             return False
-        except OSError:  # a file system without hard links: O_EXCL still lets only one through
-            try:
-                write_synced(path, content)
-            except FileExistsError:
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if not _rename_new(temporary, path):
                 return False
     finally:
         temporary.unlink(missing_ok=True)
     fsync_folder(path.parent)
     return True
+
+
+def _rename_new(temporary: Path, path: Path) -> bool:
+    """Rename where nothing is yet, without hard links: an empty file of that name is the claim.
+
+    A reader sees nothing in it or all; only a kill between the two calls leaves an empty file.
+    """
+    try:
+        claim = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        temporary.replace(path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(claim)
+    return True
+
+
+def make_folder_synced(folder: Path) -> None:
+    """Make a folder and those above it, so that their names survive a power cut."""
+    missing = []
+    above = folder.absolute()
+    while not above.exists():
+        missing.append(above)
+        above = above.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        fsync_folder(path.parent)
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
 
 def own_folder(root: Path, name: str, *, create: bool = False) -> Path:

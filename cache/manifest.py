@@ -6,7 +6,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stepcli.cache.durable import SEALED_LIMIT, Place, create_synced, read_regular, seal, unseal
+from stepcli.cache.durable import (
+    SEALED_LIMIT,
+    Place,
+    create_synced,
+    list_names,
+    read_regular,
+    replace_synced,
+    seal,
+    unseal,
+)
 from stepcli.cache.errors import DamagedStore, StoreError, StoreNotFound
 from stepcli.cache.spec import StoreSpec
 
@@ -33,7 +42,24 @@ class Manifest(BaseModel):
 def create_manifest(root: Place, spec: StoreSpec, dataset: str, form: Format) -> bool:
     """Create the store's manifest; False when another writer was first."""
     manifest = Manifest(dataset=dataset, format=form, spec=spec, spec_digest=spec.digest)
-    return create_synced(root / FILE_NAME, manifest_bytes(manifest))
+    content = manifest_bytes(manifest)
+    if create_synced(root / FILE_NAME, content):
+        return True
+    if not _is_none(root):
+        return False
+    # A kill in the middle of creating it left an empty one; what another writes now wins or loses
+    # whole, and both read what is there then.
+    replace_synced(root / FILE_NAME, content)
+    return True
+
+
+def _is_none(root: Place) -> bool:
+    """Whether the manifest is an empty file and the store has no part: then there is no store."""
+    try:
+        empty = not read_regular(root / FILE_NAME, SEALED_LIMIT)
+    except (FileNotFoundError, DamagedStore):
+        return False
+    return empty and not list_names(root, "parts")
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -52,6 +78,8 @@ def read_manifest(root: Place) -> Manifest:
     path = root / FILE_NAME
     try:
         data = read_regular(path, SEALED_LIMIT)
+        if not data and _is_none(root):
+            raise FileNotFoundError
     except (FileNotFoundError, NotADirectoryError):
         lost = isinstance(root, Path) and (root / "parts").is_dir()
         advice = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from stepcli.cache.clips import ClipRecord, Failure
-from stepcli.cache.durable import Place, disk_errors
+from stepcli.cache.durable import Place, disk_errors, make_folder_synced
 from stepcli.cache.errors import ClipNotFound, DamagedStore, UsageError
 from stepcli.cache.failures import read_failures
 from stepcli.cache.formats.compression import Compression
@@ -66,7 +66,7 @@ def create_store(
     root = place_of(path)
     with disk_errors(root):
         if isinstance(root, Path):
-            root.mkdir(parents=True, exist_ok=True)
+            make_folder_synced(root)
         create_manifest(root, spec, dataset, format or "zarr")
     manifest = read_manifest(root)
     require_same_spec(manifest.spec, spec, str(root))

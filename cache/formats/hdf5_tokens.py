@@ -2,13 +2,11 @@
 
 `tokens.h5` holds a dataset `tokens` [n, T, S, D] (or [n, L, T, S, D]), contiguous, uncompressed,
 little-endian: a clip is one range of bytes. libhdf5 writes no token: it lays out an empty file of
-the same shape (a sparse template, a few KB on disk) whose dataset lies where the clips have been
-streamed to, and the bytes around the dataset are copied from it. Scales of int8 tokens are small
-datasets behind it.
+the same shape (a sparse template in memory, of a few KB) whose dataset lies where the clips have
+been streamed to, and the bytes around the dataset are copied from it. Scales of int8 tokens are
+small datasets behind it.
 """
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 
 from stepcli.cache.errors import StoreError
 from stepcli.cache.formats.layout import ArrayLayout, TokenLayout
+from stepcli.cache.formats.raw_file import SparseFile
 from stepcli.cache.formats.stream import FinishedFiles, SideArrays, TokenStream, row_offsets
 
 FILE = "tokens.h5"
@@ -39,7 +38,7 @@ class Hdf5TokenWriter:
         self._side = SideArrays(layout)
         # A part that closes as full as planned has the very head guessed here, so that its
         # digest can be taken while it is written. Where the dataset lies is the same for any.
-        self._guess = _lay_out(part, layout, planned_clips, []).head
+        self._guess = _lay_out(layout, planned_clips, []).head
         self._stream = TokenStream(part / FILE, self._guess)
 
     def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
@@ -49,7 +48,7 @@ class Hdf5TokenWriter:
 
     def finish(self, clips: int) -> FinishedFiles:
         """Complete the file for the first `clips` clips."""
-        template = _lay_out(self._part, self._layout, clips, self._side.contents(clips))
+        template = _lay_out(self._layout, clips, self._side.contents(clips))
         if len(template.head) != len(self._guess):
             raise StoreError(
                 f"libhdf5 {h5py.version.hdf5_version} puts the dataset of {clips} clips at byte "
@@ -90,29 +89,24 @@ class _Template:
 
 
 def _lay_out(
-    folder: Path,
-    layout: TokenLayout,
-    clips: int,
-    side_contents: list[tuple[ArrayLayout, bytes]],
+    layout: TokenLayout, clips: int, side_contents: list[tuple[ArrayLayout, bytes]]
 ) -> _Template:
-    """What libhdf5 writes around a dataset of so many clips."""
-    fd, name = tempfile.mkstemp(dir=folder, suffix=".template")
-    os.close(fd)
-    path = Path(name)
-    try:
-        with h5py.File(path, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
-            datasets = {array.name: create_dataset(file, array, clips) for array in layout.arrays}
-            for array, data in side_contents:
-                values = np.frombuffer(data, array.dtype)
-                datasets[array.name][...] = values.reshape(clips, *array.clip_shape)
-            offsets = {name: dataset.id.get_offset() for name, dataset in datasets.items()}
-        first = offsets[layout.tokens.name]
-        with path.open("rb") as template:
-            head = template.read(first)
-            template.seek(first + clips * layout.tokens.clip_bytes)
-            return _Template(head, template.read(), offsets)
-    finally:
-        path.unlink()
+    """What libhdf5 writes around a dataset of so many clips.
+
+    It writes into memory: where a disk refuses, it would end the process when it closes the file.
+    """
+    template = SparseFile()
+    with h5py.File(template, "w", alignment_threshold=1, alignment_interval=ALIGNMENT) as file:
+        datasets = {array.name: create_dataset(file, array, clips) for array in layout.arrays}
+        for array, data in side_contents:
+            values = np.frombuffer(data, array.dtype)
+            datasets[array.name][...] = values.reshape(clips, *array.clip_shape)
+        offsets = {name: dataset.id.get_offset() for name, dataset in datasets.items()}
+    first = offsets[layout.tokens.name]
+    template.seek(0)
+    head = template.read(first)
+    template.seek(first + clips * layout.tokens.clip_bytes)
+    return _Template(head or b"", template.read() or b"", offsets)
 
 
 def create_dataset(file: h5py.File, array: ArrayLayout, clips: int) -> h5py.Dataset:

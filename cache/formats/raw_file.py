@@ -1,6 +1,7 @@
 """What libhdf5 needs of a Python object to take it for a file."""
 
 import io
+from typing import Any
 
 
 class RawFile(io.RawIOBase):
@@ -27,3 +28,41 @@ class RawFile(io.RawIOBase):
     def tell(self) -> int:
         """The position."""
         return self._at
+
+
+class SparseFile(RawFile):
+    """A file in memory that holds what was written to it, and no byte of what was left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[tuple[int, bytes]] = []
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size; libhdf5 does so when it has reserved room."""
+        self._size = self._at if size is None else size
+        return self._size
+
+    def write(self, data: Any) -> int:
+        """Write at the position."""
+        content = bytes(memoryview(data).cast("B"))
+        self._pieces.append((self._at, content))
+        self._at += len(content)
+        self._size = max(self._size, self._at)
+        return len(content)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read from the position on; zeros where nothing was written."""
+        target = memoryview(buffer).cast("B")
+        count = max(0, min(target.nbytes, self._size - self._at))
+        found = bytearray(count)
+        for offset, data in self._pieces:
+            first, last = max(offset, self._at), min(offset + len(data), self._at + count)
+            if first < last:
+                found[first - self._at : last - self._at] = data[first - offset : last - offset]
+        target[:count] = found
+        self._at += count
+        return count
