@@ -26,10 +26,12 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
     def __post_init__(self) -> None:
-        # Page, LaTeX and CSV alike: names of classes and runs may come from anybody.
-        object.__setattr__(
-            self, "rows", tuple(tuple(shown(str(cell)) for cell in row) for row in self.rows)
-        )
+        # Page, LaTeX and CSV alike: names of classes, groups and runs may come from anybody.
+        rows = tuple(tuple(shown(str(cell)) for cell in row) for row in self.rows)
+        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "header", tuple(map(shown, self.header)))
+        for name in ("title", "caption"):
+            object.__setattr__(self, name, shown(getattr(self, name)))
 
     @property
     def long(self) -> bool:
@@ -40,8 +42,7 @@ class Table:
         """With a header line."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.header)
-        writer.writerows([csv_cell(cell) for cell in row] for row in self.rows)
+        writer.writerows([csv_cell(cell) for cell in row] for row in (self.header, *self.rows))
         return out.getvalue()
 
     def latex(self) -> str:
