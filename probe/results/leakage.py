@@ -33,14 +33,15 @@ def is_leakage_record(found: Any) -> bool:
         return False
     clean = found["without_copies"]
     if clean is not None:
-        numbers = ("samples", "top1", "top5", "mean_class")
-        if not isinstance(clean, dict) or not all(_is_number(clean.get(n)) for n in numbers):
+        shares = ("top1", "top5", "mean_class")
+        if not isinstance(clean, dict) or not all(is_share(clean.get(name)) for name in shares):
             return False
     return all(isinstance(found[name], int) for name in _COUNTS)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_share(value: Any) -> bool:
+    """Whether a value is a number in [0, 1]."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def without_copies(said: Predictions, pairs: Sequence[tuple[int, int]]) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ from stepcli.cache.views import clip_of
 from stepcli.probe.config import CODE_SCHEMA, RunConfig
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.registry import methods
-from stepcli.probe.results.leakage import is_leakage_record, leakage_record
+from stepcli.probe.results.leakage import is_leakage_record, is_share, leakage_record
 from stepcli.probe.results.metrics import base_to_novel, summary
 from stepcli.probe.results.predictions import FILE as PREDICTIONS
 from stepcli.probe.results.predictions import Predictions, encode_predictions
@@ -237,6 +237,7 @@ _FIELDS: dict[str, Any] = {
     "config": dict,
 }
 """What every run says, and of what type: a run may come from anybody."""
+_SHARES = ("top1", "top5", "mean_class", "forced_choice")
 _PERHAPS: dict[str, Any] = {
     **dict.fromkeys(("dataset", "backbone", "store"), str),
     **dict.fromkeys(("losses", "warnings"), list),
@@ -255,7 +256,8 @@ def _wrong_field(record: Any) -> str:
             if name in _PERHAPS:
                 continue
             return f"{name} is missing"
-        if not isinstance(record[name], kind):
+        odd = name in _SHARES and record[name] is not None and not is_share(record[name])
+        if odd or not isinstance(record[name], kind):
             return f"{name} is {record[name]!r:.60}"
     if not isinstance(record["config"].get("task", {}), dict):
         return f"config.task is {record['config']['task']!r:.60}"
