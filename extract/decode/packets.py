@@ -5,6 +5,7 @@ them otherwise after a seek), and only codecs whose packets tell whether they ar
 everything else the answer is None: count the frames by decoding.
 """
 
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from stepcli.extract.decode.h264 import may_have_fields
 
 HEAD = 6
 """Frames that are decoded to check that the first packets are what comes out first."""
+
+B_FRAMES = 16
+"""Frames that may be decoded after a frame and shown before it: encoders allow no more."""
 
 _WITH_TIMES = ("mov", "matroska", "mpeg", "mpegts", "flv")
 _FRAME_PICTURE = 3
@@ -70,19 +74,41 @@ def shown_packets(path: Path) -> Shown | None:
                         keys.append(packet.pts)
         except (av.error.FFmpegError, ValueError):
             return None  # decoding says at which frame
-        return _checked(head, ticks, keys, stream.time_base)
+        depth = stream.codec_context.reorder_depth
+        return _checked(head, ticks, keys, stream.time_base, depth)
 
 
 def _checked(
-    head: list[int | None], ticks: list[int | None], keys: list[int], time_base: Any
+    head: list[int | None], ticks: list[int | None], keys: list[int], time_base: Any, depth: int
 ) -> Shown | None:
     known = [tick for tick in ticks if tick is not None]
     first = head[0] if head else None
     if first is None or len(known) < len(ticks) or len(set(known)) < len(known):
         return None
+    if not _in_order(known, depth):
+        return None
     # Leading pictures of an open group have no reference at the start, and never come out.
     pts = sorted(tick for tick in known if tick >= first)
     return Shown(pts, frozenset(keys), time_base) if pts[: len(head)] == head else None
+
+
+def _in_order(ticks: list[int], depth: int) -> bool:
+    """Whether timestamps, in the order of decoding, are those of a decoder that reorders frames.
+
+    At most `depth` frames are decoded before a frame and shown after it, and at most `B_FRAMES`
+    the other way round. More: one of the timestamps is wrong, and then they do not tell in which
+    order frames come out.
+    """
+    rank = {tick: number for number, tick in enumerate(sorted(ticks))}
+    before: list[int] = []
+    for number, tick in enumerate(ticks):
+        place = bisect(before, tick)
+        held_back = number - place
+        overtaken = rank[tick] - place
+        if held_back > depth or overtaken > B_FRAMES:
+            return False
+        before.insert(place, tick)
+    return True
 
 
 def _rule(stream: Any) -> Callable[[Any], bool | None] | None:

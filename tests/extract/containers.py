@@ -42,6 +42,17 @@ def joined(target: Path, *parts: Path) -> Path:
     return target
 
 
+def with_block_time(path: Path, number: int, milliseconds: int) -> Path:
+    """A Matroska file of one cluster with another time on one of its packets."""
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    place = data.index(packets[number]) - 3  # before the flags of its block
+    struct.pack_into(">h", data, place, milliseconds)
+    path.write_bytes(data)
+    return path
+
+
 def with_edit_list(path: Path, media_time: int) -> Path:
     """An MP4 whose only edit begins so many ticks of the track later."""
     data = bytearray(path.read_bytes())

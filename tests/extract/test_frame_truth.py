@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from containers import joined, remux, with_cover, with_edit_list, with_edits
+from containers import joined, remux, with_block_time, with_cover, with_edit_list, with_edits
 
 from stepcli.extract.decode.segments import Segment, read_segment
 from stepcli.extract.decode.video import read_whole, times_of
@@ -145,6 +145,27 @@ class Makers:
             source,
             self.folder / "repeated.mkv",
             lambda n, packet: (packet.pts - 40 * (n == 20),) * 2,
+        )
+
+    def time_far_ahead(self) -> Path:
+        """One frame is said to be shown long after the end."""
+        return with_block_time(self.video("ahead.mkv", codec="libvpx", options=GROUP), 20, 9000)
+
+    def time_far_behind(self) -> Path:
+        """One frame is said to be shown among the first."""
+        return with_block_time(self.video("behind.mkv", codec="libvpx", options=GROUP), 30, 50)
+
+    def time_a_little_ahead(self) -> Path:
+        """One frame is said to be shown behind the next two."""
+        return with_block_time(self.video("little.mkv", codec="libvpx", options=GROUP), 30, 1290)
+
+    def time_far_ahead_among_b_frames(self) -> Path:
+        """The same where packets are not in the order of presentation anyway."""
+        source = self.video("reordered.mp4", options=B_FRAMES)
+        return remux(
+            source,
+            self.folder / "ahead.mp4",
+            lambda n, packet: (packet.pts + 90000 * (n == 21), packet.dts),
         )
 
     def joined_rates(self) -> Path:
