@@ -108,10 +108,7 @@ def test_predictions_that_cannot_be(runs: Path) -> None:
         (
             replace(
                 said,
-                **{
-                    name: getattr(said, name)[:0]
-                    for name in ("clips", "groups", "starts", "backward", "labels", "logits")
-                },
+                **{name: getattr(said, name)[:0] for name in said.__dataclass_fields__},
             ),
             "cannot be read",
         ),
@@ -121,6 +118,24 @@ def test_predictions_that_cannot_be(runs: Path) -> None:
             read_predictions(folder)
     (folder / FILE).unlink()
     with pytest.raises(UsageError, match=r"cannot be read .* delete its folder, train again"):
+        read_predictions(folder)
+
+
+def test_a_column_of_copies_that_cannot_be(runs: Path) -> None:
+    folder = first_of(runs)
+    table = pq.read_table(folder / FILE)
+    place = table.column_names.index("copied")
+    plain = table.drop_columns(["copied"])
+    pq.write_table(plain, folder / FILE)  # as earlier versions wrote it
+    assert read_predictions(folder).copied is None
+    for cells in ([1] * len(table), [None] * len(table)):
+        pq.write_table(table.set_column(place, "copied", pa.array(cells)), folder / FILE)
+        with pytest.raises(UsageError, match="copied: expected bool"):
+            read_predictions(folder)
+    pq.write_table(
+        plain.append_column("copied", pa.array([None] * len(table), pa.bool_())), folder / FILE
+    )
+    with pytest.raises(UsageError, match="an empty cell"):
         read_predictions(folder)
 
 
