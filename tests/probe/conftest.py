@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from stepcli.cache.store import Store, create_store
 from stepcli.cache.views import view_id
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText, stored_texts
+
+sys.path.insert(0, str(Path(__file__).parent))  # for golden_values.py
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import transformers
+from golden_values import draw
 from safetensors import safe_open
 from torch import Generator, Tensor
 from torch.nn import functional
@@ -21,17 +22,9 @@ from stepcli.probe.nn.bank import Probe
 from stepcli.probe.registry import methods, parse_options
 
 GOLDEN = Path(__file__).parent / "golden"
+TOLERANCE = 1e-5
 CLS = Segment(name="cls", kind="prefix", count=1)
 PATCHES = Segment(name="grid2", kind="grid", count=4, grid=(2, 2))
-
-
-def draw(seed: int, shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
-    """As golden/make.py."""
-    random = np.random.RandomState(seed)
-    return {
-        name: torch.from_numpy(np.asarray(random.standard_normal(shapes[name]) * 0.2)).float()
-        for name in sorted(shapes)
-    }
 
 
 def golden(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -73,7 +66,26 @@ def split(
     return values
 
 
-def test_attentive_is_vjepas_pooler() -> None:
+@dataclass(frozen=True)
+class Case:
+    """A probe that holds a file's weights, the batch it was shown, and the authors' outputs."""
+
+    probe: Probe
+    batch: TokenBatch
+    outputs: dict[str, Tensor]
+    parts: Callable[[Probe, TokenBatch], list[Tensor]] = lambda *_: []
+    """What the authors' outputs say beside the logits."""
+
+    def everything(self) -> list[Tensor]:
+        """Every output that is compared."""
+        return [self.probe(self.batch), *self.parts(self.probe, self.batch)]
+
+    def check(self) -> None:
+        logits = self.probe(self.batch)[0]
+        torch.testing.assert_close(logits, self.outputs["logits"], rtol=0, atol=TOLERANCE)
+
+
+def vjepa2_depth1() -> Case:
     weights, inputs, outputs = golden("vjepa2-depth1")
     probe = build("attentive", TokenLayout.of(3, 4, 16), 5, heads=4)
     block = "pooler.cross_attention_block"
@@ -92,11 +104,10 @@ def test_attentive_is_vjepas_pooler() -> None:
         | linear(f"{block}.mlp.fc2", "block.feed_forward.down", weights)
         | linear("linear", "head", weights),
     )
-    logits = probe(TokenBatch(inputs["tokens"] * 5))[0]
-    torch.testing.assert_close(logits, outputs["logits"], rtol=0, atol=1e-5)
+    return Case(probe, TokenBatch(inputs["tokens"] * 5), outputs)
 
 
-def test_attentive_deep_is_vjepa_2s_pooler_of_depth_4() -> None:
+def vjepa2_depth4() -> Case:
     weights, inputs, outputs = golden("vjepa2-depth4")
     probe = build("attentive-deep", TokenLayout.of(3, 4, 16), 5, heads=4)
     block = "pooler.cross_attention_block"
@@ -125,11 +136,10 @@ def test_attentive_deep_is_vjepa_2s_pooler_of_depth_4() -> None:
             | linear(f"{theirs}.mlp.fc2", f"{mine}.feed_forward.down", weights)
         )
     put(probe, values)
-    logits = probe(TokenBatch(inputs["tokens"] * 5))[0]
-    torch.testing.assert_close(logits, outputs["logits"], rtol=0, atol=1e-5)
+    return Case(probe, TokenBatch(inputs["tokens"] * 5), outputs)
 
 
-def test_evl_is_the_authors_decoder() -> None:
+def evl() -> Case:
     weights, inputs, outputs = golden("evl")
     layout = TokenLayout(3, 16, (CLS, PATCHES), (-4, -3, -2, -1))
     probe = build("evl", layout, 5, heads=4)
@@ -149,8 +159,22 @@ def test_evl_is_the_authors_decoder() -> None:
         values |= linear(f"{theirs}.mlp.fc1", f"{mine}.mlp.up", weights)
         values |= linear(f"{theirs}.mlp.fc2", f"{mine}.mlp.down", weights)
     put(probe, values)
-    logits = probe(TokenBatch(inputs["tokens"] * 5))[0]
-    torch.testing.assert_close(logits, outputs["logits"], rtol=0, atol=1e-5)
+    return Case(probe, TokenBatch(inputs["tokens"] * 5), outputs)
+
+
+def efficient() -> Case:
+    """Running statistics of one batch, then a test on it: as make.py had it."""
+    weights, inputs, outputs = golden("efficient")
+    options = {"heads": 4, "pooled_norm": "batch"}
+    probe = build("efficient", TokenLayout.of(3, 4, 16), 5, **options)
+    put(
+        probe,
+        {"queries": weights["0.cls_token"], "value.weight": weights["0.v.weight"]}
+        | linear("2", "head", weights),
+    )
+    batch = TokenBatch(inputs["tokens"] * 5)
+    probe.train()(batch)
+    return Case(probe.eval(), batch, outputs)
 
 
 def xclip_probe(text: StoreText, dim: int, layers: int, classes: tuple[str, ...]) -> Xclip:
@@ -183,8 +207,7 @@ def prompt_of(probe: Xclip, batch: TokenBatch, texts: Tensor) -> Tensor:
     return (probe.alpha * prompted)[0]
 
 
-@pytest.mark.parametrize("layers", [1, 4])
-def test_xclip_is_videox(layers: int, text_of: Callable[..., StoreText]) -> None:
+def videox(layers: int, text_of: Callable[..., StoreText]) -> Case:
     weights, inputs, outputs = golden(f"xclip-mit{layers}")
     probe = xclip_probe(
         text_of(tuple("abcdef"), dim=128, vision_dim=64), 64, layers, tuple("abcdef")
@@ -227,11 +250,58 @@ def test_xclip_is_videox(layers: int, text_of: Callable[..., StoreText]) -> None
     norm = (weights["visual.ln_post.weight"], weights["visual.ln_post.bias"])
     texts = inputs["texts"] * 5
     set_tower(probe, texts, weights["logit_scale"], norm, weights["visual.proj"].T)
-    batch = TokenBatch(inputs["tokens"] * 5)
+    return Case(
+        probe,
+        TokenBatch(inputs["tokens"] * 5),
+        outputs | {"texts": texts},
+        lambda _, batch: [probe._video(batch), prompt_of(probe, batch, texts)],
+    )
+
+
+@pytest.mark.parametrize("make", [vjepa2_depth1, vjepa2_depth4, evl, efficient])
+def test_same_weights_same_logits(make: Callable[[], Case]) -> None:
+    make().check()
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+def test_xclip_is_videox(layers: int, text_of: Callable[..., StoreText]) -> None:
+    case = videox(layers, text_of)
+    probe, batch, outputs = case.probe, case.batch, case.outputs
+    assert isinstance(probe, Xclip)
     torch.testing.assert_close(probe._video(batch)[0], outputs["video"], rtol=1e-5, atol=1e-5)
-    prompt = prompt_of(probe, batch, texts)
+    prompt = prompt_of(probe, batch, outputs["texts"])
     torch.testing.assert_close(prompt, outputs["prompt"], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(probe(batch)[0], outputs["logits"], rtol=0, atol=1e-5)
+    case.check()
+
+
+@torch.no_grad()
+def assert_every_matrix_counts(case: Case) -> None:
+    """10 % more in half of a matrix's values moves an output by at least 100 tolerances.
+
+    In half of them, because a matrix before a LayerNorm may be multiplied by anything.
+    """
+    random = Generator().manual_seed(0)
+    before = case.everything()
+    for name, value in case.probe.named_parameters():
+        if value[0].ndim < 2:
+            continue
+        kept = value.clone()
+        half = torch.rand(value.shape, generator=random) < 0.5
+        value.mul_(torch.where(half, 1.1, 1.0))
+        after = case.everything()
+        value.copy_(kept)
+        moved = max(float((b - a).abs().max()) for a, b in zip(after, before, strict=True))
+        assert moved >= 100 * TOLERANCE, f"{name} moves the outputs by {moved:.1e}"
+
+
+@pytest.mark.parametrize("make", [vjepa2_depth1, vjepa2_depth4, evl, efficient])
+def test_a_wrong_matrix_is_seen(make: Callable[[], Case]) -> None:
+    assert_every_matrix_counts(make())
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+def test_a_wrong_matrix_of_xclip_is_seen(layers: int, text_of: Callable[..., StoreText]) -> None:
+    assert_every_matrix_counts(videox(layers, text_of))
 
 
 @pytest.mark.parametrize("layers", [1, 4])

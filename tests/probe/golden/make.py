@@ -1,14 +1,14 @@
 """Make the golden outputs anew from the authors' own code.
 
-    python make.py VJEPA2 EVL VIDEOX
+    python make.py VJEPA2 EVL VIDEOX EP
 
-with the roots of checkouts of facebookresearch/vjepa2, OpenGVLab/efficient-video-recognition and
-microsoft/VideoX (commits in README.md). Their code is imported, run once, and not kept. timm is
-replaced by the two functions that are used of it, einops by a name, and VideoX's `clip` package is
-entered without its __init__, which wants torchvision.
+with the roots of checkouts of facebookresearch/vjepa2, OpenGVLab/efficient-video-recognition,
+microsoft/VideoX and billpsomas/efficient-probing (commits in README.md). Their code is imported,
+run once, and not kept. timm is replaced by the two functions that are used of it, einops by a name,
+and VideoX's `clip` package is entered without its __init__, which wants torchvision.
 
-Weights and inputs are drawn by `draw` from a fixed seed, so the tests draw the same and only
-outputs are stored, with names and shapes of what was drawn.
+Weights and inputs are drawn by `golden_values.draw` from a fixed seed, so the tests draw the same
+and only outputs are stored, with names and shapes of what was drawn.
 """
 
 import json
@@ -16,22 +16,14 @@ import sys
 import types
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 HERE = Path(__file__).parent
-
-
-def draw(seed: int, shapes: dict[str, list[int]]) -> dict[str, Tensor]:
-    """Normal values of deviation 0.2, in the order of the names."""
-    random = np.random.RandomState(seed)
-    return {
-        name: torch.from_numpy(np.asarray(random.standard_normal(shapes[name]) * 0.2)).float()
-        for name in sorted(shapes)
-    }
+sys.path.insert(0, str(HERE.parent))
+from golden_values import draw  # noqa: E402
 
 
 def fill(module: nn.Module, seed: int) -> dict[str, list[int]]:
@@ -146,8 +138,28 @@ def xclip(root: Path) -> None:
         keep(f"xclip-mit{layers}", 20 + layers, weights, inputs, outputs)
 
 
+def efficient(root: Path) -> None:
+    sys.path.insert(0, str(root))
+    from poolings.ep import EfficientProbing
+
+    # As probe_heads.py puts it together.
+    model = nn.Sequential(
+        EfficientProbing(16, num_queries=4),
+        nn.BatchNorm1d(16, affine=False, eps=1e-6),
+        nn.Linear(16, 5),
+    )
+    weights = fill(model, seed=30)
+    inputs = {"tokens": [6, 3, 4, 16]}
+    x = draw(130, inputs)["tokens"] * 5
+    tokens = functional.layer_norm(x, (16,)).flatten(1, 2)
+    model.train()(tokens)  # running statistics of one batch
+    logits = model.eval()(tokens)
+    keep("efficient", 30, weights, inputs, {"logits": logits})
+
+
 if __name__ == "__main__":
     replace_timm()
     vjepa2(Path(sys.argv[1]))
     evl(Path(sys.argv[2]))
     xclip(Path(sys.argv[3]))
+    efficient(Path(sys.argv[4]))
