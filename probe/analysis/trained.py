@@ -102,7 +102,10 @@ def load_probe(folder: Path, record: dict[str, Any], layout: TokenLayout) -> Pro
         ) from None
     except DamagedStore as error:
         raise UsageError(str(error)) from None
-    probe = build_probe(config_of(record), layout, len(record["classes"]))
+    config = config_of(record)
+    older = methods().get(config.method).options.before
+    config = config.model_copy(update={"options": {**older, **config.options}})
+    probe = build_probe(config, layout, len(record["classes"]))
     try:
         probe.load_state_dict(load(data))
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:

@@ -151,7 +151,7 @@ INFOS = (
         AsuOptions,
         "ASU-style, after arXiv 2303.09756; see the header for what is approximated",
         order_aware=True,
-        lr=3e-4,
+        lr=3e-3,
         needs=("CLS", "one grid of patches", "text embeddings", "semantic units"),
     ),
 )

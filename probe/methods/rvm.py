@@ -48,7 +48,7 @@ class RvmOptions(Options):
     width: int = Field(256, ge=0, description="channels tokens are projected to; 0: their own")
     layers: int = Field(2, ge=0, description="layers of the core's transformer")
     heads: int = Field(4, ge=1, description="attention heads; must divide the width")
-    pe_scale: float = Field(0.02, ge=0, description="initial deviation of the read-out's encoding")
+    pe_scale: float = Field(0.3, ge=0, description="initial deviation of the read-out's encoding")
     tokens: Select = Field("all", description="which stored tokens of a frame")
 
 

@@ -68,6 +68,6 @@ class Tsm(PooledProbe):
 
 INFOS = (
     ProbeInfo(
-        "tsm", Tsm, TsmOptions, "temporal shift, arXiv 1811.08383", order_aware=True, lr=1e-3
+        "tsm", Tsm, TsmOptions, "temporal shift, arXiv 1811.08383", order_aware=True, lr=3e-3
     ),
 )

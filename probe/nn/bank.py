@@ -26,6 +26,9 @@ class Options(BaseModel):
     initial: ClassVar[frozenset[str]] = frozenset()
     """Options that act on initial values alone, so members that differ in them still stack."""
 
+    before: ClassVar[dict[str, Any]] = {}
+    """What a probe did before an option existed: for runs whose record does not name it."""
+
     def structure(self) -> dict[str, Any]:
         """The options that members of one bank must share."""
         return self.model_dump(exclude=set(self.initial))

@@ -1,6 +1,6 @@
 """The space that a text tower shares with its image tower, and how stored tokens get there."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import NORM_EPS, TokenBatch
 from stepcli.probe.nn.bank import Options
-from stepcli.probe.nn.layers import StackedLinear
+from stepcli.probe.nn.layers import StackedLayerNorm, StackedLinear
 
 
 class TextOptions(Options):
@@ -28,6 +28,8 @@ class FrameOptions(TextOptions):
     project: Literal["tower", "learned"] = Field(
         "tower", description="the tower's own projection of its CLS, or one that is trained"
     )
+    norm_projected: bool = Field(True, description="LayerNorm after a trained projection")
+    before: ClassVar[dict[str, object]] = {"norm_projected": False}
 
 
 class TowerProjection(nn.Module):
@@ -95,8 +97,10 @@ class FrameProjection(nn.Module):
         layout.positions(self.select)
         self.tower: TowerProjection | None = None
         self.learned: StackedLinear | None = None
+        self.norm: StackedLayerNorm | None = None
         if options.project == "learned":
             self.learned = StackedLinear(layout.dim, text.dim, generator)
+            self.norm = StackedLayerNorm(text.dim) if options.norm_projected else None
         elif options.frame == "mean":
             raise UsageError(
                 "frame=mean with project=tower: the tower projects its CLS alone; use frame=cls, "
@@ -111,7 +115,9 @@ class FrameProjection(nn.Module):
             assert self.tower is not None
             frames: Tensor = self.tower(batch)
             return frames.expand(members, -1, -1, -1)
-        return self.learned.shared(batch.frame_means(self.layout, self.select, normalized=True))
+        means = batch.frame_means(self.layout, self.select, normalized=True)
+        frames = self.learned.shared(means)
+        return frames if self.norm is None else self.norm(frames)
 
 
 def cosine_logits(video: Tensor, text: Tensor, scale: Tensor) -> Tensor:

@@ -28,8 +28,9 @@ class StackedAttention(nn.Module):
         *,
         init: Init = "xavier",
         bias: bool = True,
+        out: Init | None = None,
     ) -> None:
-        """Build one member; `bias` is of query, key and value alone.
+        """Build one member; `bias` is of query, key and value alone, `out` the output's init.
 
         Raises:
             UsageError: the heads do not divide the channels.
@@ -40,7 +41,8 @@ class StackedAttention(nn.Module):
         self.query, self.key, self.value = (
             StackedLinear(dim, dim, generator, init=init, fans=4 * dim, bias=bias) for _ in range(3)
         )
-        self.out = StackedLinear(dim, dim, generator, init="vit" if init == "vit" else "torch")
+        vit = (out or init) == "vit"
+        self.out = StackedLinear(dim, dim, generator, init="vit" if vit else "torch")
         nn.init.zeros_(self.out.bias)
 
     def forward(self, queries: Tensor, sources: Tensor, missing: Tensor | None = None) -> Tensor:
@@ -89,16 +91,30 @@ class Block(nn.Module):
         generator: Generator,
         *,
         init: Init,
+        attention: Init | None = None,
         activation: Literal["gelu", "quick-gelu", "relu"] = "gelu",
         hidden: int = 0,
         pre: bool = True,
         eps: float = NORM_EPS,
     ) -> None:
-        """Build one member; `hidden` is the FFN's width, 0: four times the channels."""
+        """Build one member.
+
+        Args:
+            dim: Channels.
+            heads: Attention heads.
+            generator: Source of the member's initial values.
+            init: Of every matrix.
+            attention: Of query, key and value alone, where theirs differs: code that redraws all
+                nn.Linear leaves nn.MultiheadAttention's `in_proj_weight` as it was ("xavier").
+            activation: Of the FFN.
+            hidden: The FFN's width; 0: four times the channels.
+            pre: Pre-norm or post-norm.
+            eps: Of the LayerNorms.
+        """
         super().__init__()
         self.pre = pre
         self.norm1 = StackedLayerNorm(dim, eps)
-        self.attention = StackedAttention(dim, heads, generator, init=init)
+        self.attention = StackedAttention(dim, heads, generator, init=attention or init, out=init)
         self.norm2 = StackedLayerNorm(dim, eps)
         self.feed_forward = StackedFeedForward(
             dim,

@@ -29,7 +29,7 @@ def build(layout: TokenLayout, name: str, **options: object) -> Probe:
         ("step", {"cls": "per-frame"}),
         ("attentive", {}),
         ("self-attention", {"pe": "learned"}),
-        ("efficient", {}),
+        ("efficient", {"heads": 8}),
     ],
 )
 def test_all_attention_is_accounted_for(
