@@ -55,12 +55,17 @@ def say(
     text: str = "", *, err: bool = False, colour: str | None = None, bold: bool = False
 ) -> None:
     """Print a line; every line of every command goes through here, or `say_lines`."""
-    typer.secho(shown(text, keep="\t"), err=err, fg=colour, bold=bold or None)
+    _print(shown(text, keep="\t"), err, fg=colour, bold=bold or None)
 
 
 def say_lines(text: str, *, err: bool = False, colour: str | None = None) -> None:
     """Print a text whose line breaks are ours: what is a stranger's in it went through `shown`."""
-    typer.secho(shown(text, keep="\t\n"), err=err, fg=colour)
+    _print(shown(text, keep="\t\n"), err, fg=colour)
+
+
+def _print(text: str, err: bool, **style: Any) -> None:
+    # A text without a style must not end in the sequence that resets one.
+    typer.echo(typer.style(text, **style) if any(style.values()) else text, err=err)
 
 
 def warn(text: str) -> None:
