@@ -280,3 +280,20 @@ def test_a_sweep_says_before_its_slices_what_its_test_will_share(
     assert refused.exit_code == 2
     assert "--strict: 2 of 61 test clips are copies" in refused.output
     assert not list((tmp_path / "runs").glob("*/run.json"))
+
+
+def test_a_split_file_of_other_ids_is_refused_or_named(tmp_path: Path, store: Store) -> None:
+    """As when a file lists a.mp4 where the store has a."""
+    path = tmp_path / "split.csv"
+    rows = [(r.id, r.split) for r in store.clips()]
+    half = [(f"{i}.mp4" if n % 2 else i, split) for n, (i, split) in enumerate(rows)]
+    path.write_text("\n".join(("clip,split", *(",".join(row) for row in half))))
+    done = probed(store, tmp_path / "runs", "--split-file", str(path))
+    assert done.exit_code == 0, done.output
+    assert "6 of 12 lines name no clip of the store: 'close/1.mp4', 'close/3.mp4'" in done.output
+    for record in read_runs(tmp_path / "runs"):
+        assert any("6 of 12 lines name no clip" in line for line in record["warnings"])
+    path.write_text("\n".join(("clip,split", *(f"{i}.mp4,{split}" for i, split in rows))))
+    done = probed(store, tmp_path / "runs", "--split-file", str(path))
+    assert done.exit_code == 2
+    assert "none of 12 lines names a clip of the store" in done.output
