@@ -34,8 +34,10 @@ def path_below(path: Path, root: str) -> str:
 
     Links are not followed: a root that is a link, or holds links, may point elsewhere tomorrow.
     """
+    below, text = root.rstrip("/") + "/", str(path)
+    if root and text.startswith(below) and "/.." not in text:
+        return text.removeprefix(below)  # Path leaves no "//" and no "/./"
     absolute = os.path.abspath(path)  # noqa: PTH100 (Path.absolute keeps "..")
-    below = root.rstrip("/") + "/"
     return absolute.removeprefix(below) if root else absolute
 
 

@@ -69,15 +69,18 @@ def find_home(
     mine = {place for name, place in places if name == prefix}
     listed = {clip.id for clip in dataset.clips}
     theirs = [
-        clip_of(stored_id) in listed for stored_id, o in origins.items() if o.prefix == prefix
+        stored_id in listed or clip_of(stored_id) in listed
+        for stored_id, origin in origins.items()
+        if origin.prefix == prefix
     ]
     agreeing = {origins[stored_id].root for stored_id in found.same}
-    if 2 * sum(theirs) < len(theirs) or len(found.same) <= len(found.changed):
-        agreeing = set()
-    home = Home(prefix, frozenset({root, *agreeing}), frozenset(name for name, _ in places))
     here = {place for place in mine if is_same_folder(place, root)}
+    # A root that is gone was moved, or lies on another machine: another data set's is still here.
+    gone = mine if dataset.bundled else {place for place in mine if not os.path.isdir(place)}  # noqa: PTH112
+    roots = frozenset({root, *here, *agreeing, *gone})
+    home = Home(prefix, roots, frozenset(name for name, _ in places))
     if here or dataset.bundled or not places:
-        return replace(home, roots=home.roots | here), ""
+        return home, ""
     named_otherwise = sorted({name for name, place in places if is_same_folder(place, root)})
     if named_otherwise:
         known = named_otherwise[0]
@@ -86,7 +89,7 @@ def find_home(
             + (f"with --append {known}; give it again" if known else "without --append")
             + (f" instead of --append {prefix}" if prefix else "")
         )
-    if agreeing:
+    if 2 * sum(theirs) >= len(theirs) and len(found.same) > len(found.changed):
         olds = ", ".join(sorted(agreeing))
         return home, (
             f"the data set has moved from {olds} to {root}: "
@@ -137,8 +140,9 @@ def rename_moved(
     """
     lost: dict[tuple[int, str], list[str]] = {}
     for stored_id, origin in origins.items():
-        base = clip_of(stored_id)
-        if base not in listed and origin.prefix == prefix:
+        if stored_id in listed or origin.prefix != prefix:
+            continue
+        if clip_of(stored_id) not in listed:
             size = -1 if origin.digest.startswith("images") else origin.size
             lost.setdefault((size, origin.segment), []).append(stored_id)
     if not lost:
@@ -193,7 +197,9 @@ def not_listed(
     return sorted(
         stored_id
         for stored_id in stored
-        if clip_of(stored_id) not in listed and home.is_mine(stored_id, origins.get(stored_id))
+        if stored_id not in listed
+        and clip_of(stored_id) not in listed
+        and home.is_mine(stored_id, origins.get(stored_id))
     )
 
 

@@ -170,6 +170,10 @@ def test_a_data_set_on_another_disk_is_still_the_same(
     capsys.readouterr()
     assert extract(root=link / "clips.csv") == 0
     assert "moved" not in capsys.readouterr().err
+    # Clips that were read from the old root are of this data set still.
+    write_list(tmp_path / "b" / "clips.csv", ["2.mp4"])
+    assert extract(root=tmp_path / "b" / "clips.csv") == 0
+    assert (summaries[-1]["done"], summaries[-1]["not_listed"]) == (1, 2)
 
 
 def test_a_moved_list_with_one_replaced_video_is_still_checked(
