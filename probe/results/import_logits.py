@@ -124,6 +124,8 @@ def import_published(path: Path, runs: Path) -> int:
 def read_imported(runs: Path) -> list[Published]:
     """The published numbers that were imported into a folder of runs."""
     path = runs / PUBLISHED
+    if path.is_symlink():
+        raise UsageError(f"{path} is a link, which is not followed; import the file itself")
     return read_published(path) if path.is_file() else []
 
 

@@ -94,6 +94,15 @@ def test_a_record_without_what_later_versions_write_is_read(runs: Path) -> None:
         configurations(runs, ["stepp"])
 
 
+def test_a_link_for_published_numbers_is_not_followed(runs: Path, tmp_path: Path) -> None:
+    """The reader's message would show the first line of any file."""
+    (tmp_path / "private").write_text("a secret\n")
+    (runs / "published.csv").unlink(missing_ok=True)
+    (runs / "published.csv").symlink_to(tmp_path / "private")
+    with pytest.raises(UsageError, match="is a link, which is not followed"):
+        read_imported(runs)
+
+
 def test_predictions_that_cannot_be(runs: Path) -> None:
     folder = first_of(runs)
     said = read_predictions(folder)
