@@ -31,7 +31,10 @@ from stepcli.probe import export_commands, results_commands, sweep_commands
 from stepcli.probe.analysis import commands as analyse_commands
 
 # What the operating system says no to and the user can mend; any other OSError is a defect of ours.
-_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE}
+_MENDABLE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT),
+}
 
 
 # Of Click, whether Typer brings its own copy or imports it.

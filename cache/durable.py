@@ -202,9 +202,11 @@ def own_folder(root: Path, name: str, *, create: bool = False) -> Path:
         DamagedStore: it is a link: nothing outside of the store is ever read or written.
     """
     folder = root / name
-    if folder.is_symlink():
+    with reading(folder):
+        link, file = folder.is_symlink(), folder.is_file()
+    if link:
         raise DamagedStore(f"{folder}: a link; a store's folders must lie in the store")
-    if folder.is_file():
+    if file:
         raise DamagedStore(f"{folder}: a file where a folder of the store belongs; move it away")
     if create:
         with suppress(FileExistsError):

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["", "401", "403", "404", "429", "500", "503", "drop", "slow", "lost"]
-"""lost: the server does what is asked, and its answer never arrives."""
+Fault = Literal["", "401", "403", "404", "429", "500", "503", "drop", "slow", "lost", "short"]
+"""lost: the server does what is asked, and its answer never arrives; short: half of it does."""
 SLOW_SECONDS = 0.1
 
 
@@ -61,11 +61,13 @@ def failing_proxy(
             for name, value in answer.getheaders():
                 if name.lower() not in ("transfer-encoding", "content-length", "connection"):
                     self.send_header(name, value)
+            if fault == "short":
+                self.close_connection = True
             length = answer.getheader("Content-Length") if self.command == "HEAD" else None
             self.send_header("Content-Length", length or str(len(content)))
             with suppress(ConnectionError):  # the client has given up waiting
                 self.end_headers()
-                self.wfile.write(content)
+                self.wfile.write(content[: len(content) // 2] if fault == "short" else content)
 
         def log_message(self, *words: object) -> None:
             """Say nothing."""
