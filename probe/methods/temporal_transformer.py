@@ -13,8 +13,8 @@ from std 0.02 but for query, key and value, which keep torch's Xavier values, as
 Deviations: the head there is compared with text, here a linear classifier follows. There x is
 CLIP's projected CLS of 512 channels; here the frames' mean tokens (or `tokens=cls`) go through a
 learned projection to `width` channels and a LayerNorm; `width=0` and `norm_projected=false` leave
-them as they are. p starts from std 0.3 (there 0.02, which on layer-normed frames stays at 50 % of
-the arrow of time for 60 epochs: docs/all-methods.md). LayerNorms have epsilon 1e-5 (there 1e-12 in
+them as they are. p starts from std 0.3 (there 0.02, which 60 epochs of the arrow of time leave
+between 50 and 62 %: docs/pe-scale.md). LayerNorms have epsilon 1e-5 (there 1e-12 in
 transf), no dropout (there 0.1 in transf-cls).
 """
 
