@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench kill-test fault-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript clean coverage mutation audit fault-test
+.PHONY: help demo test lint bench kill-test fault-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript clean coverage mutation audit list-test
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -56,13 +56,11 @@ kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, bo
 list-test: $(VENV)/installed  ## 200 random lists of a data set that changes under them (10 minutes)
 	STEPCLI_RANDOM_LISTS=200 $(BIN)/python -m pytest -n0 tests/extract/test_random_lists.py
 
-fault-test: $(VENV)/installed  ## changes of one store at the same moment, on a disk and in S3
+fault-test: $(VENV)/installed  ## the n-th open, read, write, fsync, rename ... of a store fails; changes at one moment; S3 (hours; ROUNDS=500 for a draw)
 	$(BIN)/python tests/cache/change_rounds.py --rounds 20
-
-fault-test: $(VENV)/installed  ## the n-th call of open, read, write, fsync, rename ... fails, one a round; S3 (hours; ROUNDS=500 for some)
 	$(BIN)/python tests/cache/fault_rounds.py --rounds $(or $(ROUNDS),0)
-	$(BIN)/python tests/cache/fault_remote.py --rounds $(or $(ROUNDS),0)
 	$(BIN)/python tests/cache/beside_rounds.py --rounds 20
+	$(BIN)/python tests/cache/fault_remote.py --rounds $(or $(ROUNDS),0)
 
 cluster-test: $(VENV)/installed  ## Ray on two hosts in network namespaces, one lost; S3 with killed workers (root)
 	$(BIN)/python tests/engines/hosts.py
