@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
 from stepcli.cache.care.compact import compact_store
 from stepcli.cache.care.convert import convert_store
 from stepcli.cache import create_store
+# A suite that runs in the background has SIGINT ignored, and hands that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 action, source, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 presses = int(sys.argv[4])
 main, real = threading.main_thread().ident, os.fsync
@@ -69,6 +72,15 @@ def test_a_commit_that_has_begun_ends(tmp_path: Path, action: str, form: Format)
     assert (found.read(found.ids) == source.read(found.ids)).all()
 
 
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """As at a prompt: a suite that runs in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 def test_what_came_acts_afterwards_and_hides_no_error() -> None:
     steps = []
 

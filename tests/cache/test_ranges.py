@@ -11,7 +11,7 @@ import pytest
 from sample_clips import SPEC, fill_store
 
 from stepcli.cache import open_store
-from stepcli.cache.errors import DamagedStore
+from stepcli.cache.errors import DamagedStore, StorageError
 from stepcli.cache.parts import ranges
 from stepcli.cache.parts.ranges import FilePool, OpenFile, read_pieces
 from stepcli.cache.store import Store
@@ -85,7 +85,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         OpenFile(tmp_path, "folder/other")
     assert missing.value.filename == str(tmp_path / "folder" / "other")
-    with pytest.raises(OSError, match="File name too long"):
+    with pytest.raises(StorageError, match="File name too long"):
         OpenFile(tmp_path, "x" * 300)
 
 

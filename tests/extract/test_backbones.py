@@ -151,19 +151,28 @@ def test_fast_preprocessing_gives_nearly_the_same_tokens(
         batch=4,
     )
 
-    def tokens(images: list[np.ndarray]) -> torch.Tensor:
-        shaped = torch.from_numpy(np.stack([plan.shape_pixels(image) for image in images]))
+    def pixels(images: list[np.ndarray]) -> np.ndarray:
+        return np.stack([plan.shape_pixels(image) for image in images])
+
+    def tokens(shaped: np.ndarray) -> torch.Tensor:
+        frames = torch.from_numpy(shaped)
         clip = backbone.facts.token_scope == "clip"
-        found = forward.clips(shaped[None]) if clip else forward.frames(shaped)
+        found = forward.clips(frames[None]) if clip else forward.frames(frames)
         return torch.from_numpy(found).flatten(end_dim=-2)
 
-    exact = tokens([upright(frame) for frame in large_frames])
-    fast = tokens([shrunk(frame, plan.resized) for frame in large_frames])
+    def likeness(other: torch.Tensor) -> float:
+        return float(torch.nn.functional.cosine_similarity(exact, other).mean())
+
+    shown = pixels([upright(frame) for frame in large_frames])
+    exact = tokens(shown)
+    fast = tokens(pixels([shrunk(frame, plan.resized) for frame in large_frames]))
     assert not torch.equal(exact, fast)
-    cosine = torch.nn.functional.cosine_similarity(exact, fast)
-    # Seventeen blocks of ReLU6 with random weights make much of little: pixels off by one level of
-    # 255 at random bring MobileNetV2's tokens to 0.99 too.
-    assert cosine.mean() >= (0.98 if family == "mobilenet_v2" else 0.999)
+    # How much random weights make of little depends on the model and on the pictures, so the
+    # measure is noise: pixels off by up to 3 levels of 255.
+    noise = np.random.default_rng(0).integers(-3, 4, shown.shape)
+    noisy = tokens(np.clip(shown.astype(np.int64) + noise, 0, 255).astype(np.uint8))
+    assert likeness(fast) >= likeness(noisy)
+    assert likeness(fast) >= 0.95
 
 
 def clips_of(family: str, pixels: torch.Tensor, folder: Path) -> torch.Tensor:
