@@ -27,6 +27,7 @@ from stepcli.cli import app
 from stepcli.engines import preemption
 from stepcli.engines.ray_cluster import WorkerFailed, ray_cluster
 from stepcli.extract.backbones.names import BUNDLED
+from stepcli.extract.engines import ray_engine
 from stepcli.extract.engines.ray_engine import RayOptions, WorkerShare
 from stepcli.extract.job import run_job
 from stepcli.extract.request import ExtractionRequest
@@ -171,6 +172,7 @@ def test_sigterm_leaves_a_clean_store(
     ray: Any, request_for: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preemption, "_noticed", threading.Event())
+    monkeypatch.setattr(ray_engine, "GRACE_SECONDS", 45.0)  # a loaded machine ends its part late
     plain = request_for(tmp_path / "store")
     words = "--dataset openclose --frames 2 --tokens grid1 --dtype float32 --device cpu --workers 1"
     engine = "--engine ray --worker-cpus 1 --ray-workers 1 --part-clips 5"
