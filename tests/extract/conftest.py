@@ -62,8 +62,14 @@ def encode_video(
     container_options: dict[str, str] | None = None,
 ) -> Path:
     """Encode images [h, w, 3] uint8; `ticks` are their times in milliseconds, else 1/rate each."""
+    settings = dict(options or {})
+    if codec == "libx265":
+        # Its pool of threads outlives an encoder, and once ended a test process in a segmentation
+        # fault.
+        params = [settings.get("x265-params", ""), "pools=none", "frame-threads=1", "log-level=1"]
+        settings["x265-params"] = ":".join(filter(None, params))
     with av.open(str(path), "w", options=container_options or {}) as container:
-        stream: Any = container.add_stream(codec, rate=rate, options=options or {})
+        stream: Any = container.add_stream(codec, rate=rate, options=settings)
         stream.pix_fmt = pix_fmt
         stream.codec_context.thread_count = 1
         if ticks is not None:
