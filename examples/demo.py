@@ -39,7 +39,7 @@ def demo(
 ) -> None:
     """Extract the bundled clips, train seven methods on them, and say what the table shows.
 
-    Offline, about two minutes on two cores. A second call finds the store and the runs done.
+    Offline, one to two minutes on two cores. A second call finds the store and the runs done.
     """
     started = time.monotonic()
     store, runs = out / "store", out / "runs"
