@@ -16,7 +16,7 @@ from stepcli.cache.formats.compression import IN_LIBRARY, LEVEL
 from stepcli.cache.formats.file_record import hash_file
 from stepcli.cache.formats.hdf5_tokens import FILE, create_dataset
 from stepcli.cache.formats.layout import TokenLayout
-from stepcli.cache.formats.raw_file import RawFile
+from stepcli.cache.formats.raw_file import RawFile, overlay
 from stepcli.cache.formats.stream import FinishedFiles, SideArrays, row_offsets
 
 
@@ -113,10 +113,7 @@ class _PatientFile(RawFile):
         target = memoryview(buffer).cast("B")
         count = max(0, min(target.nbytes, self._size - self._at))
         found = bytearray(os.pread(self._fd, count, self._at).ljust(count, b"\0"))
-        for offset, data in self._refused:
-            first, last = max(offset, self._at), min(offset + len(data), self._at + count)
-            if first < last:
-                found[first - self._at : last - self._at] = data[first - offset : last - offset]
+        overlay(found, self._at, self._refused)
         target[:count] = found
         self._at += count
         return count

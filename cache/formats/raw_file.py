@@ -1,6 +1,7 @@
 """What libhdf5 needs of a Python object to take it for a file."""
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -59,10 +60,16 @@ class SparseFile(RawFile):
         target = memoryview(buffer).cast("B")
         count = max(0, min(target.nbytes, self._size - self._at))
         found = bytearray(count)
-        for offset, data in self._pieces:
-            first, last = max(offset, self._at), min(offset + len(data), self._at + count)
-            if first < last:
-                found[first - self._at : last - self._at] = data[first - offset : last - offset]
+        overlay(found, self._at, self._pieces)
         target[:count] = found
         self._at += count
         return count
+
+
+def overlay(found: bytearray, start: int, pieces: Iterable[tuple[int, bytes]]) -> None:
+    """Put what lies of the pieces, each an offset and its bytes, over the bytes from `start` on."""
+    end = start + len(found)
+    for offset, data in pieces:
+        first, last = max(offset, start), min(offset + len(data), end)
+        if first < last:
+            found[first - start : last - start] = data[first - offset : last - offset]
