@@ -24,7 +24,7 @@ from probes import CLASSES, Step, Textbook, sgemm_step, textbook_step
 from stepcli.probe.config import RunConfig
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.registry import methods, parse_options
+from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.training.banks import make_banks
 from stepcli.probe.training.loss import Targets
 from stepcli.probe.training.process import tune_process

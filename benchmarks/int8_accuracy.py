@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from stepcli.probe.results.compare import correctness
-from stepcli.probe.results.runs import read_runs
-from stepcli.probe.results.stats import FEWEST_GROUPS, paired_difference
+from stepcli.probe.runs.compare import correctness
+from stepcli.probe.runs.runs import read_runs
+from stepcli.probe.runs.stats import FEWEST_GROUPS, paired_difference
 
 
 def stepcli(*words: str) -> None:

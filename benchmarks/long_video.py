@@ -44,7 +44,7 @@ def join(path: Path, seconds: float) -> int:
 
 
 def child(run: Path, video: Path) -> None:
-    from stepcli.apply.api import load_probe, predict
+    from stepcli.apply.prediction.api import load_probe, predict
 
     (found,) = predict(load_probe(run, device="cpu"), video, window=WINDOW, stride=WINDOW / 2)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stepcli.cache import open_store
-from stepcli.cache.store import Store
+from stepcli.cache.store.store import Store
 
 CROP = 8
 CROPS_PER_CLIP = 4

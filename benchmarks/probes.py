@@ -27,15 +27,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from torch import Generator, Tensor, nn
 
-from stepcli.cache.clips import ClipRecord
-from stepcli.cache.spec import Producer, Segment, StoreSpec
-from stepcli.cache.store import create_store, open_store
+from stepcli.cache.schema.clips import ClipRecord
+from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
+from stepcli.cache.store.store import create_store, open_store
 from stepcli.probe.config import RunConfig
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.registry import methods, parse_options
+from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.training.banks import Bank, make_banks
-from stepcli.probe.training.crew import Crew
+from stepcli.probe.training.bank_threads import Crew
 from stepcli.probe.training.loss import Targets
 from stepcli.probe.training.process import tune_process
 

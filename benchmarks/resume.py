@@ -19,8 +19,8 @@ import numpy as np
 from store_clips import PRODUCER, Size
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.clips import ClipRecord, ClipRow
-from stepcli.cache.malloc import without_collections
+from stepcli.cache.schema.clips import ClipRecord, ClipRow
+from stepcli.runtime.memory import without_collections
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.sources.digests import FileFacts
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--decide", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.decide:
-        with without_collections():  # as in extract/job.py
+        with without_collections():  # as in extract/engines/run.py
             decide(chosen.decide)
         return
     with tempfile.TemporaryDirectory() as folder:

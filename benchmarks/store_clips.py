@@ -9,11 +9,11 @@ from statistics import median
 import numpy as np
 
 from stepcli.cache import create_store
-from stepcli.cache.clips import ClipRecord
-from stepcli.cache.formats.compression import Compression
-from stepcli.cache.manifest import Format
-from stepcli.cache.spec import Producer, Segment, StoreSpec
-from stepcli.cache.store import Store
+from stepcli.cache.schema.clips import ClipRecord
+from stepcli.cache.parts.compression import Compression
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
+from stepcli.cache.store.store import Store
 
 PRODUCER = Producer(source="benchmark", device="cpu", numerics="none", versions={})
 FORMATS: tuple[Format, ...] = ("zarr", "hdf5")

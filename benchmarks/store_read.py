@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from store_clips import FORMATS, Size, fill, interleaved, random_tokens
 
 from stepcli.cache import stream_clips
-from stepcli.cache.store import Store
+from stepcli.cache.store.store import Store
 
 BATCH = 32
 

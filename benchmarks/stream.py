@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stepcli.apply.probes import Applied
-from stepcli.apply.stream import RollingWindow
-from stepcli.apply.windows import video_times
+from stepcli.apply.prediction.probes import Applied
+from stepcli.apply.prediction.stream import RollingWindow
+from stepcli.apply.prediction.windows import video_times
 from stepcli.extract.decode.container import decode, open_video
 from stepcli.extract.decode.orientation import upright
 

@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stepcli.cache.reading.streaming import (
+    from stepcli.cache.store.streaming import (
         TokenDataset,
         load_resident,
         load_resident_arrays,
         stream_clips,
     )
-    from stepcli.cache.store import Store, create_store, open_store
+    from stepcli.cache.store.store import Store, create_store, open_store
 
 _HOMES = {
     "Store": "store",

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import torch
 
-from stepcli.apply.api import load_probe, open_store, predict, train
+from stepcli.apply.prediction.api import load_probe, open_store, predict, train
 from stepcli.probe.analysis.explain import attention
 from stepcli.probe.data.tokens import TokenBatch
 

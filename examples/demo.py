@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from stepcli.cache.errors import StepcliError
-from stepcli.cache.options import say, say_lines
-from stepcli.probe import sweep_commands
+from stepcli.runtime.errors import StepcliError
+from stepcli.cache.cli.options import say, say_lines
+from stepcli.probe.cli import sweep as sweep_commands
 
 CONTROLS = ("first-frame", "last-frame", "first-last")
 ORDER_BLIND = ("linear", "attentive", "self-attention")
@@ -57,8 +57,8 @@ def demo(
         store=[store],
         runs=runs,
     )
-    from stepcli.probe.results.runs import read_runs
-    from stepcli.probe.results.table import render, terminal_width
+    from stepcli.probe.runs.runs import read_runs
+    from stepcli.probe.runs.table import render, terminal_width
 
     _say(f"results --runs {shlex.quote(str(runs))}")
     rows = read_runs(runs)

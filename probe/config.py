@@ -14,10 +14,10 @@ from pydantic import (
     model_validator,
 )
 
-from stepcli.cache.canonical import canonical_json
-from stepcli.cache.csv_files import LARGEST
-from stepcli.cache.durable import read_regular
-from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.runtime.canonical_json import canonical_json
+from stepcli.runtime.csv_tables import LARGEST
+from stepcli.cache.storage.files import read_regular
+from stepcli.runtime.errors import DamagedStore, UsageError
 
 CODE_SCHEMA = 2
 """Raised whenever the same config would train another probe, so old runs are not taken for it."""

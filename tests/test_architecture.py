@@ -106,7 +106,7 @@ def test_importing_the_door_loads_nothing_heavy() -> None:
     # With what a shell asks for while somebody types a name.
     code = (
         "import sys; import stepcli.cli;"
-        "from stepcli.extract.options import complete_backbones, complete_datasets;"
+        "from stepcli.extract.cli.options import complete_backbones, complete_datasets;"
         "complete_backbones(''), complete_datasets('');"
         f"print(sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"
     )

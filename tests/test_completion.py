@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stepcli.cli import app
-from stepcli.probe.registry import methods
+from stepcli.probe.methods.registry import methods
 
 
 def offered(typed: str) -> list[str]:

@@ -56,7 +56,7 @@ def test_the_installed_wheel_imports_every_module_and_starts(wheel: Path, tmp_pa
     )
     imported = subprocess.check_output([python, "-c", code], text=True, cwd=tmp_path).split()
     assert {
-        "stepcli.cache.store",
-        "stepcli.extract.pipeline",
+        "stepcli.cache.store.store",
+        "stepcli.extract.pipeline.stages",
         "stepcli.probe.training.train",
     } <= set(imported)

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from command_line import invoke
 
-from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow
-from stepcli.cache.options import shown
-from stepcli.cache.spec import Producer, Segment, StoreSpec
-from stepcli.cache.store import create_store
-from stepcli.probe.results.cells import csv_cell, latex, markdown
+from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
+from stepcli.cache.cli.options import shown
+from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
+from stepcli.cache.store.store import create_store
+from stepcli.probe.runs.cells import csv_cell, latex, markdown
 
 HOSTILE = "\x1b[31m\x1b]0;owned\x07 \u202egpj.exe\u2066 \x9b2J \r$x_1$ <b>|&%#{}"
 OTHER = "=cmd|' /C calc'!A0\u200b\x00"[:-1] + "\x08"
@@ -53,7 +53,7 @@ def test_what_steers_a_terminal_is_shown(text: str, expected: str) -> None:
 
 
 def calls_of_printing(path: Path) -> list[str]:
-    """Calls that print without `stepcli.cache.options`."""
+    """Calls that print without `stepcli.cache.cli.options`."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):

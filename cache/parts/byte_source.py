@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stepcli.cache.durable import Place
-from stepcli.cache.errors import StorageError
-from stepcli.cache.parts.ranges import OpenFile
-from stepcli.cache.remote.objects import ObjectPath
+from stepcli.cache.storage.files import Place
+from stepcli.runtime.errors import StorageError
+from stepcli.cache.parts.file_reader import OpenFile
+from stepcli.cache.storage.objects import ObjectPath
 
 
 class OpenObject:

@@ -5,7 +5,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from stepcli.cache.durable import (
+from stepcli.cache.storage.files import (
     Place,
     create_synced,
     delete_file,
@@ -13,10 +13,10 @@ from stepcli.cache.durable import (
     own_folder,
     reading,
 )
-from stepcli.cache.errors import StorageError
+from stepcli.runtime.errors import StorageError
 from stepcli.cache.parts.files import file_size, part_file_names
-from stepcli.cache.parts.folders import PARTS, RECORD
-from stepcli.cache.remote.objects import ObjectPath
+from stepcli.cache.parts.commit import PARTS, RECORD
+from stepcli.cache.storage.objects import ObjectPath
 
 DAMAGED = ".damaged"
 

@@ -6,10 +6,10 @@ import shutil
 import stat
 from pathlib import Path
 
-from stepcli.cache.durable import Place, reading
-from stepcli.cache.errors import DamagedStore, StorageError
-from stepcli.cache.formats.file_record import FileRecord, hash_file
-from stepcli.cache.remote.objects import ObjectPath
+from stepcli.cache.storage.files import Place, reading
+from stepcli.runtime.errors import DamagedStore, StorageError
+from stepcli.cache.parts.file_record import FileRecord, hash_file
+from stepcli.cache.storage.objects import ObjectPath
 
 BLOCK_BYTES = 16 << 20
 """Asked of object storage at a time."""

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stepcli.cache.clips import ClipRecord
-from stepcli.cache.durable import Place
-from stepcli.cache.errors import DamagedStore
-from stepcli.cache.formats.compression import IN_LIBRARY
-from stepcli.cache.formats.layout import TOKENS, ArrayLayout, TokenLayout
-from stepcli.cache.parquet_files import LARGEST, numbers, read_parquet
+from stepcli.cache.schema.clips import ClipRecord
+from stepcli.cache.storage.files import Place
+from stepcli.runtime.errors import DamagedStore
+from stepcli.cache.parts.compression import IN_LIBRARY
+from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
+from stepcli.runtime.parquet_tables import LARGEST, numbers, read_parquet
 
 TEXT_LIMIT = 1 << 15
 """Bytes of an id, a path, a label: no longer ones are read."""

@@ -13,18 +13,19 @@ import google_crc32c
 import h5py
 import numpy as np
 
-from stepcli.cache.durable import SEALED_LIMIT, Place, read_regular, reading
-from stepcli.cache.errors import DamagedStore, StorageError
-from stepcli.cache.formats import hdf5_tokens, zarr_tokens
-from stepcli.cache.formats.choice import array_file
-from stepcli.cache.formats.compression import COMPRESSIONS, decompress_into
-from stepcli.cache.formats.layout import ArrayLayout, TokenLayout
-from stepcli.cache.formats.raw_file import RawFile
-from stepcli.cache.manifest import Format
+from stepcli.cache.storage.files import SEALED_LIMIT, Place, read_regular, reading
+from stepcli.runtime.errors import DamagedStore, StorageError
+from stepcli.cache.parts import hdf5_tokens
+from stepcli.cache.parts import zarr_tokens
+from stepcli.cache.parts.format_registry import array_file
+from stepcli.cache.parts.compression import COMPRESSIONS, decompress_into
+from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
+from stepcli.cache.parts.raw_file import RawFile
+from stepcli.cache.schema.manifest import Format
 from stepcli.cache.parts.byte_source import OpenObject, open_source
-from stepcli.cache.parts.ranges import OpenFile
+from stepcli.cache.parts.file_reader import OpenFile
 from stepcli.cache.parts.record import PartRecord
-from stepcli.cache.remote.objects import ObjectPath
+from stepcli.cache.storage.objects import ObjectPath
 
 Source = OpenFile | OpenObject
 

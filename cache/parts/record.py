@@ -4,12 +4,12 @@ import re
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from stepcli.cache.durable import Place, unseal
-from stepcli.cache.errors import DamagedStore, StoreError
-from stepcli.cache.formats.compression import Compression
-from stepcli.cache.formats.file_record import FileRecord
-from stepcli.cache.manifest import SCHEMA, Format
-from stepcli.cache.spec import Producer
+from stepcli.cache.storage.files import Place, unseal
+from stepcli.runtime.errors import DamagedStore, StoreError
+from stepcli.cache.parts.compression import Compression
+from stepcli.cache.parts.file_record import FileRecord
+from stepcli.cache.schema.manifest import SCHEMA, Format
+from stepcli.cache.schema.spec import Producer
 
 CLIPS_LIMIT = 1 << 24
 """No part holds more clips; a record that claims more is damaged."""

@@ -9,10 +9,10 @@ from dataclasses import fields
 
 import pyarrow as pa
 
-from stepcli.cache.clips import ClipRecord, Source
-from stepcli.cache.durable import Place, read_regular
-from stepcli.cache.errors import DamagedStore
-from stepcli.cache.parts.folders import PARTS, read_part_record
+from stepcli.cache.schema.clips import ClipRecord, Source
+from stepcli.cache.storage.files import Place, read_regular
+from stepcli.runtime.errors import DamagedStore
+from stepcli.cache.parts.commit import PARTS, read_part_record
 from stepcli.cache.parts.index import INDEX_LIMIT, decode_table, encode_table
 
 SOURCES = "sources.parquet"

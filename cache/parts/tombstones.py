@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from stepcli.cache.durable import (
+from stepcli.cache.storage.files import (
     SEALED_LIMIT,
     Place,
     create_synced,
@@ -19,9 +19,9 @@ from stepcli.cache.durable import (
     seal,
     unseal,
 )
-from stepcli.cache.errors import DamagedStore
-from stepcli.cache.manifest import SCHEMA
-from stepcli.cache.parts.folders import TOMBSTONES
+from stepcli.runtime.errors import DamagedStore
+from stepcli.cache.schema.manifest import SCHEMA
+from stepcli.cache.parts.commit import TOMBSTONES
 
 _FIELDS = {"schema_number", "part", "reason", "dropped_clips", "created"}
 

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stepcli.cache.durable import create_synced, delete_file
-from stepcli.cache.errors import StoreError
-from stepcli.cache.parts import owner
+from stepcli.cache.storage.files import create_synced, delete_file
+from stepcli.runtime.errors import StoreError
+from stepcli.cache.parts import writer_identity as owner
 from stepcli.cache.parts.record import PartRecord
-from stepcli.cache.remote.objects import Entry, ObjectPath
+from stepcli.cache.storage.objects import Entry, ObjectPath
 
 
 def upload_part(target: ObjectPath, part: Path, record: PartRecord, record_name: str) -> None:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stepcli.cache.errors import UsageError
-from stepcli.cache.spec import TokenScope
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.schema.spec import TokenScope
 from stepcli.extract.backbones.convolution import fold_normalisation, join_activations
 from stepcli.extract.decode.preprocess import PixelPlan
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from stepcli.cache.errors import StepcliError
+from stepcli.runtime.errors import StepcliError
 from stepcli.extract.backbones.base import BackboneError
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.runtime.errors import UnknownName, UsageError
 
 
 @dataclass(frozen=True, slots=True)

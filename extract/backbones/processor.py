@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.extract.decode.preprocess import PixelPlan, Resample
 
 TOLERANCE = 1e-4

@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.extract.backbones.base import (
     Backbone,
     BackboneFacts,

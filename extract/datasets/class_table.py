@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from stepcli.cache.clips import ClassRow
-from stepcli.cache.errors import UsageError
+from stepcli.cache.schema.clips import ClassRow
+from stepcli.runtime.errors import UsageError
 
 
 def class_rows(

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stepcli.cache import json_files
-from stepcli.cache.errors import UsageError
+from stepcli.runtime import json_files
+from stepcli.runtime.errors import UsageError
 
 
 def read_json(file: Path, kind: type) -> Any:

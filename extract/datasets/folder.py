@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from stepcli.cache.errors import UsageError
-from stepcli.cache.lists.split_names import SPELLINGS, normalise_split
-from stepcli.cache.lists.words import counted
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.schema.split_names import SPELLINGS, normalise_split
+from stepcli.runtime.words import counted
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.videos import endings, is_video

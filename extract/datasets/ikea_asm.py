@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from stepcli.cache.errors import UsageError
-from stepcli.extract.datasets.checklist import Checklist
+from stepcli.runtime.errors import UsageError
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines

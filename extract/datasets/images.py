@@ -15,8 +15,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stepcli.cache.errors import VideoError
-from stepcli.cache.lists.words import counted
+from stepcli.runtime.errors import VideoError
+from stepcli.runtime.words import counted
 from stepcli.extract.datasets.walking import is_hidden, split_name
 
 KINDS = {

@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from stepcli.cache.lists.class_sets import different_classes, single_class
-from stepcli.cache.lists.groups import given_key, plain_names
-from stepcli.cache.lists.leakage import label_conflicts
-from stepcli.cache.lists.split_names import normalise_split, unused_splits
-from stepcli.cache.lists.words import counted, listed
+from stepcli.cache.schema.class_sets import different_classes, single_class
+from stepcli.cache.schema.groups import given_key, plain_names
+from stepcli.cache.schema.leakage import label_conflicts
+from stepcli.cache.schema.split_names import normalise_split, unused_splits
+from stepcli.runtime.words import counted, listed
 from stepcli.extract.datasets.clip import Clip
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from stepcli.extract.datasets.checklist import Checklist
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.ntu_classes import NAMES

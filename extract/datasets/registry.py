@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.extract.datasets import (
     charades,
     csv_file,

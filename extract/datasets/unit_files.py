@@ -57,7 +57,7 @@ def units_of(dataset: str, own: Path | None) -> list[str]:
     Raises:
         UsageError: the file cannot be read or holds no unit.
     """
-    from stepcli.extract.text import read_texts
+    from stepcli.extract.pipeline.text_embeddings import read_texts
 
     path = own or unit_file(dataset)
     # A word of a label may stand in the part by hand too.

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from stepcli.cache.lists.words import counted
+from stepcli.runtime.words import counted
 from stepcli.extract.datasets.walking import Walk, is_hidden, split_name
 
 VIDEO_SUFFIXES = frozenset(

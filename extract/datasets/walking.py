@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stepcli.cache.errors import UsageError
-from stepcli.cache.lists.words import counted
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.words import counted
 
 _JUNK = frozenset(
     {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "#recycle", "$recycle.bin"}

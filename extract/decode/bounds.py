@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 
 VARIABLE = "STEPCLI_DECODER_GIB"
 DEFAULT_GIB = 4.0

@@ -13,7 +13,7 @@ from typing import Any
 
 import av
 
-from stepcli.cache.errors import VideoError
+from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.announced import matroska_lost, riff_lost
 from stepcli.extract.decode.times import Times, frame_times
 

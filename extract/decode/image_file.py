@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stepcli.cache.errors import VideoError
+from stepcli.runtime.errors import VideoError
 from stepcli.extract.datasets.images import KINDS
 from stepcli.extract.datasets.walking import shown_name
 from stepcli.extract.decode.orientation import RGB

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.cache.errors import VideoError
+from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.process import START_SECONDS, Child, DecodersFailed, start_child
 

@@ -19,8 +19,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from stepcli.cache.clips import Failure
-from stepcli.cache.errors import VideoError
+from stepcli.cache.schema.clips import Failure
+from stepcli.runtime.errors import VideoError
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.process import (
     DecoderProcess,

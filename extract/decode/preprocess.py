@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.extract.decode.orientation import RGB
 
 Path = Literal["exact", "fast"]

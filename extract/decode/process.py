@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import Any
 
-from stepcli.cache.errors import StepcliError
+from stepcli.runtime.errors import StepcliError
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.bounds import allowed_bytes
 from stepcli.extract.decode.worker import DecodeSettings

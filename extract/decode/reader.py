@@ -17,7 +17,7 @@ from typing import Any
 import av
 import numpy as np
 
-from stepcli.cache.errors import ClipError, VideoError
+from stepcli.runtime.errors import ClipError, VideoError
 from stepcli.extract.decode.bounds import (
     OUT_OF_MEMORY,
     end_with_parent,

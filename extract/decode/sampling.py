@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.cache.padding import PAD
+from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.cache.schema.padding import PAD
 
 
 def uniform(available: int, wanted: int) -> list[int]:

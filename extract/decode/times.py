@@ -15,7 +15,7 @@ from fractions import Fraction
 from itertools import pairwise
 from statistics import median
 
-from stepcli.cache.errors import VideoError
+from stepcli.runtime.errors import VideoError
 
 WINDOW = 16
 """Frames in a row that may be out of line before it counts as a clock that was set anew."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcli.cache.errors import VideoError
+from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.container import Decoding, decode, open_video
 from stepcli.extract.decode.orientation import RGB, upright, upright_sides
 from stepcli.extract.decode.times import Times

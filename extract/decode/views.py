@@ -3,7 +3,7 @@
 Spatial views: `center` (as the backbone's processor crops), `left` and `right` (the same crop at
 either end of the frame's longer side), `crop0` to `crop7` (random resized crops for training, one
 box a clip and view) and `flip-` before any of them. Temporal views come from the sampling rule
-and add `-t<n>`. Names and ids: `stepcli.cache.views`.
+and add `-t<n>`. Names and ids: `stepcli.cache.schema.views`.
 """
 
 import hashlib
@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from PIL import Image
 
-from stepcli.cache.clips import ClassRow, ClipRow
-from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.cache.views import NAME, is_flip, is_random_crop, split_view, view_id
+from stepcli.cache.schema.clips import ClassRow, ClipRow
+from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.cache.schema.views import NAME, is_flip, is_random_crop, split_view, view_id
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.preprocess import PixelPlan

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stepcli.cache.store import Store
-from stepcli.engines.preemption import GRACE_SECONDS
-from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost, on_node
+from stepcli.cache.store.store import Store
+from stepcli.runtime.preemption import GRACE_SECONDS
+from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost, on_node
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.engines.board import Board
-from stepcli.extract.engines.handout import Handout
+from stepcli.extract.engines.worker_status import Board
+from stepcli.extract.engines.work_queue import Handout
 from stepcli.extract.engines.ray_worker import CLIPS_AT_ONCE, Extract, Worker
-from stepcli.extract.pipeline import StageSeconds
-from stepcli.extract.progress import Progress
+from stepcli.extract.pipeline.stages import StageSeconds
+from stepcli.extract.pipeline.progress import Progress
 from stepcli.extract.sources.todo import Redo, what_is_left
 
 FRUITLESS_LOSSES = 10

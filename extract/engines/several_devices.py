@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 
 QUARANTINED = 3
 

@@ -4,11 +4,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from stepcli.cache.care.origins import origins_of, paths_read
-from stepcli.cache.errors import StepcliError
-from stepcli.cache.manifest import FILE_NAME
-from stepcli.cache.spec import StoreSpec
-from stepcli.cache.store import Store, open_store
+from stepcli.cache.maintenance.origins import origins_of, paths_read
+from stepcli.runtime.errors import StepcliError
+from stepcli.cache.schema.manifest import FILE_NAME
+from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.store.store import Store, open_store
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.sources.compare import Digester, compare
 from stepcli.extract.sources.place import is_same_folder

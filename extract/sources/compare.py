@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stepcli.cache.care.known_digests import FileKey
-from stepcli.cache.clips import Source
+from stepcli.cache.maintenance.known_digests import FileKey
+from stepcli.cache.schema.clips import Source
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.sources.digests import FileState, fresh_digest, state_of
 from stepcli.extract.sources.origin import path_below, segment_of

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from stepcli.cache.clips import Source
+from stepcli.cache.schema.clips import Source
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.sources.digests import FileFacts
 

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from stepcli.cache.care.known_digests import FileKey, load_digests
-from stepcli.cache.care.origins import clip_generation, origins_of, paths_read
-from stepcli.cache.clips import ClipRow
-from stepcli.cache.errors import UsageError
-from stepcli.cache.failures import read_failures
-from stepcli.cache.store import Store
+from stepcli.cache.maintenance.known_digests import FileKey, load_digests
+from stepcli.cache.maintenance.origins import clip_generation, origins_of, paths_read
+from stepcli.cache.schema.clips import ClipRow
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.tables.failures import read_failures
+from stepcli.cache.store.store import Store
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.sources.compare import Changed, Comparison, Digester, compare, describe, look

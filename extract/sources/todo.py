@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from stepcli.cache.care.origins import clip_generation
-from stepcli.cache.clips import Failure
-from stepcli.cache.failures import read_failures
-from stepcli.cache.store import Store
+from stepcli.cache.maintenance.origins import clip_generation
+from stepcli.cache.schema.clips import Failure
+from stepcli.cache.tables.failures import read_failures
+from stepcli.cache.store.store import Store
 from stepcli.extract.datasets.clip import Clip
 
 

@@ -13,17 +13,17 @@ from statistics import fmean
 
 import torch
 
-from stepcli.cache.csv_files import read_csv
-from stepcli.cache.errors import UsageError
-from stepcli.cache.lists.leakage import find_leakage
-from stepcli.cache.lists.words import listed
-from stepcli.cache.store import open_store
+from stepcli.runtime.csv_tables import read_csv
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.schema.leakage import find_leakage
+from stepcli.runtime.words import listed
+from stepcli.cache.store.store import open_store
 from stepcli.probe.config import Pass, TaskConfig
 from stepcli.probe.data.features import layout_of
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import free_bytes, place_features
 from stepcli.probe.data.splits import LabelledClips, labelled_clips
-from stepcli.probe.results.metrics import mean_class, top_k
+from stepcli.probe.runs.metrics import mean_class, top_k
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import choose_device
 from stepcli.probe.training.process import tune_process

@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from stepcli.probe.results.metrics import Ints, named
-from stepcli.probe.results.predictions import Predictions
+from stepcli.probe.runs.metrics import Ints, named
+from stepcli.probe.runs.predictions import Predictions
 
 Type = Literal["equivariant", "invariant"]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stepcli.cache.errors import UsageError
-from stepcli.cache.spec import Segment
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.schema.spec import Segment
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.encoding import TokenInput

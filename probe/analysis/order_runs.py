@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
-from stepcli.cache.durable import disk_errors, replace_synced
-from stepcli.cache.errors import UsageError
-from stepcli.cache.json_files import read_json
+from stepcli.cache.storage.files import disk_errors, replace_synced
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.json_files import read_json
 from stepcli.probe.analysis.order_tests import order_json, require_frame_scope, run_order_tests
-from stepcli.probe.analysis.recalibrate import config_of
-from stepcli.probe.analysis.trained import WEIGHTS, load_probe
+from stepcli.probe.analysis.temperature import config_of
+from stepcli.probe.analysis.load_run import WEIGHTS, load_probe
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import layout_of
 from stepcli.probe.data.placement import free_bytes, place_features
-from stepcli.probe.results.configurations import Configuration, Record
+from stepcli.probe.runs.configurations import Configuration, Record
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.process import tune_process
 

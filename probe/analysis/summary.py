@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.probe.analysis.calibration import (
     Calibration,
     calibration,
@@ -18,8 +18,8 @@ from stepcli.probe.analysis.calibration import (
     softmax,
 )
 from stepcli.probe.analysis.class_types import TypeRow, by_type
-from stepcli.probe.analysis.recalibrate import kept_calibration
-from stepcli.probe.pairs import (
+from stepcli.probe.analysis.temperature import kept_calibration
+from stepcli.probe.runs.pairs import (
     ClassGroup,
     Pairs,
     PairScore,
@@ -28,10 +28,10 @@ from stepcli.probe.pairs import (
     summarize_pairs,
     symmetric_and_other,
 )
-from stepcli.probe.results.configurations import Configuration
-from stepcli.probe.results.metrics import answers, top_k
-from stepcli.probe.results.predictions import Predictions
-from stepcli.probe.results.stats import accuracy_interval
+from stepcli.probe.runs.configurations import Configuration
+from stepcli.probe.runs.metrics import answers, top_k
+from stepcli.probe.runs.predictions import Predictions
+from stepcli.probe.runs.stats import accuracy_interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepcli.cache.reading.streaming import load_resident_arrays
-from stepcli.cache.spec import StoreSpec
-from stepcli.probe.data.codes import CodedTokens
-from stepcli.probe.data.facts import ClipFacts
+from stepcli.cache.store.streaming import load_resident_arrays
+from stepcli.cache.schema.spec import StoreSpec
+from stepcli.probe.data.int8_tokens import CodedTokens
+from stepcli.probe.data.clip_metadata import ClipFacts
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.data.tokens import TokenBatch
 
 if TYPE_CHECKING:
-    from stepcli.cache.store import Store
+    from stepcli.cache.store.store import Store
 
 READ_CLIPS = 256
 """Clips read from the store at once."""

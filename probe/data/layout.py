@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from stepcli.cache.errors import UsageError
-from stepcli.cache.spec import Segment
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.schema.spec import Segment
 
 if TYPE_CHECKING:
     from stepcli.probe.data.text import StoreText

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.cache.clips import ClipRow
-from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.cache.lists.leakage import find_leakage
-from stepcli.cache.lists.words import counted, listed
-from stepcli.cache.padding import is_padded
-from stepcli.cache.views import is_flip, testing_views, training_views, views_by_clip
+from stepcli.cache.schema.clips import ClipRow
+from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.cache.schema.leakage import find_leakage
+from stepcli.runtime.words import counted, listed
+from stepcli.cache.schema.padding import is_padded
+from stepcli.cache.schema.views import is_flip, testing_views, training_views, views_by_clip
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.splits import LabelledClips, base_classes, unseen_classes
 from stepcli.probe.data.tasks import (
@@ -26,7 +26,7 @@ from stepcli.probe.data.tasks import (
 )
 
 if TYPE_CHECKING:
-    from stepcli.cache.store import Store
+    from stepcli.cache.store.store import Store
 
 
 def make_task(config: TaskConfig, store: "Store", table: LabelledClips) -> Task:

@@ -10,7 +10,7 @@ import torch
 from stepcli.probe.data.features import Features, Resident, Streamed, resident_type
 
 if TYPE_CHECKING:
-    from stepcli.cache.store import Store
+    from stepcli.cache.store.store import Store
 
 TOKEN_SHARE = 0.6
 """Of the free memory that resident tokens may take; the rest is for probes and activations."""

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from stepcli.cache.clips import ClipRow
-from stepcli.cache.errors import UsageError
-from stepcli.cache.lists.leakage import Leakage
+from stepcli.cache.schema.clips import ClipRow
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.schema.leakage import Leakage
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.splits import LabelledClips
 from stepcli.probe.data.tasks import Task

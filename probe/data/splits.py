@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stepcli.cache.care.duplicates import find_copies
-from stepcli.cache.clips import ClassRow, ClipRow
-from stepcli.cache.errors import UsageError
-from stepcli.cache.lists.class_sets import different_classes, single_class
-from stepcli.cache.lists.groups import given_key, group_keys, joined_groups, plain_names
-from stepcli.cache.lists.leakage import label_conflicts
-from stepcli.cache.lists.split_file import match_splits
-from stepcli.cache.lists.split_names import normalise_split, split_notes, unused_splits
-from stepcli.cache.lists.words import counted
-from stepcli.cache.views import clip_of, views_by_clip
+from stepcli.cache.maintenance.duplicates import find_copies
+from stepcli.cache.schema.clips import ClassRow, ClipRow
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.schema.class_sets import different_classes, single_class
+from stepcli.cache.schema.groups import given_key, group_keys, joined_groups, plain_names
+from stepcli.cache.schema.leakage import label_conflicts
+from stepcli.cache.schema.split_file import match_splits
+from stepcli.cache.schema.split_names import normalise_split, split_notes, unused_splits
+from stepcli.runtime.words import counted
+from stepcli.cache.schema.views import clip_of, views_by_clip
 
 if TYPE_CHECKING:
-    from stepcli.cache.store import Store
+    from stepcli.cache.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stepcli.cache.errors import UsageError
-from stepcli.cache.lists.leakage import Leakage
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.schema.leakage import Leakage
 from stepcli.probe.config import TaskConfig
 
 Ints = NDArray[np.int64]

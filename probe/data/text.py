@@ -1,8 +1,8 @@
 """Text embeddings that extraction stored beside the tokens: labels, units, and the way to them.
 
 A store holds, in text/<tower>/, text.json (what was embedded, and which tensors belong to it) and
-a file of those tensors: see stepcli.extract.text, which makes them, and
-stepcli.cache.updates.texts, which keeps them.
+a file of those tensors: see stepcli.extract.pipeline.text_embeddings, which makes them, and
+stepcli.cache.tables.texts, which keeps them.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from stepcli.cache.durable import Place
-from stepcli.cache.errors import DamagedStore, UsageError
-from stepcli.cache.remote.objects import ObjectPath
-from stepcli.cache.updates.texts import FACTS, OLD_TENSORS, read_tensors, read_text, text_folders
+from stepcli.cache.storage.files import Place
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.tables.texts import FACTS, OLD_TENSORS, read_tensors, read_text, text_folders
 
 PROJECTION = "cls_projection"
 NEEDED = ("labels", "label_lengths", "templates", "logit_scale")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stepcli.probe.data.codes import CodedTokens
+from stepcli.probe.data.int8_tokens import CodedTokens
 from stepcli.probe.data.layout import Select, TokenLayout
 
 Norms = Literal["raw", "normalized", "renormalized"]

@@ -26,7 +26,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.conv1d import depthwise
@@ -34,7 +34,7 @@ from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, uniform
 from stepcli.probe.nn.text_space import FrameOptions, FrameProjection, cosine_logits, register_texts
 from stepcli.probe.nn.transformer import StackedAttention
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 HEAD_WIDTH = 64
 

@@ -31,7 +31,7 @@ from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.block import ReadBlock
 from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, normal
 from stepcli.probe.nn.transformer import Block, one_query
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 
 class DeepOptions(BlockOptions):

@@ -30,7 +30,7 @@ from stepcli.probe.nn.attention import project_heads
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.folded import read_out
 from stepcli.probe.nn.layers import StackedLinear, normal, require_heads
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 
 class EfficientOptions(BlockOptions):

@@ -24,7 +24,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.probe.data.layout import Select, TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.conv1d import depthwise
@@ -39,7 +39,7 @@ from stepcli.probe.nn.layers import (
     uniform,
 )
 from stepcli.probe.nn.transformer import one_query
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 
 class EvlOptions(Options):

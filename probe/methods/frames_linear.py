@@ -22,7 +22,7 @@ from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.layers import StackedLinear
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 
 class _ZeroedFrames(PooledProbe):

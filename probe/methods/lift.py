@@ -28,7 +28,7 @@ from stepcli.probe.nn.encoding import sinusoidal
 from stepcli.probe.nn.layers import StackedLayerNorm, StackedLinear, normal
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.nn.transformer import Block
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 
 class LiftOptions(PoolOptions):

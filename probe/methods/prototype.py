@@ -20,7 +20,7 @@ from torch.nn import functional
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 
 class PrototypeOptions(PoolOptions):

@@ -35,7 +35,7 @@ from stepcli.probe.nn.layers import (
     require_heads,
 )
 from stepcli.probe.nn.transformer import StackedAttention, one_query
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 EPS = 1e-6
 

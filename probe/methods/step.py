@@ -37,7 +37,7 @@ from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.nn.block import ReadBlock
 from stepcli.probe.nn.encoding import Encoding, Norm, TokenInput
 from stepcli.probe.nn.layers import StackedLinear, normal
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 
 class StepOptions(Options):

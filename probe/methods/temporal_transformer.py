@@ -29,7 +29,7 @@ from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.layers import StackedLayerNorm, StackedLinear, normal
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.nn.transformer import Block
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 
 class TemporalTransformerOptions(PoolOptions):

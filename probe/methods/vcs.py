@@ -24,7 +24,7 @@ from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.text_space import TextOptions, TowerProjection, register_texts
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 
 class VcsOptions(TextOptions):

@@ -39,7 +39,7 @@ from stepcli.probe.nn.layers import (
 )
 from stepcli.probe.nn.text_space import FrameOptions, FrameProjection, cosine_logits, register_texts
 from stepcli.probe.nn.transformer import Block, StackedAttention
-from stepcli.probe.registry import ProbeInfo
+from stepcli.probe.methods.registry import ProbeInfo
 
 HEAD_WIDTH = 64
 

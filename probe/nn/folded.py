@@ -18,10 +18,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stepcli.probe.data.codes import CodedTokens, covariances
+from stepcli.probe.data.int8_tokens import CodedTokens, covariances
 from stepcli.probe.data.tokens import NORM_EPS
 from stepcli.probe.nn.dropout import MemberDropout
-from stepcli.probe.nn.passes import Rows, gather
+from stepcli.probe.nn.attention_kernels import Rows, gather
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.probe.data.tokens import NORM_EPS
 
 Init = Literal["torch", "xavier", "vit"]

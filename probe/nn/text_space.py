@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import NORM_EPS, TokenBatch

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from stepcli.probe.report.study import KINDS, Entry, Study
+from stepcli.probe.report.report_data import KINDS, Entry, Study
 from stepcli.probe.report.style import (
     LOOKS,
     Figure,
@@ -17,7 +17,7 @@ from stepcli.probe.report.style import (
     series,
     shortened,
 )
-from stepcli.probe.results.published import Published
+from stepcli.probe.runs.published import Published
 
 MOST_PAIRS = 40
 """Of a figure with a row a pair; the table below it has them all."""

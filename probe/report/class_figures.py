@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from stepcli.probe.analysis.summary import confusion
-from stepcli.probe.report.study import Study
+from stepcli.probe.report.report_data import Study
 from stepcli.probe.report.style import LOOKS, Figure, canvas, finish, legend_below, shortened
 
 MOST_CLASSES = 40

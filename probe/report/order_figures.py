@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stepcli.probe.analysis.calibration import reliability, risk_coverage, softmax
 from stepcli.probe.analysis.order_table import early_curve, mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
-from stepcli.probe.report.study import Entry, Study
+from stepcli.probe.report.report_data import Entry, Study
 from stepcli.probe.report.style import DASHES, Figure, canvas, finish, series, shortened
 
 MOST_LINES = 8

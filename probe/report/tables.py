@@ -5,14 +5,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stepcli.cache.options import shown
+from stepcli.cache.cli.options import shown
 from stepcli.probe.analysis.order_table import mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
-from stepcli.probe.report.study import Entry, Study
-from stepcli.probe.results.cells import csv_cell, latex
-from stepcli.probe.results.leakage import mean_without_copies
-from stepcli.probe.results.published import Published
-from stepcli.probe.results.stats import FEWEST_GROUPS
+from stepcli.probe.report.report_data import Entry, Study
+from stepcli.probe.runs.cells import csv_cell, latex
+from stepcli.probe.runs.leakage import mean_without_copies
+from stepcli.probe.runs.published import Published
+from stepcli.probe.runs.stats import FEWEST_GROUPS
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from stepcli.cache.durable import require_writable
-from stepcli.cache.errors import UsageError
-from stepcli.cache.options import say
+from stepcli.cache.storage.files import require_writable
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.cli.options import say
 from stepcli.probe.config import RunConfig, TaskConfig
-from stepcli.probe.results.stats import expected_best
+from stepcli.probe.runs.stats import expected_best
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.holding import HoldOut, hold_out
 from stepcli.probe.sweeps.session import Session

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from stepcli.cache.errors import UsageError
-from stepcli.cache.views import clip_of
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.schema.views import clip_of
 from stepcli.probe.config import RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.data.slices import most_folds
 from stepcli.probe.data.tasks import Task

@@ -11,15 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from stepcli.cache.errors import StepcliError, UsageError
-from stepcli.cache.options import say
-from stepcli.cache.remote.objects import address_of
-from stepcli.cache.store import open_store
-from stepcli.engines.preemption import GRACE_SECONDS
-from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost, on_node, ray_cluster
+from stepcli.runtime.errors import StepcliError, UsageError
+from stepcli.cache.cli.options import say
+from stepcli.cache.storage.objects import address_of
+from stepcli.cache.store.store import open_store
+from stepcli.runtime.preemption import GRACE_SECONDS
+from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost, on_node, ray_cluster
 from stepcli.probe.config import RunConfig
-from stepcli.probe.registry import methods
-from stepcli.probe.results.runs import read_run
+from stepcli.probe.methods.registry import methods
+from stepcli.probe.runs.runs import read_run
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.plan import PassPlan
 from stepcli.probe.training.progress import SweepProgress

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcli.cache.canonical import canonical_json
-from stepcli.cache.durable import disk_errors, replace_synced
-from stepcli.cache.errors import UsageError
-from stepcli.cache.options import say, warn
+from stepcli.runtime.canonical_json import canonical_json
+from stepcli.cache.storage.files import disk_errors, replace_synced
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.cli.options import say, warn
 from stepcli.probe.config import RunConfig
 from stepcli.probe.sweeps.expand import parse_settings
 from stepcli.probe.sweeps.holding import HoldOut, hold_out

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from stepcli.cache.care.duplicates import find_copies
-from stepcli.cache.care.summary import weight_sources
-from stepcli.cache.durable import require_writable
-from stepcli.cache.errors import UsageError
-from stepcli.cache.options import say, warn
-from stepcli.cache.store import open_store
-from stepcli.probe import registry
+from stepcli.cache.maintenance.duplicates import find_copies
+from stepcli.cache.maintenance.summary import weight_sources
+from stepcli.cache.storage.files import require_writable
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.cli.options import say, warn
+from stepcli.cache.store.store import open_store
+from stepcli.probe.methods import registry
 from stepcli.probe.config import RunConfig, TaskConfig
-from stepcli.probe.data.facts import ClipFacts
+from stepcli.probe.data.clip_metadata import ClipFacts
 from stepcli.probe.data.features import Features, layout_of, store_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import BANK_SHARE, free_bytes, place_features
@@ -23,9 +23,9 @@ from stepcli.probe.data.slices import held_out, in_folds
 from stepcli.probe.data.splits import LabelledClips, labelled_clips, only_base, thin
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import stored_texts
-from stepcli.probe.results.runs import Source, is_done, read_run
-from stepcli.probe.results.staging import sweep_staging
-from stepcli.probe.results.write_all import write_all
+from stepcli.probe.runs.runs import Source, is_done, read_run
+from stepcli.probe.runs.staging import sweep_staging
+from stepcli.probe.runs.write_all import write_all
 from stepcli.probe.training.checkpoint import SAVE_SECONDS, Checkpoint
 from stepcli.probe.training.estimate import estimate_seconds
 from stepcli.probe.training.memory import OutOfMemory

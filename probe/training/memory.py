@@ -2,7 +2,7 @@
 
 import torch
 
-from stepcli.cache.errors import StepcliError
+from stepcli.runtime.errors import StepcliError
 
 
 class OutOfMemory(StepcliError):

@@ -2,7 +2,7 @@
 
 import torch
 
-from stepcli.cache.malloc import keep_freed_memory
+from stepcli.runtime.memory import keep_freed_memory
 
 
 def tune_process() -> None:

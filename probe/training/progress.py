@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from stepcli.cache.options import shown
+from stepcli.cache.cli.options import shown
 from stepcli.probe.config import RunConfig
 from stepcli.probe.training.tracking import Tracker
 from stepcli.probe.training.train import EpochReport

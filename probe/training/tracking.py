@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.probe.config import RunConfig
 
 METRICS = ("top1", "top5", "mean_class", "forced_choice")

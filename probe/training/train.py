@@ -21,8 +21,8 @@ from stepcli.probe.nn.bank import Probe
 from stepcli.probe.training.augment import augmented
 from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.checkpoint import Checkpoint
-from stepcli.probe.training.crew import Crew
-from stepcli.probe.training.grace import GRACE_SECONDS, Grace
+from stepcli.probe.training.bank_threads import Crew
+from stepcli.probe.training.deferred_signals import GRACE_SECONDS, Grace
 from stepcli.probe.training.loss import Folds, Targets
 from stepcli.probe.training.memory import OutOfMemory
 

@@ -9,11 +9,11 @@ from command_line import call, invoke
 from hub_server import Hub
 from test_sharing import make_store
 
-from stepcli.apply.api import train
-from stepcli.apply.hub import pull, push
-from stepcli.apply.parcels import files_of, is_permitted
-from stepcli.cache.errors import StepcliError
-from stepcli.cache.store import Store, open_store
+from stepcli.apply.prediction.api import train
+from stepcli.apply.sharing.hub import pull, push
+from stepcli.apply.sharing.parcels import files_of, is_permitted
+from stepcli.runtime.errors import StepcliError
+from stepcli.cache.store.store import Store, open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 SECRET = b"the private key of whoever runs stepcli"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stepcli.apply.timeline import Answer, clock, stretches, subtitles
+from stepcli.apply.prediction.timeline import Answer, clock, stretches, subtitles
 
 
 def test_neighbouring_windows_with_one_answer_are_one_stretch() -> None:

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from stepcli.apply.token_picture import component_colours, token_colours
-from stepcli.cache.clips import ClipRecord
-from stepcli.cache.errors import UsageError
-from stepcli.cache.spec import Producer, Segment, StoreSpec
-from stepcli.cache.store import create_store
+from stepcli.apply.pictures.token_picture import component_colours, token_colours
+from stepcli.cache.schema.clips import ClipRecord
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
+from stepcli.cache.store.store import create_store
 from stepcli.cli import app
 
 SEGMENTS = (

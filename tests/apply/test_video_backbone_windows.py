@@ -7,11 +7,11 @@ import torch
 import transformers
 from command_line import call
 
-from stepcli.apply.api import load_probe, predict, train
-from stepcli.apply.stream import RollingWindow
-from stepcli.cache.errors import UsageError
+from stepcli.apply.prediction.api import load_probe, predict, train
+from stepcli.apply.prediction.stream import RollingWindow
+from stepcli.runtime.errors import UsageError
 from stepcli.probe.analysis.calibration import softmax
-from stepcli.probe.results.predictions import read_predictions
+from stepcli.probe.runs.predictions import read_predictions
 
 CLIPS = Path(__file__).parents[2] / "examples" / "openclose" / "clips"
 

@@ -7,10 +7,10 @@ import av
 import numpy as np
 import pytest
 
-from stepcli.apply.stored_frames import frames_at
-from stepcli.apply.stream import LiveClock, open_stream
-from stepcli.apply.windows import video_times
-from stepcli.cache.errors import VideoError
+from stepcli.apply.pictures.stored_frames import frames_at
+from stepcli.apply.prediction.stream import LiveClock, open_stream
+from stepcli.apply.prediction.windows import video_times
+from stepcli.runtime.errors import VideoError
 
 
 def shown(*times: float | None) -> list[float]:

@@ -16,9 +16,9 @@ from fault_actions import require_tokens
 from sample_clips import PRODUCER, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import open_store
-from stepcli.cache.care.compact import compact_store
-from stepcli.cache.care.repair import repair_store
-from stepcli.cache.care.verify import verify_store
+from stepcli.cache.maintenance.compact import compact_store
+from stepcli.cache.maintenance.repair import repair_store
+from stepcli.cache.maintenance.verify import verify_store
 
 CLIPS = 12
 

@@ -25,8 +25,8 @@ from s3_server import s3_server
 from sample_clips import PRODUCER, SPEC, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.clips import ClassRow, ClipRow
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.schema.clips import ClassRow, ClipRow
 
 WITHOUT_LOCKS = "CHANGE_ROUNDS_WITHOUT_LOCKS"
 """Set in the environment of children that are to find a file system without locks."""
@@ -47,10 +47,10 @@ def serve() -> None:
     """A child: one task a line of its input, one answer a line of its output."""
     if os.environ.get(WITHOUT_LOCKS):
         fcntl.flock = _refuse  # type: ignore[assignment]
-    from stepcli.cache import tables
-    from stepcli.cache.care.merge import merge_stores
-    from stepcli.cache.care.relabel import relabel
-    from stepcli.cache.remote.objects import place_of
+    from stepcli.cache.tables import changes as tables
+    from stepcli.cache.maintenance.merge import merge_stores
+    from stepcli.cache.maintenance.relabel import relabel
+    from stepcli.cache.storage.objects import place_of
 
     _say("ready")
     for line in sys.stdin:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from s3_server import s3_server
 from sample_clips import PRODUCER, SPEC
 
-from stepcli.cache.spec import Producer, StoreSpec
+from stepcli.cache.schema.spec import Producer, StoreSpec
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.errors import StoreError
-from stepcli.cache.manifest import Format
-from stepcli.cache.spec import StoreSpec
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.runtime.errors import StoreError
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.spec import StoreSpec
 
 BIG = StoreSpec.model_validate({**dict(SPEC), "dim": 2000})
 CLIPS = 60

@@ -10,17 +10,17 @@ import numpy as np
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.compact import compact_store
-from stepcli.cache.care.convert import convert_store
-from stepcli.cache.care.merge import merge_stores
-from stepcli.cache.care.repair import repair_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.clips import ClipRow, Failure
-from stepcli.cache.durable import Place
-from stepcli.cache.errors import DamagedStore, StorageError
-from stepcli.cache.manifest import Format
-from stepcli.cache.remote.objects import ObjectPath
-from stepcli.cache.store import Store
+from stepcli.cache.maintenance.compact import compact_store
+from stepcli.cache.maintenance.convert import convert_store
+from stepcli.cache.maintenance.merge import merge_stores
+from stepcli.cache.maintenance.repair import repair_store
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.schema.clips import ClipRow, Failure
+from stepcli.cache.storage.files import Place
+from stepcli.runtime.errors import DamagedStore, StorageError
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.store.store import Store
 
 MINE = "my label"
 

@@ -26,9 +26,9 @@ from fault_actions import ACTIONS, Action, check_done, check_kept, make_stores
 from fault_rounds import SAID, in_child
 from s3_server import s3_server
 
-from stepcli.cache.manifest import Format
-from stepcli.cache.remote import obstore_client
-from stepcli.cache.remote.objects import ObjectPath
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.storage import obstore_client
+from stepcli.cache.storage.objects import ObjectPath
 
 FAULTS: dict[str, tuple[Fault, ...]] = {
     "GET": ("403", "503", "drop", "short"),

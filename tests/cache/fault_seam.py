@@ -2,7 +2,7 @@
 
 `Faults` is switched on in a process that ends with the round. It works wherever Python does; what
 a library writes by itself does not pass here (libhdf5 writes through Python objects, see
-cache/formats/hdf5_tokens.py; obstore is tried with a proxy instead).
+cache/parts/hdf5_tokens.py; obstore is tried with a proxy instead).
 """
 
 import builtins

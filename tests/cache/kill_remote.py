@@ -27,14 +27,14 @@ from s3_server import s3_server
 from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.clips import ClipRow, Failure
-from stepcli.cache.errors import StoreNotFound
-from stepcli.cache.formats import zarr_tokens  # noqa: F401 (else each child imports it anew)
-from stepcli.cache.parts import owner
-from stepcli.cache.parts.folders import sweep_staging
-from stepcli.cache.remote import obstore_client  # noqa: F401 (likewise)
-from stepcli.cache.remote.objects import ObjectPath, place_of
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.schema.clips import ClipRow, Failure
+from stepcli.runtime.errors import StoreNotFound
+from stepcli.cache.parts import zarr_tokens  # noqa: F401 (else each child imports it anew)
+from stepcli.cache.parts import writer_identity as owner
+from stepcli.cache.parts.commit import sweep_staging
+from stepcli.cache.storage import obstore_client  # noqa: F401 (likewise)
+from stepcli.cache.storage.objects import ObjectPath, place_of
 
 CLIPS = 24
 BROKEN = frozenset(clip_ids(CLIPS)[5::8])

@@ -26,13 +26,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.compact import compact_store
-from stepcli.cache.care.convert import convert_store
-from stepcli.cache.care.merge import merge_stores
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.clips import ClipRow
-from stepcli.cache.manifest import Format
-from stepcli.cache.parts.folders import sweep_staging
+from stepcli.cache.maintenance.compact import compact_store
+from stepcli.cache.maintenance.convert import convert_store
+from stepcli.cache.maintenance.merge import merge_stores
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.schema.clips import ClipRow
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.parts.commit import sweep_staging
 
 CLIPS = 24
 

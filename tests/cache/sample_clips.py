@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from stepcli.cache import create_store
-from stepcli.cache.clips import ClipRecord, ClipRow
-from stepcli.cache.formats.compression import Compression
-from stepcli.cache.manifest import Format
-from stepcli.cache.spec import Producer, Segment, StoreSpec
-from stepcli.cache.store import Store
+from stepcli.cache.schema.clips import ClipRecord, ClipRow
+from stepcli.cache.parts.compression import Compression
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
+from stepcli.cache.store.store import Store
 
 SPEC = StoreSpec(
     backbone="test-backbone",

@@ -6,8 +6,8 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from stepcli.cache.commands import app
-from stepcli.cache.errors import StepcliError
+from stepcli.cache.cli.store import app
+from stepcli.runtime.errors import StepcliError
 
 
 def run(*words: object, fails: type[StepcliError] | None = None) -> Any:

@@ -10,25 +10,25 @@ import pytest
 from sample_clips import PRODUCER, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import open_store
-from stepcli.cache.care import compact as compacting
-from stepcli.cache.care import convert as converting
-from stepcli.cache.care import mend as mending
-from stepcli.cache.care import merge as merging
-from stepcli.cache.care import repair as repairing
-from stepcli.cache.care import verify as verifying
-from stepcli.cache.care.compact import compact_store
-from stepcli.cache.care.convert import convert_store
-from stepcli.cache.care.merge import merge_stores
-from stepcli.cache.care.repair import repair_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.clips import Failure
-from stepcli.cache.errors import DamagedStore
-from stepcli.cache.failures import FailureLog, read_failures
-from stepcli.cache.manifest import Format
-from stepcli.cache.parts import folders
-from stepcli.cache.parts.folders import list_parts
-from stepcli.cache.remote.objects import ObjectPath
-from stepcli.cache.store import Store
+from stepcli.cache.maintenance import compact as compacting
+from stepcli.cache.maintenance import convert as converting
+from stepcli.cache.maintenance import restore as mending
+from stepcli.cache.maintenance import merge as merging
+from stepcli.cache.maintenance import repair as repairing
+from stepcli.cache.maintenance import verify as verifying
+from stepcli.cache.maintenance.compact import compact_store
+from stepcli.cache.maintenance.convert import convert_store
+from stepcli.cache.maintenance.merge import merge_stores
+from stepcli.cache.maintenance.repair import repair_store
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.schema.clips import Failure
+from stepcli.runtime.errors import DamagedStore
+from stepcli.cache.tables.failures import FailureLog, read_failures
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.parts import commit as folders
+from stepcli.cache.parts.commit import list_parts
+from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.store.store import Store
 
 
 def once(work: Callable[[], object], real: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,12 +15,12 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 from store_commands import run
 
 from stepcli.cache import TokenDataset, create_store, open_store
-from stepcli.cache.care.compact import compact_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.errors import DamagedStore, UsageError
-from stepcli.cache.formats.compression import Compression
-from stepcli.cache.manifest import Format
-from stepcli.cache.spec import StoreSpec
+from stepcli.cache.maintenance.compact import compact_store
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.cache.parts.compression import Compression
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.spec import StoreSpec
 
 KINDS: list[tuple[Format, Compression]] = [("zarr", "zstd"), ("zarr", "gzip"), ("hdf5", "gzip")]
 TOKEN_FILE = {"zarr": "tokens.zarr/tokens/c.0.0.0.0", "hdf5": "tokens.h5"}
@@ -182,7 +182,7 @@ import resource, sys
 from pathlib import Path
 from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
 from stepcli.cache import create_store
-from stepcli.cache.errors import StoreError
+from stepcli.runtime.errors import StoreError
 store = create_store(Path(sys.argv[1]), SPEC, dataset="test", format=sys.argv[2])
 with store.writer(PRODUCER) as writer:
     writer.add(make_record("kept"), make_tokens("kept"))

@@ -8,11 +8,11 @@ import pytest
 from sample_clips import PRODUCER, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import open_store
-from stepcli.cache.care.compact import compact_store
-from stepcli.cache.care.repair import repair_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.errors import DamagedStore
-from stepcli.cache.reading.consolidated import FOLDER, consolidated_files
+from stepcli.cache.maintenance.compact import compact_store
+from stepcli.cache.maintenance.repair import repair_store
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.runtime.errors import DamagedStore
+from stepcli.cache.store.consolidated import FOLDER, consolidated_files
 
 CLIPS = 36
 

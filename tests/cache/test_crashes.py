@@ -13,12 +13,12 @@ from kill_rounds import CLIPS
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.errors import SpecMismatch
-from stepcli.cache.parts.folders import Staging, sweep_staging
-from stepcli.cache.parts.owner import LEASE_HOURS, is_dead, new_owner, parse_owner
-from stepcli.cache.spec import StoreSpec
-from stepcli.cache.tables import read_clips
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.runtime.errors import SpecMismatch
+from stepcli.cache.parts.commit import Staging, sweep_staging
+from stepcli.cache.parts.writer_identity import LEASE_HOURS, is_dead, new_owner, parse_owner
+from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.tables.changes import read_clips
 
 
 @pytest.mark.parametrize("form", ["zarr", "hdf5"])
@@ -72,7 +72,7 @@ def test_clips_added_by_several_at_once_are_all_there(tmp_path: Path) -> None:
 def test_a_dead_writers_staging_is_swept_and_a_live_ones_is_not(tmp_path: Path) -> None:
     store = create_store(tmp_path, SPEC, dataset="test", format="hdf5")
     script = (
-        "import os, sys; from pathlib import Path; from stepcli.cache.parts.folders import Staging;"
+        "import os, sys; from pathlib import Path; from stepcli.cache.parts.commit import Staging;"
         "staging = Staging(Path(sys.argv[1])); staging.new_part(0);"
         "print(staging.folder.name, flush=True); sys.stdin.read(); os._exit(0)"
     )

@@ -12,11 +12,11 @@ import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.durable import create_synced
-from stepcli.cache.errors import DamagedStore, StoreNotFound
-from stepcli.cache.formats.compression import Compression
-from stepcli.cache.manifest import create_manifest
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.storage.files import create_synced
+from stepcli.runtime.errors import DamagedStore, StoreNotFound
+from stepcli.cache.parts.compression import Compression
+from stepcli.cache.schema.manifest import create_manifest
 
 
 def no_links(*words: object, **named: object) -> None:
@@ -79,8 +79,8 @@ import resource, signal, sys
 from pathlib import Path
 from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
 from stepcli.cache import create_store
-from stepcli.cache.errors import StoreError
-from stepcli.cache.spec import StoreSpec
+from stepcli.runtime.errors import StoreError
+from stepcli.cache.schema.spec import StoreSpec
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 spec = StoreSpec.model_validate({**dict(SPEC), "dtype": sys.argv[3]})
 store = create_store(Path(sys.argv[1]), spec, dataset="test", format="hdf5")

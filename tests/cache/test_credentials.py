@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from command_line import invoke
 
-from stepcli.cache.clips import ClipRecord, ClipRow
-from stepcli.cache.options import shown
-from stepcli.cache.remote.credentials import redacted, without_credentials
-from stepcli.cache.remote.objects import ObjectPath, address_of, place_of
-from stepcli.cache.spec import Producer, Segment, StoreSpec
-from stepcli.cache.store import create_store, open_store
+from stepcli.cache.schema.clips import ClipRecord, ClipRow
+from stepcli.cache.cli.options import shown
+from stepcli.cache.storage.credentials import redacted, without_credentials
+from stepcli.cache.storage.objects import ObjectPath, address_of, place_of
+from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
+from stepcli.cache.store.store import create_store, open_store
 
 SECRET = "hunter2"
 PRODUCER = Producer(source="x", device="cpu", numerics="x", versions={})
@@ -66,7 +66,7 @@ def test_a_place_keeps_its_address_in_memory_and_on_the_way_to_our_processes() -
     assert (place / "a").address == url
     assert str(place / "a") == "https://host/b/store/a"
     assert address_of(str(place)) == url
-    from stepcli.cache.remote import objects
+    from stepcli.cache.storage import objects
 
     sent = pickle.dumps(place / "a")
     objects._ADDRESSES.clear()

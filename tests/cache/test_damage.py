@@ -10,8 +10,8 @@ import pytest
 from sample_clips import clip_ids, fill_store, make_tokens
 
 from stepcli.cache import open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.manifest import Format
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.schema.manifest import Format
 
 
 @pytest.mark.parametrize("form", ["zarr", "hdf5"])
@@ -29,7 +29,7 @@ import resource, sys
 from pathlib import Path
 from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
 from stepcli.cache import create_store
-from stepcli.cache.errors import StoreError
+from stepcli.runtime.errors import StoreError
 store = create_store(Path(sys.argv[1]), SPEC, dataset="test", format=sys.argv[2])
 limit = int(sys.argv[3])
 try:

@@ -10,10 +10,10 @@ import pytest
 from parquet_bytes import parquet
 from sample_clips import fill_store
 
-from stepcli.cache.care.relabel import relabel
-from stepcli.cache.clips import Failure
-from stepcli.cache.csv_files import read_csv
-from stepcli.cache.durable import (
+from stepcli.cache.maintenance.relabel import relabel
+from stepcli.cache.schema.clips import Failure
+from stepcli.runtime.csv_tables import read_csv
+from stepcli.cache.storage.files import (
     create_synced,
     disk_errors,
     own_folder,
@@ -22,12 +22,12 @@ from stepcli.cache.durable import (
     seal,
     unseal,
 )
-from stepcli.cache.errors import DamagedStore, StoreError, UsageError
-from stepcli.cache.failures import FailureLog, intact_lines, parse_failures, read_failures
-from stepcli.cache.formats.compression import compress, decompress_into
-from stepcli.cache.json_files import read_json
-from stepcli.cache.parquet_files import read_parquet
-from stepcli.cache.remote.objects import place_of
+from stepcli.runtime.errors import DamagedStore, StoreError, UsageError
+from stepcli.cache.tables.failures import FailureLog, intact_lines, parse_failures, read_failures
+from stepcli.cache.parts.compression import compress, decompress_into
+from stepcli.runtime.json_files import read_json
+from stepcli.runtime.parquet_tables import read_parquet
+from stepcli.cache.storage.objects import place_of
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 import zarr
 from sample_clips import SPEC, fill_store, make_record, make_tokens
 
-from stepcli.cache.manifest import Format
-from stepcli.cache.spec import StoreSpec
-from stepcli.cache.store import Store
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.store.store import Store
 
 
 def read_part(store: Store, part: str) -> np.ndarray:

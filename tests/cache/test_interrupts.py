@@ -12,9 +12,9 @@ from sample_clips import clip_ids, fill_store
 from store_commands import files_of, run
 
 from stepcli.cache import open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.errors import DamagedStore
-from stepcli.cache.manifest import Format
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.runtime.errors import DamagedStore
+from stepcli.cache.schema.manifest import Format
 from stepcli.cache.parts.interrupts import uninterrupted
 
 # Each fsync of the commit is a slow disk on which the user presses Ctrl-C.
@@ -22,8 +22,8 @@ IMPATIENT = """
 import os, signal, sys, threading
 from pathlib import Path
 from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
-from stepcli.cache.care.compact import compact_store
-from stepcli.cache.care.convert import convert_store
+from stepcli.cache.maintenance.compact import compact_store
+from stepcli.cache.maintenance.convert import convert_store
 from stepcli.cache import create_store
 # A suite that runs in the background has SIGINT ignored, and hands that on.
 signal.signal(signal.SIGINT, signal.default_int_handler)

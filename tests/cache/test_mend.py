@@ -8,12 +8,12 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 from store_commands import files_of, run
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.clips import ClassRow, ClipRow, Failure
-from stepcli.cache.errors import DamagedStore, StoreError, StoreNotFound
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
+from stepcli.runtime.errors import DamagedStore, StoreError, StoreNotFound
 from stepcli.cache.parts.tombstones import bury
-from stepcli.cache.spec import StoreSpec
-from stepcli.cache.store import Store
+from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.store.store import Store
 
 OLD_PART = "000000-" + 32 * "0"
 

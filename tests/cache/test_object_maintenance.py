@@ -14,13 +14,13 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 from store_commands import run
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.clips import ClipRow, Failure
-from stepcli.cache.errors import DamagedStore, SpecMismatch
-from stepcli.cache.remote.objects import ObjectClient, ObjectPath, place_of
-from stepcli.cache.remote.obstore_client import ObstoreClient
-from stepcli.cache.spec import StoreSpec
-from stepcli.cache.store import Store
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.schema.clips import ClipRow, Failure
+from stepcli.runtime.errors import DamagedStore, SpecMismatch
+from stepcli.cache.storage.objects import ObjectClient, ObjectPath, place_of
+from stepcli.cache.storage.obstore_client import ObstoreClient
+from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.store.store import Store
 
 
 @pytest.fixture(params=["s3", "local", "memory"])

@@ -11,11 +11,11 @@ from sample_clips import PRODUCER, SPEC, fill_store, make_record, make_tokens
 from typer.testing import CliRunner
 
 from stepcli.cache import create_store
-from stepcli.cache.clips import ClassRow, ClipRow, Failure
-from stepcli.cache.commands import app
-from stepcli.cache.errors import DamagedStore, StepcliError, StoreNotFound, UsageError
-from stepcli.cache.padding import frame_mask
-from stepcli.cache.progress import LINE_SECONDS, Progress
+from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
+from stepcli.cache.cli.store import app
+from stepcli.runtime.errors import DamagedStore, StepcliError, StoreNotFound, UsageError
+from stepcli.cache.schema.padding import frame_mask
+from stepcli.runtime.progress import LINE_SECONDS, Progress
 
 
 def say(*words: object, fails: type[StepcliError] | None = None) -> str:

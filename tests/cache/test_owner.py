@@ -11,16 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from stepcli.cache.parts import folders
-from stepcli.cache.parts import owner as owners
-from stepcli.cache.parts.folders import Staging, staging_owners, sweep_staging
+from stepcli.cache.parts import commit as folders
+from stepcli.cache.parts import writer_identity as owners
+from stepcli.cache.parts.commit import Staging, staging_owners, sweep_staging
 
 
 def test_only_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
     child = subprocess.run(
         [
             *(sys.executable, "-c"),
-            "from stepcli.cache.parts.owner import new_owner; print(new_owner().name)",
+            "from stepcli.cache.parts.writer_identity import new_owner; print(new_owner().name)",
         ],
         capture_output=True,
         text=True,

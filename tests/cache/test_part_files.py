@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from stepcli.cache.formats.file_record import FileRecord
+from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.parts.files import copy_file, file_record, file_size, part_file_names, wrong_file
-from stepcli.cache.remote.objects import place_of
+from stepcli.cache.storage.objects import place_of
 
 
 @pytest.mark.parametrize("place", ["disk", "memory"])

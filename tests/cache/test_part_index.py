@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from sample_clips import SPEC, clip_ids, make_record
 
-from stepcli.cache.clips import ClipRecord
-from stepcli.cache.errors import DamagedStore
-from stepcli.cache.formats.layout import layout_of
+from stepcli.cache.schema.clips import ClipRecord
+from stepcli.runtime.errors import DamagedStore
+from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.parts.index import decode_index, encode_index, is_storable
 
 LAYOUT = layout_of(SPEC)

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
-from stepcli.cache.durable import seal, sync_all, unseal
-from stepcli.cache.errors import DamagedStore
-from stepcli.cache.formats.layout import layout_of
-from stepcli.cache.manifest import Manifest
-from stepcli.cache.parts import folders
-from stepcli.cache.parts import owner as owners
+from stepcli.cache.storage.files import seal, sync_all, unseal
+from stepcli.runtime.errors import DamagedStore
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.manifest import Manifest
+from stepcli.cache.parts import commit as folders
+from stepcli.cache.parts import writer_identity as owners
 from stepcli.cache.parts.files import part_file_names, wrong_file
-from stepcli.cache.parts.folders import (
+from stepcli.cache.parts.commit import (
     Staging,
     generation_of,
     is_part_name,
@@ -29,7 +29,7 @@ from stepcli.cache.parts.folders import (
 )
 from stepcli.cache.parts.open_part import OpenPart, clip_checksum
 from stepcli.cache.parts.record import parse_part_record
-from stepcli.cache.parts.stored_clips import intact_clips, part_clips
+from stepcli.cache.parts.scan import intact_clips, part_clips
 from stepcli.cache.parts.tombstones import (
     buried_parts,
     bury,
@@ -37,9 +37,9 @@ from stepcli.cache.parts.tombstones import (
     rewrite_tombstone,
     tombstone_files,
 )
-from stepcli.cache.quantize import encode_clip
-from stepcli.cache.reading.snapshot import read_index
-from stepcli.cache.store import Store
+from stepcli.cache.schema.quantize import encode_clip
+from stepcli.cache.store.snapshot import read_index
+from stepcli.cache.store.store import Store
 
 LAYOUT = layout_of(SPEC)
 MANIFEST = Manifest(dataset="test", format="zarr", spec=SPEC, spec_digest=SPEC.digest)

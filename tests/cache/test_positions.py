@@ -10,14 +10,14 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 from store_commands import run
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.compact import compact_store
-from stepcli.cache.care.merge import merge_stores
-from stepcli.cache.clips import ClipRow
-from stepcli.cache.errors import ClipNotFound, DamagedStore
-from stepcli.cache.parts.folders import Staging, remove_part
+from stepcli.cache.maintenance.compact import compact_store
+from stepcli.cache.maintenance.merge import merge_stores
+from stepcli.cache.schema.clips import ClipRow
+from stepcli.runtime.errors import ClipNotFound, DamagedStore
+from stepcli.cache.parts.commit import Staging, remove_part
 from stepcli.cache.parts.tombstones import bury
-from stepcli.cache.reading.snapshot import GONE, Snapshot
-from stepcli.cache.store import Store
+from stepcli.cache.store.snapshot import GONE, Snapshot
+from stepcli.cache.store.store import Store
 
 
 def stored(clips: list[str]) -> np.ndarray:

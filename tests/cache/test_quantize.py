@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sample_clips import SPEC
 
-from stepcli.cache.errors import TokensError
-from stepcli.cache.formats.layout import TokenLayout, layout_of
-from stepcli.cache.quantize import (
+from stepcli.runtime.errors import TokensError
+from stepcli.cache.schema.layout import TokenLayout, layout_of
+from stepcli.cache.schema.quantize import (
     CHECK_WORDS,
     INT8_LIMIT,
     decode_clips,
@@ -14,7 +14,7 @@ from stepcli.cache.quantize import (
     from_bfloat16,
     to_bfloat16,
 )
-from stepcli.cache.spec import StoreSpec
+from stepcli.cache.schema.spec import StoreSpec
 
 
 def layout(dtype: str, *, dim: int = 6, layers: tuple[int, ...] = (-1,)) -> TokenLayout:

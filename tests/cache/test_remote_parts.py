@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
-from stepcli.cache.errors import StoreError
-from stepcli.cache.formats.file_record import FileRecord
-from stepcli.cache.formats.layout import layout_of
-from stepcli.cache.manifest import Manifest
+from stepcli.runtime.errors import StoreError
+from stepcli.cache.parts.file_record import FileRecord
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.parts import files
-from stepcli.cache.parts import owner as owners
-from stepcli.cache.parts.folders import (
+from stepcli.cache.parts import writer_identity as owners
+from stepcli.cache.parts.commit import (
     Staging,
     list_parts,
     new_part_name,
@@ -27,11 +27,11 @@ from stepcli.cache.parts.folders import (
     sweep_staging,
 )
 from stepcli.cache.parts.open_part import OpenPart
-from stepcli.cache.parts.stored_clips import part_clips
-from stepcli.cache.quantize import encode_clip
-from stepcli.cache.reading.snapshot import read_index
-from stepcli.cache.remote.fsspec_client import FsspecClient
-from stepcli.cache.remote.objects import Entry, ObjectPath, place_of
+from stepcli.cache.parts.scan import part_clips
+from stepcli.cache.schema.quantize import encode_clip
+from stepcli.cache.store.snapshot import read_index
+from stepcli.cache.storage.fsspec_client import FsspecClient
+from stepcli.cache.storage.objects import Entry, ObjectPath, place_of
 
 LAYOUT = layout_of(SPEC)
 MANIFEST = Manifest(dataset="test", format="hdf5", spec=SPEC, spec_digest=SPEC.digest)

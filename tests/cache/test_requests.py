@@ -10,13 +10,13 @@ from failing_proxy import Fault, failing_proxy
 from sample_clips import clip_ids, fill_store, make_tokens
 
 from stepcli.cache import open_store, stream_clips
-from stepcli.cache.care.compact import compact_store
-from stepcli.cache.care.convert import convert_store
-from stepcli.cache.care.merge import merge_stores
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.durable import Place, delete_file, list_names
-from stepcli.cache.errors import DamagedStore, StoreError
-from stepcli.cache.remote.objects import ObjectPath, place_of
+from stepcli.cache.maintenance.compact import compact_store
+from stepcli.cache.maintenance.convert import convert_store
+from stepcli.cache.maintenance.merge import merge_stores
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.storage.files import Place, delete_file, list_names
+from stepcli.runtime.errors import DamagedStore, StoreError
+from stepcli.cache.storage.objects import ObjectPath, place_of
 
 WRITING = ("PUT", "POST", "DELETE")
 
@@ -36,10 +36,10 @@ def read_only(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     with failing_proxy(s3, fault_of) as (endpoint, requests):
         seen = requests
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        monkeypatch.setattr("stepcli.cache.remote.objects._CLIENTS", {})
+        monkeypatch.setattr("stepcli.cache.storage.objects._CLIENTS", {})
         yield requests
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
-    monkeypatch.setattr("stepcli.cache.remote.objects._CLIENTS", {})
+    monkeypatch.setattr("stepcli.cache.storage.objects._CLIENTS", {})
 
 
 def indexes(root: Place) -> list[str]:
@@ -118,7 +118,7 @@ def test_opening_asks_for_each_file_once(
 def test_a_file_that_ends_too_early(url: str, far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether its clips are asked for together, or the last of them first."""
     if far:
-        monkeypatch.setattr("stepcli.cache.reading.clip_reader.DENSE_GAPS", 0)
+        monkeypatch.setattr("stepcli.cache.store.clip_reader.DENSE_GAPS", 0)
     store = fill_store(url, "hdf5", 4)
     (part,) = store.parts
     path = place_of(url) / "parts" / part / "tokens.h5"
@@ -136,7 +136,7 @@ def test_a_file_that_ends_too_early(url: str, far: bool, monkeypatch: pytest.Mon
 
 
 def test_clips_that_lie_far_apart(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepcli.cache.reading.clip_reader.DENSE_GAPS", 0)
+    monkeypatch.setattr("stepcli.cache.store.clip_reader.DENSE_GAPS", 0)
     store = fill_store(url, "zarr", 6, part_clips=6)
     order = store.storage_order(store.ids)
     for clips in ([order[5], order[0], order[3]], [order[0], order[0], order[5], order[5]]):

@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 from sample_clips import PRODUCER, SPEC
 
-from stepcli.cache.canonical import canonical_json
-from stepcli.cache.errors import SpecMismatch
-from stepcli.cache.spec import (
+from stepcli.runtime.canonical_json import canonical_json
+from stepcli.runtime.errors import SpecMismatch
+from stepcli.cache.schema.spec import (
     Producer,
     Segment,
     StoreSpec,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stepcli.cache.lists.split_names import normalise_split, split_notes, unused_splits
+from stepcli.cache.schema.split_names import normalise_split, split_notes, unused_splits
 
 
 @pytest.mark.parametrize(

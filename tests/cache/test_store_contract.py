@@ -12,9 +12,9 @@ import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.clips import ClassRow, ClipRow, Failure
-from stepcli.cache.errors import (
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
+from stepcli.runtime.errors import (
     ClipNotFound,
     DamagedStore,
     SpecMismatch,
@@ -22,8 +22,8 @@ from stepcli.cache.errors import (
     TokensError,
     UsageError,
 )
-from stepcli.cache.manifest import Format
-from stepcli.cache.spec import Segment, StoreSpec
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.spec import Segment, StoreSpec
 
 
 class StoreContract:

@@ -8,9 +8,9 @@ import pytest
 from sample_clips import PRODUCER, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.clips import ClipRow
-from stepcli.cache.manifest import Format
-from stepcli.cache.spec import Segment, StoreSpec
+from stepcli.cache.schema.clips import ClipRow
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.spec import Segment, StoreSpec
 
 PAGE = Path(__file__).parents[2] / "docs" / "store.md"
 IDS = ["74225", "116154", *(f"clip-{number}" for number in range(40))]

@@ -12,15 +12,15 @@ import pytest
 from sample_clips import fill_store
 from store_commands import run
 
-from stepcli.cache.care.convert import convert_store
-from stepcli.cache.care.merge import merge_stores
-from stepcli.cache.care.repair import repair_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.durable import Place, delete_file
-from stepcli.cache.errors import DamagedStore, StorageError
-from stepcli.cache.remote.objects import place_of
-from stepcli.cache.updates import texts
-from stepcli.cache.updates.texts import read_tensors, read_text, text_folders, write_text
+from stepcli.cache.maintenance.convert import convert_store
+from stepcli.cache.maintenance.merge import merge_stores
+from stepcli.cache.maintenance.repair import repair_store
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.storage.files import Place, delete_file
+from stepcli.runtime.errors import DamagedStore, StorageError
+from stepcli.cache.storage.objects import place_of
+from stepcli.cache.tables import texts
+from stepcli.cache.tables.texts import read_tensors, read_text, text_folders, write_text
 
 FACTS = {"tower": "clip", "classes": ["open"], "units": [], "labels": ["öffnen"]}
 

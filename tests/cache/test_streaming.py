@@ -11,7 +11,7 @@ import torch
 from sample_clips import PRODUCER, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import TokenDataset, load_resident, open_store, stream_clips
-from stepcli.cache.store import Store
+from stepcli.cache.store.store import Store
 
 
 @pytest.fixture(params=["zarr", "hdf5"])
@@ -71,7 +71,7 @@ def test_a_stream_that_is_left_early_or_empty_ends(store: Store) -> None:
 
 
 def test_resident_keeps_the_order_asked_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepcli.cache.reading.streaming.READ_BYTES", 2 * CLIP_BYTES)
+    monkeypatch.setattr("stepcli.cache.store.streaming.READ_BYTES", 2 * CLIP_BYTES)
     ids = clip_ids(23)[::-2]
     np.testing.assert_array_equal(load_resident(store, ids), np.stack([stored(c) for c in ids]))
     view = store.view("grid2")

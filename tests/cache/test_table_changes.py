@@ -15,15 +15,18 @@ from change_rounds import WITHOUT_LOCKS, run_rounds
 from sample_clips import clip_ids, fill_store
 from store_commands import run
 
-from stepcli.cache import open_store, table_versions, tables
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.clips import ClassRow, ClipRow
-from stepcli.cache.durable import create_synced, delete_file, list_names
-from stepcli.cache.errors import DamagedStore, StoreError
-from stepcli.cache.parts import owner
-from stepcli.cache.remote.objects import ObjectPath, place_of
-from stepcli.cache.updates import claims, lock
-from stepcli.cache.updates.swap import look, swap
+from stepcli.cache import (open_store)
+from stepcli.cache.tables import table_versions
+from stepcli.cache.tables import changes as tables
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.schema.clips import ClassRow, ClipRow
+from stepcli.cache.storage.files import create_synced, delete_file, list_names
+from stepcli.runtime.errors import DamagedStore, StoreError
+from stepcli.cache.parts import writer_identity as owner
+from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.tables import claims
+from stepcli.cache.tables import lock
+from stepcli.cache.tables.swap import look, swap
 
 
 def relabelled(rows: list[ClipRow], clip: str, label: str) -> list[ClipRow]:
@@ -174,7 +177,7 @@ def test_claims_stand_in_where_a_file_system_has_no_locks(tmp_path: Path) -> Non
 
 def dead_owner() -> str:
     """The name of a process of this machine that has gone."""
-    code = "from stepcli.cache.parts.owner import new_owner; print(new_owner().name)"
+    code = "from stepcli.cache.parts.writer_identity import new_owner; print(new_owner().name)"
     return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
 
 

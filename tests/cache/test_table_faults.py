@@ -12,13 +12,14 @@ import pytest
 from failing_proxy import Fault, failing_proxy
 from sample_clips import fill_store
 
-from stepcli.cache import open_store, tables
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.clips import ClipRow
-from stepcli.cache.errors import StoreError
-from stepcli.cache.remote import obstore_client
-from stepcli.cache.store import Store
-from stepcli.cache.updates.texts import read_tensors, read_text, write_text
+from stepcli.cache import (open_store)
+from stepcli.cache.tables import changes as tables
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.schema.clips import ClipRow
+from stepcli.runtime.errors import StoreError
+from stepcli.cache.storage import obstore_client
+from stepcli.cache.store.store import Store
+from stepcli.cache.tables.texts import read_tensors, read_text, write_text
 
 
 def relabelled(rows: list[ClipRow], label: str) -> list[ClipRow]:
@@ -116,7 +117,7 @@ def test_storage_that_fails_at_any_request(
 
     with failing_proxy(s3, fault_of) as (endpoint, seen):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        monkeypatch.setattr("stepcli.cache.remote.objects._CLIENTS", {})
+        monkeypatch.setattr("stepcli.cache.storage.objects._CLIENTS", {})
         change(store, "before")
         count, old = len(seen), "before"
         assert count > 5

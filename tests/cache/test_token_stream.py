@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stepcli.cache.formats.file_record import hash_file
-from stepcli.cache.formats.stream import TokenStream
+from stepcli.cache.parts.file_record import hash_file
+from stepcli.cache.parts.stream import TokenStream
 
 CLIP = np.arange(1000, dtype=np.uint8)
 
@@ -25,7 +25,7 @@ def test_digest_of_a_followed_file(
     torn: int | None,
     kept: int,
 ) -> None:
-    monkeypatch.setattr("stepcli.cache.formats.stream.FLUSH_BYTES", flush_bytes)
+    monkeypatch.setattr("stepcli.cache.parts.stream.FLUSH_BYTES", flush_bytes)
     stream = TokenStream(tmp_path / "file", head)
     for number in range(20):
         if number == torn:
@@ -41,7 +41,7 @@ def test_digest_of_a_followed_file(
 def test_closing_without_finishing_stops_the_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stepcli.cache.formats.stream.FLUSH_BYTES", 1)
+    monkeypatch.setattr("stepcli.cache.parts.stream.FLUSH_BYTES", 1)
     stream = TokenStream(tmp_path / "file")
     stream.write(CLIP.data, 0)
     stream.close()

@@ -9,11 +9,11 @@ import torch
 from sample_clips import PRODUCER, SPEC, make_record, make_tokens
 
 from stepcli.cache import create_store, load_resident_arrays
-from stepcli.cache.errors import TokensError, UsageError
-from stepcli.cache.formats.layout import layout_of
-from stepcli.cache.quantize import decode_clips
-from stepcli.cache.spec import Segment, StoreSpec
-from stepcli.cache.store import Store
+from stepcli.runtime.errors import TokensError, UsageError
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.quantize import decode_clips
+from stepcli.cache.schema.spec import Segment, StoreSpec
+from stepcli.cache.store.store import Store
 
 PREFIX = Segment(name="prefix", kind="prefix", count=2)
 

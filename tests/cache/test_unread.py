@@ -12,14 +12,14 @@ from sample_clips import SPEC, clip_ids, fill_store
 from store_commands import files_of, run
 
 from stepcli.cache import open_store
-from stepcli.cache.care.repair import repair_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.durable import seal
-from stepcli.cache.errors import DamagedStore, StorageError, StoreError
-from stepcli.cache.manifest import Format
-from stepcli.cache.parts.folders import read_part_record
-from stepcli.cache.remote import obstore_client
-from stepcli.cache.spec import StoreSpec
+from stepcli.cache.maintenance.repair import repair_store
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.storage.files import seal
+from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.parts.commit import read_part_record
+from stepcli.cache.storage import obstore_client
+from stepcli.cache.schema.spec import StoreSpec
 
 PLACES = (
     *("part.json", "index.parquet", "manifest.json", "tokens/c.0.0.0.0", "tokens.zarr"),

@@ -15,7 +15,7 @@ from stepcli.cli import app
 from stepcli.examples.command_lines import COMMAND_LINES
 from stepcli.examples.demo import CONTROLS, ORDER_BLIND
 from stepcli.extract.datasets.registry import DATASETS
-from stepcli.probe.registry import methods as registry
+from stepcli.probe.methods.registry import methods as registry
 
 TREE = Path(__file__).resolve().parents[2]
 PAGES = sorted(

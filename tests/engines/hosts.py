@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 
 from stepcli.cache import open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.errors import StoreNotFound
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.runtime.errors import StoreNotFound
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cache"))
 from s3_server import s3_server

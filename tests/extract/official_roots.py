@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stepcli.cache.clips import ClassRow
+from stepcli.cache.schema.clips import ClassRow
 from stepcli.extract.datasets.clip import Dataset
 from stepcli.extract.datasets.registry import load_dataset
 

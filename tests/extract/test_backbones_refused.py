@@ -7,7 +7,7 @@ import pytest
 import transformers
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.extract.backbones.base import (
     BackboneError,
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from containers import joined, remux, with_cover, with_edit_list
 
-from stepcli.cache.errors import VideoError
+from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.packets import shown_packets
 from stepcli.extract.decode.video import read_whole, times_of
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.extract.datasets.checklist import MissingData
+from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.extract.datasets.required_files import MissingData
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.registry import DATASETS, find_dataset, load_dataset

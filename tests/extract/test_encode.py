@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from stepcli.cache.formats.layout import layout_of
-from stepcli.cache.quantize import encode_clip
-from stepcli.cache.spec import Segment, StoreSpec
-from stepcli.extract.encode import encode
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.quantize import encode_clip
+from stepcli.cache.schema.spec import Segment, StoreSpec
+from stepcli.extract.pipeline.dtype_encode import encode
 
 DTYPES = ["float16", "float32", "bfloat16", "int8", "int8-channel"]
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from stepcli.cache import open_store
-from stepcli.cache.errors import SpecMismatch, UsageError
+from stepcli.runtime.errors import SpecMismatch, UsageError
 
 Extract = Callable[..., int]
 
@@ -238,7 +238,7 @@ def test_interrupted_runs_keep_what_was_added(
     extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the middle: whatever was computed is committed, and the next run goes on."""
-    from stepcli.extract.forward import Forward
+    from stepcli.extract.pipeline.backbone_runner import Forward
 
     calls = []
     plain = Forward.__call__

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from official_roots import load, splits, write
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.extract.datasets.videos import VIDEO_SUFFIXES, Videos
 from stepcli.extract.datasets.walking import Walk, is_hidden
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from containers import joined, remux, with_block_time, with_cover, with_edit_list, with_edits
 
-from stepcli.extract.decode.segments import Segment, read_segment
+from stepcli.extract.decode.clip_bounds import Segment, read_segment
 from stepcli.extract.decode.video import read_whole, times_of
 
 COUNT = 60

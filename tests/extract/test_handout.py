@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.engines.handout import Handout, WorkerState
+from stepcli.extract.engines.work_queue import Handout, WorkerState
 
 HERE = WorkerState("here", 1)
 

@@ -14,7 +14,7 @@ import pytest
 from plain_pixels import plain_pixels
 
 from stepcli.cache import open_store
-from stepcli.cache.clips import Failure
+from stepcli.cache.schema.clips import Failure
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.pool import DecodedClip, DecodePool
 from stepcli.extract.decode.worker import DecodeSettings

@@ -12,8 +12,8 @@ import pytest
 from command_line import call
 from plain_pixels import plain_pixels
 
-from stepcli.cache.clips import Failure
-from stepcli.cache.errors import UsageError, VideoError
+from stepcli.cache.schema.clips import Failure
+from stepcli.runtime.errors import UsageError, VideoError
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.roots import (
     MOST,
@@ -173,9 +173,9 @@ def test_a_stream_comes_through_a_pipe(video: Path, project: Path) -> None:
 @pytest.fixture
 def stranger(tmp_path: Path, video: Path, write_numbered: Any) -> tuple[Path, Path]:
     """A store whose index names a file of this user's that is no part of any data set."""
-    from stepcli.cache.clips import ClipRecord, ClipRow
-    from stepcli.cache.spec import Producer, Segment, StoreSpec
-    from stepcli.cache.store import create_store
+    from stepcli.cache.schema.clips import ClipRecord, ClipRow
+    from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
+    from stepcli.cache.store.store import create_store
 
     (tmp_path / "home").mkdir()
     private = write_numbered(tmp_path / "home" / "private.mp4", 20, first=0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.extract.decode.views import ViewPlan
 
 Extract = Callable[..., int]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepcli.extract import pipeline
+from stepcli.extract.pipeline import stages as pipeline
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.list_warnings import list_warnings
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.cli import app
-from stepcli.extract.arguments import parse_layers, parse_options
+from stepcli.extract.cli.parsers import parse_layers, parse_options
 from stepcli.extract.backbones.names import BACKBONES
 from stepcli.extract.datasets.files import (
     note_missing,

@@ -11,12 +11,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.cli import app
 from stepcli.extract.decode.views import ViewPlan
-from stepcli.extract.doctor import examine
-from stepcli.extract.plan import DTYPES, LayoutCost, Plan, describe, make_plan
-from stepcli.extract.request import ExtractionRequest
+from stepcli.extract.cli.doctor import examine
+from stepcli.extract.pipeline.plan import DTYPES, LayoutCost, Plan, describe, make_plan
+from stepcli.extract.config import ExtractionRequest
 
 
 def request(model: Path, **changes: Any) -> ExtractionRequest:

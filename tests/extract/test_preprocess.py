@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import transformers
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.extract.backbones.processor import TOLERANCE, normalise, plan_of, require_same_pixels
 from stepcli.extract.decode.preprocess import PixelPlan
 

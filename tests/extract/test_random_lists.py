@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepcli.cache import open_store
-from stepcli.cache.care.origins import origins_of
-from stepcli.cache.errors import UsageError
+from stepcli.cache.maintenance.origins import origins_of
+from stepcli.runtime.errors import UsageError
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.sources.digests import fresh_digest
 

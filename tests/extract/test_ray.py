@@ -21,17 +21,17 @@ import torch
 from typer.testing import CliRunner
 
 from stepcli.cache import open_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.errors import UsageError
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.runtime.errors import UsageError
 from stepcli.cli import app
-from stepcli.engines import preemption
-from stepcli.engines.ray_cluster import WorkerFailed, ray_cluster
+from stepcli.runtime import preemption
+from stepcli.runtime.ray_cluster import WorkerFailed, ray_cluster
 from stepcli.extract.backbones.names import BUNDLED
 from stepcli.extract.engines import ray_engine
 from stepcli.extract.engines.ray_engine import RayOptions, WorkerShare
-from stepcli.extract.job import run_job
-from stepcli.extract.request import ExtractionRequest
-from stepcli.extract.sink import PartLimits
+from stepcli.extract.engines.run import run_job
+from stepcli.extract.config import ExtractionRequest
+from stepcli.extract.pipeline.writer_thread import PartLimits
 
 KILLS = int(os.environ.get("STEPCLI_KILLS", "1"))
 
@@ -152,7 +152,7 @@ def test_what_would_stop_every_worker_stops_the_run(
     ray: Any, request_for: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store is there for the driver and gone when the workers look: a disk not mounted."""
-    from stepcli.extract import job
+    from stepcli.extract.engines import run as job
 
     request = request_for(tmp_path / "store", ray=RayOptions(workers=1, cpus=1))
     change_tables = job._change_tables

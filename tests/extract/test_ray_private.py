@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from stepcli.engines.ray_cluster import keep_token_private
+from stepcli.runtime.ray_cluster import keep_token_private
 
 # Run in a process of its own: the suite's cluster is another one.
 CODE = """
 import json, os
 from pathlib import Path
-from stepcli.engines.ray_cluster import ray_cluster
+from stepcli.runtime.ray_cluster import ray_cluster
 
 def descendants(pid):
     try:

@@ -13,7 +13,7 @@ import transformers
 
 from stepcli.extract.backbones.base import BackboneError
 from stepcli.extract.backbones.load import load_backbone
-from stepcli.extract.text import load_text_tower
+from stepcli.extract.pipeline.text_embeddings import load_text_tower
 
 ROOMS = ("apply", "cache", "engines", "extract", "probe", "examples")
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepcli.cache.errors import UnknownName, UsageError
+from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.extract.decode.sampling import dense, midpoint, parse_sampling, uniform
 
 COUNTS = st.integers(1, 5000)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.extract.engines.several_devices import device_names, without_option
 
 

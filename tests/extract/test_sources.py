@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.cache.care import origins
-from stepcli.cache.care.compact import compact_store
-from stepcli.cache.care.convert import convert_store
-from stepcli.cache.care.merge import merge_stores
-from stepcli.cache.care.prune import take_out
-from stepcli.cache.care.relabel import relabel
-from stepcli.cache.care.repair import repair_store
-from stepcli.cache.care.verify import verify_store
-from stepcli.cache.errors import DamagedStore, UsageError
+from stepcli.cache.maintenance import origins
+from stepcli.cache.maintenance.compact import compact_store
+from stepcli.cache.maintenance.convert import convert_store
+from stepcli.cache.maintenance.merge import merge_stores
+from stepcli.cache.maintenance.prune import take_out
+from stepcli.cache.maintenance.relabel import relabel
+from stepcli.cache.maintenance.repair import repair_store
+from stepcli.cache.maintenance.verify import verify_store
+from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.cache.parts import sources as part_sources
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.datasets.registry import DATASETS
@@ -483,7 +483,7 @@ def test_a_dry_run_writes_nothing(
 def forget_sources(store: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> None:
     """Extract as a version did that recorded no sources."""
     with monkeypatch.context() as patch:
-        patch.setattr("stepcli.extract.forward.source_of", lambda clip, facts: None)
+        patch.setattr("stepcli.extract.pipeline.backbone_runner.source_of", lambda clip, facts: None)
         run()
     assert not list(store.rglob(part_sources.SOURCES))
 
@@ -711,7 +711,7 @@ def test_a_long_video_is_digested_once_for_all_of_its_clips(
 def test_a_video_that_is_replaced_while_it_is_read_is_not_stored(
     tmp_path: Path, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stepcli.cache.errors import VideoError
+    from stepcli.runtime.errors import VideoError
 
     file = Path(shutil.copy(videos[0], tmp_path / "a.mp4"))
 

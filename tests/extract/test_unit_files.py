@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcli.cache.errors import UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.extract.datasets.driveact import PAIRS
 from stepcli.extract.datasets.openclose import INFO as OPENCLOSE
 from stepcli.extract.datasets.registry import DATASETS

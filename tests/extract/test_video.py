@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from containers import with_matrix
 
-from stepcli.cache.errors import VideoError
+from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.container import decode, open_video
 from stepcli.extract.decode.orientation import shrunk, upright
 from stepcli.extract.decode.sampling import uniform

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_pixels import plain_pixels
 
-from stepcli.apply.stored_frames import stored_frames
+from stepcli.apply.pictures.stored_frames import stored_frames
 from stepcli.cache import open_store
-from stepcli.cache import views as names_of_views
-from stepcli.cache.clips import ClassRow
-from stepcli.cache.errors import SpecMismatch, UnknownName, UsageError
-from stepcli.cache.padding import frame_mask
-from stepcli.cache.views import clip_of, split_view, training_views, view_id
+from stepcli.cache.schema import views as names_of_views
+from stepcli.cache.schema.clips import ClassRow
+from stepcli.runtime.errors import SpecMismatch, UnknownName, UsageError
+from stepcli.cache.schema.padding import frame_mask
+from stepcli.cache.schema.views import clip_of, split_view, training_views, view_id
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip
@@ -35,8 +35,8 @@ from stepcli.extract.decode.views import (
     space_and_time,
     with_views,
 )
-from stepcli.extract.forward import Forward
-from stepcli.extract.tokens import parse_tokens
+from stepcli.extract.pipeline.backbone_runner import Forward
+from stepcli.extract.backbones.token_selection import parse_tokens
 
 PLAN = plain_pixels(64, 64, 64)
 WHOLE = PixelPlan(0, 64, 64, "bilinear", 0, 0, 1.0, (0.0,) * 3, (1.0,) * 3)

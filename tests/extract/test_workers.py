@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from plain_pixels import plain_pixels
 
-from stepcli.cache.clips import Failure
+from stepcli.cache.schema.clips import Failure
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.pool import DecodePool, DecodersFailed
 from stepcli.extract.decode.sampling import uniform

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.cache.errors import VideoError
+from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.sampling import uniform
-from stepcli.extract.decode.segments import Segment, read_segment
+from stepcli.extract.decode.clip_bounds import Segment, read_segment
 from stepcli.extract.decode.torchcodec_video import read_with_torchcodec
 from stepcli.extract.decode.video import read_whole
 

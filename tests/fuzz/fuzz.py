@@ -27,7 +27,7 @@ import run_formats
 import store_formats
 import text_formats
 
-from stepcli.cache.errors import StepcliError
+from stepcli.runtime.errors import StepcliError
 
 MEMORY = 8 << 30
 """Bytes of address space; libraries and the stacks of threads take most of it."""

@@ -1,6 +1,6 @@
 """Mutation testing: would a test notice if this line were wrong?
 
-    python tests/mutation/mutants.py --only cache/spec.py [--seconds 120]
+    python tests/mutation/mutants.py --only cache/schema/spec.py [--seconds 120]
 
 Each mutant is one small change of one file (cosmic-ray's operators: another comparison, another
 arithmetic, a number one off, a condition turned round, a loop that does not run ...). The file's
@@ -44,22 +44,22 @@ PACKED = (
 )
 PARTS = CACHE + "test_parts.py::test_"
 TARGETS: dict[str, tuple[str, ...]] = {
-    "cache/spec.py": STORE,
-    "cache/quantize.py": (CACHE + "test_quantize.py",),
+    "cache/schema/spec.py": STORE,
+    "cache/schema/quantize.py": (CACHE + "test_quantize.py",),
     "cache/parts/byte_source.py": REMOTE,
     "cache/parts/files.py": (REMOTE[0], CACHE + "test_part_files.py"),
-    "cache/parts/folders.py": (*REMOTE, CACHE + "test_owner.py"),
+    "cache/parts/commit.py": (*REMOTE, CACHE + "test_owner.py"),
     "cache/parts/index.py": (
         CACHE + "test_part_index.py",
         PARTS + "a_part_is_committed_once_and_only_whole",
         *HANDED_OVER,
     ),
     "cache/parts/open_part.py": STORE,
-    "cache/parts/owner.py": (CACHE + "test_owner.py",),
+    "cache/parts/writer_identity.py": (CACHE + "test_owner.py",),
     "cache/parts/packed_tokens.py": (CACHE + "test_packed_tokens.py", STORE[0], *PACKED),
-    "cache/parts/ranges.py": (CACHE + "test_ranges.py",),
+    "cache/parts/file_reader.py": (CACHE + "test_ranges.py",),
     "cache/parts/record.py": STORE,
-    "cache/parts/stored_clips.py": (
+    "cache/parts/scan.py": (
         PARTS + "damaged_clips_are_told_from_whole_ones",
         REMOTE[0],
         CACHE + "test_packed_tokens.py",
@@ -67,7 +67,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "cache/parts/tombstones.py": STORE,
     "cache/parts/uploads.py": (REMOTE[0],),
     "probe/nn/folded.py": ("tests/probe/test_folded.py",),
-    "probe/results/stats.py": ("tests/probe/test_stats.py",),
+    "probe/runs/stats.py": ("tests/probe/test_stats.py",),
 }
 """File -> its fast tests."""
 LIBRARIES = (

@@ -16,10 +16,10 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
-from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow
-from stepcli.cache.spec import Dtype, Producer, Segment, StoreSpec, TokenScope
-from stepcli.cache.store import Store, create_store
-from stepcli.cache.views import view_id
+from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
+from stepcli.cache.schema.spec import Dtype, Producer, Segment, StoreSpec, TokenScope
+from stepcli.cache.store.store import Store, create_store
+from stepcli.cache.schema.views import view_id
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText, stored_texts
 

@@ -11,13 +11,13 @@ from safetensors import safe_open
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from stepcli.cache.spec import Segment
+from stepcli.cache.schema.spec import Segment
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.xclip import Xclip
 from stepcli.probe.nn.bank import Probe
-from stepcli.probe.registry import methods, parse_options
+from stepcli.probe.methods.registry import methods, parse_options
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-5

@@ -10,11 +10,11 @@ import pytest
 from command_line import call
 from typer.testing import CliRunner
 
-from stepcli.cache.store import Store
+from stepcli.cache.store.store import Store
 from stepcli.cli import app
-from stepcli.probe.analysis.commands import describe
+from stepcli.probe.cli.analysis import describe
 from stepcli.probe.analysis.summary import analyse, temperatures
-from stepcli.probe.results.configurations import configurations
+from stepcli.probe.runs.configurations import configurations
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from stepcli.cache.errors import UsageError
-from stepcli.cache.store import Store
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.store.store import Store
 from stepcli.cli import app
 from stepcli.probe.analysis.chirality import read_groups
 

@@ -13,11 +13,11 @@ import pytest
 from command_line import invoke
 from safetensors.numpy import load_file
 
-from stepcli.cache.clips import ClassRow
-from stepcli.cache.store import Store
-from stepcli.probe.results.metrics import summary
-from stepcli.probe.results.runs import read_runs
-from stepcli.probe.results.table import render
+from stepcli.cache.schema.clips import ClassRow
+from stepcli.cache.store.store import Store
+from stepcli.probe.runs.metrics import summary
+from stepcli.probe.runs.runs import read_runs
+from stepcli.probe.runs.table import render
 
 CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "2")
 

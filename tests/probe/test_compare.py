@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import invoke
 
-from stepcli.cache.store import Store
+from stepcli.cache.store.store import Store
 
 CROPS = [
     "--task",

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from stepcli.cache.store import Store
+from stepcli.cache.store.store import Store
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, layout_of
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import StoreText
-from stepcli.probe.registry import methods, parse_options
-from stepcli.probe.results.predictions import read_predictions
-from stepcli.probe.results.runs import read_run
+from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.probe.runs.predictions import read_predictions
+from stepcli.probe.runs.runs import read_run
 from stepcli.probe.sweeps.holding import on_fold
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.banks import make_banks

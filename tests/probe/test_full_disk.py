@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stepcli.cache.durable import require_writable
-from stepcli.cache.errors import StoreError
-from stepcli.cache.store import Store
+from stepcli.cache.storage.files import require_writable
+from stepcli.runtime.errors import StoreError
+from stepcli.cache.store.store import Store
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, layout_of
-from stepcli.probe.results.runs import Source, read_runs
-from stepcli.probe.results.write_all import write_all
+from stepcli.probe.runs.runs import Source, read_runs
+from stepcli.probe.runs.write_all import write_all
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.checkpoint import Checkpoint

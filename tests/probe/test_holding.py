@@ -11,13 +11,13 @@ from command_line import invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepcli.cache.clips import ClipRow
-from stepcli.cache.errors import UsageError
-from stepcli.cache.store import Store
+from stepcli.cache.schema.clips import ClipRow
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.store.store import Store
 from stepcli.probe.config import Pass, RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.data.slices import KEPT, fold_of_groups, hold_out_fold, most_folds
 from stepcli.probe.data.splits import LabelledClips
-from stepcli.probe.results.configurations import configurations
+from stepcli.probe.runs.configurations import configurations
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.holding import Size, hold_out, missing
 from stepcli.probe.sweeps.session import Session

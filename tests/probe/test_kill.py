@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import typer
 
-from stepcli.cache.store import Store
-from stepcli.engines.preemption import PREEMPTED
+from stepcli.cache.store.store import Store
+from stepcli.runtime.preemption import PREEMPTED
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
-from stepcli.probe.options import resumable
+from stepcli.probe.cli.options import resumable
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 

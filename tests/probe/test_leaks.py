@@ -9,18 +9,18 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from stepcli.cache.clips import ClipRow
-from stepcli.cache.errors import UsageError
-from stepcli.cache.store import Store
+from stepcli.cache.schema.clips import ClipRow
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.store.store import Store
 from stepcli.cli import app
 from stepcli.probe.config import Pass, TaskConfig
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.slices import hold_out
 from stepcli.probe.data.splits import LabelledClips, labelled_clips
-from stepcli.probe.report.study import gather
+from stepcli.probe.report.report_data import gather
 from stepcli.probe.report.tables import leaderboard
-from stepcli.probe.results.predictions import read_predictions
-from stepcli.probe.results.runs import read_runs
+from stepcli.probe.runs.predictions import read_predictions
+from stepcli.probe.runs.runs import read_runs
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.holding import on_slice
 from stepcli.probe.sweeps.session import Session

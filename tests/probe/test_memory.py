@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stepcli.cache.store import Store
-from stepcli.engines.preemption import Preempted, heed_sigterm
+from stepcli.cache.store.store import Store
+from stepcli.runtime.preemption import Preempted, heed_sigterm
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, Streamed, layout_of
 from stepcli.probe.data.make_task import make_task

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stepcli.probe.results.metrics import forced_choice, mean_class, summary, top_k
+from stepcli.probe.runs.metrics import forced_choice, mean_class, summary, top_k
 
 LOGITS = np.array([[3.0, 1, 0], [1, 3, 0], [3, 1, 0], [0, 2, 3]], np.float32)
 LABELS = np.array([0, 0, 1, 2])

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 from command_line import invoke
 
-from stepcli.cache.store import Store
+from stepcli.cache.store.store import Store
 from stepcli.probe.config import Pass, SliceMinimum
 from stepcli.probe.sweeps.adaptive import adaptive_search
 from stepcli.probe.sweeps.session import Session

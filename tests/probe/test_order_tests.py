@@ -9,7 +9,7 @@ import pytest
 from command_line import call
 from typer.testing import CliRunner
 
-from stepcli.cache.store import Store
+from stepcli.cache.store.store import Store
 from stepcli.cli import app
 from stepcli.probe.analysis.order_tests import ORDERS, REORDERINGS
 

@@ -13,14 +13,14 @@ import torch
 from command_line import invoke
 from torch import Generator, Tensor, nn
 
-from stepcli.cache.errors import UsageError
-from stepcli.cache.store import Store
-from stepcli.probe.analysis.recalibrate import config_of
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.store.store import Store
+from stepcli.probe.analysis.temperature import config_of
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import stack
-from stepcli.probe.own import load_own
-from stepcli.probe.registry import methods
+from stepcli.probe.methods.custom_module import load_own
+from stepcli.probe.methods.registry import methods
 from stepcli.probe.training.banks import build_probe
 
 EXAMPLE = "LastMinusFirst"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow
-from stepcli.cache.spec import Producer, Segment, StoreSpec
-from stepcli.cache.store import Store, create_store
+from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
+from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
+from stepcli.cache.store.store import Store, create_store
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS, _Shown
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
 from stepcli.probe.data.features import Features, Resident, Streamed, layout_of
@@ -17,7 +17,7 @@ from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.text import StoreText
-from stepcli.probe.registry import methods, parse_options
+from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.training.train import train
 
 CPU = torch.device("cpu")

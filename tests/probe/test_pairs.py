@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from stepcli.cache.errors import UsageError
-from stepcli.probe.pairs import (
+from stepcli.runtime.errors import UsageError
+from stepcli.probe.runs.pairs import (
     area_under_curve,
     pair_scores,
     read_pairs,
     summarize_pairs,
     symmetric_and_other,
 )
-from stepcli.probe.results.metrics import forced_choice
+from stepcli.probe.runs.metrics import forced_choice
 
 LABELS = np.array([0, 0, 0, 1, 2])
 LOGITS = np.array(

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from stepcli.probe.nn import passes
-from stepcli.probe.nn.passes import Gathered, Rows, gather
+from stepcli.probe.nn import attention_kernels as passes
+from stepcli.probe.nn.attention_kernels import Gathered, Rows, gather
 
 
 def plainly(rows: Rows, directions: Tensor, shift: Tensor | None, scale: Tensor | None) -> Gathered:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from stepcli.cache.clips import ClassRow, ClipRecord, ClipRow
-from stepcli.cache.errors import DamagedStore, UsageError
-from stepcli.cache.spec import Producer, Segment, StoreSpec
-from stepcli.cache.store import Store, create_store
+from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
+from stepcli.cache.store.store import Store, create_store
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.data.splits import labelled_clips, thin
 from stepcli.probe.data.text import StoreText, stored_texts
-from stepcli.probe.results.metrics import base_to_novel
+from stepcli.probe.runs.metrics import base_to_novel
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from stepcli.cache.store import Store
-from stepcli.engines.ray_cluster import WorkerFailed, WorkersLost
+from stepcli.cache.store.store import Store
+from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost
 from stepcli.probe.config import Pass, RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.sweeps import ray_engine
 from stepcli.probe.sweeps.adaptive import AT_ONCE, adaptive_search

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from command_line import call
 
-from stepcli.cache.store import Store
+from stepcli.cache.store.store import Store
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
-from stepcli.probe.registry import methods
-from stepcli.probe.results.runs import read_runs
-from stepcli.probe.results.table import render
+from stepcli.probe.methods.registry import methods
+from stepcli.probe.runs.runs import read_runs
+from stepcli.probe.runs.table import render
 from stepcli.probe.sweeps.expand import run_configs
 
 OWN = """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcli.cache.store import Store
+from stepcli.cache.store.store import Store
 from stepcli.probe.config import Pass, TaskConfig
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from command_line import call
 
-from stepcli.cache.parts.owner import LEASE_HOURS, Owner, new_owner
-from stepcli.cache.store import Store
-from stepcli.probe.results.staging import PREFIX, staging_folder, sweep_staging
+from stepcli.cache.parts.writer_identity import LEASE_HOURS, Owner, new_owner
+from stepcli.cache.store.store import Store
+from stepcli.probe.runs.staging import PREFIX, staging_folder, sweep_staging
 
 HEX = 32 * "a"
 
@@ -99,7 +99,7 @@ def test_an_export_that_breaks_off_leaves_the_earlier_one(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("stepcli.probe.export.copy_beneath", full)
+        patch.setattr("stepcli.probe.analysis.export.copy_beneath", full)
         assert "No space left on device" in call("export", run, "--out", tmp_path / "out", code=1)
     assert {name: (target / name).read_bytes() for name in before} == before
     assert [path.name for path in (tmp_path / "out").iterdir()] == [run.name]

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stepcli.probe.results.stats import (
+from stepcli.probe.runs.stats import (
     accuracy_interval,
     crossed_interval,
     expected_best,
     holm,
     paired_difference,
 )
-from stepcli.probe.results.student import quantile, two_sided
+from stepcli.probe.runs.student import quantile, two_sided
 
 SIMULATIONS = 2000
 

@@ -16,17 +16,17 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
 
 from run_formats import SWEEP, make_runs, use_runs
 
-from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.probe.analysis.chosen import chosen_table
-from stepcli.probe.analysis.recalibrate import kept_calibration
+from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.probe.analysis.selection import chosen_table
+from stepcli.probe.analysis.temperature import kept_calibration
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.results.compare import compare_methods, correctness
-from stepcli.probe.results.configurations import configurations
-from stepcli.probe.results.import_logits import import_logits, import_published, read_imported
-from stepcli.probe.results.predictions import FILE, encode_predictions, read_predictions
-from stepcli.probe.results.runs import read_run, read_runs
-from stepcli.probe.results.significance import survivors
-from stepcli.probe.results.table import summary_rows
+from stepcli.probe.runs.compare import compare_methods, correctness
+from stepcli.probe.runs.configurations import configurations
+from stepcli.probe.runs.import_logits import import_logits, import_published, read_imported
+from stepcli.probe.runs.predictions import FILE, encode_predictions, read_predictions
+from stepcli.probe.runs.runs import read_run, read_runs
+from stepcli.probe.runs.significance import survivors
+from stepcli.probe.runs.table import summary_rows
 from stepcli.probe.sweeps.expand import MOST_RUNS
 from stepcli.probe.sweeps.sweep import read_sweep, sweep_configs
 

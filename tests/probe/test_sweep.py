@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from command_line import invoke
 
-from stepcli.cache.clips import ClipRow
-from stepcli.cache.errors import UnknownName, UsageError
-from stepcli.cache.store import Store
-from stepcli.extract.arguments import parse_layers
+from stepcli.cache.schema.clips import ClipRow
+from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.cache.store.store import Store
+from stepcli.extract.cli.parsers import parse_layers
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.data.slices import hold_out
 from stepcli.probe.data.splits import LabelledClips, thin

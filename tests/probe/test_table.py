@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stepcli.probe.results.table import configuration, labels
+from stepcli.probe.runs.table import configuration, labels
 
 
 def run(seed: int, **task: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from stepcli.apply.timeline import answer
+from stepcli.apply.prediction.timeline import answer
 from stepcli.probe.analysis.calibration import (
     expected_calibration_error,
     reliability,
@@ -17,16 +17,16 @@ from stepcli.probe.analysis.calibration import (
 )
 from stepcli.probe.analysis.order_tests import _accuracy, _score
 from stepcli.probe.analysis.summary import confusion
-from stepcli.probe.pairs import pair_scores, symmetric_and_other
-from stepcli.probe.results.configurations import Configuration
-from stepcli.probe.results.metrics import answers, base_to_novel, credit, mean_class, summary, top_k
-from stepcli.probe.results.predictions import (
+from stepcli.probe.runs.pairs import pair_scores, symmetric_and_other
+from stepcli.probe.runs.configurations import Configuration
+from stepcli.probe.runs.metrics import answers, base_to_novel, credit, mean_class, summary, top_k
+from stepcli.probe.runs.predictions import (
     FILE,
     Predictions,
     encode_predictions,
     read_predictions,
 )
-from stepcli.probe.results.stats import paired_difference
+from stepcli.probe.runs.stats import paired_difference
 
 CLASSES = 4
 LABELS = np.array([0] * 90 + [1] * 6 + [2] * 3 + [3])

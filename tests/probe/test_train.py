@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Generator
 
-from stepcli.cache.errors import UsageError
-from stepcli.cache.store import Store
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.store.store import Store
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, layout_of
 from stepcli.probe.data.layout import TokenLayout
@@ -19,7 +19,7 @@ from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.step import Step
 from stepcli.probe.nn.bank import stack
-from stepcli.probe.registry import methods, parse_options
+from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.training import banks as training_banks
 from stepcli.probe.training.banks import make_banks
 from stepcli.probe.training.memory import OutOfMemory

@@ -1,0 +1,1 @@
+"""A trained probe on videos: files, windows of long ones, streams."""

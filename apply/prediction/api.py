@@ -1,0 +1,94 @@
+"""For notebooks: open a store, train on it, load a trained probe, ask it about videos.
+
+docs/notebook.py goes the whole way.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stepcli.apply.prediction.probes import Applied
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.store.store import open_store
+
+__all__ = ["load_probe", "open_store", "predict", "train"]
+
+
+def train(
+    store: str | Path,
+    method: str,
+    *,
+    runs: str | Path = "runs",
+    seeds: int = 1,
+    task: dict[str, Any] | None = None,
+    recipe: dict[str, Any] | None = None,
+    shared: dict[str, Any] | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Train a method on a store; what is done already is not done again.
+
+    Args:
+        store: Its folder.
+        method: One of `stepcli methods`.
+        runs: Folder of the runs; made when missing.
+        seeds: Seeds 0, 1, ...
+        task: Fields of `stepcli.probe.config.TaskConfig`, e.g. {"name": "arrow"}.
+        recipe: Fields of `Recipe`, e.g. {"lr": 3e-4}.
+        shared: Fields of `Pass`, e.g. {"epochs": 30}.
+        device: auto, cpu, cuda or cuda:1.
+        options: Of the method, e.g. heads=12.
+
+    Returns:
+        What run.json says of each seed; its "run" names the folder.
+
+    Raises:
+        StoreNotFound: there is no store.
+        UsageError: a value does not fit.
+        UnknownName: no such method or option.
+    """
+    from stepcli.probe.config import Pass, TaskConfig
+    from stepcli.probe.sweeps.expand import checked, run_configs
+    from stepcli.probe.sweeps.session import Session
+
+    configs = run_configs(
+        method,
+        [options],
+        recipe or {},
+        checked(TaskConfig, **(task or {})),
+        checked(Pass, **(shared or {})),
+        range(seeds),
+    )
+    return Session(Path(store), Path(runs), device).run(configs)
+
+
+def load_probe(*folders: str | Path, device: str = "auto", backbone: str | None = None) -> Applied:
+    """Trained probes that read the same tokens, with their backbone; for `predict`.
+
+    Raises:
+        UsageError: no folder, or one that is no run with a probe.
+        SpecMismatch: they read different tokens, or the backbone is not theirs.
+    """
+    if not folders:
+        raise UsageError("load_probe needs the folder of a trained probe, runs/<run>")
+    return Applied([Path(folder) for folder in folders], device, backbone)
+
+
+def predict(
+    applied: Applied, videos: str | Path | Sequence[str | Path], top: int = 5, **options: Any
+) -> list[dict[str, Any]]:
+    """Answers on videos, as `stepcli predict --format json` prints them.
+
+    Args:
+        applied: From `load_probe`.
+        videos: A file or several.
+        top: Classes of each answer.
+        options: `window`, `stride` (seconds) and `risk` of `stepcli.apply.prediction.predict.predict`.
+
+    Raises:
+        VideoError: a video cannot be read.
+    """
+    from stepcli.apply.prediction.predict import predict as ask
+
+    paths = [videos] if isinstance(videos, str | Path) else videos
+    return [each.record(top) for path in paths for each in ask(applied, Path(path), **options)]

@@ -1,0 +1,117 @@
+"""`stepcli predict`: trained probes on new videos."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stepcli.apply.prediction.probes import Applied, TrainedProbe
+from stepcli.apply.prediction.timeline import Answer, answer, stretches
+from stepcli.apply.prediction.windows import plan_windows, video_times, window_tokens
+from stepcli.runtime.errors import UsageError, VideoError
+
+NEVER = 2.0
+"""A threshold that no probability reaches: where no answer is sure enough, all are withheld."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one probe says of one video."""
+
+    video: Path
+    probe: TrainedProbe
+    answers: tuple[Answer, ...]
+    """One a window, in order."""
+
+    def record(self, top: int) -> dict[str, Any]:
+        """For a script."""
+        classes = self.probe.classes
+        kept = self.probe.calibration
+        return {
+            "video": str(self.video),
+            "run": self.probe.name,
+            "method": self.probe.record["method"],
+            "temperature": None if kept is None else kept.temperature,
+            "windows": [
+                {
+                    "start_seconds": round(each.start, 3),
+                    "end_seconds": round(each.end, 3),
+                    "said": each.said,
+                    "top": [
+                        {"label": label, "probability": round(p, 6)}
+                        for label, p in each.top(classes, top)
+                    ],
+                }
+                for each in self.answers
+            ],
+            "timeline": [
+                {
+                    "start_seconds": round(each.start, 3),
+                    "end_seconds": round(each.end, 3),
+                    "said": each.said,
+                    "probability": round(each.probability, 6),
+                }
+                for each in stretches(self.answers, classes)
+            ],
+        }
+
+
+def predict(
+    applied: Applied,
+    video: Path,
+    *,
+    window: float | None = None,
+    stride: float | None = None,
+    risk: float | None = None,
+) -> list[Prediction]:
+    """Answers of every probe on one video; its frames pass the backbone once.
+
+    Args:
+        applied: The probes.
+        video: A file.
+        window: Length of windows, seconds; None: the whole video is one clip.
+        stride: From one window to the next, seconds; None: half a window.
+        risk: Abstain so that at most this share of the answers was wrong on the slice on which
+            the probe was calibrated.
+
+    Raises:
+        VideoError: the video cannot be read; says which.
+        UsageError: abstention without a calibration, or a window that is not positive.
+    """
+    thresholds = [threshold_of(probe, risk) for probe in applied.probes]
+    answers: list[list[Answer]] = [[] for _ in applied.probes]
+    try:
+        windows = plan_windows(video_times(video), applied, video.stem, window, stride)
+        for span, clip in window_tokens(video, windows, applied):
+            for probe, threshold, mine in zip(applied.probes, thresholds, answers, strict=True):
+                chances = probe.probabilities(clip, applied.device)
+                mine.append(answer(span.start, span.end, chances, probe.classes, threshold))
+    except VideoError as error:
+        raise VideoError(f"{video}: {error}") from error  # of several videos, which one
+    return [
+        Prediction(video, probe, tuple(mine))
+        for probe, mine in zip(applied.probes, answers, strict=True)
+    ]
+
+
+def threshold_of(probe: TrainedProbe, risk: float | None) -> float:
+    """The probability below which a probe says nothing, for a risk that is borne.
+
+    Raises:
+        UsageError: the probe is not calibrated, or not for this risk.
+    """
+    if risk is None:
+        return 0.0
+    if probe.calibration is None:
+        raise UsageError(
+            f"{probe.name} has no calibration, so there is no threshold to abstain by; run "
+            "stepcli calibrate on its folder of runs first"
+        )
+    found = probe.calibration.threshold(risk)
+    return NEVER if found is None else found
+
+
+def as_json(predictions: Sequence[Prediction], top: int) -> str:
+    """All predictions as one JSON list."""
+    return json.dumps([each.record(top) for each in predictions], indent=1)

@@ -1,0 +1,1 @@
+"""Probes and stores given to others, and what came from them checked."""

@@ -1,0 +1,212 @@
+"""`stepcli store repair, merge, convert, compact`: what changes the parts of stores.
+
+Each says what it does; `--dry-run` says it without doing it.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stepcli.cache.cli.options import (
+    DryRunOption,
+    JsonOption,
+    PartBytesOption,
+    PartClipsOption,
+    StoreOption,
+    WorkersOption,
+    print_json,
+    say,
+    would,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def repair(
+    store: StoreOption = None,
+    workers: WorkersOption = 4,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete what this and earlier repairs set aside.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Set damaged parts aside, keep their whole clips; stepcli extract then makes the rest again.
+
+    Damaged parts go to .damaged/ in the store. What cannot be read (a disk's or a server's error, a
+    permission) is left as it is. A damaged manifest is restored from the parts, a damaged table
+    from its last version.
+    """
+    from stepcli.cache.maintenance.repair import repair_store
+    from stepcli.runtime.errors import DamagedStore, StorageError
+    from stepcli.cache.store.locate import chosen_place
+    from stepcli.runtime.progress import Progress
+
+    root = chosen_place(store)
+    with Progress("verify", "part") as progress:
+        plan = repair_store(
+            root, workers=workers, delete=delete, dry_run=dry_run, on_part=progress.show
+        )
+    if as_json:
+        print_json({"store": str(root), "dry_run": dry_run, **asdict(plan)})
+    else:
+        for part, reason in plan.parts.items():
+            say(f"{would('set aside', dry_run)} part {part}: {reason}")
+        for clip in plan.dropped_clips:
+            say(f"{would('drop', dry_run)} clip {clip}: extract makes it again")
+        for place, done in plan.mended.items():
+            say(f"{would('mend', dry_run)} {place}: {done}")
+        for problem in plan.left:
+            verb = "cannot read" if problem.unread else "cannot mend"
+            say(f"{verb} {problem.place}: {problem.problem}")
+        if plan.deleted_bytes:
+            say(f"{would('delete', dry_run)} {plan.deleted_bytes} bytes in {root}/.damaged")
+        if plan.set_aside_bytes and not delete:
+            say(
+                f"{plan.set_aside_bytes} bytes lie in {root}/.damaged; stepcli store repair "
+                "--delete frees them"
+            )
+        if plan.parts or plan.mended or plan.swept or plan.left:
+            say(
+                f"{len(plan.parts)} damaged parts, {plan.kept_clips} whole clips kept, "
+                f"{len(plan.dropped_clips)} clips dropped, {len(plan.mended)} other files mended, "
+                f"{len(plan.swept)} dead writers swept"
+            )
+        else:
+            say("nothing is damaged")
+    if plan.left:
+        first = min(plan.left, key=lambda problem: problem.unread)
+        more = f" (and {len(plan.left) - 1} more)" if len(plan.left) > 1 else ""
+        if first.unread:
+            raise StorageError(
+                f"could not read {root}/{first.place}: {first.problem}{more}; nothing that was "
+                "not read was changed: mend the cause and repair again"
+            )
+        raise DamagedStore(f"cannot mend {root}/{first.place}: {first.problem}{more}")
+
+
+@app.command()
+def merge(
+    target: Annotated[Path, typer.Argument(help="Store to add to: a folder or URL.")],
+    sources: Annotated[list[Path], typer.Argument(help="Stores of the same spec; left as is.")],
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Add the parts of other stores of one spec, by hard link where the file system has them."""
+    from stepcli.cache.maintenance.merge import merge_stores
+    from stepcli.runtime.progress import Progress
+    from stepcli.cache.storage.objects import place_of
+
+    into = place_of(target)
+    with Progress("merge", "part") as progress:
+        plan = merge_stores(
+            into, [place_of(source) for source in sources], dry_run=dry_run, on_part=progress.show
+        )
+    if as_json:
+        print_json({"store": str(into), "dry_run": dry_run, **asdict(plan)})
+        return
+    for part, source in plan.parts.items():
+        say(f"{would('add', dry_run)} part {part} of {source}")
+    for clip in plan.rows_differing:
+        say(f"clip {clip}: its line in the clips table differs; the target's stays")
+    for tower in plan.texts_differing:
+        say(f"texts of {tower}: other embeddings than the target's, which stay")
+    say(
+        f"{len(plan.parts)} parts, {plan.clips} clips, {plan.bytes} bytes "
+        f"({plan.copied_bytes} copied), {plan.rows_added} new lines in the clips table"
+    )
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Store to read: a folder or URL.")],
+    target: Annotated[Path, typer.Argument(help="Store to make, or to go on with.")],
+    form: Annotated[
+        Literal["zarr", "hdf5"] | None, typer.Option("--format", help="Default: the source's.")
+    ] = None,
+    dtype: Annotated[
+        Literal["float16", "float32", "bfloat16", "int8", "int8-channel"] | None,
+        typer.Option(help="Default: the source's. int8: one scale a token."),
+    ] = None,
+    compression: Annotated[
+        Literal["none", "zstd", "gzip"],
+        typer.Option(
+            "--compress",
+            help="Compress the target's tokens (zarr: zstd, gzip; hdf5: gzip). Some 10 % smaller, "
+            "and much slower to read.",
+        ),
+    ] = "none",
+    part_bytes: PartBytesOption = 1 << 30,
+    part_clips: PartClipsOption = 4096,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a store into another format, dtype or place; begun again, it goes on where it was."""
+    from stepcli.cache.maintenance.convert import convert_store
+    from stepcli.runtime.progress import Progress
+    from stepcli.cache.storage.objects import place_of
+
+    with Progress("convert", "clip") as progress:
+        plan = convert_store(
+            place_of(source),
+            place_of(target),
+            form=form,
+            dtype=dtype,
+            part_bytes=part_bytes,
+            part_clips=part_clips,
+            compression=compression,
+            dry_run=dry_run,
+            on_clip=progress.show,
+        )
+    if as_json:
+        print_json({"dry_run": dry_run, **asdict(plan)})
+    else:
+        say(
+            f"{would('write', dry_run)} {plan.clips} clips, {plan.bytes} bytes, to {plan.target} "
+            f"as {plan.format} {plan.dtype}, compression {plan.compression}; "
+            f"{plan.quarantined} quarantined"
+        )
+    if plan.quarantined:
+        say(f"see why: stepcli store ls --store {plan.target} --state quarantined", err=True)
+        raise typer.Exit(3)
+
+
+@app.command()
+def compact(
+    store: StoreOption = None,
+    part_bytes: PartBytesOption = 1 << 30,
+    part_clips: PartClipsOption = 4096,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Rewrite small parts into full ones and drop superseded copies; open readers go on."""
+    from stepcli.cache.maintenance.compact import compact_store
+    from stepcli.cache.store.locate import chosen_place
+    from stepcli.runtime.progress import Progress
+
+    root = chosen_place(store)
+    with Progress("compact", "clip") as progress:
+        plan = compact_store(
+            root,
+            part_bytes=part_bytes,
+            part_clips=part_clips,
+            dry_run=dry_run,
+            on_clip=progress.show,
+        )
+    if as_json:
+        print_json({"store": str(root), "dry_run": dry_run, **asdict(plan)})
+        return
+    for part in plan.rewritten:
+        say(f"{would('rewrite', dry_run)} part {part}")
+    for part in plan.removed:
+        say(f"{would('remove', dry_run)} part {part}: no clip in it is in use")
+    if not plan.rewritten and not plan.removed:
+        say("nothing to compact: no small parts to join, no superseded copies")
+        return
+    say(
+        f"{len(plan.rewritten)} parts rewritten, {len(plan.removed)} removed: {plan.clips} clips "
+        f"copied, {plan.superseded} superseded copies dropped, {plan.bytes_before} bytes before"
+    )

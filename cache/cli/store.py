@@ -1,0 +1,124 @@
+"""`stepcli store`: look after feature stores."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from stepcli.cache.cli import maintenance as maintenance_commands
+from stepcli.cache.cli import tables as table_commands
+from stepcli.cache.cli.options import JsonOption, StoreOption, WorkersOption, print_json, say, shown
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """What a store holds: spec, clips done and left, parts, bytes, who wrote them."""
+    from stepcli.cache.maintenance.summary import fact_lines, summarize
+    from stepcli.cache.store.locate import chosen_place
+    from stepcli.cache.store.store import open_store
+
+    summary = summarize(open_store(chosen_place(store)))
+    if as_json:
+        print_json(summary)
+        return
+    for line in fact_lines(summary):
+        say(line)
+
+
+@app.command("ls")
+def list_clips(
+    store: StoreOption = None,
+    state: Annotated[
+        Literal["all", "done", "quarantined", "left"], typer.Option(help="Which clips.")
+    ] = "all",
+    limit: Annotated[int, typer.Option(min=0, help="At most so many lines; 0: all.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """List clips: id, state, label, split, and why a clip is in quarantine."""
+    from itertools import islice
+
+    from stepcli.cache.maintenance.summary import clip_states
+    from stepcli.cache.store.locate import chosen_place
+    from stepcli.cache.store.store import open_store
+
+    found = (
+        line
+        for line in clip_states(open_store(chosen_place(store)))
+        if state in ("all", line["state"])
+    )
+    lines = list(islice(found, limit or None))
+    if as_json:
+        print_json(lines)
+        return
+    for line in lines:
+        say("\t".join(shown(str(line[key])) for key in ("id", "state", "label", "split", "reason")))
+
+
+@app.command()
+def show(
+    clip: Annotated[str, typer.Argument(help="Id of a committed clip.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One clip: its line in the clips table, where it lies, and its tokens in numbers."""
+    from stepcli.cache.maintenance.summary import describe_clip
+    from stepcli.cache.store.locate import chosen_place
+    from stepcli.cache.store.store import open_store
+
+    facts = describe_clip(open_store(chosen_place(store)), clip)
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        say(f"{key.replace('_', ' ') + ':':<15} {value}")
+    say(f"{'in colour:':<15} stepcli picture {clip}")
+
+
+@app.command()
+def verify(
+    store: StoreOption = None,
+    workers: WorkersOption = 4,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every byte of a store; names each damaged clip and exits with 4 if there is one.
+
+    It exits with 1 where something could not be read, and nothing is known to be damaged."""
+    from dataclasses import asdict
+
+    from stepcli.cache.maintenance.verify import verify_store
+    from stepcli.runtime.errors import DamagedStore, StorageError
+    from stepcli.cache.store.locate import chosen_place
+    from stepcli.runtime.progress import Progress
+
+    root = chosen_place(store)
+    with Progress("verify", "part") as progress:
+        report = verify_store(root, workers=workers, on_part=progress.show)
+    if as_json:
+        print_json({"store": str(root), "ok": report.ok, **asdict(report)})
+    else:
+        for problem in report.problems:
+            say(f"{problem.place}: {'not read: ' if problem.unread else ''}{problem.problem}")
+        for clip in report.damaged_clips:
+            say(f"damaged clip: {clip}")
+        say(
+            f"{report.parts} parts, {report.clips} clips, {report.bytes} bytes: "
+            + ("all as written" if report.ok else f"{len(report.problems)} problems")
+        )
+    damaged = len(report.problems) - len(report.unread)
+    if not report.ok and not damaged:
+        first = report.unread[0]
+        raise StorageError(
+            f"{len(report.unread)} places of the store {root} could not be read, so nothing is "
+            f"known of them; first {first.place}: {first.problem}"
+        )
+    if not report.ok:
+        raise DamagedStore(
+            f"the store {root} is damaged ({damaged} problems, {len(report.damaged_clips)} clips"
+            + (f"; {len(report.unread)} places could not be read" if report.unread else "")
+            + "); stepcli store repair sets the damaged parts aside"
+        )
+
+
+app.add_typer(maintenance_commands.app)
+app.add_typer(table_commands.app)

@@ -1,1 +1,0 @@
-"""Lists that people hand over: what their cells mean, and which lines name no clip of a store."""

@@ -1,0 +1,1 @@
+"""Care of whole stores: verify, repair, merge, compact, convert, compare, labels."""

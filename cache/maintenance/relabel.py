@@ -1,0 +1,212 @@
+"""Change labels, splits, groups and views from a table that the user keeps."""
+
+import csv
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from stepcli.cache.schema.clips import ClassRow, ClipRow
+from stepcli.runtime.csv_tables import read_csv
+from stepcli.cache.storage.files import SEALED_LIMIT, Place, disk_errors, read_regular
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.cache.schema.leakage import find_leakage
+from stepcli.cache.schema.matching import match_ids
+from stepcli.cache.schema.split_names import normalise_split, split_notes, unused_splits
+from stepcli.runtime.words import counted, listed
+from stepcli.runtime.parquet_tables import LARGEST, read_parquet
+from stepcli.cache.store.store import Store, open_store
+from stepcli.cache.tables.changes import CLASSES, CLIPS, ROWS_LIMIT, parse_classes
+
+_COLUMNS = [column.name for column in fields(ClipRow)]
+
+
+@dataclass
+class RelabelPlan:
+    """What a new table changes, or changed."""
+
+    lines: int
+    """Of the new table."""
+    columns: list[str] = field(default_factory=list)
+    """Those that it may change."""
+    changed: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By clip: column to its new text."""
+    blank: dict[str, int] = field(default_factory=dict)
+    """By column: lines with an empty cell there, which empties the column for that clip."""
+    notes: list[str] = field(default_factory=list)
+    """What was read differently from how it is written, and splits that nobody uses."""
+    leakage: list[str] = field(default_factory=list)
+    """What train and test share after the change."""
+
+
+def relabel(root: Place, table: Path, *, dry_run: bool = False) -> RelabelPlan:
+    """Take labels, splits, groups or views from a CSV or Parquet file into the clips table.
+
+    Args:
+        root: the store's folder.
+        table: file with the column id and any of label, split, group, view; clips that it does
+            not name stay as they are.
+        dry_run: only say what would change.
+
+    Raises:
+        UsageError: no such columns, unknown clips, or clips named twice.
+    """
+    store = open_store(root)
+    lines = list(read_lines(table))
+    plan = RelabelPlan(lines=len(lines))
+    texts = [line["split"] for line in lines if "split" in line]
+    unused = unused_splits(texts)
+    plan.notes += [*split_notes(texts), *([] if unused is None else [unused])]
+    # A table that was edited in place is what it says; a copy of it made here might be older.
+    in_place = table.resolve() == Path(str(store.path), CLIPS).resolve()
+
+    def change(rows: list[ClipRow]) -> list[ClipRow]:
+        return rows if in_place else _relabel(rows, lines, store, table, plan)
+
+    if dry_run:
+        change(store.clips())
+    else:
+        store.change_clips(change)
+    return plan
+
+
+def _relabel(
+    present: list[ClipRow],
+    lines: list[dict[str, str]],
+    store: Store,
+    table: Path,
+    plan: RelabelPlan,
+) -> list[ClipRow]:
+    """The rows with what a user's lines say; `plan` tells what that changes."""
+    rows = {row.id: row for row in present}
+    # Also where the table has been lost, or a clip was taken out of it; others stay out.
+    known = dict.fromkeys([*rows, *store.ids])
+    names, _ = match_ids(table, [line["id"] for line in lines], known)
+    if unknown := [line["id"] for line, name in zip(lines, names, strict=True) if name is None]:
+        raise UsageError(
+            f"{table}: {len(unknown):,} of {counted(len(lines), 'line')} not in the store's clips "
+            f"table: {listed(map(repr, unknown))}; its ids are listed by stepcli store ls"
+        )
+    plan.changed, plan.blank = {}, {}
+    for line, name in zip(lines, names, strict=True):
+        assert name is not None
+        rows.setdefault(name, ClipRow(name, ""))
+        texts = {key: text for key, text in line.items() if key != "id"}
+        if "split" in texts:
+            texts["split"] = normalise_split(texts["split"])
+        plan.columns = list(texts)
+        for column, text in texts.items():
+            if not text:
+                plan.blank[column] = plan.blank.get(column, 0) + 1
+        # A label that came from a folder's name may have white space around it; a table has none.
+        changed = {k: text for k, text in texts.items() if getattr(rows[name], k).strip() != text}
+        if changed:
+            plan.changed[name] = changed
+            rows[name] = replace(rows[name], **changed)
+    sides: dict[str, list[ClipRow]] = {"train": [], "test": []}
+    for row in rows.values():
+        sides.get(normalise_split(row.split), []).append(row)
+    plan.leakage = list(find_leakage(sides["train"], sides["test"]).warnings)
+    return list(rows.values())
+
+
+def replace_classes(root: Place, table: Path, *, dry_run: bool = False) -> tuple[int, list[str]]:
+    """Take over a user's classes.csv. Cells are stripped.
+
+    Returns:
+        The number of classes, and notes on names that fit nothing.
+
+    Raises:
+        UsageError: it is not such a table.
+    """
+    store = open_store(root)
+    labels = dict.fromkeys(row.label for row in store.clips())
+    try:
+        rows = parse_classes(read_regular(table.resolve(), SEALED_LIMIT).decode("utf-8-sig"), table)
+    except DamagedStore as error:
+        raise UsageError(str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{table}: {error}") from error
+    # A label that came from a folder's name may have white space around it: it stays.
+    texts = ("name", "partner", "mirror", "prompt")
+    for place, row in enumerate(rows):
+        cells = {name: getattr(row, name) for name in texts}
+        clean = {k: text if text in labels else text.strip() for k, text in cells.items()}
+        rows[place] = replace(row, **clean)
+    if not dry_run:
+        in_place = table.resolve() == Path(str(store.path), CLASSES).resolve()
+        store.change_classes(lambda present: present if in_place else rows)
+    return len(rows), _class_notes(rows, labels)
+
+
+def _class_notes(rows: Sequence[ClassRow], labels: Collection[str]) -> list[str]:
+    """What a table of classes names that there is not, and labels that it lacks."""
+    names = {row.name for row in rows}
+    related = [name for row in rows for name in (row.partner, row.mirror) if name]
+    found = {
+        "{} of the store's clips not in the table": [
+            label for label in labels if label and label not in names
+        ],
+        "{} of the table without a clip": [row.name for row in rows if row.name not in labels],
+        "{} named as partner or mirror but not in the table": [
+            name for name in dict.fromkeys(related) if name not in names
+        ],
+    }
+    return [
+        f"{text.format(counted(len(each), 'class', 'classes'))}: {listed(map(repr, each))}"
+        for text, each in found.items()
+        if each
+    ]
+
+
+def read_lines(table: Path) -> Iterator[dict[str, str]]:
+    """The lines of a user's table: id and what it has of the clips table's columns."""
+    if not table.is_file():
+        raise UsageError(f"{table}: no such file; give a CSV or Parquet file with a column id")
+    lines: Sequence[dict[str, Any]]
+    if table.suffix == ".parquet":
+        found = _read_parquet(table)
+        names, lines = found.schema.names, found.to_pylist()
+    else:
+        lines = read_csv(table, ["id"])
+        names = list(lines[0]) if lines else []
+    known = [name for name in names if name in _COLUMNS]
+    if len(known) < 2:
+        raise UsageError(
+            f"{table}: expected a column id and at least one of {', '.join(_COLUMNS[1:])}; found "
+            f"{', '.join(names) or 'no line'}"
+        )
+    for number, line in enumerate(lines, 1):
+        if any(line[name] is None for name in known):
+            raise UsageError(f"{table}: row {number} has an empty cell; put a text there")
+        yield {name: str(line[name]).strip() for name in known}
+
+
+def _read_parquet(table: Path) -> pa.Table:
+    try:
+        data = read_regular(table.resolve(), LARGEST)
+        found = read_parquet(data, table, rows=ROWS_LIMIT, values=ROWS_LIMIT)
+    except DamagedStore as error:
+        raise UsageError(str(error)) from error
+    names = found.schema.names
+    if "id" not in names or len(set(names)) < len(names):
+        raise UsageError(f"{table}: expected a column id, each once; found {', '.join(names)}")
+    kept = found.select([name for name in names if name in _COLUMNS])
+    for column in kept.schema:
+        if not (pa.types.is_string(column.type) or pa.types.is_integer(column.type)):
+            raise UsageError(f"{table}: column {column.name}: expected text, found {column.type}")
+    return kept
+
+
+def write_lines(root: Place, table: Path, *, dry_run: bool = False) -> int:
+    """Write the clips table as CSV, for a user to edit; returns the number of lines."""
+    rows = open_store(root).clips()
+    if dry_run:
+        return len(rows)
+    with disk_errors(table), table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        writer.writerows([getattr(row, name) for name in _COLUMNS] for row in rows)
+    return len(rows)

@@ -1,1 +1,0 @@
-"""From parts to clips in memory: snapshots, single clips, batches, streams, reduced views."""

@@ -1,1 +1,0 @@
-"""Object storage, and the local disk cache before it."""

@@ -1,0 +1,118 @@
+"""manifest.json: what a store is. Created once, exclusively, and never changed."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stepcli.cache.storage.files import (
+    SEALED_LIMIT,
+    Place,
+    create_synced,
+    list_names,
+    read_regular,
+    replace_synced,
+    seal,
+    unseal,
+)
+from stepcli.runtime.errors import DamagedStore, StoreError, StoreNotFound
+from stepcli.cache.schema.spec import StoreSpec
+
+SCHEMA = 1
+"""Number of the layout on disk; readers read this one and all older ones."""
+FILE_NAME = "manifest.json"
+
+Format = Literal["zarr", "hdf5"]
+
+
+class Manifest(BaseModel):
+    """Identity of a store. Its spec never changes; parts of another spec are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["stepcli feature store"] = "stepcli feature store"
+    schema_number: int = SCHEMA
+    dataset: str
+    format: Format
+    spec: StoreSpec
+    spec_digest: str
+
+
+def create_manifest(root: Place, spec: StoreSpec, dataset: str, form: Format) -> bool:
+    """Create the store's manifest; False when another writer was first."""
+    manifest = Manifest(dataset=dataset, format=form, spec=spec, spec_digest=spec.digest)
+    content = manifest_bytes(manifest)
+    if create_synced(root / FILE_NAME, content):
+        return True
+    if not _is_none(root):
+        return False
+    # A kill in the middle of creating it left an empty one; what another writes now wins or loses
+    # whole, and both read what is there then.
+    replace_synced(root / FILE_NAME, content)
+    return True
+
+
+def _is_none(root: Place) -> bool:
+    """Whether the manifest is an empty file and the store has no part: then there is no store."""
+    try:
+        empty = not read_regular(root / FILE_NAME, SEALED_LIMIT)
+    except (FileNotFoundError, DamagedStore):
+        return False
+    return empty and not list_names(root, "parts")
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The one spelling of a manifest; every part carries a copy, to restore the store's from."""
+    return seal(manifest.model_dump(mode="json"))
+
+
+def read_manifest(root: Place) -> Manifest:
+    """Read and check a store's manifest.
+
+    Raises:
+        StoreNotFound: there is no manifest in `root`.
+        DamagedStore: its bytes are not those that were written.
+        StoreError: a newer stepcli wrote it.
+    """
+    path = root / FILE_NAME
+    try:
+        data = read_regular(path, SEALED_LIMIT)
+        if not data and _is_none(root):
+            raise FileNotFoundError
+    except (FileNotFoundError, NotADirectoryError):
+        lost = isinstance(root, Path) and (root / "parts").is_dir()
+        advice = (
+            f"`stepcli store repair --store {root}` restores it from its parts"
+            if lost
+            else "give the store's folder, or make one with stepcli extract"
+        )
+        raise StoreNotFound(
+            f"no feature store at {root}: it has no {FILE_NAME}; {advice}"
+        ) from None
+    try:
+        return parse_manifest(data, path)
+    except DamagedStore as error:
+        raise DamagedStore(
+            f"{error}; `stepcli store repair --store {root}` restores it from its parts"
+        ) from error
+
+
+def parse_manifest(data: bytes, place: Place | str) -> Manifest:
+    """Check the bytes of a manifest and return what they say."""
+    content = unseal(data, place)
+    number = content.get("schema_number")
+    if isinstance(number, int) and number > SCHEMA:
+        raise StoreError(
+            f"{place} has schema {number}, this stepcli reads up to {SCHEMA}; upgrade stepcli"
+        )
+    try:
+        # Through JSON: only there may strict mode read a list as the tuple that it was.
+        manifest = Manifest.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(step) for step in first["loc"])
+        raise DamagedStore(f"{place}: field {field}: {first['msg']}") from error
+    if manifest.spec.digest != manifest.spec_digest:
+        raise DamagedStore(f"{place}: spec_digest is not the digest of its spec")
+    return manifest

@@ -1,0 +1,55 @@
+"""Where stores are when the user does not say: the only one below the stores folder."""
+
+import os
+from pathlib import Path
+
+from stepcli.cache.storage.files import Place
+from stepcli.runtime.errors import StoreNotFound, UsageError
+from stepcli.cache.schema.manifest import read_manifest
+from stepcli.cache.storage.objects import place_of
+
+STORES_VARIABLE = "STEPCLI_STORES"
+
+
+def stores_folder() -> Path:
+    """Where stores are kept: environment variable STEPCLI_STORES, else ./stores."""
+    return Path(os.environ.get(STORES_VARIABLE) or "stores")
+
+
+def is_store(place: Path | str) -> bool:
+    """Whether a folder or URL holds a store, or what is left of one."""
+    try:
+        read_manifest(place_of(place))
+    except StoreNotFound:
+        return False
+    return True
+
+
+def chosen_place(given: Path | None) -> Place:
+    """The same as the place that it is: a folder, or for a URL a prefix of objects."""
+    return place_of(locate_store(given))
+
+
+def locate_store(given: Path | None) -> Path:
+    """The store that a command is about.
+
+    Args:
+        given: what --store says; None looks below the stores folder.
+
+    Raises:
+        UsageError: several stores are there.
+        StoreNotFound: there is none.
+    """
+    if given is not None:
+        return given
+    folder = stores_folder()
+    stores = sorted(path.parent for path in folder.glob("*/manifest.json"))
+    if not stores:
+        raise StoreNotFound(
+            f"no feature store below {folder}; make one with stepcli extract, or give --store "
+            f"(or set {STORES_VARIABLE})"
+        )
+    if len(stores) > 1:
+        names = ", ".join(str(path) for path in stores)
+        raise UsageError(f"several feature stores below {folder}; choose with --store: {names}")
+    return stores[0]

@@ -1,0 +1,140 @@
+"""Whether the tables are what was written, and how they become so again."""
+
+import hashlib
+from collections.abc import Iterator
+
+from stepcli.cache.schema.clips import ClassRow, ClipRow
+from stepcli.cache.storage.files import Place, read_regular
+from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
+from stepcli.cache.parts.damaged import keep_aside, move_aside
+from stepcli.cache.tables.table_versions import has_versions, is_version
+from stepcli.cache.tables.digests import (
+    ABSENT,
+    CLASSES,
+    CLIPS,
+    DIGESTS,
+    accepted_digests,
+    note_digest,
+    replace_digests,
+    settle_digest,
+)
+from stepcli.cache.tables.lock import exclusive
+from stepcli.cache.tables.swap import attempts, look, swap
+from stepcli.cache.tables.table_rows import CLASS_TABLE, CLIP_TABLE, Table
+
+NAMES = (CLIPS, CLASSES)
+
+
+def is_readable(root: Place, name: str) -> bool:
+    """Whether a table is there and can be read, whoever wrote it."""
+    table = CLIP_TABLE if name == CLIPS else CLASS_TABLE
+    try:
+        table.decode(read_regular(root / name, table.limit), root / name)
+    except (FileNotFoundError, DamagedStore):
+        return False
+    return True
+
+
+def restore(root: Place, name: str, content: bytes) -> bool:
+    """Put an earlier content of a table back; False where it can be read meanwhile."""
+    table = _table(name)
+    with exclusive(root):
+        for _ in attempts(root / name):
+            try:
+                seen = look(root / name, table.limit)
+            except StorageError:
+                raise
+            except DamagedStore:  # a link, or larger than any table
+                move_aside(root, name)
+                continue
+            if seen.content is not None and is_readable(root, name):
+                return False
+            fresh = hashlib.sha256(content).hexdigest()
+            noted = note_digest(root, name, fresh, seen.digest)
+            if seen.content is not None:  # perhaps an edit of the user's that went wrong
+                keep_aside(root, name, seen.content)
+            if swap(root / name, content, seen):
+                settle_digest(root, name, fresh, noted)
+                return True
+    raise AssertionError("attempts() ends with an error")
+
+
+def seal_digests(root: Place) -> None:
+    """Write tables.json anew for the tables as they are; one that cannot be read counts as none."""
+
+    def digests_of() -> dict[str, list[str]]:
+        found = {CLIPS: [ABSENT], CLASSES: [ABSENT]}
+        for name in NAMES:
+            if is_readable(root, name):
+                data = read_regular(root / name, _table(name).limit)
+                found[name] = [hashlib.sha256(data).hexdigest()]
+        return found
+
+    with exclusive(root):
+        replace_digests(root, digests_of)
+
+
+def wrong_tables(root: Place) -> Iterator[tuple[str, str]]:
+    """What is wrong with the tables and tables.json: (file, text). Changes meanwhile are no fault.
+
+    Two looks must agree before anything counts as wrong: a change is several writes.
+
+    Raises:
+        StorageError: one could not be read.
+    """
+    try:
+        present = [name for name in NAMES if _present(root, name) or has_versions(root, name)]
+        if not accepted_digests(root) and present:
+            yield DIGESTS, "missing"
+    except StorageError:
+        raise
+    except StoreError as error:
+        yield DIGESTS, str(error)
+    for name in NAMES:
+        last: tuple[object, ...] = ()
+        for _ in attempts(root / name):
+            found = _look_at(root, name)
+            if not found[0] or found == last:
+                break
+            last = found
+        if found[0]:
+            yield name, found[0]
+
+
+def _look_at(root: Place, name: str) -> tuple[str, list[str] | None, str]:
+    """(what is wrong, digests accepted, digest found); "" where nothing is."""
+    accepted: list[str] | None
+    try:
+        accepted = accepted_digests(root).get(name)
+    except StoreError:
+        accepted = None  # said of tables.json already
+    try:
+        data = read_regular(root / name, _table(name).limit)
+    except FileNotFoundError:
+        lost = has_versions(root, name) if accepted is None else ABSENT not in accepted
+        return "missing" if lost else "", accepted, ABSENT
+    except StorageError:
+        raise
+    except StoreError as error:
+        return str(error), accepted, ""
+    digest = hashlib.sha256(data).hexdigest()
+    known = is_version(root, name, digest) if accepted is None else digest in accepted
+    text = (
+        f"its bytes do not match the digest in {DIGESTS}; if you edited it on purpose, take it "
+        "over with stepcli store labels --from"
+    )
+    return "" if known else text, accepted, digest
+
+
+def _present(root: Place, name: str) -> bool:
+    try:
+        read_regular(root / name, _table(name).limit)
+    except FileNotFoundError:
+        return False
+    except StoreError:
+        return True
+    return True
+
+
+def _table(name: str) -> Table[ClipRow] | Table[ClassRow]:
+    return CLIP_TABLE if name == CLIPS else CLASS_TABLE

@@ -1,0 +1,269 @@
+"""text/<tower>/: embeddings of label prompts, a description and a file of tensors that are one.
+
+`text.json` names its file of tensors, `text-<sha256>.safetensors`, and is replaced last: who reads
+it finds the tensors that it was written with, before, during and after a change. The file that was
+named before stays until the change after, for those who read it at that moment.
+
+Older stores have `text.safetensors`, and a text.json that carries no digest of its own: changes in
+it, other than of the tensors' digest, cannot be told.
+"""
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stepcli.cache.storage.files import (
+    SEALED_LIMIT,
+    Place,
+    delete_file,
+    open_beneath,
+    own_folder,
+    reading,
+    replace_synced,
+    seal,
+    unseal,
+)
+from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
+from stepcli.cache.parts.damaged import move_aside
+from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.tables.lock import exclusive
+from stepcli.cache.tables.swap import attempts, look, swap, sweep_temporaries
+
+FOLDER = "text"
+FACTS = "text.json"
+OLD_TENSORS = "text.safetensors"
+LIMIT = 1 << 30
+"""Bytes of a file of tensors: a larger one is refused unread."""
+_TENSORS = re.compile(r"text-[0-9a-f]{64}\.safetensors|text\.safetensors")
+
+
+@dataclass(frozen=True)
+class StoredText:
+    """What one text.json says."""
+
+    tower: str
+    """Name of its folder."""
+    facts: dict[str, Any]
+    """As they were written, without what is said here."""
+    file: str
+    """Name of the file of tensors."""
+    sha256: Any
+    """Of that file."""
+
+
+def text_folders(root: Place) -> list[str]:
+    """Names of the towers' folders, sorted.
+
+    Raises:
+        DamagedStore: text/ or a folder in it is a link.
+    """
+    if isinstance(root, ObjectPath):
+        found = [name.split("/") for name in (root / FOLDER).names()]
+        return sorted({steps[0] for steps in found if steps[1:] == [FACTS]})
+    try:
+        entries = sorted(own_folder(root, FOLDER).iterdir())
+    except FileNotFoundError:
+        return []
+    for path in entries:
+        if path.is_symlink():
+            raise DamagedStore(f"{path}: a link; a store's folders must lie in the store")
+    return [path.name for path in entries if os.path.lexists(path / FACTS)]
+
+
+def read_text(root: Place, tower: str) -> StoredText:
+    """What the text.json of a tower says.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedStore: it is not what was written, or a link.
+    """
+    folder = root / FOLDER / tower
+    return _parse(_read(folder, FACTS, SEALED_LIMIT), tower, folder / FACTS)
+
+
+def read_tensors(folder: Place, file: str, sha256: Any) -> bytes:
+    """The bytes of a file of tensors.
+
+    Args:
+        folder: the tower's.
+        file: its name, and
+        sha256: its digest, as text.json has them.
+
+    Raises:
+        DamagedStore: they are not those that were written, or gone.
+    """
+    path = folder / file
+    try:
+        data = _read(folder, file, LIMIT)
+    except FileNotFoundError:
+        raise DamagedStore(
+            f"{path}: missing; embed the texts again: extract --text on the same store"
+        ) from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise DamagedStore(
+            f"{path}: its digest is not the one in {FACTS}; embed the texts again: "
+            "extract --text on the same store"
+        )
+    return data
+
+
+def write_text(root: Place, tower: str, facts: dict[str, Any], tensors: bytes) -> Place:
+    """Put a tower's texts in place of older ones, both files at once; returns their folder.
+
+    Args:
+        root: the store.
+        tower: name of the folder.
+        facts: what was embedded.
+        tensors: a safetensors file.
+    """
+    folder = root / FOLDER / tower
+    digest = hashlib.sha256(tensors).hexdigest()
+    file = f"text-{digest}.safetensors"
+    with exclusive(root):
+        if isinstance(root, Path):
+            own_folder(own_folder(root, FOLDER, create=True), tower, create=True)
+        for _ in attempts(folder / FACTS):
+            seen = look(folder / FACTS, SEALED_LIMIT)
+            older = _older(seen.content, tower, folder / FACTS)
+            replace_synced(folder / file, tensors)
+            content = {**facts, "file": file, "sha256": digest, "previous": older[:1]}
+            if not swap(folder / FACTS, seal(content), seen):
+                continue
+            sweep_temporaries(folder)
+            for name in older[1:]:
+                if name not in (file, older[0]):
+                    delete_file(folder / name)
+            return folder
+    raise AssertionError("attempts() ends with an error")
+
+
+def copy_texts(source: Place, target: Place) -> tuple[list[str], list[str]]:
+    """Copy the texts of another store that this one lacks; what is there stays.
+
+    Returns:
+        Towers that were copied, and those that the target has with other texts.
+    """
+    copied, differing = [], []
+    there = text_folders(target)
+    for tower in text_folders(source):
+        text = read_text(source, tower)
+        if tower not in there:
+            tensors = read_tensors(source / FOLDER / tower, text.file, text.sha256)
+            write_text(target, tower, text.facts, tensors)
+            copied.append(tower)
+        elif read_text(target, tower).sha256 != text.sha256:
+            differing.append(tower)
+    return copied, differing
+
+
+def wrong_texts(root: Place) -> Iterator[tuple[str, str]]:
+    """What is wrong with a store's texts: (path below the store, text).
+
+    Raises:
+        StorageError: one could not be read.
+    """
+    try:
+        towers = text_folders(root)
+    except StorageError:
+        raise
+    except StoreError as error:
+        yield FOLDER, str(error)
+        return
+    for tower in towers:
+        last: StoredText | None = None
+        while True:
+            try:
+                text = read_text(root, tower)
+            except FileNotFoundError:
+                break  # removed meanwhile
+            except StorageError:
+                raise
+            except StoreError as error:
+                yield f"{FOLDER}/{tower}/{FACTS}", str(error)
+                break
+            try:
+                read_tensors(root / FOLDER / tower, text.file, text.sha256)
+            except StorageError:
+                raise
+            except StoreError as error:
+                if text != last:  # perhaps replaced twice since: look once more
+                    last = text
+                    continue
+                yield f"{FOLDER}/{tower}/{text.file}", str(error)
+            break
+
+
+def is_damaged(root: Place, tower: str) -> bool:
+    """Whether a tower's texts were read and are not what was written."""
+    try:
+        text = read_text(root, tower)
+        read_tensors(root / FOLDER / tower, text.file, text.sha256)
+    except DamagedStore:
+        return True
+    except (FileNotFoundError, StoreError):
+        return False
+    return False
+
+
+def set_aside(root: Place, tower: str) -> None:
+    """Move texts that are damaged to `.damaged/`, where nothing reads them."""
+    with exclusive(root):
+        if is_damaged(root, tower):  # not written anew meanwhile
+            move_aside(root, f"{FOLDER}/{tower}")
+
+
+def _older(content: bytes | None, tower: str, path: Place) -> Sequence[str]:
+    """Files of tensors that are there already: the one named, and the one named before."""
+    if content is None:
+        return []
+    try:
+        text = _parse(content, tower, path)
+        previous = unseal(content, path).get("previous", []) if text.file != OLD_TENSORS else []
+    except DamagedStore:
+        return []  # what it named is not known, and stays
+    named = [text.file, *(previous if isinstance(previous, list) else ())]
+    return [name for name in named if isinstance(name, str) and _TENSORS.fullmatch(name)]
+
+
+def _parse(data: bytes, tower: str, path: Place) -> StoredText:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DamagedStore(f"{path}: expected JSON, but {error}; extract --text again") from error
+    if not isinstance(content, dict):
+        raise DamagedStore(f"{path}: expected a JSON dict; extract --text again")
+    if not {"digest", "file"} & content.keys():
+        return StoredText(tower, content, OLD_TENSORS, content.get("sha256"))
+    content = unseal(data, path)
+    file, digest = content.pop("file", ""), content.pop("sha256", "")
+    content.pop("previous", None)
+    if file != f"text-{digest}.safetensors" or not _TENSORS.fullmatch(file):
+        raise DamagedStore(f"{path}: file is {file!r:.60}; extract --text again")
+    return StoredText(tower, content, file, digest)
+
+
+def _read(folder: Place, name: str, limit: int) -> bytes:
+    """Read a file of a tower of at most `limit` bytes, following no link on the way."""
+    if isinstance(folder, ObjectPath):
+        return (folder / name).read(limit)
+    path = folder / name
+    try:
+        fd = open_beneath(folder.parent, f"{folder.name}/{name}")
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with reading(path):
+            raise
+    with reading(path), os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedStore(f"{path}: expected a plain file; remove what is there")
+        if status.st_size > limit:
+            raise DamagedStore(f"{path}: expected at most {limit} bytes, found {status.st_size}")
+        return file.read(status.st_size)

@@ -1,0 +1,114 @@
+"""`stepcli plan` and `stepcli doctor`: what a run would cost, and whether it can run here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stepcli.cache.cli.options import say, say_lines
+from stepcli.extract.cli.parsers import parse_layers, parse_options
+from stepcli.extract.choices import Precision, Preprocess
+from stepcli.extract.cli.options import (
+    BackboneOption,
+    DatasetOption,
+    DeviceOption,
+    FramesOption,
+    LayersOption,
+    PrecisionOption,
+    PreprocessOption,
+    RootOption,
+    SamplingOption,
+    SetOption,
+    TrainViewsOption,
+    ViewsOption,
+)
+
+
+def plan(
+    dataset: DatasetOption,
+    root: RootOption = None,
+    backbone: BackboneOption = "dinov2-base",
+    frames: FramesOption = 16,
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option(help="Tokens a frame as for extract; repeatable. Default: compare them."),
+    ] = None,
+    sampling: SamplingOption = "uniform",
+    views: ViewsOption = "center",
+    train_views: TrainViewsOption = 0,
+    mirrors: Annotated[
+        Path | None, typer.Option(help="For flips, as for extract; or the word none.")
+    ] = None,
+    layers: LayersOption = "-1",
+    preprocess: PreprocessOption = Preprocess.exact,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.float32,
+    stores: Annotated[
+        Path, typer.Option(envvar="STEPCLI_STORES", help="Where the store would lie.")
+    ] = Path("stores"),
+    probe_clips: Annotated[
+        int, typer.Option(min=1, help="Clips to try, to learn how fast this machine is.")
+    ] = 16,
+    options: SetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Bytes, hours and break-even read speed of each choice of tokens, before a byte is written.
+
+    Tries a few clips on this machine and multiplies. Exit code 1 when no choice fits the disk.
+    """
+    import dataclasses
+    import json
+
+    from stepcli.extract.decode.views import make_view_plan
+    from stepcli.extract.pipeline.plan import describe, make_plan
+    from stepcli.extract.config import ExtractionRequest
+
+    request = ExtractionRequest(
+        dataset=dataset,
+        root=root,
+        options=parse_options(options or []),
+        backbone=backbone,
+        frames=frames,
+        sampling=sampling,
+        views=make_view_plan(views, train_views),
+        mirrors=mirrors,
+        layers=parse_layers(layers),
+        preprocess=preprocess.value,
+        device=device,
+        precision=precision.value,
+    )
+    made = make_plan(request, stores, probe_clips, tokens or ())
+    if as_json:
+        values = {**dataclasses.asdict(made), "hours": made.hours}
+        best = made.recommended
+        say(json.dumps({**values, "recommended": best and dataclasses.asdict(best)}))
+    else:
+        say_lines(describe(made))
+    if not any(cost.fits for cost in made.layouts):
+        raise typer.Exit(1)
+
+
+def doctor(
+    stores: Annotated[
+        Path, typer.Option(envvar="STEPCLI_STORES", help="Where stores would lie.")
+    ] = Path("stores"),
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """What this machine can do: versions, GPU, codecs, disk, limits, hub.
+
+    Exit code 1 if it lacks what extraction cannot do without.
+    """
+    import dataclasses
+    import json
+
+    from stepcli.extract.cli.doctor import examine
+
+    found = []
+    for finding in examine(stores):
+        found.append(finding)
+        if not as_json:
+            say(f"{finding.state:8} {finding.what:16} {finding.text}")
+    if as_json:
+        say(json.dumps([dataclasses.asdict(finding) for finding in found]))
+    if any(finding.state == "MISSING" for finding in found):
+        raise typer.Exit(1)

@@ -1,0 +1,202 @@
+"""`stepcli plan`: what a store would cost in bytes and hours, before a byte is written."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from stepcli.cache import create_store
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.parts.compression import compress
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.spec import Dtype
+from stepcli.extract.pipeline import stages as pipeline
+from stepcli.extract.backbones.base import Backbone
+from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.pipeline.prepare import Prepared, load_clips, prepare, spread
+from stepcli.extract.pipeline.progress import Progress, duration
+from stepcli.extract.config import ExtractionRequest
+from stepcli.extract.pipeline.writer_thread import PartLimits
+from stepcli.extract.sources.todo import what_is_left
+from stepcli.extract.pipeline.summary import gigabytes
+from stepcli.extract.backbones.token_selection import parse_tokens
+
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+SHOWN: tuple[Dtype, ...] = ("float32", "float16", "int8")
+PROBE_GRID = 4
+PACKED_CLIPS = 4
+"""So many clips tell how far tokens can be compressed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutCost:
+    """One choice of tokens and dtype."""
+
+    tokens: str
+    dtype: Dtype
+    clip_bytes: int
+    """Of one stored id: a clip, or a view of one."""
+    total_bytes: int
+    fits: bool
+    break_even: float
+    """Bytes a second: a disk that reads slower than this is slower than the backbone itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `stepcli plan` prints."""
+
+    clips: int
+    stored: int
+    """Ids in the store: clips, or views of them."""
+    clip_seconds: float
+    """Measured on this machine: seconds a clip with all of its views, all stages side by side."""
+    free_bytes: int
+    zstd: float
+    """Size of float16 tokens after `--compress zstd`, as a share; measured."""
+    layouts: tuple[LayoutCost, ...]
+
+    @property
+    def hours(self) -> float:
+        """Of one extraction; the layout hardly matters to it."""
+        return self.clips * self.clip_seconds / 3600
+
+    @property
+    def recommended(self) -> LayoutCost | None:
+        """The finest grid, or the layout asked for, that takes at most half of the free space:
+        in float16, else in int8."""
+        several = len({cost.tokens for cost in self.layouts}) > 1
+        for dtype in ("float16", "int8"):
+            modest = [
+                cost
+                for cost in self.layouts
+                if cost.dtype == dtype
+                and 2 * cost.total_bytes <= self.free_bytes
+                and not (several and cost.tokens in ("cls", "full"))
+            ]
+            if modest:
+                return modest[-1]
+        return None
+
+
+def make_plan(
+    request: ExtractionRequest, stores: Path, probe_clips: int, layouts: Sequence[str] = ()
+) -> Plan:
+    """Extract a few clips into a temporary store, and multiply.
+
+    Args:
+        request: what is to be extracted; its tokens, dtype and store do not matter.
+        stores: where the store would lie: its free space counts.
+        probe_clips: how many clips to try.
+        layouts: of tokens to compare; none: those that the backbone has.
+
+    Raises:
+        StepcliError: as `stepcli extract` would; also where not one of the clips can be read.
+    """
+    dataset, clips, rows = load_clips(request)
+    prepared = prepare(replace(request, tokens="grid1"))
+    seconds, zstd = _try_out(prepared, spread(clips, probe_clips))
+    free = shutil.disk_usage(_existing(stores)).free
+    costs = []
+    for tokens in layouts or layouts_of(prepared.backbone):
+        for dtype in DTYPES:
+            spec = _storing(prepared, tokens, dtype).spec
+            size = sum(array.clip_bytes for array in layout_of(spec).arrays)
+            total = size * len(rows)
+            break_even = total / len(dataset.clips) / seconds
+            costs.append(LayoutCost(tokens, dtype, size, total, total < free, break_even))
+    return Plan(len(dataset.clips), len(rows), seconds, free, zstd, tuple(costs))
+
+
+def layouts_of(backbone: Backbone) -> list[str]:
+    """The layouts worth comparing, from coarse to fine."""
+    finest = min(backbone.facts.grid)
+    grids = [f"grid{side}" for side in (1, 2, 4, 8) if side <= finest]
+    return [*(["cls"] if "cls" in backbone.facts.prefix else []), *grids, "full"]
+
+
+def _storing(prepared: Prepared, tokens: str, dtype: Dtype) -> Prepared:
+    """The same run with other tokens stored."""
+    selection = parse_tokens(tokens, prepared.backbone.facts)
+    update = {"segments": selection.segments, "dtype": dtype}
+    return replace(prepared, selection=selection, spec=prepared.spec.model_copy(update=update))
+
+
+def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> tuple[float, float]:
+    """Seconds a clip, and what zstd leaves of float16 tokens, as a share."""
+    side = min(PROBE_GRID, *prepared.backbone.facts.grid)
+    trial = _storing(prepared, f"grid{side}", "float32")
+    with tempfile.TemporaryDirectory() as place, Progress(len(clips), 0) as progress:
+        store = create_store(Path(place) / "probe", trial.spec, dataset="plan")
+        spent = pipeline.run(
+            clips,
+            store,
+            trial.backbone,
+            trial.selection,
+            trial.producer,
+            trial.resources,
+            PartLimits(),
+            progress,
+            trial.views,
+        )
+        store.refresh()
+        todo = what_is_left(store, clips)
+        if not todo.done:
+            reasons = {failure.message for failure in todo.quarantined}
+            raise UsageError(
+                f"none of {len(clips)} clips tried could be read ({'; '.join(sorted(reasons))}); "
+                "mend the data set first"
+            )
+        tokens = store.read(store.ids[:PACKED_CLIPS])
+    with np.errstate(over="ignore"):  # what does not fit float16 is said when it is extracted
+        chunks = [np.ascontiguousarray(clip.astype(np.float16)).data.cast("B") for clip in tokens]
+    zstd = sum(len(compress(chunk, "zstd")) for chunk in chunks) / sum(map(len, chunks))
+    # Side by side, the slowest stage sets the pace; the decoders' start is paid once.
+    decoding = spent.decoding / min(trial.resources.workers, len(clips))
+    pace = max(decoding, spent.waiting_for_backbone, spent.waiting_for_writer)
+    readable = len(clips) * len(todo.done) / (len(todo.done) + len(todo.quarantined))
+    return pace / readable, zstd
+
+
+def _existing(path: Path) -> Path:
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def describe(plan: Plan) -> str:
+    """The plan as text for people."""
+    clips = f"{plan.clips} clips"
+    if plan.stored != plan.clips:
+        clips += f" in {plan.stored} views"
+    lines = [
+        f"{clips}, {plan.clip_seconds * 1000:.0f} ms a clip on this machine: "
+        f"{duration(plan.hours * 3600)}; {gigabytes(plan.free_bytes)} free",
+        "",
+        f"{'tokens':12}" + "".join(f"{dtype:>13} " for dtype in SHOWN) + "  break-even at float16",
+    ]
+    cost_of = {(cost.tokens, cost.dtype): cost for cost in plan.layouts}
+    for tokens in dict.fromkeys(cost.tokens for cost in plan.layouts):
+        row = [cost_of[tokens, dtype] for dtype in SHOWN]
+        sizes = [f"{gigabytes(cost.total_bytes):>13}{' ' if cost.fits else '!'}" for cost in row]
+        rate = cost_of[tokens, "float16"].break_even
+        lines.append(f"{tokens:12}{''.join(sizes)}{rate / 1e6:12.1f} MB/s")
+    lines += [
+        "",
+        *(() if all(cost.fits for cost in plan.layouts) else ("!: does not fit",)),
+        "bfloat16 is as large as float16, int8-channel hardly larger than int8; "
+        f"--compress zstd leaves {plan.zstd:.0%} of float16",
+        "break-even: read slower than that, and recomputing the tokens would be as fast",
+    ]
+    best = plan.recommended
+    lines.append(
+        f"recommended: --tokens {best.tokens} --dtype {best.dtype}"
+        if best
+        else "recommended: nothing fits with room to spare; free space, or store cls only"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,246 @@
+"""Stage one: decode -> batch -> forward -> reduce -> write, each in its own thread or process.
+
+Between the stages stand bounded queues, so memory stays flat however long the run: decoders wait
+for a free slot of pixels, the forward pass for the disk.
+"""
+
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from stepcli.cache.schema.clips import Failure
+from stepcli.cache.tables.failures import read_failures
+from stepcli.cache.schema.spec import Producer
+from stepcli.cache.store.store import Store
+from stepcli.extract.backbones.base import Backbone
+from stepcli.runtime.threads import use_one_thread_a_pass
+from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.decode.pool import AHEAD, DecodedClip, DecodePool
+from stepcli.extract.decode.views import ViewPlan
+from stepcli.extract.decode.worker import Decoder, DecodeSettings
+from stepcli.extract.pipeline.backbone_runner import ClipTokens, Forward, group_by_frames
+from stepcli.extract.pipeline.progress import ProgressListener
+from stepcli.extract.pipeline.writer_thread import PartLimits, Sink
+from stepcli.extract.backbones.token_selection import TokenSelection
+
+FORWARD = "stepcli-forward"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """How a run uses the machine; nothing here changes a token beyond rounding."""
+
+    device: torch.device
+    dtype: torch.dtype
+    """Of the forward pass."""
+    batch: int
+    """Frames of one forward pass."""
+    passes: int
+    """Forward passes at once, one torch thread each."""
+    workers: int
+    """Decoder processes."""
+    clip_seconds: float
+    """Time limit for decoding one clip."""
+    decoder: Decoder = "pyav"
+    compiled: bool = False
+    """Let torch compile the backbone."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSeconds:
+    """Where the time of a run went."""
+
+    total: float
+    waiting_for_decoders: float
+    waiting_for_backbone: float
+    waiting_for_writer: float
+    decoding: float
+    """Summed over the decoder processes."""
+    forward: float
+    """Summed over the passes that run beside each other."""
+    writing: float
+    past_end: int = 0
+    """Clips whose segment ends after their video does."""
+
+    @property
+    def limit(self) -> str:
+        """The stage that the others waited for."""
+        stages = {
+            "decoding": self.waiting_for_decoders,
+            "the backbone": self.waiting_for_backbone,
+            "writing": self.waiting_for_writer,
+        }
+        return max(stages, key=stages.__getitem__)
+
+
+def run(
+    clips: Iterable[Clip],
+    store: Store,
+    backbone: Backbone,
+    selection: TokenSelection,
+    producer: Producer,
+    resources: Resources,
+    limits: PartLimits,
+    progress: ProgressListener,
+    views: ViewPlan | None = None,
+) -> StageSeconds:
+    """Extract clips into a store; a broken one is quarantined and the run goes on.
+
+    Args:
+        clips: those to do, none of them committed; asked for one by one as decoders get free.
+        store: of the spec that all the rest agrees with.
+        backbone: on any device; moved to the one wanted.
+        selection: tokens to store.
+        producer: recorded in each part.
+        resources: how to use the machine.
+        limits: when a part of the store is closed.
+        progress: told of each clip.
+        views: how the clips' views are cut; None: clips have their centre only.
+
+    Raises:
+        StoreError: the disk refused; what was added before is committed.
+        KeyboardInterrupt: likewise; a pass that still runs is not waited for.
+    """
+    spec = store.spec
+    frames = spec.frames * spec.frames_per_token
+    settings = DecodeSettings(
+        backbone.facts.plan, spec.sampling, frames, views or ViewPlan(), resources.decoder
+    )
+    attempts = {clip: failure.attempt for clip, failure in read_failures(store.path).items()}
+    use_one_thread_a_pass()
+    forward = Forward(
+        backbone,
+        selection,
+        device=resources.device,
+        dtype=resources.dtype,
+        batch=resources.batch,
+        layers=spec.layers,
+        store_dtype=spec.dtype,
+        compiled=resources.compiled,
+    )
+    if resources.compiled:
+        forward.warm_up(frames)
+    workers = (
+        min(resources.workers, len(clips)) if isinstance(clips, Sequence) else resources.workers
+    )
+    in_flight = AHEAD * resources.passes
+    clips_a_batch = max(1, resources.batch // frames)
+    clock = _Clock()
+    with (
+        Sink(store, producer, progress, attempts, limits) as sink,
+        DecodePool(
+            settings,
+            workers=workers,
+            slots=workers * AHEAD + (in_flight + 1) * clips_a_batch,
+            clip_seconds=resources.clip_seconds,
+        ) as pool,
+        _passes(resources.passes) as threads,
+    ):
+        pending: deque[Future[list[ClipTokens]]] = deque()
+
+        def store_oldest() -> None:
+            with clock.stage("forward"):
+                results = pending.popleft().result()
+            with clock.stage("writer"):
+                for result in results:
+                    sink.add(result)
+
+        decoded = clock.decoding(pool.decode(clips))
+        for group in group_by_frames(decoded, resources.batch, clips_a_batch):
+            if isinstance(group, Failure):
+                sink.quarantine(group)
+                continue
+            pending.append(threads.submit(clock.timed, "passes", forward, group))
+            if len(pending) >= in_flight:
+                store_oldest()
+        while pending:
+            store_oldest()
+    return clock.report(sink.busy_seconds)
+
+
+@contextmanager
+def _passes(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for forward passes. Whoever is interrupted does not wait for a large model's."""
+    threads = ThreadPoolExecutor(
+        count, thread_name_prefix=FORWARD, initializer=use_one_thread_a_pass
+    )
+    try:
+        yield threads
+    except BaseException:
+        threads.shutdown(wait=False, cancel_futures=True)
+        raise
+    threads.shutdown()
+
+
+def passes_still_running() -> bool:
+    """Whether an interrupted run has left a forward pass behind, which nothing can stop."""
+    return any(thread.name.startswith(FORWARD) for thread in threading.enumerate())
+
+
+def grouped_reasons(failures: Sequence[Failure]) -> list[tuple[str, int, Failure]]:
+    """Reasons with their count and one example each, the most frequent first."""
+    counts = Counter(failure.message for failure in failures)
+    example = {failure.message: failure for failure in reversed(failures)}
+    return [(reason, count, example[reason]) for reason, count in counts.most_common()]
+
+
+class _Clock:
+    """Adds up the time that the main thread spends in each stage."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._spent: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+        self._past_end = 0
+
+    def timed(
+        self,
+        name: str,
+        work: Callable[[list[DecodedClip]], list[ClipTokens]],
+        group: list[DecodedClip],
+    ) -> list[ClipTokens]:
+        """Do a piece of work of a stage, in any thread."""
+        started = time.perf_counter()
+        try:
+            return work(group)
+        finally:
+            with self._lock:
+                self._spent[name] += time.perf_counter() - started
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[name] += time.perf_counter() - started
+
+    def decoding(self, results: Iterator[DecodedClip | Failure]) -> Iterator[DecodedClip | Failure]:
+        """Pass results through; time between asking for one and having it is waiting."""
+        while True:
+            with self.stage("decoders"):
+                result = next(results, None)
+            if result is None:
+                return
+            if isinstance(result, DecodedClip):
+                self._spent["decoding"] += result.seconds
+                self._past_end += result.past_end
+            yield result
+
+    def report(self, writing: float) -> StageSeconds:
+        return StageSeconds(
+            total=time.perf_counter() - self._started,
+            waiting_for_decoders=self._spent["decoders"],
+            waiting_for_backbone=self._spent["forward"],
+            waiting_for_writer=self._spent["writer"],
+            decoding=self._spent["decoding"],
+            forward=self._spent["passes"],
+            writing=writing,
+            past_end=self._past_end,
+        )

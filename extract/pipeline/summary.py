@@ -1,0 +1,143 @@
+"""What a run says at its end: to people as lines, to scripts as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from stepcli.cache.cli import options
+from stepcli.cache.storage.files import Place
+from stepcli.runtime.words import counted
+from stepcli.cache.store.store import Store
+from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.pipeline.stages import Resources, StageSeconds, grouped_reasons
+from stepcli.extract.pipeline.progress import duration
+from stepcli.extract.sources.stock import Stock
+from stepcli.extract.sources.todo import Todo
+
+SHOWN_REASONS = 20
+
+
+def say(text: str) -> None:
+    """A line on standard error: standard output is for what scripts read."""
+    options.say(text, err=True)
+
+
+def announce(store: Store, todo: Todo, resources: Resources | None) -> None:
+    """What is about to be done; resources: this machine's, None where workers use their own."""
+    spec = store.spec
+    steps, tokens, dim = spec.clip_shape[-3:]
+    layers = f"{len(spec.layers)} layers x " if len(spec.layers) > 1 else ""
+    count = _count(todo.left_count, todo.left)
+    where = resources.device if resources else "each worker's device"
+    say(
+        f"{count} -> {store.path} ({store.format}); {spec.backbone} on {where}; each: "
+        f"{layers}{steps} frames x {tokens} tokens x {dim} {spec.dtype}"
+    )
+
+
+def report_stages(count: int, seconds: StageSeconds, resources: Resources | None) -> None:
+    """Where the time went; resources: this machine's, None where workers' times are summed."""
+    decoders = f" in {resources.workers} processes" if resources else ""
+    passes = f" in {resources.passes} passes at once" if resources else ""
+    say(
+        f"{count} stored or put aside in {duration(seconds.total)}, "
+        f"{count / seconds.total:.1f} a second; work: decoding {seconds.decoding:.1f} s{decoders}, "
+        f"the backbone {seconds.forward:.1f} s{passes}, writing {seconds.writing:.1f} s"
+    )
+    say(
+        f"waiting: for decoders {seconds.waiting_for_decoders:.1f} s, for the backbone "
+        f"{seconds.waiting_for_backbone:.1f} s, for the disk {seconds.waiting_for_writer:.1f} s; "
+        f"the limit was {seconds.limit}"
+    )
+
+
+def past_end_note(count: int) -> str:
+    """A line on segments whose end lies behind the video's; "" where there are none."""
+    if not count:
+        return ""
+    return (
+        f"{counted(count, 'clip')} end after their video does; they hold the frames up to its end: "
+        "compare the list's times with the videos"
+    )
+
+
+def summarise(store: Store, todo: Todo, clips: Sequence[Clip], share: str) -> None:
+    """Clips done, quarantined with their reasons, left."""
+    total = len(todo.done) + len(todo.quarantined) + todo.left_count
+    say(
+        f"{_count(total, clips)} in all{share}: {len(todo.done)} done, "
+        f"{len(todo.quarantined)} quarantined, {todo.left_count} left; store {store.path}"
+    )
+    reasons = grouped_reasons(todo.quarantined)
+    for reason, count, example in reasons[:SHOWN_REASONS]:
+        say(f"  {count} x {example.error}: {reason} (e.g. {example.path!r})")
+    if len(reasons) > SHOWN_REASONS:
+        say(f"  and {len(reasons) - SHOWN_REASONS} reasons more")
+    if todo.quarantined:
+        say(
+            f"each with its reason in {store.path / 'failures'}; mend the files and run the same "
+            "command with --retry-failed"
+        )
+
+
+def say_dry(store: Store, todo: Todo, stock: Stock, share: str, *, prune: bool) -> None:
+    """What a run would do that only asked."""
+    say(
+        f"dry run, nothing was written: {_count(len(todo.done), stock.share)}{share} done, "
+        f"{len(todo.quarantined)} quarantined, {todo.left_count} to extract; store {store.path}"
+    )
+    rows = {row.id for row in store.clips()}
+    going = [clip for clip in stock.not_listed if clip in rows]
+    if prune:
+        for clip in going[:SHOWN_REASONS]:
+            say(f"  would be taken out of training: {clip}")
+        if len(going) > SHOWN_REASONS:
+            say(f"  and {len(going) - SHOWN_REASONS} clips more")
+
+
+def way_back(store: Store, file: Place) -> str:
+    """How clips that were taken out of training come back."""
+    command = f"stepcli store labels --store {store.path} --from"
+    kept = f"{command} {file}" if isinstance(file, Path) else f"{command} FILE, a copy of {file}"
+    return f"their tokens stay; they come back when the list names them again, or with {kept}"
+
+
+def as_json(
+    store: Store, todo: Todo, stock: Stock, seconds: StageSeconds | None, share: str
+) -> dict[str, Any]:
+    """The same for scripts; `seconds` is None where nothing was left to do."""
+    compared = stock.compared
+    return {
+        "store": str(store.path),
+        "spec_digest": store.spec.digest,
+        "share": share.strip(" ()"),
+        "clips": len(stock.share),
+        "stored_ids": len(todo.done) + len(todo.quarantined) + todo.left_count,
+        "done": len(todo.done),
+        "quarantined": len(todo.quarantined),
+        "left": todo.left_count,
+        "not_listed": len(stock.not_listed),
+        "changed": [change.id for change in compared.changed],
+        "moved": len(compared.moved),
+        "source_missing": len(compared.missing),
+        "source_unknown": len(compared.unknown),
+        "reasons": [
+            {"error": example.error, "message": reason, "count": count, "example": example.path}
+            for reason, count, example in grouped_reasons(todo.quarantined)
+        ],
+        "seconds": seconds and {**asdict(seconds), "limit": seconds.limit},
+    }
+
+
+def gigabytes(size: float) -> str:
+    """A number of bytes for people."""
+    if size >= 1e12:
+        return f"{size / 1e12:.1f} TB"
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _count(stored: int, clips: Sequence[Clip]) -> str:
+    if any(clip.views for clip in clips):
+        return f"{stored} views of {len(clips)} clips"
+    return f"{stored} clips"

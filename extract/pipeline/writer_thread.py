@@ -1,0 +1,138 @@
+"""The last stage: a thread that writes clips into the store while the next ones are computed."""
+
+import queue
+import threading
+import time
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from stepcli.cache.schema.clips import Failure
+from stepcli.runtime.errors import TokensError
+from stepcli.cache.parts.compression import Compression
+from stepcli.cache.parts.interrupts import uninterrupted
+from stepcli.cache.schema.spec import Producer
+from stepcli.cache.store.store import Store
+from stepcli.cache.store.writer import StoreWriter
+from stepcli.extract.pipeline.backbone_runner import ClipTokens
+from stepcli.extract.pipeline.progress import ProgressListener
+
+WAITING_CLIPS = 64
+"""Clips that may wait for the disk before the stages ahead of it have to."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartLimits:
+    """A part of the store is closed, and safe from a crash, at the first of three limits."""
+
+    clips: int = 4096
+    seconds: float = 300.0
+    megabytes: int = 1024
+    compression: Compression = "none"
+    """How its tokens are packed; no part of a spec."""
+    generation: int = 0
+    """Of the parts: above those of clips that are extracted again."""
+
+
+class Sink:
+    """Writes what it is given, in order; commits when its context ends, however it ends.
+
+    Args:
+        store: where to.
+        producer: recorded in each part.
+        progress: told of each clip.
+        attempts: clip id -> how often it has been tried in earlier runs.
+        limits: when a part is closed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        producer: Producer,
+        progress: ProgressListener,
+        attempts: dict[str, int],
+        limits: PartLimits,
+    ) -> None:
+        self._limits = limits
+        self._store = store
+        self._producer = producer
+        self._progress = progress
+        self._attempts = attempts
+        self._waiting: queue.Queue[ClipTokens | Failure | None] = queue.Queue(WAITING_CLIPS)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="writer")
+        self.busy_seconds = 0.0
+        """Time spent on writing."""
+
+    def add(self, clip: ClipTokens) -> None:
+        """Hand over a clip's tokens; they must not change afterwards.
+
+        Raises:
+            StoreError: an earlier clip could not be written.
+        """
+        self._put(clip)
+
+    def quarantine(self, failure: Failure) -> None:
+        """Put a clip aside; raises as `add` does."""
+        self._put(failure)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with uninterrupted():  # what was added is being committed
+            self._waiting.put(None)
+            self._thread.join()
+        if error is None and self._error is not None:
+            raise self._error
+
+    def _put(self, item: ClipTokens | Failure) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiting.put(item)
+
+    def _run(self) -> None:
+        try:
+            with self._store.writer(
+                self._producer,
+                part_bytes=self._limits.megabytes << 20,
+                part_clips=self._limits.clips,
+                part_seconds=self._limits.seconds,
+                compression=self._limits.compression,
+                generation=self._limits.generation,
+            ) as writer:
+                while (item := self._waiting.get()) is not None:
+                    started = time.perf_counter()
+                    failure = item if isinstance(item, Failure) else None
+                    if not isinstance(item, Failure):
+                        try:
+                            _write(writer, item)
+                        except TokensError as error:
+                            record = item.record
+                            failure = Failure(
+                                record.id, record.source, type(error).__name__, str(error)
+                            )
+                    if failure is None:
+                        self._progress.clip_done()
+                    else:
+                        attempt = self._attempts.get(failure.id, 0) + 1
+                        writer.quarantine(replace(failure, attempt=attempt))
+                        self._progress.clip_quarantined()
+                    self.busy_seconds += time.perf_counter() - started
+        except BaseException as error:  # noqa: BLE001 (raised again in the main thread)
+            self._error = error
+            while self._waiting.get() is not None:  # lets those who wait to put go on
+                continue
+
+
+def _write(writer: StoreWriter, clip: ClipTokens) -> None:
+    if clip.arrays is not None:
+        writer.add_stored(clip.record, clip.arrays)
+    elif clip.tokens is not None:
+        writer.add(clip.record, clip.tokens)  # says which value does not fit

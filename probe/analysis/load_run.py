@@ -1,0 +1,116 @@
+"""A finished run's probe, ready to be asked again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from stepcli.cache.storage.files import read_regular
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.schema.spec import StoreSpec
+from stepcli.probe.analysis.temperature import config_of
+from stepcli.probe.data.features import deepest_last
+from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.tasks import shown_frames
+from stepcli.probe.data.text import StoreText, stored_texts
+from stepcli.probe.nn.bank import Probe
+from stepcli.probe.methods.registry import methods
+from stepcli.probe.training.banks import build_probe
+
+WEIGHTS = "probe.safetensors"
+LARGEST = 1 << 33
+"""Bytes of a probe's weights: a larger file is refused unread."""
+
+
+def spec_of_run(record: dict[str, Any]) -> StoreSpec:
+    """The spec of the tokens that a run was trained on.
+
+    Raises:
+        UsageError: the run has no record of it, or another version's.
+    """
+    if "spec" not in record:
+        raise UsageError(
+            f"run {record['run']} has no record of its tokens: it was imported, or trained by an "
+            "older stepcli; train it again"
+        )
+    try:
+        # Through JSON: only there may strict mode read a list as the tuple that it was.
+        return StoreSpec.model_validate_json(json.dumps(record["spec"]))
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise UsageError(f"run {record['run']}: its spec is not a store's: {reason}") from None
+
+
+def layout_of_run(record: dict[str, Any], folder: Path) -> TokenLayout:
+    """What a finished run's probe reads; of its store at most the texts are needed.
+
+    Args:
+        record: What its run.json says.
+        folder: The run's; where it was exported, its texts lie there.
+
+    Raises:
+        UsageError: the run has no record of its tokens, or a probe that sees more than they are.
+    """
+    spec, task = spec_of_run(record), config_of(record).task
+    _, frames = shown_frames(task, spec.frames)
+    layers = deepest_last(spec.layers) if task.layer is None else (task.layer,)
+    texts = texts_of_run(record, folder)
+    return TokenLayout(frames, spec.dim, spec.segments, layers, tuple(record["classes"]), texts)
+
+
+def texts_of_run(record: dict[str, Any], folder: Path) -> tuple[StoreText, ...]:
+    """The texts that a run's method compares tokens with: beside it, or where its store was.
+
+    Raises:
+        UsageError: they are in object storage, to which a run by itself never connects.
+    """
+    known = methods()
+    name = record["method"]
+    if name not in known.names() or "text embeddings" not in known.get(name).needs:
+        return ()
+    if found := stored_texts(folder):
+        return found
+    place = place_of(record["store"])
+    if isinstance(place, ObjectPath):
+        raise UsageError(
+            f"{folder}: its texts are in {place / 'text'}; copy that folder to {folder / 'text'}"
+        )
+    return stored_texts(place)
+
+
+def load_probe(folder: Path, record: dict[str, Any], layout: TokenLayout) -> Probe:
+    """The probe of one run on the CPU, K = 1, not in training.
+
+    Args:
+        folder: The run's.
+        record: What its run.json says.
+        layout: Of the tokens that it will see.
+
+    Raises:
+        UsageError: there are no weights, as of an imported run, or they do not fit.
+    """
+    path = folder / WEIGHTS
+    try:
+        data = read_regular(path, LARGEST)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{folder} holds no trained probe ({WEIGHTS}); an imported run has none"
+        ) from None
+    except DamagedStore as error:
+        raise UsageError(str(error)) from None
+    config = config_of(record)
+    older = methods().get(config.method).options.before
+    config = config.model_copy(update={"options": {**older, **config.options}})
+    probe = build_probe(config, layout, len(record["classes"]))
+    try:
+        probe.load_state_dict(load(data))
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"{path} does not hold the weights of this probe on these tokens: {reason:.200}"
+        ) from None
+    return probe.eval()

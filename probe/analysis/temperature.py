@@ -1,0 +1,295 @@
+"""The twins of finished runs on held-out slices of train, on which temperatures are fitted.
+
+What comes out is kept beside each run, <runs>/<run>/calibration.json, and goes with it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from stepcli.cache.storage.files import disk_errors, replace_synced
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.json_files import read_json
+from stepcli.cache.store.store import open_store
+from stepcli.cache.schema.views import clip_of
+from stepcli.probe.analysis.calibration import (
+    EDGES,
+    cross_validated,
+    fit_temperature,
+    softmax,
+    threshold_for,
+)
+from stepcli.probe.config import RunConfig, SliceMinimum
+from stepcli.probe.runs.configurations import Configuration, Record
+from stepcli.probe.runs.predictions import read_predictions
+from stepcli.probe.runs.runs import read_run
+from stepcli.probe.sweeps.holding import Size, missing, on_slice, size_of
+from stepcli.probe.sweeps.session import Session
+
+FILE = "calibration.json"
+RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Shares of wrong answers for which a threshold of confidence is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCalibration:
+    """What a run's twin learned on the slice of train that it had not seen."""
+
+    temperature: float
+    samples: int
+    """Of the slice."""
+    thresholds: dict[str, float | None]
+    """Risk -> the lowest confidence from which on at most so many answers were wrong there; None
+    where no confidence was enough."""
+
+    def threshold(self, risk: float) -> float | None:
+        """The confidence below which to abstain.
+
+        Raises:
+            UsageError: no threshold is kept for this risk.
+        """
+        key = f"{risk:g}"
+        if key not in self.thresholds:
+            raise UsageError(
+                f"a risk of {key} has no threshold; choose one of {', '.join(self.thresholds)}"
+            )
+        return self.thresholds[key]
+
+
+IMPORTED = "imported, so there is no probe to train on less"
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What came of one run."""
+
+    label: str
+    seed: int
+    kept: KeptCalibration | None
+    note: str
+    """Why there is none, or why it is 1; "" where there is nothing to say."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether there should be one."""
+        return self.kept is None and self.note != IMPORTED
+
+
+def keep_calibration(
+    found: Sequence[Configuration], minimum: SliceMinimum, refused: Mapping[str, str]
+) -> list[Fitted]:
+    """Fit and keep the calibration of every run that has a twin on a slice.
+
+    What does not come out well is not kept, and what an earlier fit left there is removed: a slice
+    below the minimum, a temperature at the edge of its search. Where scaling does not lower the
+    NLL of held-out samples, cross-validated over the slice's groups, the temperature stays 1.
+
+    Args:
+        found: Whose runs.
+        minimum: Of a slice.
+        refused: Runs whose twin was not trained, and why.
+    """
+    outcomes = []
+    for each in found:
+        for record, twin in zip(each.records, each.held_out, strict=True):
+            path = each.runs / record["run"] / FILE
+            kept, note = None, refused.get(record["run"], IMPORTED)
+            if twin is not None and record["run"] not in refused:
+                try:
+                    kept, note = _fit(each, record, twin, minimum)
+                except UsageError as error:
+                    note = str(error)
+            with disk_errors(path):
+                if kept is not None:
+                    replace_synced(path, json.dumps(asdict(kept), indent=1).encode())
+                else:
+                    path.unlink(missing_ok=True)
+            outcomes.append(Fitted(each.label, record["seed"], kept, note))
+    return outcomes
+
+
+def _fit(
+    each: Configuration, record: Record, twin: str, minimum: SliceMinimum
+) -> tuple[KeptCalibration, str]:
+    held = read_predictions(each.runs / twin)
+    size = Size(
+        len({clip_of(clip) for clip in held.clips}),
+        len(np.unique(held.labels)),
+        len(set(held.groups)),
+    )
+    _require(size, _wanted(each.runs, record, minimum))
+    note = ""
+    temperature = fit_temperature(held.logits, held.labels)
+    before, after = cross_validated(held.logits, held.labels, held.groups)
+    if after >= before:
+        note = (
+            f"scaling does not lower the NLL of held-out samples ({before:.3f}, cross-validated "
+            f"{after:.3f}), so the temperature stays 1"
+        )
+        temperature = 1.0
+    chances = softmax(held.logits, temperature)
+    thresholds = {f"{r:g}": threshold_for(chances, held.labels, r) for r in RISKS}
+    return KeptCalibration(
+        temperature,
+        len(held.labels),
+        {r: None if t == float("inf") else t for r, t in thresholds.items()},
+    ), note
+
+
+def _wanted(runs: Path, record: Record, minimum: SliceMinimum) -> Size:
+    """The least that a run's slice must be; by default of half of the classes of its test."""
+    classes = minimum.classes
+    if classes is None:
+        classes = max(1, len(np.unique(read_predictions(runs / record["run"]).labels)) // 2)
+    # Two groups at least, so that held-out samples can be told from those that were fitted.
+    return Size(minimum.clips, classes, max(2, minimum.groups))
+
+
+def _require(size: Size, wanted: Size) -> None:
+    if lack := missing(size, wanted):
+        raise UsageError(
+            f"its slice is too small to fit a temperature: {size}, needed are {wanted} (missing: "
+            f"{lack}); hold out more with --slice-share 0.3, or lower the minimum with --slice-min"
+        )
+
+
+def undo_calibration(found: Sequence[Configuration]) -> int:
+    """Remove what was kept beside runs; returns beside how many."""
+    removed = 0
+    for each in found:
+        for record in each.records:
+            path = each.runs / record["run"] / FILE
+            with disk_errors(path):
+                removed += path.is_file()
+                path.unlink(missing_ok=True)
+    return removed
+
+
+def kept_calibration(folder: Path) -> KeptCalibration | None:
+    """What is kept beside a run; None where nothing is.
+
+    Raises:
+        UsageError: the file is not what `keep_calibration` writes, or has a temperature that is
+            none, as earlier versions kept where the slice was too small.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    kept = read_json(path, dict)
+    thresholds = kept.get("thresholds")
+    known = kept.keys() == {field.name for field in fields(KeptCalibration)}
+    if not (
+        known
+        and isinstance(kept["temperature"], float)
+        and isinstance(kept["samples"], int)
+        and isinstance(thresholds, dict)
+        and all(value is None or isinstance(value, float) for value in thresholds.values())
+    ):
+        raise UsageError(f"{path}: not a calibration; delete it, run stepcli calibrate")
+    # Earlier versions ended a hair away from the edge.
+    if not 1.001 * EDGES[0] < kept["temperature"] < 0.999 * EDGES[1]:
+        raise UsageError(
+            f"{path}: temperature {kept['temperature']:g} is at the edge of its search, so it is "
+            f"none; remove it with stepcli calibrate {folder.parent} --undo"
+        )
+    return KeptCalibration(**kept)
+
+
+def train_slices(
+    runs: Path,
+    found: Sequence[Configuration],
+    store: Path | None,
+    device: str,
+    minimum: SliceMinimum,
+    share: float | None,
+) -> dict[str, str]:
+    """Train the twin of every run that has none; imported runs have no probe to train.
+
+    Args:
+        runs: Folder of the runs.
+        found: Whose runs.
+        store: Where the store is now that some of the runs were trained on; runs of others are
+            looked up where their store was.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        minimum: Of a slice; no twin is trained on a smaller one.
+        share: Of each class's training clips that a slice takes; None: as the runs' settings say.
+
+    Returns:
+        Runs whose slice is too small, and what it lacks.
+
+    Raises:
+        StoreNotFound: a store is not where it was, and no other place was given.
+        UsageError: a run's settings are not of this version, or the store has other tokens now.
+    """
+    refused: dict[str, str] = {}
+    for place, members in _by_store(found, store, share).items():
+        session = Session(place, runs, device)
+        configs = []
+        for label, record in members:
+            if session.store.fingerprint != record["fingerprint"]:
+                raise UsageError(
+                    f"{place} holds other tokens than {label} was trained on (fingerprint "
+                    f"{session.store.fingerprint[:8]}, expected {record['fingerprint'][:8]}); "
+                    "give --store, or --method"
+                )
+            config = on_slice(config_of(record))
+            if share is not None:
+                task = config.task.model_copy(update={"slice_share": share})
+                config = config.model_copy(update={"task": task})
+            try:
+                size = size_of([session.task(config.task)])
+                _require(size, _wanted(runs, record, minimum))
+            except UsageError as error:
+                refused[record["run"]] = str(error)
+            else:
+                configs.append(config)
+        if configs:
+            session.run(configs)
+    return refused
+
+
+def _share_of(twin: Path) -> float:
+    return config_of(read_run(twin / "run.json")).task.slice_share
+
+
+def _by_store(
+    found: Sequence[Configuration], given: Path | None, share: float | None
+) -> dict[Path, list[tuple[str, Record]]]:
+    """The runs without a twin on such a share, by the store that they are looked up in."""
+    fingerprint = None if given is None else open_store(given).fingerprint
+    others = {record["fingerprint"] for each in found for record in each.records}
+    members: dict[Path, list[tuple[str, Record]]] = {}
+    for each in found:
+        for record, twin in zip(each.records, each.held_out, strict=True):
+            if "imported" in record["config"] or (
+                twin is not None and (share is None or _share_of(each.runs / twin) >= share)
+            ):
+                continue
+            # A store that is none of the runs' is an error, and is named by the caller.
+            here = given is not None and (
+                record["fingerprint"] == fingerprint or fingerprint not in others
+            )
+            place = given if here and given is not None else Path(record["store"])
+            members.setdefault(place, []).append((each.label, record))
+    return members
+
+
+def config_of(record: dict[str, object]) -> RunConfig:
+    """The settings of a finished run.
+
+    Raises:
+        UsageError: another version of stepcli wrote them.
+    """
+    try:
+        return RunConfig.model_validate(record["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"run {record['run']}: this stepcli does not know its setting {place} "
+            f"({first['msg']}); use the version that trained it, or train it again"
+        ) from None

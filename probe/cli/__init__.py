@@ -1,0 +1,1 @@
+"""The commands `probe`, `sweep`, `results`, `report`, `export` and the analyses."""

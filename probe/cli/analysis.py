@@ -1,0 +1,281 @@
+"""`stepcli analyse`: pairs, symmetric classes and calibration of finished runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stepcli.cache.cli.options import print_json, say, warn
+from stepcli.probe.methods.names import complete_methods
+from stepcli.probe.cli.options import RUNS_VARIABLE, slice_minimum
+
+if TYPE_CHECKING:
+    from stepcli.probe.analysis.summary import Analysis
+
+RunsArgument = Annotated[
+    Path, typer.Argument(help="Folder of runs.", envvar=RUNS_VARIABLE, show_default="./runs")
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Methods to look at: step,linear. Default: all.", autocompletion=complete_methods
+    ),
+]
+StoreOption = Annotated[
+    Path | None, typer.Option(help="Where the runs' store is now. Default: where it was.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="For scripts; fractions of 1.")]
+
+
+def analyse(
+    runs: RunsArgument = Path("runs"),
+    method: MethodOption = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with columns label,partner; a class may have several partners. "
+            "Default: the pairs that the runs were trained with."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How well each pair of opposite actions is told apart, and how far probabilities hold.
+
+    forced: of a pair's two logits the larger decides, over all its samples; mean of both recalls.
+    """
+    from dataclasses import asdict
+
+    from stepcli.probe.analysis import summary as analysis
+    from stepcli.probe.runs.pairs import read_pairs
+    from stepcli.probe.runs.configurations import configurations
+
+    given = None if pairs is None else read_pairs(pairs, several=True)
+    names = None if method is None else method.split(",")
+    found = [analysis.analyse(each, given) for each in configurations(runs, names)]
+    found.sort(key=lambda each: (each.task, each.top1.mean))
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    for number, each in enumerate(found):
+        if number:
+            say()
+        for line in describe(each):
+            say(line)
+
+
+def describe(found: "Analysis") -> list[str]:
+    """Lines for a terminal of 80 columns; per cent."""
+    seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}"
+    top1 = f"{100 * found.top1.mean:.1f}"
+    if found.top1.low is not None and found.top1.high is not None:
+        top1 += f" [{100 * found.top1.low:.1f}, {100 * found.top1.high:.1f}]"
+    values = ", ".join(f"{name} {100 * v:.1f}" for name, v in found.top1.by_group.items())
+    from textwrap import wrap
+
+    from stepcli.probe.runs.stats import FEWEST_GROUPS
+
+    lines = [
+        f"{found.label}: {found.task}, split {found.split}, {seeds}, {found.samples} samples",
+        f"  top-1 {top1}   mean class {100 * found.mean_class:.1f}   {found.params:,} parameters",
+    ]
+    if values:
+        text = f"fewer than {FEWEST_GROUPS} groups, no interval; top-1 by group: {values}"
+        lines += wrap(text, 80, initial_indent="  ", subsequent_indent="    ")
+    for title, group in (("with a partner", found.symmetric), ("without", found.other)):
+        if group is not None:
+            lines.append(
+                f"  classes {title}: top-1 {100 * group.top1:.1f}, mean class "
+                f"{100 * group.mean_class:.1f} ({group.classes} classes, {group.samples} samples)"
+            )
+    lines += [
+        f"  {row.type} classes: top-1 {100 * row.top1:.1f} (forward {100 * row.forward:.1f}, "
+        f"backward {100 * row.backward:.1f}); {100 * row.turns:.1f} turn as they should"
+        for row in found.types
+    ]
+    lines += _pair_lines(found)
+    return lines + _calibration_lines(found)
+
+
+def _pair_lines(found: "Analysis") -> list[str]:
+    if found.overall is None:
+        return ["  no pair of nearly symmetric classes is tested; give --pairs FILE"]
+    width = max(20, *(len(f"{row.a} | {row.b}") for row in found.pairs))
+    # What a narrow terminal leaves for the names; longer ones take a line of their own.
+    width = min(width, 38)
+    head = f"  {'pair':<{width}}  {'n':>6}  forced   AUC  recalls    either"
+    lines = [head]
+    for row in found.pairs:
+        name = f"{row.a} | {row.b}"
+        if len(name) > width:
+            lines.append(f"  {name}")
+            name = ""
+        either = "-" if row.accuracy_either is None else f"{100 * row.accuracy_either:.1f}"
+        lines.append(
+            f"  {name:<{width}}  {row.samples:>6}  {100 * row.forced_choice:>6.1f}  "
+            f"{row.auc:.2f}  {100 * row.recall_a:>3.0f} / {100 * row.recall_b:>3.0f}  {either:>6}"
+        )
+    total = found.overall
+    lines.append(
+        f"  forced choice {100 * total.macro_forced_choice:.1f} over {total.pairs} pairs (macro), "
+        f"{100 * total.micro_forced_choice:.1f} over samples (micro)"
+    )
+    return lines
+
+
+def _calibration_lines(found: "Analysis") -> list[str]:
+    from textwrap import wrap
+
+    row = found.calibration
+    before = row.before
+    lines = [
+        f"  calibration: NLL {before.nll:.3f}, Brier {before.brier:.3f}, ECE "
+        f"{100 * before.ece:.1f} %"
+    ]
+    if row.after is None:
+        lines += wrap(row.note, 80, initial_indent="    ", subsequent_indent="    ")
+    else:
+        after = row.after
+        lines.append(
+            f"    at temperature {after.temperature:.2f}: NLL {after.nll:.3f}, Brier "
+            f"{after.brier:.3f}, ECE {100 * after.ece:.1f} %"
+        )
+    lines.append(
+        f"    {100 * row.coverage_at_5:.0f} % can be answered with at most 5 % wrong "
+        f"(mean risk {100 * row.risk_area:.1f} %)"
+    )
+    return lines
+
+
+def order(
+    runs: RunsArgument = Path("runs"),
+    method: MethodOption = None,
+    store: StoreOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the test clips to trained probes backward, shuffled, in part: do the answers change?
+
+    Straight from the stored frames, for tokens that depend on their own frame alone. Kept beside
+    each run (order.json); the report draws them.
+    """
+
+    from stepcli.probe.analysis.order_runs import keep_order_tests, kept_order_tests
+    from stepcli.probe.analysis.order_table import order_lines
+    from stepcli.probe.runs.configurations import configurations
+
+    found = configurations(runs, None if method is None else method.split(","))
+    keep_order_tests(found, store, device)
+    kept = {each: [kept_order_tests(runs, record) for record in each.records] for each in found}
+    if as_json:
+        every = [
+            {"label": each.label, "run": record["run"], "tests": test}
+            for each, of_seeds in kept.items()
+            for record, test in zip(each.records, of_seeds, strict=True)
+        ]
+        print_json(every)
+        return
+    for number, (each, tests) in enumerate(kept.items()):
+        if number:
+            say()
+        for line in order_lines(each.label, [test for test in tests if test is not None]):
+            say(line)
+
+
+def calibrate(
+    runs: RunsArgument = Path("runs"),
+    method: MethodOption = None,
+    store: StoreOption = None,
+    device: DeviceOption = "auto",
+    slice_share: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=0.9, help="Share of train that a slice takes. Default: 0.1."),
+    ] = None,
+    slice_min: Annotated[
+        str | None,
+        typer.Option(help="Least to fit on: clips=30,groups=5,classes=8 (half of them)."),
+    ] = None,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Remove the runs' temperatures and thresholds.")
+    ] = False,
+) -> None:
+    """Fit each probe's temperature on a slice of train, which a twin of it has not seen.
+
+    Twins that stepcli sweep --select has trained are used as they are; others are trained now.
+    """
+    from stepcli.runtime.errors import UsageError
+    from stepcli.probe.analysis.temperature import (
+        keep_calibration,
+        train_slices,
+        undo_calibration,
+    )
+    from stepcli.probe.config import SliceMinimum
+    from stepcli.probe.runs.configurations import configurations
+
+    names = None if method is None else method.split(",")
+    if undo:
+        removed = undo_calibration(configurations(runs, names))
+        say(f"Removed the calibration of {removed} run{'' if removed == 1 else 's'}")
+        return
+    minimum = SliceMinimum(**({} if slice_min is None else slice_minimum(slice_min)))
+    found = configurations(runs, names)
+    refused = train_slices(runs, found, store, device, minimum, slice_share)
+    outcomes = keep_calibration(configurations(runs, names), minimum, refused)
+    for each in outcomes:
+        fitted = "none" if each.kept is None else f"{each.kept.temperature:.3f}"
+        note = f" ({each.note})" if each.note else ""
+        say(f"{each.label} seed {each.seed}: temperature {fitted}{note}")
+    if failed := [each for each in outcomes if each.failed]:
+        raise UsageError(
+            f"{len(failed)} of {len(outcomes)} runs have no temperature: {failed[0].label} seed "
+            f"{failed[0].seed}: {failed[0].note}"
+        )
+
+
+def chirality(
+    groups: Annotated[Path, typer.Argument(help="CSV with the columns group,label.")],
+    method: Annotated[
+        str, typer.Option(help="Trained on each group alone.", autocompletion=complete_methods)
+    ] = "linear",
+    store: Annotated[
+        Path | None, typer.Option(help="Store to read. Default: the only one.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Probes of each group.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over a group's clips.")] = 60,
+    train_split: Annotated[str, typer.Option(help="Split to train on.")] = "train",
+    test_split: Annotated[str, typer.Option(help="Split to report on.")] = "test",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """The chirality protocol: one probe for each group of mirror-image actions, then the mean."""
+    from dataclasses import asdict
+    from statistics import fmean
+
+    from stepcli.cache.store.locate import locate_store
+    from stepcli.probe.analysis.chirality import chirality as measure
+    from stepcli.probe.analysis.chirality import read_groups
+    from stepcli.probe.config import Pass
+
+    scores, notes = measure(
+        locate_store(store),
+        read_groups(groups),
+        method,
+        seeds=seeds,
+        shared=Pass(epochs=epochs),
+        splits=(train_split, test_split),
+        device=device,
+    )
+    for line in notes:
+        warn(f"note: {line}")
+    mean = fmean(score.top1 for score in scores)
+    if as_json:
+        groups_ = [asdict(score) for score in scores]
+        print_json({"method": method, "mean_top1": mean, "groups": groups_})
+        return
+    say(f"{'group':<34}  {'classes':>7}  {'train':>6}  {'test':>6}  {'top-1':>6}")
+    for score in scores:
+        say(
+            f"{score.group:<34.34}  {score.classes:>7}  {score.train_clips:>6}  "
+            f"{score.test_samples:>6}  {100 * score.top1:>6.1f}"
+        )
+    say(f"{method}: {100 * mean:.1f} % mean over {len(scores)} groups, {seeds} seeds each")

@@ -1,0 +1,35 @@
+"""`stepcli export`: a trained probe as a folder with a card, and as ONNX."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stepcli.cache.cli.options import say
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained probe, runs/<run>.")],
+    out: Annotated[Path, typer.Option(help="Where <run>/ is put.")] = Path("exported"),
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write probe.onnx too, held against PyTorch.")
+    ] = False,
+) -> None:
+    """A trained probe to give away: weights, settings, calibration and a card with its numbers.
+
+    stepcli predict takes the folder as it is.
+    """
+    import importlib.util
+
+    from stepcli.runtime.errors import UsageError
+    from stepcli.probe.analysis.export import ONNX, export_folder, export_onnx
+
+    needed = ("onnx", "onnxruntime", "onnxscript") if onnx else ()
+    absent = [name for name in needed if not importlib.util.find_spec(name)]
+    if absent:
+        raise UsageError(f"--onnx needs {', '.join(absent)}: pip install 'stepcli[onnx]'")
+    target = export_folder(run, out)
+    say(f"{target}: weights, settings and card")
+    if onnx:
+        difference = export_onnx(run, target / ONNX)
+        say(f"{target / ONNX}: logits differ from PyTorch's by at most {difference:.1e}")

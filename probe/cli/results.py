@@ -1,0 +1,147 @@
+"""`stepcli results`: read what the runs say, compare methods, bring other people's models in."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from stepcli.cache.cli.options import say, say_lines, warn
+from stepcli.probe.cli.options import (
+    RunsOption,
+    runs_folder,
+)
+
+
+class _MethodsBySpace(TyperGroup):
+    """Takes `--compare step linear` for `--compare step,linear`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Join what follows --compare up to the next option."""
+        if "--compare" in args:
+            start = args.index("--compare") + 1
+            rest = (i for i, arg in enumerate(args[start:], start) if arg.startswith("-"))
+            stop = next(rest, len(args))
+            if stop > start:
+                args = [*args[:start], ",".join(args[start:stop]), *args[stop:]]
+        return super().parse_args(ctx, args)
+
+
+results_app = typer.Typer(
+    cls=_MethodsBySpace, help="Show the finished runs, compare them, add other people's."
+)
+
+
+@results_app.callback(invoke_without_command=True)
+def results(
+    context: typer.Context,
+    runs: RunsOption = None,
+    format_: Annotated[
+        Literal["table", "json", "csv", "markdown", "latex", "parquet"],
+        typer.Option("--format", help="json, csv, parquet: one entry a run, fractions of 1."),
+    ] = "table",
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            help="Methods a b c: each against the first, paired; over seeds and groups of clips."
+        ),
+    ] = None,
+    slices: Annotated[
+        bool, typer.Option("--slices", help="Show also the runs on held-out slices of train.")
+    ] = False,
+    chosen: Annotated[
+        bool,
+        typer.Option(
+            "--chosen", help="What sweep --select chose: one row per method, with intervals."
+        ),
+    ] = False,
+    average_splits: Annotated[
+        bool,
+        typer.Option("--average-splits", help="Official splits averaged, apart from the seeds."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write to; --format parquet needs one.")
+    ] = None,
+) -> None:
+    """Show the finished runs: per cent, mean ± deviation over seeds."""
+    if context.invoked_subcommand is not None:
+        return
+    from stepcli.cache.storage.files import disk_errors
+    from stepcli.probe.analysis.selection import chosen_table
+    from stepcli.probe.runs.compare import compare_methods, describe
+    from stepcli.probe.runs.import_logits import read_imported
+    from stepcli.probe.runs.leakage import leakage_notes
+    from stepcli.probe.runs.runs import read_runs
+    from stepcli.probe.runs.significance import survivors
+    from stepcli.probe.runs.table import render, terminal_width, write_parquet
+
+    folder = runs_folder(runs)
+    if chosen:
+        table = chosen_table(folder, format_)  # refuses a folder without a choice
+        _say_notes(leakage_notes(read_runs(folder)))
+        say_lines(table)
+        return
+    found = read_runs(folder, slices=slices)
+    _say_notes(leakage_notes(found))
+    if compare is None:
+        if format_ == "parquet":
+            with disk_errors(out or Path()):
+                write_parquet(found, out)
+            return
+        text = render(
+            found,
+            format_,
+            published=read_imported(folder),
+            bold=survivors(folder, found) if format_ == "latex" else (),
+            average_splits=average_splits,
+            width=terminal_width() if out is None else None,
+        )
+        if out is None:
+            say_lines(text)
+        else:
+            with disk_errors(out):
+                out.write_text(text + "\n", encoding="utf-8")
+        return
+    names = compare.split(",")
+    for line in describe(names[0], compare_methods(folder, found, names)):
+        say(line)
+
+
+def _say_notes(lines: Iterable[str]) -> None:
+    for line in lines:
+        warn(f"note: {line}")
+
+
+@results_app.command("import")
+def import_results(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV: clip, then one column of logits a class. Or published numbers: method, "
+            "value, params, source, and split, frames, views, backbone, dataset where known."
+        ),
+    ],
+    like: Annotated[
+        str | None,
+        typer.Option(help="Logits: a run here tested on the same clips, by its folder name."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Logits: how tables call the model, e.g. videomae-lora.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the imported model.")] = 0,
+    params: Annotated[int, typer.Option(min=0, help="Its trainable parameters.")] = 0,
+    runs: RunsOption = None,
+) -> None:
+    """Put another model's per-clip logits, or published numbers, into the same tables."""
+    from stepcli.runtime.errors import UsageError
+    from stepcli.probe.runs.import_logits import import_logits, import_published, is_published
+
+    if is_published(file):
+        count = import_published(file, runs_folder(runs))
+        say(f"{count} published numbers are shown with these runs, marked as such")
+        return
+    if like is None or name is None:
+        raise UsageError("a file of logits needs --like RUN and --name MODEL; see docs/sweep.md")
+    record = import_logits(file, runs_folder(runs), like, name=name, seed=seed, params=params)
+    say(f"{name} seed {seed}  top-1 {100 * record['top1']:5.1f} %  {record['run']}")

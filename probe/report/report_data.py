@@ -1,0 +1,169 @@
+"""Runs gathered for the report: one study a store, task and split, one entry a configuration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from stepcli.runtime.errors import UnknownName
+from stepcli.probe.analysis.order_runs import kept_order_tests
+from stepcli.probe.analysis.order_table import moved
+from stepcli.probe.analysis.order_tests import REORDERINGS
+from stepcli.probe.analysis.summary import Analysis, analyse
+from stepcli.probe.runs.pairs import Pairs
+from stepcli.probe.methods.registry import methods
+from stepcli.probe.runs.configurations import Configuration, configurations
+from stepcli.probe.runs.stats import Difference, paired_difference
+
+Kind = Literal["order-blind", "control", "sees order", "imported"]
+KINDS: tuple[Kind, ...] = ("order-blind", "control", "sees order", "imported")
+
+SINGLE_FRAMES = ("first-frame", "middle-frame", "last-frame")
+CONTROLS = (*SINGLE_FRAMES, "first-last", "duration")
+"""What single frames, or the length of a clip, give away."""
+BLIND = 1e-5
+"""A probe whose logits move less when frames change places does not see order."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One configuration."""
+
+    found: Configuration
+    analysis: Analysis
+    kind: Kind
+    tests: tuple[dict[str, Any], ...]
+    """Order tests of the seeds that were tested."""
+
+    @property
+    def label(self) -> str:
+        """As in `stepcli results`."""
+        return self.analysis.label
+
+    @property
+    def score(self) -> float:
+        """Forced choice over pairs where there are any, else top-1."""
+        overall = self.analysis.overall
+        return self.analysis.top1.mean if overall is None else overall.macro_forced_choice
+
+    @property
+    def losses(self) -> list[list[float]]:
+        """Training loss by epoch, of the seeds that have one."""
+        return [record["losses"] for record in self.found.records if record.get("losses")]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Entries that were tested on the same samples, the weakest first."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def first(self) -> Analysis:
+        """For what all share: task, data set, split."""
+        return self.entries[0].analysis
+
+    @property
+    def title(self) -> str:
+        """E.g. "arrow on openclose (test), mobilenet_v2-bundled"."""
+        record = self.entries[0].found.first
+        backbone = record.get("backbone") or next(
+            (e.found.first["backbone"] for e in self.entries if "backbone" in e.found.first), ""
+        )
+        title = f"{self.first.task} on {self.first.dataset} ({self.first.split})"
+        return f"{title}, {backbone}" if backbone else title
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether forced choice is defined."""
+        return self.first.overall is not None
+
+    def of_kind(self, *kinds: Kind) -> list[Entry]:
+        """Entries of some kinds, the weakest first."""
+        return [entry for entry in self.entries if entry.kind in kinds]
+
+    def best(self, *kinds: Kind) -> Entry | None:
+        """The strongest entry of some kinds; None without one."""
+        found = self.of_kind(*kinds)
+        return max(found, key=lambda entry: entry.score) if found else None
+
+
+def gather(runs: Path, given: Pairs | None = None) -> list[Study]:
+    """Every study of a folder of runs.
+
+    Raises:
+        UsageError: there is no run, or one cannot be read.
+    """
+    studies: dict[tuple[Any, ...], list[Entry]] = {}
+    for found in configurations(runs):
+        first = found.first
+        key = (first["dataset"], first["fingerprint"], first["task"], first["split"])
+        tests = [kept_order_tests(runs, record) for record in found.records]
+        known = tuple(test for test in tests if test is not None)
+        usable = None if given is None else _known_pairs(given, found.classes)
+        entry = Entry(found, analyse(found, usable), kind_of(found, known), known)
+        studies.setdefault((*key, entry.analysis.samples), []).append(entry)
+    return [
+        Study(tuple(sorted(entries, key=lambda entry: (entry.score, entry.label))))
+        for _, entries in sorted(studies.items())
+    ]
+
+
+def _known_pairs(given: Pairs, classes: Sequence[str]) -> Pairs:
+    """A report may span data sets: of the user's pairs those that one of them has."""
+    return tuple(pair for pair in given if set(pair) <= set(classes))
+
+
+def kind_of(found: Configuration, tests: Sequence[dict[str, Any]]) -> Kind:
+    """What a configuration is compared as; what was measured goes before what is known of it."""
+    config = found.first["config"]
+    if "imported" in config:
+        return "imported"
+    if found.first["method"] in CONTROLS or _shuffled(found):
+        return "control"
+    if tests:
+        return "order-blind" if moved(tests, list(REORDERINGS)) < BLIND else "sees order"
+    encoding = config.get("options", {}).get("pe")
+    if encoding is not None:
+        return "order-blind" if encoding == "none" else "sees order"
+    try:
+        aware = methods().sees_order(found.first["method"])
+    except UnknownName:
+        aware = True
+    return "sees order" if aware else "order-blind"
+
+
+def _shuffled(found: Configuration) -> bool:
+    order: str = found.first["config"].get("task", {}).get("frame_order", "natural")
+    return order == "shuffled"
+
+
+def shuffled_twins(study: Study) -> list[tuple[Entry, Entry]]:
+    """Entries with their twins that were trained on shuffled frames and else alike."""
+    twins = []
+    for twin in study.entries:
+        if not _shuffled(twin.found):
+            continue
+        config = twin.found.first["config"]
+        natural = config | {"task": config["task"] | {"frame_order": "natural"}}
+        twins += [
+            (entry, twin)
+            for entry in study.entries
+            if entry.found.first["config"] | {"seed": 0} == natural | {"seed": 0}
+        ]
+    return twins
+
+
+def difference(one: Entry, other: Entry) -> Difference | None:
+    """Top-1 of one entry minus another's, paired; None on different samples."""
+    mine, theirs = one.found.predictions(), other.found.predictions()
+    keys = [
+        list(zip(p[0].clips, p[0].starts.tolist(), p[0].backward.tolist(), strict=True))
+        for p in (mine, theirs)
+    ]
+    if keys[0] != keys[1]:
+        return None
+    sides = [np.stack([seed.correct for seed in p]) for p in (mine, theirs)]
+    return paired_difference(sides[0], sides[1], mine[0].groups)

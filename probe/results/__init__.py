@@ -1,1 +1,0 @@
-"""What a finished run leaves behind, and the tables and statistics made of it."""

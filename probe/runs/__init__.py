@@ -1,0 +1,1 @@
+"""Runs: what a trained probe leaves, its metrics, and tables over many."""

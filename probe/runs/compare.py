@@ -1,0 +1,144 @@
+"""Two methods on the same test samples: per-clip predictions, paired, by groups."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.probe.runs.predictions import read_predictions
+from stepcli.probe.runs.stats import FEWEST_GROUPS, Difference, holm, paired_difference
+
+
+@dataclass(frozen=True, slots=True)
+class Correctness:
+    """How often each test sample was right, over the seeds of one configuration."""
+
+    samples: tuple[tuple[str, int, bool], ...]
+    """Clip, first frame, direction."""
+    groups: tuple[str, ...]
+    right: NDArray[np.float64]
+    """1 where a seed was right, 0 where it was wrong, [seeds, n]; seeds in ascending order."""
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """Share of seeds that were right, [n]."""
+        share: NDArray[np.float64] = self.right.mean(axis=0)
+        return share
+
+    @property
+    def seeds(self) -> int:
+        """How many."""
+        return len(self.right)
+
+
+def correctness(runs: Path, records: Sequence[dict[str, Any]]) -> Correctness:
+    """Read the predictions of one configuration's seeds.
+
+    Raises:
+        UsageError: the seeds were tested on different samples.
+    """
+    if not records:
+        raise ValueError("correctness needs at least one run")
+    samples: list[tuple[tuple[str, int, bool], ...]] = []
+    rights: list[NDArray[np.float64]] = []
+    # Seeds of two methods are paired by their order.
+    records = sorted(records, key=lambda record: record["seed"])
+    for record in records:
+        found = read_predictions(runs / record["run"])
+        names = found.samples
+        order = sorted(range(len(names)), key=names.__getitem__)
+        samples.append(tuple(names[row] for row in order))
+        rights.append(found.correct[order])
+        groups = tuple(found.groups[row] for row in order)
+        if samples[-1] != samples[0]:
+            raise UsageError(
+                f"run {record['run']} was tested on other samples than {records[0]['run']}; "
+                "compare runs of one store, task and split"
+            )
+    return Correctness(samples[0], groups, np.stack(rights))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One method against the reference."""
+
+    method: str
+    difference: Difference
+    corrected_p: float | None
+    """After Holm's correction over all methods of the comparison."""
+
+
+def compare_methods(
+    runs: Path, records: Sequence[dict[str, Any]], names: Sequence[str]
+) -> list[Comparison]:
+    """Compare every method but the first with the first.
+
+    Raises:
+        UnknownName: no run of that method.
+        UsageError: a method has several configurations, or samples differ.
+    """
+    found = {record["method"] for record in records}
+    sides = []
+    for name in names:
+        if name not in found:
+            raise UnknownName("method among the runs", name, found)
+        mine = [record for record in records if record["method"] == name]
+        kinds = {(r["task"], r["split"], r["fingerprint"]) for r in mine}
+        if len(kinds) > 1 or len({r["seed"] for r in mine}) != len(mine):
+            raise UsageError(
+                f"{name} has several configurations, tasks or stores among these runs; keep one "
+                "a folder, or let stepcli sweep --select choose"
+            )
+        sides.append(correctness(runs, mine))
+    reference, *others = sides
+    differences = []
+    for name, other in zip(names[1:], others, strict=True):
+        if other.samples != reference.samples:
+            raise UsageError(
+                f"{name} and {names[0]} were tested on different samples; compare runs of one "
+                "store, task and split"
+            )
+        differences.append(paired_difference(other.right, reference.right, other.groups))
+    # All share their groups, so either all have a p-value or none has.
+    corrected = holm([d.p for d in differences if d.p is not None])
+    return [
+        Comparison(name, difference, corrected[i] if difference.p is not None else None)
+        for i, (name, difference) in enumerate(zip(names[1:], differences, strict=True))
+    ]
+
+
+def describe(reference: str, comparisons: Sequence[Comparison]) -> list[str]:
+    """Lines for a terminal: points of top-1, interval, corrected p; or the groups' own values."""
+    lines = []
+    for each in comparisons:
+        gain = each.difference
+        head = f"{each.method} - {reference}: {100 * gain.mean:+.1f} points"
+        if gain.low is None or gain.high is None or each.corrected_p is None:
+            lines.append(f"{head} ({no_interval(gain)})")
+            continue
+        verdict = "differs" if each.corrected_p < 0.05 else "no difference shown"
+        lines.append(
+            f"{head}, 95 % interval [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over "
+            f"{covered(gain)}, {_p(each.corrected_p)} after Holm: {verdict}"
+        )
+    return lines
+
+
+def _p(value: float) -> str:
+    return "p < 0.0001" if value < 0.0001 else f"p = {value:.4f}"
+
+
+def covered(gain: Difference) -> str:
+    """What an interval is over, e.g. "20 groups and 5 seeds"."""
+    seeds = f"{gain.seeds} seeds" if gain.seeds > 1 else "1 seed, so not over seeds"
+    return f"{len(gain.by_group)} groups and {seeds}"
+
+
+def no_interval(gain: Difference) -> str:
+    """Why there is none, and each group's own difference in points."""
+    values = ", ".join(f"{group} {100 * v:+.1f}" for group, v in gain.by_group.items())
+    return f"fewer than {FEWEST_GROUPS} groups, no interval; by group: {values}"

@@ -1,0 +1,154 @@
+"""Other people's models: per-clip logits from a file become a run like any other."""
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepcli.runtime.csv_tables import read_csv
+from stepcli.cache.storage.files import disk_errors, replace_synced
+from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.words import listed
+from stepcli.probe.runs.leakage import without_copies
+from stepcli.probe.runs.metrics import summary
+from stepcli.probe.runs.predictions import FILE, encode_predictions, read_predictions
+from stepcli.probe.runs.published import Published, read_published
+from stepcli.probe.runs.runs import read_run, write_folder
+
+
+def import_logits(
+    path: Path, runs: Path, like: str, *, name: str, seed: int, params: int
+) -> dict[str, Any]:
+    """Write a run from a CSV of logits.
+
+    Columns: clip, one column a class with its logit (or probability: only order and differences
+    count), and on tests of crops or directions also start_frame and backward (0 or 1). Labels,
+    groups and pairs come from the run `like`, which was tested on the same samples.
+
+    Raises:
+        UsageError: a column, sample or number is missing or one too many.
+        UnknownName: there is no run of that name.
+    """
+    known = [folder.name for folder in runs.glob("[!.]*/") if (folder / "run.json").is_file()]
+    if like not in known:
+        raise UnknownName(f"run in {runs}", like, known)
+    model = read_run(runs / like / "run.json")
+    samples = read_predictions(runs / like)
+    given = _read(path, model["classes"])
+    # Cells of a CSV are stripped; an id of a clip may come from a folder's name with white space.
+    keys = [(clip.strip(), start, backward) for clip, start, backward in samples.samples]
+    wanted = set(keys)
+    missing = [key for key in keys if key not in given]
+    excess = [key for key in given if key not in wanted]
+    if missing or excess:
+        raise UsageError(
+            f"{path}: expected the {len(keys)} samples of {like}, found {len(given)}"
+            + _named("; missing", missing)
+            + _named("; not tested by that run", excess)
+        )
+    logits = np.stack([given[key] for key in keys])
+    pairs = [tuple(model["classes"].index(label) for label in pair) for pair in model["pairs"]]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    identity = hashlib.sha256(f"{digest} {name} {seed} {like}".encode()).hexdigest()
+    record: dict[str, Any] = {
+        "run": f"{name}-{identity[:16]}",
+        "method": name,
+        "config": {"imported": {"file": path.name, "sha256": digest, "like": like}, "seed": seed},
+        "seed": seed,
+        **summary(logits, samples.labels, [(a, b) for a, b in pairs]),
+        "params": params,
+        "seconds": 0.0,
+        "warnings": [],
+    }
+    said = replace(samples, logits=logits)
+    if "leakage" in model:
+        clean = without_copies(said, [(a, b) for a, b in pairs])
+        record["leakage"] = model["leakage"] | {"without_copies": clean}
+    kept = (
+        *("task", "split", "fingerprint", "dataset", "backbone", "store"),
+        *("classes", "pairs", "test_samples"),
+    )
+    record |= {key: model[key] for key in kept if key in model}
+    write_folder(runs, record, {FILE: encode_predictions(said)})
+    return record
+
+
+def _named(what: str, keys: Sequence[tuple[str, int, bool]]) -> str:
+    """ "; missing 12: clip a start_frame 0 backward 0, ..." or nothing."""
+    if not keys:
+        return ""
+    each = (f"clip {clip} start_frame {start} backward {int(back)}" for clip, start, back in keys)
+    return f"{what} {len(keys):,}: {listed(each)}"
+
+
+BOOLEANS = {"false": "0", "true": "1"}
+"""As Python and pandas write them."""
+PUBLISHED = "published.csv"
+"""In a folder of runs: other people's numbers, shown with its tables."""
+
+
+def is_published(path: Path) -> bool:
+    """Whether a CSV holds published numbers: it names no clips, but sources.
+
+    Raises:
+        UsageError: there is no such file, or it is no text.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: expected a CSV file, got: {error}") from None
+    return "clip" not in header and "source" in header
+
+
+def import_published(path: Path, runs: Path) -> int:
+    """Check published numbers and keep them beside the runs; returns how many there are.
+
+    A later import takes the place of an earlier one.
+
+    Raises:
+        UsageError: a column is missing, or a number is none.
+    """
+    found = read_published(path)
+    with disk_errors(runs):
+        runs.mkdir(parents=True, exist_ok=True)
+        replace_synced(runs / PUBLISHED, path.read_bytes())
+    return len(found)
+
+
+def read_imported(runs: Path) -> list[Published]:
+    """The published numbers that were imported into a folder of runs."""
+    path = runs / PUBLISHED
+    if path.is_symlink():
+        raise UsageError(f"{path} is a link, which is not followed; import the file itself")
+    return read_published(path) if path.is_file() else []
+
+
+def _read(path: Path, classes: list[str]) -> dict[tuple[str, int, bool], NDArray[np.float32]]:
+    rows = read_csv(path, ("clip", *classes))
+    found: dict[tuple[str, int, bool], NDArray[np.float32]] = {}
+    for line, row in enumerate(rows, 2):
+        try:
+            start = int(row.get("start_frame") or 0)
+            given = (row.get("backward") or "0").lower()
+            backward = bool(int(BOOLEANS.get(given, given)))
+            logits = np.array([float(row[name]) for name in classes], np.float32)
+        except ValueError as error:
+            raise UsageError(f"{path}: line {line}: expected numbers, {error}") from None
+        key = (row["clip"], start, backward)
+        if key in found:
+            raise UsageError(
+                f"{path}: line {line}: clip {key[0]} start_frame {start} backward {int(backward)} "
+                "stands there twice; keep one of the two lines"
+            )
+        if not np.isfinite(logits).all():
+            raise UsageError(
+                f"{path}: line {line}: expected finite logits of clip {key[0]}, got nan or inf"
+            )
+        found[key] = logits
+    return found

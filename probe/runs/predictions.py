@@ -1,0 +1,134 @@
+"""predictions.parquet: what one probe said about each test sample."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stepcli.cache.storage.files import read_regular
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.parquet_tables import LARGEST, read_parquet
+from stepcli.probe.runs.metrics import Floats, Ints, credit, named
+
+FILE = "predictions.parquet"
+SAMPLE = {
+    "clip": pa.string(),
+    "group": pa.string(),
+    "start_frame": pa.int64(),
+    "backward": pa.bool_(),
+    "label": pa.int64(),
+}
+"""Columns that say what was shown, and their types; `logits` stands beside them."""
+
+
+COPIED = "copied"
+"""A column that runs of earlier versions do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What one probe said about n samples."""
+
+    clips: tuple[str, ...]
+    groups: tuple[str, ...]
+    starts: Ints
+    """[n]: first stored frame that was shown."""
+    backward: NDArray[np.bool_]
+    labels: Ints
+    logits: Floats
+    """[n, C]"""
+    copied: NDArray[np.bool_] | None = None
+    """[n]: whether the clip is a copy of a training clip; None where it is not known."""
+
+    @property
+    def correct(self) -> NDArray[np.float64]:
+        """[n]: 1 where the largest logit is the label's; 1/m where m classes tie for it."""
+        return credit(self.logits, self.labels)
+
+    @property
+    def samples(self) -> list[tuple[str, int, bool]]:
+        """Clip, first frame and direction of each: names a sample among those of a run."""
+        return list(zip(self.clips, self.starts.tolist(), self.backward.tolist(), strict=True))
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """The predictions of one run.
+
+    Raises:
+        UsageError: the folder's file is missing or is not such a table.
+    """
+    path = folder / FILE
+    try:
+        data = read_regular(path, LARGEST)
+        # A value of a list has four bytes, so no more of them fit.
+        table = read_parquet(
+            data, path, rows=LARGEST, values=LARGEST, columns=[*SAMPLE, "logits"], optional=[COPIED]
+        ).combine_chunks()
+        width = _width(table, path)
+    except (FileNotFoundError, DamagedStore) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"{path} cannot be read ({reason}); delete its folder, train again"
+        ) from None
+    clip, group, start, backward, label = (table[name] for name in SAMPLE)
+    flat = table["logits"].combine_chunks().flatten().to_numpy()
+    return Predictions(
+        tuple(clip.to_pylist()),
+        tuple(group.to_pylist()),
+        start.to_numpy(),
+        backward.to_numpy(),
+        label.to_numpy(),
+        flat.reshape(-1, width),
+        table[COPIED].to_numpy() if COPIED in table.schema.names else None,
+    )
+
+
+def encode_predictions(said: Predictions) -> bytes:
+    """The Parquet file of one run.
+
+    Beside stand the class of the largest logit as `predicted`, the first of those that tie, and
+    `correct`, whose mean is top-1: a tie of m classes for the label is 1/m.
+    """
+    flat = pa.array(said.logits.astype(np.float32).ravel())
+    cells = (said.clips, said.groups, said.starts, said.backward, said.labels)
+    table = pa.table(
+        {name: pa.array(c, kind) for (name, kind), c in zip(SAMPLE.items(), cells, strict=True)}
+        | {
+            "predicted": named(said.logits),
+            "correct": said.correct,
+            "logits": pa.FixedSizeListArray.from_arrays(flat, said.logits.shape[1]),
+        }
+        | ({} if said.copied is None else {COPIED: pa.array(said.copied, pa.bool_())})
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _width(table: pa.Table, path: Path) -> int:
+    """C, the classes of a table that can be one of predictions.
+
+    Raises:
+        DamagedStore: it is none.
+    """
+    logits = table.schema.field("logits").type
+    if not pa.types.is_fixed_size_list(logits) or logits.value_type != pa.float32():
+        raise DamagedStore(f"{path}: logits: expected lists of float32, found {logits}")
+    known = SAMPLE | ({COPIED: pa.bool_()} if COPIED in table.schema.names else {})
+    for name, kind in known.items():
+        if table.schema.field(name).type != kind:
+            raise DamagedStore(
+                f"{path}: {name}: expected {kind}, found {table.schema.field(name).type}"
+            )
+    width = int(logits.list_size)
+    cells = [*table.columns, table["logits"].combine_chunks().flatten()]
+    if not table.num_rows or any(column.null_count for column in cells):
+        raise DamagedStore(f"{path}: no sample, or an empty cell")
+    labels = table["label"].to_numpy()
+    if labels.min() < 0 or labels.max() >= width:
+        raise DamagedStore(f"{path}: a label that is none of its {width} classes")
+    return width

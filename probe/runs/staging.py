@@ -1,0 +1,56 @@
+"""Folders that appear whole beside others, and what killed writers have left of them."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stepcli.cache.parts.writer_identity import LEASE_HOURS, is_dead, new_owner, parse_owner
+
+PREFIX = ".writing-"
+_EARLIER = re.compile(r"\..+[-.][0-9a-f]{32}")
+"""Temporary names that do not say whose they are: of earlier versions, and of single files."""
+
+
+@contextmanager
+def staging_folder(parent: Path) -> Iterator[Path]:
+    """A new folder to fill and rename; whatever is left of it at the end is removed.
+
+    Its name says which process writes it, so that others can tell when that has been killed.
+    """
+    staging = parent / f"{PREFIX}{new_owner().name}"
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def sweep_staging(parent: Path) -> list[str]:
+    """Remove what killed writers have left in a folder; returns the names.
+
+    A name that does not say whose it is counts as left when nobody has touched it for a day.
+    """
+    swept = []
+    for path in sorted(parent.glob(".*")) if parent.is_dir() else ():
+        owner = parse_owner(path.name.removeprefix(PREFIX))
+        if owner is None and not _EARLIER.fullmatch(path.name):
+            continue
+        try:
+            touched = path.lstat().st_mtime
+        except FileNotFoundError:  # its writer has just finished
+            continue
+        if owner is None:
+            dead = time.time() - touched > LEASE_HOURS * 3600
+        else:
+            dead = path.name.startswith(PREFIX) and is_dead(owner, touched)
+        if not dead:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        swept.append(path.name)
+    return swept

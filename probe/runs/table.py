@@ -1,0 +1,317 @@
+"""Result tables: one line a configuration, seeds as mean and deviation."""
+
+import csv
+import io
+import json
+import shutil
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stepcli.runtime.errors import UsageError
+from stepcli.cache.cli.options import shown
+from stepcli.probe.config import TaskConfig, without_paths
+from stepcli.probe.runs.cells import csv_cell, latex, markdown
+from stepcli.probe.runs.published import Published
+from stepcli.probe.training.tracking import METRICS
+
+Format = Literal["table", "json", "csv", "markdown", "latex", "parquet"]
+
+FIELDS = (
+    *("run", "method", "task", "config", "seed", "split"),
+    *METRICS,
+    *("params", "seconds", "fingerprint"),
+    *("copied_test_clips", "top1_without_copies"),
+)
+"""What one run says to a script, in this order."""
+
+
+NO_COPIES = "top1_no_copies"
+"""Column of tables in which some run's test clips are copies of training clips."""
+
+
+def _fields(run: dict[str, Any]) -> dict[str, Any]:
+    """`FIELDS` of one run."""
+    return {name: (run | _copies(run))[name] for name in FIELDS}
+
+
+def _copies(run: dict[str, Any]) -> dict[str, Any]:
+    """What one run says of copies; None for what a run of an earlier version does not say."""
+    leakage = run.get("leakage", {})
+    clean = leakage.get("without_copies") or {}
+    return {
+        "copied_test_clips": leakage.get("copied_clips"),
+        "top1_without_copies": clean.get("top1"),
+    }
+
+
+def render(
+    runs: Sequence[dict[str, Any]],
+    form: Format,
+    *,
+    published: Sequence[Published] = (),
+    bold: Collection[str] = (),
+    average_splits: bool = False,
+    width: int | None = None,
+) -> str:
+    """Runs as text.
+
+    "json" and "csv" have one entry a run, accuracies as fractions of 1; the others have one line a
+    configuration, accuracies in per cent, mean ± sample deviation over its seeds.
+
+    Args:
+        runs: Finished runs.
+        form: Of the text.
+        published: Other people's numbers, shown as such below the runs.
+        bold: Configurations whose top-1 is bold in LaTeX.
+        average_splits: One line for what differs in its split file, splits or store alone: first
+            the mean over seeds of each official split, then mean ± deviation over the splits.
+        width: Columns of the terminal, for "table": what does not fit is left out, and named.
+    """
+    if form == "json":
+        return json.dumps([_fields(run) for run in runs], indent=1)
+    if form == "csv":
+        return _csv(runs)
+    header, rows = summary_rows(runs, bold if form == "latex" else (), average_splits)
+    rows += [_published_row(each, len(header)) for each in published]
+    if form == "table" and width is not None:
+        return _fitted(header, rows, width)
+    return arranged(header, rows, form)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal on standard output; None where that is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+LEFT_OUT_FIRST = ("s/run", "params", "split", "top5", "mean_class", "seeds")
+"""Columns of a table that a narrow terminal goes without, after those that say nothing."""
+
+
+def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    """A table whose lines do not wrap, and a last line that names the columns left out."""
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+    empty = [name for name, cells in columns.items() if set(cells) == {"-"}]
+    left_out = []
+
+    def drawn() -> str:
+        return arranged(list(columns), list(zip(*columns.values(), strict=True)), "table")
+
+    for name in (*empty, *LEFT_OUT_FIRST):
+        if max(map(len, drawn().splitlines())) <= width:
+            break
+        if columns.pop(name, None) is not None:
+            left_out.append(name)
+    text = drawn()
+    if left_out:
+        text += f"\n(no room for {', '.join(left_out)}: a wider terminal, or --format csv)"
+    return text
+
+
+def arranged(header: Sequence[str], rows: Sequence[Sequence[str]], form: Format) -> str:
+    """Cells as a table for a terminal, Markdown or LaTeX; bold ones are `Bold`."""
+    if form == "latex":
+        return _latex(header, rows)
+    if form == "markdown":
+        cells = [[markdown(cell) for cell in row] for row in rows]
+        lines = [header, ["---", *["---:"] * (len(header) - 1)], *cells]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = [[shown(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (header, *rows)
+    )
+
+
+def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A tabular with booktabs rules, ready to paste."""
+    lines = [" & ".join(map(_latex_cell, line)) for line in (header, *rows)]
+    columns = "l" + "r" * (len(header) - 1)
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            rf"{lines[0]} \\",
+            r"\midrule",
+            *(rf"{line} \\" for line in lines[1:]),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+class Bold(str):
+    """A cell that LaTeX sets in bold."""
+
+    __slots__ = ()
+
+
+def _latex_cell(cell: str) -> str:
+    return rf"\textbf{{{latex(cell)}}}" if isinstance(cell, Bold) else latex(cell)
+
+
+def _csv(runs: Sequence[dict[str, Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(FIELDS)
+    for run in runs:
+        values = _fields(run).values()
+        writer.writerow([json.dumps(v) if isinstance(v, dict) else csv_cell(v) for v in values])
+    return out.getvalue().rstrip("\n")
+
+
+def write_parquet(runs: Sequence[dict[str, Any]], path: Path | None) -> None:
+    """One row a run, as "csv" has it, in a Parquet file.
+
+    Raises:
+        UsageError: no file is given: it is no text for a terminal.
+    """
+    if path is None:
+        raise UsageError("--format parquet is no text; say where to with --out runs.parquet")
+    rows = [_fields(run) for run in runs]
+    for row in rows:
+        row["config"] = json.dumps(row["config"])
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+
+
+def _without_seeds(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's config without its seed, and without what is drawn anew for each seed."""
+    config = without_paths(run["config"])
+    config.pop("seed", None)
+    if "task" in config:
+        task = dict(config["task"])
+        task.pop("draw_seed", None)
+        task.pop("fold", None)
+        task["slice_seed"] = task.get("slice_seed") is not None
+        config["task"] = task
+    return config
+
+
+def configuration(run: dict[str, Any]) -> str:
+    """Equal for runs that differ in their seed alone, and in what is drawn by it."""
+    return json.dumps([_without_seeds(run), run["fingerprint"]], sort_keys=True)
+
+
+_DIGESTS = ("split_digest", "sha256")
+SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
+"""Fields of a task that an official split has its own of."""
+
+
+def over_splits(run: dict[str, Any]) -> str:
+    """Equal for runs that differ in their seed and official split alone."""
+    config = _without_seeds(run)
+    if "task" in config:
+        task = {name: v for name, v in config["task"].items() if name not in SPLIT_FIELDS}
+        config = config | {"task": task}
+    return json.dumps([config, run.get("dataset"), run.get("backbone")], sort_keys=True)
+
+
+def summary_rows(
+    runs: Sequence[dict[str, Any]], bold: Collection[str] = (), average_splits: bool = False
+) -> tuple[list[str], list[list[str]]]:
+    """Header and one row a configuration, the weakest first within a task."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault((over_splits if average_splits else configuration)(run), []).append(run)
+    names = labels([members[0] for members in groups.values()])
+    copied = any(run.get("leakage", {}).get("copied_clips") for run in runs)
+    clean = [NO_COPIES] if copied else []
+    top1, *others = METRICS
+    header = ["method", "task", "split", "seeds", top1, *clean, *others, "params", "s/run"]
+    rows = []
+    order = sorted(
+        zip(names, groups.values(), strict=True),
+        key=lambda item: (item[1][0]["task"], fmean(run["top1"] for run in item[1])),
+    )
+    for label, members in order:
+        first = members[0]
+        splits: dict[str, list[dict[str, Any]]] = {}
+        for run in members:
+            splits.setdefault(configuration(run), []).append(run)
+        shown = [top1, *(["top1_without_copies"] if copied else []), *others]
+        each_run = {run["run"]: run | _copies(run) for run in members}
+        values = {metric: [run[metric] for run in each_run.values()] for metric in shown}
+        if average_splits:
+            values = {
+                metric: [
+                    _mean([each_run[run["run"]][metric] for run in each])
+                    for each in splits.values()
+                ]
+                for metric in shown
+            }
+        cells = [_percent(values[metric]) for metric in shown]
+        if configuration(first) in bold:
+            cells[0] = Bold(cells[0])
+        rows.append(
+            [
+                label,
+                first["task"],
+                f"{len(splits)} splits" if average_splits else first["split"],
+                str(len({run["seed"] for run in members})),
+                *cells,
+                f"{first['params']:,}",
+                f"{fmean(run['seconds'] for run in members):.1f}",
+            ]
+        )
+    return header, rows
+
+
+def _published_row(entry: Published, width: int) -> list[str]:
+    """Other people's number: no seeds, no time, and where it comes from."""
+    row = [f"{entry.method} (published)", "-", entry.details or "-", "-", f"{entry.value:.1f}"]
+    row += ["-"] * (width - len(row) - 2)
+    return [*row, f"{entry.params:,}", entry.source]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _percent(values: Sequence[float | None]) -> str:
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "-"
+    spread = f" ± {stdev(known):.1f}" if len(known) > 1 else ""
+    return f"{fmean(known):.1f}{spread}"
+
+
+def labels(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """A method's name, with whatever settings tell its rows apart; a usual task is not named."""
+    usual = {f"task.{name}": v for name, v in TaskConfig().model_dump(mode="json").items()}
+    names = []
+    for run in runs:
+        rivals = [
+            _flat(r) for r in runs if r["method"] == run["method"] and r["task"] == run["task"]
+        ]
+        mine = _flat(run)
+        differing = [
+            f"{key.rpartition('.')[2]}={value}"
+            for key, value in mine.items()
+            if any(rival.get(key) != value for rival in rivals)
+            and (key not in usual or value != usual[key])
+        ]
+        names.append(" ".join([run["method"], *differing]))
+    return names
+
+
+def _flat(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings by dotted name."""
+    flat: dict[str, Any] = {"store": run["fingerprint"][:8]}
+    for section, values in _without_seeds(run).items():
+        if isinstance(values, dict):
+            # 8 digits of a digest tell files apart in a label.
+            short = {k: str(v)[:8] if v and k in _DIGESTS else v for k, v in values.items()}
+            flat |= {f"{section}.{key}": value for key, value in short.items()}
+        else:
+            flat[section] = values
+    return flat

@@ -1,0 +1,1 @@
+"""The ground: errors, files, tables, the terminal, signals, memory, Ray. Knows nothing of stores."""

@@ -1,0 +1,160 @@
+"""CSV files that people hand over: read whole; what is not as expected is said with its lines."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.words import counted
+
+LARGEST = 1 << 30
+"""Bytes; a larger file is refused unread."""
+SEPARATORS = (",", ";", "\t")
+"""The first of them that gives the required columns is taken: spreadsheets write all three."""
+SHOWN_LINES = 20
+"""Wrong lines in a message."""
+_WIDE = (b"\xff\xfe", b"\xfe\xff")
+"""How UTF-16 begins, which spreadsheets call Unicode text."""
+
+
+class MissingColumns(UsageError):
+    """A CSV file without a column that it must have."""
+
+    def __init__(self, text: str, found: Sequence[str]) -> None:
+        super().__init__(text)
+        self.found = found
+        """Names of those that it has."""
+
+
+@dataclass(slots=True)
+class WrongLines:
+    """What is wrong with the lines of a file, gathered so that all of it is said at once."""
+
+    path: Path
+    found: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, number: int, text: str) -> None:
+        """Note a line, counted from 1."""
+        self.found.append((number, text))
+
+    def refuse(self) -> None:
+        """Do nothing where no line is wrong.
+
+        Raises:
+            UsageError: naming the first `SHOWN_LINES` of them, and how many more there are.
+        """
+        if not self.found:
+            return
+        if len(self.found) == 1:
+            number, text = self.found[0]
+            raise UsageError(f"{self.path}, line {number}: {text}")
+        texts = [f"line {number}: {text}" for number, text in sorted(self.found, key=itemgetter(0))]
+        more = len(texts) - SHOWN_LINES
+        raise UsageError(
+            f"{self.path}: {counted(len(texts), 'wrong line')}: {'; '.join(texts[:SHOWN_LINES])}"
+            + (f"; and {more} more" if more > 0 else "")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """The columns and lines of a CSV file, every cell stripped."""
+
+    columns: list[str]
+    """"" for a column without a name."""
+    lines: list[tuple[int, list[str]]]
+    """Number in the file, counted from 1, and cells; blank lines are left out."""
+    raw: dict[int, list[str]]
+    """Cells as written, of the lines where stripping changed one."""
+    separator: str
+
+
+def read_table(path: Path, columns: Sequence[str]) -> TextTable:
+    """Read a CSV file.
+
+    Args:
+        path: a UTF-8 file with a header line; cells separated by commas, semicolons or tabs.
+        columns: those that it must have; others may be there too.
+
+    Raises:
+        UsageError: no such file, not such a table, or a column that appears twice.
+    """
+    try:
+        if path.stat().st_size > LARGEST or not path.is_file():
+            raise UsageError(f"{path}: expected a CSV file of at most {LARGEST} bytes")
+        with path.open("rb") as start:
+            if start.read(2) in _WIDE:
+                raise UsageError(
+                    f"{path}: expected UTF-8 text, found UTF-16; save it as CSV in UTF-8"
+                )
+        found, separator = _header(path, columns)
+        lines, raw = [], {}
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            # strict: an open quote would else take all lines below into one cell.
+            reader = csv.reader(file, delimiter=separator, strict=True)
+            next(reader, None)
+            try:
+                for cells in reader:
+                    stripped = [cell.strip() for cell in cells]
+                    if any(stripped):
+                        lines.append((reader.line_num, stripped))
+                        if stripped != cells:
+                            raw[reader.line_num] = cells
+            except csv.Error as error:
+                raise UsageError(
+                    f"{path}: expected a CSV file, got: {error} (line {reader.line_num})"
+                ) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: expected a CSV file in UTF-8, got: {error}") from None
+    except (OSError, csv.Error, ValueError) as error:
+        raise UsageError(f"{path}: expected a CSV file, got: {error}") from None
+    return TextTable(found, lines, raw, separator)
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The lines below the header, each with every column of the file, in order; cells stripped.
+
+    Args:
+        path: as of `read_table`.
+        columns: those that it must have; others may be there too.
+
+    Raises:
+        UsageError: as of `read_table`, or lines with more or fewer cells than the header; the
+            message says which.
+    """
+    table = read_table(path, columns)
+    wrong = WrongLines(path)
+    width = len(table.columns)
+    for number, cells in table.lines:
+        if len(cells) != width:
+            wrong.add(
+                number,
+                f"expected the {width} cells of the header, found {len(cells)}; put quotes around "
+                f"a text with a {table.separator!r} in it",
+            )
+    wrong.refuse()
+    return [dict(zip(table.columns, cells, strict=True)) for _, cells in table.lines]
+
+
+def _header(path: Path, columns: Sequence[str]) -> tuple[list[str], str]:
+    """Names of the columns, and what separates them."""
+    plain: list[str] = []
+    wanted = {name.strip(): name for name in columns}
+    for separator in SEPARATORS:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            cells = next(csv.reader(file, delimiter=separator), [])
+        found = [wanted.get(cell.strip(), cell.strip()) for cell in cells]
+        if all(name in found for name in columns):
+            if twice := sorted({name for name in found if name and found.count(name) > 1}):
+                raise UsageError(f"{path}: the column {twice[0]!r} appears twice in the header")
+            return found, separator
+        plain = found if len(found) > len(plain) else plain
+    header = " ".join(",".join(plain).split())  # a quoted cell may hold lines
+    missing = [name for name in columns if name not in plain]
+    raise MissingColumns(
+        f"{path}: expected the columns {','.join(columns[:5])}, found "
+        f"{header[:200] or 'nothing'}; missing: {', '.join(missing[:5])}",
+        plain,
+    )

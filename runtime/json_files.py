@@ -1,0 +1,35 @@
+"""JSON files that people hand over, read whole, with one line that says what is wrong."""
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+from stepcli.cache.storage.files import read_regular
+from stepcli.runtime.errors import DamagedStore, UsageError
+
+LARGEST = 1 << 28
+"""Bytes: annotations of whole data sets are JSON; a larger file is refused unread."""
+
+Kind = TypeVar("Kind")
+
+
+def read_json(path: Path, kind: type[Kind], *, links: bool = True) -> Kind:
+    """The document in a file.
+
+    Args:
+        path: UTF-8.
+        kind: what it must be: dict or list.
+        links: whether a link is followed; not in what may come from a stranger.
+
+    Raises:
+        UsageError: there is no such file, it is no JSON, or of another kind.
+    """
+    try:
+        value = json.loads(read_regular(path.resolve() if links else path, LARGEST))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; expected JSON") from None
+    except (ValueError, RecursionError, OSError, DamagedStore) as error:
+        raise UsageError(f"{path}: expected JSON, but {error}") from error
+    if not isinstance(value, kind):
+        raise UsageError(f"{path}: expected a JSON {kind.__name__}, found a {type(value).__name__}")
+    return value
