@@ -8,8 +8,8 @@ Prints rates and ratios:
 - backbone only: the same forward passes on all cores, on frames that are in memory already;
 - bound: both stages share the cores, so a clip costs what it costs in each of them, one after the
   other: 1 / (1 / decode rate + 1 / backbone rate) is the most that any pipeline can reach;
-- pipeline: `stepcli.extract.pipeline.stages.run` into a fresh store, the decoders' start and the last
-  part's commit included;
+- pipeline: `stepcli.extract.pipeline.stages.run` into a fresh store, the decoders' start and the
+  last part's commit included;
 - the usual way: one video at a time, PyAV to RGB, image processor, model, np.save, at each of the
   thread counts (torch's), the fastest of which counts.
 Sides are interleaved and medians compared, so that a busy moment does not favour one of them.
@@ -40,19 +40,19 @@ from stepcli.cache import create_store
 from stepcli.cache.schema.clips import Failure
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
-from stepcli.runtime.threads import cores, use_one_thread_a_pass
+from stepcli.extract.backbones.token_selection import parse_tokens
+from stepcli.extract.config import PartLimits
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.decode.pool import DecodePool
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.worker import DecodeSettings
 from stepcli.extract.pipeline.backbone_runner import Forward
-from stepcli.extract.pipeline.stages import run
 from stepcli.extract.pipeline.prepare import default_resources, spread
 from stepcli.extract.pipeline.progress import Progress
-from stepcli.extract.pipeline.writer_thread import PartLimits
 from stepcli.extract.pipeline.spec import make_producer, make_spec
-from stepcli.extract.backbones.token_selection import parse_tokens
+from stepcli.extract.pipeline.stages import run
+from stepcli.runtime.threads import cores, use_one_thread_a_pass
 
 FRAMES = 16
 TOKENS = "grid2"
@@ -202,8 +202,8 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     transformers.utils.logging.set_verbosity_error()
     if "MALLOC_ARENA_MAX" not in os.environ:
-        # What `stepcli extract` does before its first thread (stepcli.runtime.memory); here libraries
-        # have been imported already. The usual way profits from it too.
+        # What `stepcli extract` does before its first thread (stepcli.runtime.memory); here
+        # libraries have been imported already. The usual way profits from it too.
         kept = {
             "MALLOC_ARENA_MAX": "1",
             "MALLOC_MMAP_MAX_": "0",

@@ -24,19 +24,19 @@ from stepcli.cache import create_store
 from stepcli.cache.schema.clips import Failure
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
-from stepcli.runtime.threads import cores, use_one_thread_a_pass
+from stepcli.extract.backbones.token_selection import parse_tokens
+from stepcli.extract.config import PartLimits
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.decode.pool import DecodePool
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.worker import DecodeSettings
 from stepcli.extract.pipeline.backbone_runner import Forward
-from stepcli.extract.pipeline.stages import Resources, run
 from stepcli.extract.pipeline.prepare import default_resources, spread
 from stepcli.extract.pipeline.progress import Progress
-from stepcli.extract.pipeline.writer_thread import PartLimits
 from stepcli.extract.pipeline.spec import make_producer, make_spec
-from stepcli.extract.backbones.token_selection import parse_tokens
+from stepcli.extract.pipeline.stages import Resources, run
+from stepcli.runtime.threads import cores, use_one_thread_a_pass
 
 FRAMES = 16
 TOKENS = "cls,grid4"

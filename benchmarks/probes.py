@@ -34,8 +34,8 @@ from stepcli.probe.config import RunConfig
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import methods, parse_options
-from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.bank_threads import Crew
+from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.loss import Targets
 from stepcli.probe.training.process import tune_process
 

@@ -20,7 +20,6 @@ from store_clips import PRODUCER, Size
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.schema.clips import ClipRecord, ClipRow
-from stepcli.runtime.memory import without_collections
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.sources.digests import FileFacts
@@ -28,6 +27,7 @@ from stepcli.extract.sources.origin import source_of
 from stepcli.extract.sources.place import with_prefix
 from stepcli.extract.sources.stock import take_stock
 from stepcli.extract.sources.todo import what_is_left
+from stepcli.runtime.memory import without_collections
 
 A_FOLDER = 1000
 SIZE = Size(clips=1, frames=1, tokens=1, dim=4)

@@ -9,8 +9,8 @@ from statistics import median
 import numpy as np
 
 from stepcli.cache import create_store
-from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.parts.compression import Compression
+from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import Store

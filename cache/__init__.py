@@ -7,22 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stepcli.cache.store.store import Store, create_store, open_store
     from stepcli.cache.store.streaming import (
         TokenDataset,
         load_resident,
         load_resident_arrays,
         stream_clips,
     )
-    from stepcli.cache.store.store import Store, create_store, open_store
 
 _HOMES = {
-    "Store": "store",
-    "TokenDataset": "reading.streaming",
-    "create_store": "store",
-    "load_resident": "reading.streaming",
-    "load_resident_arrays": "reading.streaming",
-    "open_store": "store",
-    "stream_clips": "reading.streaming",
+    "Store": "store.store",
+    "TokenDataset": "store.streaming",
+    "create_store": "store.store",
+    "load_resident": "store.streaming",
+    "load_resident_arrays": "store.streaming",
+    "open_store": "store.store",
+    "stream_clips": "store.streaming",
 }
 
 __all__ = [

@@ -8,18 +8,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from stepcli.cache.store.locate import stores_folder
+from stepcli.cache.parts.compression import Compression
 from stepcli.cache.schema.spec import Dtype
+from stepcli.cache.store.locate import stores_folder
 from stepcli.extract.backbones.names import PREFIX, stored_name
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.decode.worker import Decoder
-from stepcli.extract.engines.ray_engine import RayOptions
-from stepcli.extract.pipeline.writer_thread import PartLimits
 
 LONGEST_FOLDER = 40
 """Characters of a root's name in the name of a store."""
 DIGEST_DIGITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PartLimits:
+    """A part of the store is closed, and safe from a crash, at the first of three limits."""
+
+    clips: int = 4096
+    seconds: float = 300.0
+    megabytes: int = 1024
+    compression: Compression = "none"
+    """How its tokens are packed; no part of a spec."""
+    generation: int = 0
+    """Of the parts: above those of clips that are extracted again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RayOptions:
+    """How a run uses a cluster; None: what suits its nodes."""
+
+    address: str | None = None
+    """None: RAY_ADDRESS, else a cluster of this machine alone."""
+    workers: int | None = None
+    """At most so many."""
+    cpus: float | None = None
+    gpus: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

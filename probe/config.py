@@ -16,8 +16,8 @@ from pydantic import (
 
 from stepcli.runtime.canonical_json import canonical_json
 from stepcli.runtime.csv_tables import LARGEST
-from stepcli.cache.storage.files import read_regular
 from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.files import read_regular
 
 CODE_SCHEMA = 2
 """Raised whenever the same config would train another probe, so old runs are not taken for it."""

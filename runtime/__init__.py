@@ -1,1 +1,1 @@
-"""The ground: errors, files, tables, the terminal, signals, memory, Ray. Knows nothing of stores."""
+"""What all rooms stand on: errors, files, tables, the terminal, signals, memory, Ray."""

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import TypeVar
 
-from stepcli.cache.storage.files import read_regular
 from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.files import read_regular
 
 LARGEST = 1 << 28
 """Bytes: annotations of whole data sets are JSON; a larger file is refused unread."""

@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stepcli.cache.storage.files import Place
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.parquet_bounds import measure
 
@@ -16,7 +15,7 @@ LARGEST = 1 << 30
 
 def read_parquet(
     data: bytes,
-    place: Place | str,
+    place: object,
     *,
     rows: int,
     values: int,

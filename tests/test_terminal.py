@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from command_line import invoke
 
-from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.cli.options import shown
+from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import create_store
 from stepcli.probe.runs.cells import csv_cell, latex, markdown

@@ -51,12 +51,12 @@ def report(
     if absent:
         raise UsageError(f"the report needs {' and '.join(absent)}: pip install 'stepcli[report]'")
     from stepcli.apply.pictures.stored_frames import stored_frames
-    from stepcli.cache.storage.files import require_writable
     from stepcli.probe.analysis.order_runs import keep_order_tests
-    from stepcli.probe.runs.pairs import read_pairs
     from stepcli.probe.report.write import write_report
     from stepcli.probe.runs.configurations import configurations
+    from stepcli.probe.runs.pairs import read_pairs
     from stepcli.probe.runs.published import read_published
+    from stepcli.runtime.files import require_writable
 
     given = None if pairs is None else read_pairs(pairs, several=True)
     points = [] if published is None else read_published(published)
@@ -99,9 +99,10 @@ def picture(
     import io
 
     from stepcli.apply.pictures.token_picture import token_picture
-    from stepcli.cache.storage.files import disk_errors, replace_synced
+    from stepcli.cache.storage.files import replace_synced
     from stepcli.cache.store.locate import locate_store
     from stepcli.cache.store.store import open_store
+    from stepcli.runtime.files import disk_errors
 
     drawn, absent = token_picture(open_store(locate_store(store)), clip, videos or ())
     sink = io.BytesIO()

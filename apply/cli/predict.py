@@ -88,8 +88,8 @@ def predict(
 
 def _window_seconds(text: str, applied: "Applied") -> float | None:
     """What --window means: None for "all"."""
-    from stepcli.runtime.errors import UsageError
     from stepcli.probe.analysis.clip_length import training_seconds
+    from stepcli.runtime.errors import UsageError
 
     if text == "all":
         return None
@@ -148,8 +148,8 @@ def _require_own_files(videos: list[Path], applied: "Applied", out: Path) -> Non
         UsageError: two videos, or two runs, of one name.
         StoreError: the folder cannot be written to.
     """
-    from stepcli.cache.storage.files import require_writable
     from stepcli.runtime.errors import UsageError
+    from stepcli.runtime.files import require_writable
 
     names = [_file_name(video, probe.name) for video in videos for probe in applied.probes]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -169,7 +169,8 @@ def _write(done: "list[Prediction]", out: Path, top: int) -> None:
     """One set of files a video and probe."""
     from stepcli.apply.prediction.predict import as_json
     from stepcli.apply.prediction.timeline import picture, stretches, subtitles
-    from stepcli.cache.storage.files import disk_errors, replace_synced
+    from stepcli.cache.storage.files import replace_synced
+    from stepcli.runtime.files import disk_errors
 
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.runtime.errors import VideoError
 from stepcli.cache.schema.views import clip_of, view_of
 from stepcli.extract.datasets.roots import is_below, known_roots
 from stepcli.extract.decode.isolated import video_frames, video_seconds
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.views import ViewPlan, cut, space_and_time
+from stepcli.runtime.errors import VideoError
 
 if TYPE_CHECKING:
     from stepcli.cache.store.store import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.apply.prediction.probes import Applied
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.store.store import open_store
+from stepcli.runtime.errors import UsageError
 
 __all__ = ["load_probe", "open_store", "predict", "train"]
 
@@ -83,7 +83,8 @@ def predict(
         applied: From `load_probe`.
         videos: A file or several.
         top: Classes of each answer.
-        options: `window`, `stride` (seconds) and `risk` of `stepcli.apply.prediction.predict.predict`.
+        options: `window`, `stride` (seconds) and `risk` of
+            `stepcli.apply.prediction.predict.predict`.
 
     Raises:
         VideoError: a video cannot be read.

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache.maintenance.summary import weight_sources
-from stepcli.runtime.errors import StoreError, UsageError
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.store import open_store
 from stepcli.extract.backbones.base import Backbone, BackboneError
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.names import PREFIX
+from stepcli.runtime.errors import StoreError, UsageError
 
 
 def backbone_of_runs(

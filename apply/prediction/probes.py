@@ -14,25 +14,25 @@ import torch
 from numpy.typing import NDArray
 
 from stepcli.apply.prediction.backbone_place import backbone_of_runs
-from stepcli.runtime.errors import SpecMismatch, UsageError
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.padding import frame_mask
 from stepcli.cache.schema.quantize import decode_clips, encode_clip
 from stepcli.cache.schema.spec import explain_difference
+from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import Sampling, parse_sampling
 from stepcli.extract.pipeline.backbone_runner import Forward, resolve_device
 from stepcli.extract.pipeline.spec import make_spec
-from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.probe.analysis.calibration import softmax
-from stepcli.probe.analysis.temperature import KeptCalibration, config_of, kept_calibration
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe, spec_of_run
+from stepcli.probe.analysis.temperature import KeptCalibration, config_of, kept_calibration
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import deepest_last, frames_first
 from stepcli.probe.data.tasks import shown_crops
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.runs.runs import read_run
+from stepcli.runtime.errors import SpecMismatch, UsageError
 
 BATCH = 32
 """Frames of one pass of the backbone."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepcli.apply.prediction.probes import Applied, ClipTokens, Tokens
-from stepcli.runtime.errors import UsageError, VideoError
 from stepcli.extract.decode.isolated import Offer, live_video
+from stepcli.runtime.errors import UsageError, VideoError
 
 
 class RollingWindow:

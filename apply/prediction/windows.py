@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepcli.apply.prediction.probes import BATCH, Applied, ClipTokens
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.decode.isolated import video_frames, video_seconds
+from stepcli.runtime.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,14 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from stepcli.apply.sharing.parcels import CARD, PARCELS, Kind, files_of, is_permitted
 from stepcli.apply.sharing.contents import export_all, receive, store_card
-from stepcli.runtime.errors import StepcliError, UsageError
+from stepcli.apply.sharing.parcels import CARD, PARCELS, Kind, files_of, is_permitted
+from stepcli.cache.parts.commit import PARTS, RECORD
 from stepcli.cache.schema.manifest import FILE_NAME as MANIFEST
 from stepcli.cache.schema.manifest import read_manifest
-from stepcli.cache.parts.commit import PARTS, RECORD
 from stepcli.cache.schema.spec import require_same_spec
 from stepcli.cache.store.store import Store, open_store
+from stepcli.runtime.errors import StepcliError, UsageError
 
 # The HTTP library's own base error: httpx's or its successor's, whichever the client was built on.
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]

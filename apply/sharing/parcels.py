@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from stepcli.cache.tables import changes as tables
-from stepcli.cache.storage.files import copy_beneath
-from stepcli.runtime.errors import UsageError
-from stepcli.cache.tables.failures import FOLDER as FAILURES
-from stepcli.cache.schema.manifest import FILE_NAME as MANIFEST
 from stepcli.cache.parts.commit import PARTS, RECORD, TOMBSTONES, is_part_name, list_parts
 from stepcli.cache.parts.record import is_part_file
+from stepcli.cache.schema.manifest import FILE_NAME as MANIFEST
+from stepcli.cache.tables import changes as tables
+from stepcli.cache.tables.failures import FOLDER as FAILURES
 from stepcli.cache.tables.table_versions import FOLDER as VERSIONS
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.files import copy_beneath
 
 Kind = Literal["probe", "store"]
 

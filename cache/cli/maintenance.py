@@ -41,8 +41,8 @@ def repair(
     from its last version.
     """
     from stepcli.cache.maintenance.repair import repair_store
-    from stepcli.runtime.errors import DamagedStore, StorageError
     from stepcli.cache.store.locate import chosen_place
+    from stepcli.runtime.errors import DamagedStore, StorageError
     from stepcli.runtime.progress import Progress
 
     root = chosen_place(store)
@@ -97,8 +97,8 @@ def merge(
 ) -> None:
     """Add the parts of other stores of one spec, by hard link where the file system has them."""
     from stepcli.cache.maintenance.merge import merge_stores
-    from stepcli.runtime.progress import Progress
     from stepcli.cache.storage.objects import place_of
+    from stepcli.runtime.progress import Progress
 
     into = place_of(target)
     with Progress("merge", "part") as progress:
@@ -146,8 +146,8 @@ def convert(
 ) -> None:
     """Copy a store into another format, dtype or place; begun again, it goes on where it was."""
     from stepcli.cache.maintenance.convert import convert_store
-    from stepcli.runtime.progress import Progress
     from stepcli.cache.storage.objects import place_of
+    from stepcli.runtime.progress import Progress
 
     with Progress("convert", "clip") as progress:
         plan = convert_store(

@@ -87,8 +87,8 @@ def verify(
     from dataclasses import asdict
 
     from stepcli.cache.maintenance.verify import verify_store
-    from stepcli.runtime.errors import DamagedStore, StorageError
     from stepcli.cache.store.locate import chosen_place
+    from stepcli.runtime.errors import DamagedStore, StorageError
     from stepcli.runtime.progress import Progress
 
     root = chosen_place(store)

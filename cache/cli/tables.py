@@ -56,9 +56,9 @@ def duplicates(
     equal checksums.
     """
     from stepcli.cache.maintenance.duplicates import describe_copies
-    from stepcli.runtime.words import counted
     from stepcli.cache.store.locate import chosen_place
     from stepcli.cache.store.store import open_store
+    from stepcli.runtime.words import counted
 
     found = describe_copies(open_store(chosen_place(store)))
     sets = found["sets"][: limit or None]
@@ -106,9 +106,9 @@ def labels(
     """Change labels, splits, groups, views or classes; no token is touched."""
     from stepcli.cache.maintenance.draw_split import draw_split
     from stepcli.cache.maintenance.relabel import relabel, replace_classes, write_lines
+    from stepcli.cache.store.locate import chosen_place
     from stepcli.runtime.errors import UsageError
     from stepcli.runtime.words import counted, listed
-    from stepcli.cache.store.locate import chosen_place
 
     root = chosen_place(store)
     if [table, classes, to, test_share].count(None) != 3:

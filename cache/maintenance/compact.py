@@ -6,11 +6,6 @@ from itertools import count
 
 import numpy as np
 
-from stepcli.runtime.canonical_json import canonical_json
-from stepcli.cache.storage.files import Place, disk_errors
-from stepcli.runtime.errors import DamagedStore
-from stepcli.cache.parts.damaged import set_aside_part
-from stepcli.cache.parts.files import is_there
 from stepcli.cache.parts.commit import (
     PARTS,
     Staging,
@@ -19,13 +14,19 @@ from stepcli.cache.parts.commit import (
     remove_part,
     sweep_staging,
 )
+from stepcli.cache.parts.damaged import set_aside_part
+from stepcli.cache.parts.files import is_there
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.scan import intact_clips
 from stepcli.cache.parts.tombstones import buried_parts
-from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.schema.spec import Producer
+from stepcli.cache.storage.files import Place
+from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.store.store import Store, open_store
 from stepcli.cache.store.writer import StoreWriter
+from stepcli.runtime.canonical_json import canonical_json
+from stepcli.runtime.errors import DamagedStore
+from stepcli.runtime.files import disk_errors
 
 
 @dataclass

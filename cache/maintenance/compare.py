@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stepcli.cache.storage.files import Place
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.spec import explain_difference
+from stepcli.cache.storage.files import Place
 from stepcli.cache.store.store import Store, open_store
+from stepcli.runtime.errors import UsageError
 
 READ_CLIPS = 8
 

@@ -4,21 +4,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from stepcli.cache.schema.clips import Failure
-from stepcli.cache.storage.files import Place
-from stepcli.runtime.errors import DamagedStore, StoreNotFound, TokensError, UsageError
+from stepcli.cache.parts.commit import read_part_record
 from stepcli.cache.parts.compression import Compression, require_compression
+from stepcli.cache.parts.scan import StoredClip, intact_clips
+from stepcli.cache.schema.clips import Failure
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Format, read_manifest
-from stepcli.cache.parts.commit import read_part_record
-from stepcli.cache.parts.scan import StoredClip, intact_clips
 from stepcli.cache.schema.quantize import decode_clips
-from stepcli.cache.store.snapshot import read_index
-from stepcli.cache.storage.objects import is_same_place, place_of
 from stepcli.cache.schema.spec import Dtype, Producer, StoreSpec
+from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.objects import is_same_place, place_of
+from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.store.store import Store, create_store, open_store
-from stepcli.cache.tables.texts import copy_texts
 from stepcli.cache.store.writer import StoreWriter
+from stepcli.cache.tables.texts import copy_texts
+from stepcli.runtime.errors import DamagedStore, StoreNotFound, TokensError, UsageError
 
 
 @dataclass

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from stepcli.cache.maintenance.duplicates import find_copies
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.cache.storage.files import Place
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.groups import group_keys, plain_names
 from stepcli.cache.schema.split_names import normalise_split
+from stepcli.cache.storage.files import Place
 from stepcli.cache.store.store import open_store
+from stepcli.runtime.errors import UsageError
 
 
 @dataclass

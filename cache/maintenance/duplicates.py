@@ -16,12 +16,12 @@ import numpy as np
 
 from stepcli.cache.maintenance.origins import same_stretches, stretches_of
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.errors import DamagedStore
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.split_names import normalise_split
+from stepcli.cache.schema.views import clip_of
 from stepcli.cache.store.snapshot import Snapshot, read_index
 from stepcli.cache.store.store import Store
-from stepcli.cache.schema.views import clip_of
+from stepcli.runtime.errors import DamagedStore
 
 MOST_COMPARED = 1 << 30
 """Bytes of tokens that are read to compare clips of equal checksums; of more, checksums decide."""

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from stepcli.cache.storage.files import Place, read_regular
-from stepcli.runtime.errors import DamagedStore, StoreError, StoreNotFound
-from stepcli.cache.schema.manifest import FILE_NAME, Manifest, parse_manifest, read_manifest
 from stepcli.cache.parts.commit import PARTS, list_parts, read_part_record
 from stepcli.cache.parts.index import INDEX_LIMIT
 from stepcli.cache.parts.record import PartRecord
+from stepcli.cache.schema.manifest import FILE_NAME, Manifest, parse_manifest, read_manifest
+from stepcli.cache.storage.files import Place, read_regular
+from stepcli.runtime.errors import DamagedStore, StoreError, StoreNotFound
 
 Identity = tuple[str, str, str]
 """Data set, format and digest of the spec: parts of one store agree in these."""

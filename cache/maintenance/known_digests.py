@@ -10,11 +10,12 @@ from contextlib import suppress
 
 import pyarrow as pa
 
-from stepcli.cache.storage.files import Place, list_names, own_folder, read_regular, replace_synced
-from stepcli.runtime.errors import StoreError
 from stepcli.cache.parts.index import INDEX_LIMIT, decode_table, encode_table
-from stepcli.cache.store.consolidated import FOLDER
+from stepcli.cache.storage.files import Place, list_names, read_regular, replace_synced
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.store.consolidated import FOLDER
+from stepcli.runtime.errors import StoreError
+from stepcli.runtime.files import own_folder
 
 FileKey = tuple[str, int, int]
 """Absolute path, bytes, nanoseconds of the last change."""

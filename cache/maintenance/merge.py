@@ -6,11 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stepcli.cache.schema.clips import ClipRow
-from stepcli.cache.storage.files import Place, disk_errors
-from stepcli.runtime.errors import DamagedStore, UsageError
-from stepcli.cache.tables.failures import FailureLog, read_failures
-from stepcli.cache.parts.files import copy_file, wrong_file
 from stepcli.cache.parts.commit import (
     PARTS,
     RECORD,
@@ -20,13 +15,19 @@ from stepcli.cache.parts.commit import (
     read_part_record,
     sweep_staging,
 )
+from stepcli.cache.parts.files import copy_file, wrong_file
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.tombstones import buried_parts
-from stepcli.cache.store.snapshot import read_index
-from stepcli.cache.storage.objects import ObjectPath, is_same_place
+from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.spec import require_same_spec
+from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.objects import ObjectPath, is_same_place
+from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.store.store import Store, open_store
+from stepcli.cache.tables.failures import FailureLog, read_failures
 from stepcli.cache.tables.texts import copy_texts
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.files import disk_errors
 
 
 @dataclass

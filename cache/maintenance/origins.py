@@ -7,12 +7,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from stepcli.cache.schema.clips import Source
 from stepcli.cache.parts.commit import generation_of
 from stepcli.cache.parts.sources import read_sources, read_stretches
+from stepcli.cache.schema.clips import Source
+from stepcli.cache.schema.views import clip_of
 from stepcli.cache.store.snapshot import Snapshot, read_index
 from stepcli.cache.store.store import Store
-from stepcli.cache.schema.views import clip_of
 
 READERS = 8
 """Parts whose sources are read at once."""

@@ -12,8 +12,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.cache.storage.files import Place, create_synced, disk_errors, own_folder
+from stepcli.cache.storage.files import Place, create_synced
 from stepcli.cache.store.store import Store
+from stepcli.runtime.files import disk_errors, own_folder
 
 FOLDER = "pruned"
 COLUMNS = [field.name for field in fields(ClipRow)]

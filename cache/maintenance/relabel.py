@@ -9,16 +9,17 @@ from typing import Any
 import pyarrow as pa
 
 from stepcli.cache.schema.clips import ClassRow, ClipRow
-from stepcli.runtime.csv_tables import read_csv
-from stepcli.cache.storage.files import SEALED_LIMIT, Place, disk_errors, read_regular
-from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.cache.schema.leakage import find_leakage
 from stepcli.cache.schema.matching import match_ids
 from stepcli.cache.schema.split_names import normalise_split, split_notes, unused_splits
-from stepcli.runtime.words import counted, listed
-from stepcli.runtime.parquet_tables import LARGEST, read_parquet
+from stepcli.cache.storage.files import Place, read_regular
 from stepcli.cache.store.store import Store, open_store
 from stepcli.cache.tables.changes import CLASSES, CLIPS, ROWS_LIMIT, parse_classes
+from stepcli.runtime.csv_tables import read_csv
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.files import SEALED_LIMIT, disk_errors
+from stepcli.runtime.parquet_tables import LARGEST, read_parquet
+from stepcli.runtime.words import counted, listed
 
 _COLUMNS = [column.name for column in fields(ClipRow)]
 

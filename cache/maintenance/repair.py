@@ -4,22 +4,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from stepcli.cache.tables import changes as tables
 from stepcli.cache.maintenance.identity import settled_manifest
 from stepcli.cache.maintenance.restore import advice, mend, mend_digests
 from stepcli.cache.maintenance.verify import Problem, Report, verify_store
-from stepcli.cache.storage.files import SEALED_LIMIT, Place, disk_errors, read_regular, replace_synced
-from stepcli.runtime.errors import DamagedStore, StorageError
-from stepcli.cache.parts.format_registry import array_file
-from stepcli.cache.schema.layout import layout_of
-from stepcli.cache.schema.manifest import FILE_NAME, Manifest, manifest_bytes
-from stepcli.cache.parts.damaged import (
-    damaged_bytes,
-    delete_damaged,
-    keep_aside,
-    set_aside_part,
-)
-from stepcli.cache.parts.files import is_there, part_file_names
 from stepcli.cache.parts.commit import (
     PARTS,
     Staging,
@@ -28,11 +15,25 @@ from stepcli.cache.parts.commit import (
     read_part_record,
     sweep_staging,
 )
+from stepcli.cache.parts.damaged import (
+    damaged_bytes,
+    delete_damaged,
+    keep_aside,
+    set_aside_part,
+)
+from stepcli.cache.parts.files import is_there, part_file_names
+from stepcli.cache.parts.format_registry import array_file
 from stepcli.cache.parts.open_part import OpenPart
 from stepcli.cache.parts.scan import part_clips
 from stepcli.cache.parts.tombstones import buried_parts, bury
-from stepcli.cache.store.snapshot import read_index
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.manifest import FILE_NAME, Manifest, manifest_bytes
+from stepcli.cache.storage.files import Place, read_regular, replace_synced
 from stepcli.cache.storage.objects import place_of
+from stepcli.cache.store.snapshot import read_index
+from stepcli.cache.tables import changes as tables
+from stepcli.runtime.errors import DamagedStore, StorageError
+from stepcli.runtime.files import SEALED_LIMIT, disk_errors
 
 
 @dataclass

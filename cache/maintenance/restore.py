@@ -6,17 +6,23 @@ matters, a failure's line carries its own checksum. What nothing else tells is l
 
 import uuid
 
-from stepcli.cache.tables import table_versions
-from stepcli.cache.tables import changes as tables
-from stepcli.cache.storage.files import Place, create_synced, delete_file, read_regular, replace_synced
-from stepcli.cache.tables.failures import FOLDER as FAILURES
-from stepcli.cache.tables.failures import intact_lines
-from stepcli.cache.parts.damaged import DAMAGED, move_aside
 from stepcli.cache.parts.commit import TOMBSTONES, is_part_name, staging_owners
+from stepcli.cache.parts.damaged import DAMAGED, move_aside
 from stepcli.cache.parts.index import INDEX_LIMIT
 from stepcli.cache.parts.tombstones import rewrite_tombstone
-from stepcli.cache.store.consolidated import FOLDER as CACHE
+from stepcli.cache.storage.files import (
+    Place,
+    create_synced,
+    delete_file,
+    read_regular,
+    replace_synced,
+)
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.store.consolidated import FOLDER as CACHE
+from stepcli.cache.tables import changes as tables
+from stepcli.cache.tables import table_versions
+from stepcli.cache.tables.failures import FOLDER as FAILURES
+from stepcli.cache.tables.failures import intact_lines
 from stepcli.cache.tables.texts import FOLDER as TEXT
 from stepcli.cache.tables.texts import is_damaged, set_aside
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from stepcli.runtime.canonical_json import canonical_json
 from stepcli.cache.parts.commit import read_part_record, staging_owners
 from stepcli.cache.schema.spec import Producer, flat_producer
 from stepcli.cache.store.store import Store
+from stepcli.runtime.canonical_json import canonical_json
 
 PARTS_COMPARED = 16
 """Of a store whose producers are compared: in object storage each is a request."""

@@ -9,24 +9,24 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from stepcli.cache.tables import table_versions
-from stepcli.cache.tables import changes as tables
 from stepcli.cache.maintenance.identity import FOREIGN, copy_in_part, identity_of
-from stepcli.cache.storage.files import Place, read_regular
-from stepcli.runtime.errors import DamagedStore, StorageError, StoreError, StoreNotFound
-from stepcli.cache.tables.failures import failure_files, parse_failures
-from stepcli.cache.schema.layout import layout_of
-from stepcli.cache.schema.manifest import FILE_NAME, Manifest, read_manifest
-from stepcli.cache.parts.files import part_file_names, wrong_file
 from stepcli.cache.parts.commit import INDEX, PARTS, RECORD, list_parts, read_part_record
+from stepcli.cache.parts.files import part_file_names, wrong_file
 from stepcli.cache.parts.index import INDEX_LIMIT, decode_index
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.scan import part_clips
 from stepcli.cache.parts.tombstones import check_tombstone, tombstone_files
-from stepcli.cache.store.consolidated import check_consolidated, consolidated_files
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.manifest import FILE_NAME, Manifest, read_manifest
+from stepcli.cache.storage.files import Place, read_regular
 from stepcli.cache.storage.objects import place_of
+from stepcli.cache.store.consolidated import check_consolidated, consolidated_files
+from stepcli.cache.tables import changes as tables
+from stepcli.cache.tables import table_versions
+from stepcli.cache.tables.failures import failure_files, parse_failures
 from stepcli.cache.tables.texts import FOLDER as TEXTS
 from stepcli.cache.tables.texts import wrong_texts
+from stepcli.runtime.errors import DamagedStore, StorageError, StoreError, StoreNotFound
 
 
 @dataclass(frozen=True)

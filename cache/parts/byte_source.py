@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stepcli.cache.storage.files import Place
-from stepcli.runtime.errors import StorageError
 from stepcli.cache.parts.file_reader import OpenFile
+from stepcli.cache.storage.files import Place
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.runtime.errors import StorageError
 
 
 class OpenObject:

@@ -15,28 +15,31 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stepcli.cache.storage.files import (
+from stepcli.cache.parts.compression import Compression
+from stepcli.cache.parts.file_record import FileRecord
+from stepcli.cache.parts.record import PartRecord, parse_part_record
+from stepcli.cache.parts.uploads import sweep_uploads, upload_part
+from stepcli.cache.parts.writer_identity import (
+    HEARTBEAT_SECONDS,
+    Owner,
+    is_dead,
+    new_owner,
+    parse_owner,
+)
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.spec import Producer
+from stepcli.cache.storage.files import Place, delete_file, list_names, read_regular
+from stepcli.cache.storage.objects import ObjectPath
+from stepcli.runtime.errors import DamagedStore
+from stepcli.runtime.files import (
     SEALED_LIMIT,
-    Place,
-    delete_file,
     fsync_folder,
-    list_names,
     own_folder,
-    read_regular,
     reading,
     seal,
     sync_all,
     write_synced,
 )
-from stepcli.runtime.errors import DamagedStore
-from stepcli.cache.parts.compression import Compression
-from stepcli.cache.parts.file_record import FileRecord
-from stepcli.cache.schema.manifest import Format
-from stepcli.cache.parts.writer_identity import HEARTBEAT_SECONDS, Owner, is_dead, new_owner, parse_owner
-from stepcli.cache.parts.record import PartRecord, parse_part_record
-from stepcli.cache.parts.uploads import sweep_uploads, upload_part
-from stepcli.cache.storage.objects import ObjectPath
-from stepcli.cache.schema.spec import Producer
 
 PARTS = "parts"
 STAGING = ".staging"

@@ -8,8 +8,8 @@ compressed.
 import zlib
 from typing import Any, Literal
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.manifest import Format
+from stepcli.runtime.errors import UsageError
 
 Compression = Literal["none", "zstd", "gzip"]
 

@@ -5,18 +5,12 @@ import shutil
 import uuid
 from pathlib import Path
 
-from stepcli.cache.storage.files import (
-    Place,
-    create_synced,
-    delete_file,
-    fsync_folder,
-    own_folder,
-    reading,
-)
-from stepcli.runtime.errors import StorageError
-from stepcli.cache.parts.files import file_size, part_file_names
 from stepcli.cache.parts.commit import PARTS, RECORD
+from stepcli.cache.parts.files import file_size, part_file_names
+from stepcli.cache.storage.files import Place, create_synced, delete_file
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.runtime.errors import StorageError
+from stepcli.runtime.files import fsync_folder, own_folder, reading
 
 DAMAGED = ".damaged"
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from stepcli.cache.storage.files import open_beneath, reading
 from stepcli.runtime.errors import DamagedStore
+from stepcli.runtime.files import open_beneath, reading
 
 SHARED_BYTES = 8 << 20
 """A read of so many bytes is worth the work of several threads."""

@@ -6,10 +6,11 @@ import shutil
 import stat
 from pathlib import Path
 
-from stepcli.cache.storage.files import Place, reading
-from stepcli.runtime.errors import DamagedStore, StorageError
 from stepcli.cache.parts.file_record import FileRecord, hash_file
+from stepcli.cache.storage.files import Place
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.runtime.errors import DamagedStore, StorageError
+from stepcli.runtime.files import reading
 
 BLOCK_BYTES = 16 << 20
 """Asked of object storage at a time."""

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from stepcli.cache.parts import hdf5_compressed
-from stepcli.cache.parts import hdf5_tokens
-from stepcli.cache.parts import zarr_tokens
+from stepcli.cache.parts import hdf5_compressed, hdf5_tokens, zarr_tokens
 from stepcli.cache.parts.compression import Compression
-from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
 from stepcli.cache.parts.stream import TokenWriter
+from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
 from stepcli.cache.schema.manifest import Format
 
 

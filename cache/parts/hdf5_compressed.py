@@ -15,9 +15,9 @@ import numpy as np
 from stepcli.cache.parts.compression import IN_LIBRARY, LEVEL
 from stepcli.cache.parts.file_record import hash_file
 from stepcli.cache.parts.hdf5_tokens import FILE, create_dataset
-from stepcli.cache.schema.layout import TokenLayout
 from stepcli.cache.parts.raw_file import RawFile, overlay
 from stepcli.cache.parts.stream import FinishedFiles, SideArrays, row_offsets
+from stepcli.cache.schema.layout import TokenLayout
 
 
 class CompressedHdf5Writer:

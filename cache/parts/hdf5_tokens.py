@@ -14,10 +14,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from stepcli.runtime.errors import StoreError
-from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
 from stepcli.cache.parts.raw_file import SparseFile
 from stepcli.cache.parts.stream import FinishedFiles, SideArrays, TokenStream, row_offsets
+from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
+from stepcli.runtime.errors import StoreError
 
 FILE = "tokens.h5"
 ALIGNMENT = 4096

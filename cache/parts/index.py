@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stepcli.cache.parts.compression import IN_LIBRARY
 from stepcli.cache.schema.clips import ClipRecord
+from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
 from stepcli.cache.storage.files import Place
 from stepcli.runtime.errors import DamagedStore
-from stepcli.cache.parts.compression import IN_LIBRARY
-from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
 from stepcli.runtime.parquet_tables import LARGEST, numbers, read_parquet
 
 TEXT_LIMIT = 1 << 15

@@ -7,17 +7,17 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-from stepcli.cache.schema.clips import ClipRecord
-from stepcli.cache.parts.format_registry import open_token_writer
+from stepcli.cache.parts.commit import INDEX, Staging, commit_part
 from stepcli.cache.parts.compression import Compression
 from stepcli.cache.parts.file_record import FileRecord
-from stepcli.cache.schema.layout import layout_of
-from stepcli.cache.schema.manifest import FILE_NAME as MANIFEST
-from stepcli.cache.schema.manifest import Manifest, manifest_bytes
-from stepcli.cache.parts.commit import INDEX, Staging, commit_part
+from stepcli.cache.parts.format_registry import open_token_writer
 from stepcli.cache.parts.index import encode_index
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.sources import SOURCES, encode_sources
+from stepcli.cache.schema.clips import ClipRecord
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.manifest import FILE_NAME as MANIFEST
+from stepcli.cache.schema.manifest import Manifest, manifest_bytes
 from stepcli.cache.schema.spec import Producer
 
 

@@ -13,19 +13,19 @@ import google_crc32c
 import h5py
 import numpy as np
 
-from stepcli.cache.storage.files import SEALED_LIMIT, Place, read_regular, reading
-from stepcli.runtime.errors import DamagedStore, StorageError
-from stepcli.cache.parts import hdf5_tokens
-from stepcli.cache.parts import zarr_tokens
-from stepcli.cache.parts.format_registry import array_file
-from stepcli.cache.parts.compression import COMPRESSIONS, decompress_into
-from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
-from stepcli.cache.parts.raw_file import RawFile
-from stepcli.cache.schema.manifest import Format
+from stepcli.cache.parts import hdf5_tokens, zarr_tokens
 from stepcli.cache.parts.byte_source import OpenObject, open_source
+from stepcli.cache.parts.compression import COMPRESSIONS, decompress_into
 from stepcli.cache.parts.file_reader import OpenFile
+from stepcli.cache.parts.format_registry import array_file
+from stepcli.cache.parts.raw_file import RawFile
 from stepcli.cache.parts.record import PartRecord
+from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.storage.files import Place, read_regular
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.runtime.errors import DamagedStore, StorageError
+from stepcli.runtime.files import SEALED_LIMIT, reading
 
 Source = OpenFile | OpenObject
 

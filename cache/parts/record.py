@@ -4,12 +4,13 @@ import re
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from stepcli.cache.storage.files import Place, unseal
-from stepcli.runtime.errors import DamagedStore, StoreError
 from stepcli.cache.parts.compression import Compression
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.schema.manifest import SCHEMA, Format
 from stepcli.cache.schema.spec import Producer
+from stepcli.cache.storage.files import Place
+from stepcli.runtime.errors import DamagedStore, StoreError
+from stepcli.runtime.files import unseal
 
 CLIPS_LIMIT = 1 << 24
 """No part holds more clips; a record that claims more is damaged."""

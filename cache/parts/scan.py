@@ -10,21 +10,21 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from stepcli.cache.schema.clips import ClipRecord
-from stepcli.cache.storage.files import Place
-from stepcli.runtime.errors import DamagedStore
-from stepcli.cache.parts.format_registry import array_file
-from stepcli.cache.schema.layout import ArrayLayout, layout_of
-from stepcli.cache.schema.manifest import Manifest
-from stepcli.runtime.parquet_tables import numbers
 from stepcli.cache.parts.byte_source import OpenObject, open_source
-from stepcli.cache.parts.files import wrong_file
 from stepcli.cache.parts.commit import PARTS, read_part_record
+from stepcli.cache.parts.file_reader import OpenFile
+from stepcli.cache.parts.files import wrong_file
+from stepcli.cache.parts.format_registry import array_file
 from stepcli.cache.parts.index import offset_column, record_of
 from stepcli.cache.parts.open_part import clip_checksum
 from stepcli.cache.parts.packed_tokens import PackedTokens, open_packed
-from stepcli.cache.parts.file_reader import OpenFile
 from stepcli.cache.parts.sources import read_sources
+from stepcli.cache.schema.clips import ClipRecord
+from stepcli.cache.schema.layout import ArrayLayout, layout_of
+from stepcli.cache.schema.manifest import Manifest
+from stepcli.cache.storage.files import Place
+from stepcli.runtime.errors import DamagedStore
+from stepcli.runtime.parquet_tables import numbers
 
 
 @dataclass(frozen=True)

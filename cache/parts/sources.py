@@ -9,11 +9,11 @@ from dataclasses import fields
 
 import pyarrow as pa
 
+from stepcli.cache.parts.commit import PARTS, read_part_record
+from stepcli.cache.parts.index import INDEX_LIMIT, decode_table, encode_table
 from stepcli.cache.schema.clips import ClipRecord, Source
 from stepcli.cache.storage.files import Place, read_regular
 from stepcli.runtime.errors import DamagedStore
-from stepcli.cache.parts.commit import PARTS, read_part_record
-from stepcli.cache.parts.index import INDEX_LIMIT, decode_table, encode_table
 
 SOURCES = "sources.parquet"
 UNKNOWN = Source("", "", -1, -1, "")

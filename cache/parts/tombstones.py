@@ -8,20 +8,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from stepcli.cache.parts.commit import TOMBSTONES
+from stepcli.cache.schema.manifest import SCHEMA
 from stepcli.cache.storage.files import (
-    SEALED_LIMIT,
     Place,
     create_synced,
     list_names,
-    own_folder,
     read_regular,
     replace_synced,
-    seal,
-    unseal,
 )
 from stepcli.runtime.errors import DamagedStore
-from stepcli.cache.schema.manifest import SCHEMA
-from stepcli.cache.parts.commit import TOMBSTONES
+from stepcli.runtime.files import SEALED_LIMIT, own_folder, seal, unseal
 
 _FIELDS = {"schema_number", "part", "reason", "dropped_clips", "created"}
 

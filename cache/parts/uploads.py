@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stepcli.cache.storage.files import create_synced, delete_file
-from stepcli.runtime.errors import StoreError
 from stepcli.cache.parts import writer_identity as owner
 from stepcli.cache.parts.record import PartRecord
-from stepcli.cache.storage.objects import Entry, ObjectPath
+from stepcli.cache.storage.files import create_synced, delete_file
+from stepcli.cache.storage.object_client import Entry
+from stepcli.cache.storage.objects import ObjectPath
+from stepcli.runtime.errors import StoreError
 
 
 def upload_part(target: ObjectPath, part: Path, record: PartRecord, record_name: str) -> None:

@@ -20,8 +20,8 @@ import numpy as np
 
 from stepcli.cache.parts.compression import IN_LIBRARY, Compression, compress, zarr_codecs
 from stepcli.cache.parts.file_record import FileRecord
-from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
 from stepcli.cache.parts.stream import FinishedFiles, SideArrays, TokenStream, row_offsets
+from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
 
 GROUP = "tokens.zarr"
 

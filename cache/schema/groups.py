@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.words import counted, listed
 from stepcli.cache.schema.views import clip_of
+from stepcli.runtime.words import counted, listed
 
 
 def given_key(row: ClipRow) -> str:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.groups import given_key, plain_names
-from stepcli.runtime.words import counted, listed
 from stepcli.cache.schema.views import clip_of, is_flip, view_of
+from stepcli.runtime.words import counted, listed
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.storage.files import (
-    SEALED_LIMIT,
     Place,
     create_synced,
     list_names,
     read_regular,
     replace_synced,
-    seal,
-    unseal,
 )
 from stepcli.runtime.errors import DamagedStore, StoreError, StoreNotFound
-from stepcli.cache.schema.spec import StoreSpec
+from stepcli.runtime.files import SEALED_LIMIT, seal, unseal
 
 SCHEMA = 1
 """Number of the layout on disk; readers read this one and all older ones."""

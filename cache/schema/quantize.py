@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stepcli.runtime.errors import TokensError
 from stepcli.cache.schema.layout import TokenLayout
+from stepcli.runtime.errors import TokensError
 
 STEPS = 127
 """Largest int8 magnitude in use: symmetric, -128 is never written."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
 
-from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.cache.storage.credentials import redacted
-from stepcli.cache.storage.objects import Entry
+from stepcli.cache.storage.object_client import Entry
+from stepcli.runtime.errors import DamagedStore, UsageError
 
 
 class FsspecClient:

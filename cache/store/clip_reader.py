@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from stepcli.cache.storage.files import Place
-from stepcli.runtime.errors import DamagedStore
+from stepcli.cache.parts.commit import PARTS, read_part_record
+from stepcli.cache.parts.file_reader import FilePool, OpenFile, Piece, read_pieces
 from stepcli.cache.parts.format_registry import array_file
+from stepcli.cache.parts.packed_tokens import PackedTokens, open_packed
 from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
 from stepcli.cache.schema.manifest import Format
-from stepcli.cache.parts.commit import PARTS, read_part_record
-from stepcli.cache.parts.packed_tokens import PackedTokens, open_packed
-from stepcli.cache.parts.file_reader import FilePool, OpenFile, Piece, read_pieces
-from stepcli.cache.store.snapshot import Snapshot
 from stepcli.cache.storage.disk_cache import disk_cache
+from stepcli.cache.storage.files import Place
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.store.snapshot import Snapshot
+from stepcli.runtime.errors import DamagedStore
 
 DENSE_GAPS = 1 << 20
 """Bytes that are rather read in vain than left out by a second request."""

@@ -17,18 +17,6 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from stepcli.cache.storage.files import (
-    Place,
-    delete_file,
-    list_names,
-    own_folder,
-    read_regular,
-    replace_synced,
-)
-from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
-from stepcli.cache.schema.layout import TokenLayout, layout_of
-from stepcli.cache.schema.manifest import Manifest
-from stepcli.runtime.parquet_tables import numbers
 from stepcli.cache.parts.index import (
     INDEX_LIMIT,
     decode_table,
@@ -36,8 +24,14 @@ from stepcli.cache.parts.index import (
     offset_column,
     require_offsets,
 )
-from stepcli.cache.store.snapshot import Snapshot
+from stepcli.cache.schema.layout import TokenLayout, layout_of
+from stepcli.cache.schema.manifest import Manifest
+from stepcli.cache.storage.files import Place, delete_file, list_names, read_regular, replace_synced
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.store.snapshot import Snapshot
+from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
+from stepcli.runtime.files import own_folder
+from stepcli.runtime.parquet_tables import numbers
 
 FOLDER = ".cache"
 FEWEST_PARTS = 16

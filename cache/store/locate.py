@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from stepcli.cache.storage.files import Place
-from stepcli.runtime.errors import StoreNotFound, UsageError
 from stepcli.cache.schema.manifest import read_manifest
+from stepcli.cache.storage.files import Place
 from stepcli.cache.storage.objects import place_of
+from stepcli.runtime.errors import StoreNotFound, UsageError
 
 STORES_VARIABLE = "STEPCLI_STORES"
 

@@ -8,14 +8,14 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from stepcli.cache.schema.clips import ClipRecord
-from stepcli.cache.storage.files import Place, read_regular
-from stepcli.runtime.errors import ClipNotFound, DamagedStore
-from stepcli.cache.schema.layout import TOKENS, TokenLayout, layout_of
-from stepcli.cache.schema.manifest import Manifest
-from stepcli.runtime.parquet_tables import numbers
 from stepcli.cache.parts.commit import INDEX, PARTS, read_part_record
 from stepcli.cache.parts.index import INDEX_LIMIT, decode_index, offset_column, record_of
+from stepcli.cache.schema.clips import ClipRecord
+from stepcli.cache.schema.layout import TOKENS, TokenLayout, layout_of
+from stepcli.cache.schema.manifest import Manifest
+from stepcli.cache.storage.files import Place, read_regular
+from stepcli.runtime.errors import ClipNotFound, DamagedStore
+from stepcli.runtime.parquet_tables import numbers
 
 GONE = "gone"
 """Stands for the part of clips that have left the store; no part can be called so."""

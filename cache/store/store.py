@@ -6,29 +6,27 @@ Source of the layout: docs/store-format.md.
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from stepcli.cache.schema.clips import ClipRecord, Failure
-from stepcli.cache.storage.files import Place, disk_errors, make_folder_synced
-from stepcli.runtime.errors import ClipNotFound, DamagedStore, UsageError
-from stepcli.cache.tables.failures import read_failures
+from stepcli.cache.parts.commit import list_parts, sweep_staging
 from stepcli.cache.parts.compression import Compression
+from stepcli.cache.schema.clips import ClipRecord, Failure
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Format, Manifest, create_manifest, read_manifest
-from stepcli.cache.parts.commit import list_parts, sweep_staging
 from stepcli.cache.schema.quantize import decode_clips
+from stepcli.cache.schema.spec import Producer, StoreSpec, require_same_spec
+from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.objects import place_of
 from stepcli.cache.store.clip_reader import ClipReader
 from stepcli.cache.store.snapshot import Clips, Snapshot, read_record
-from stepcli.cache.store.take_snapshot import take_snapshot
-from stepcli.cache.storage.objects import place_of
-from stepcli.cache.schema.spec import Producer, StoreSpec, require_same_spec
 from stepcli.cache.store.store_tables import StoreTables
+from stepcli.cache.store.take_snapshot import take_snapshot
 from stepcli.cache.store.writer import StoreWriter
-
-if TYPE_CHECKING:
-    from stepcli.cache.store.token_view import TokenView
+from stepcli.cache.tables.failures import read_failures
+from stepcli.runtime.errors import ClipNotFound, DamagedStore, UsageError
+from stepcli.runtime.files import disk_errors, make_folder_synced
 
 _Read = TypeVar("_Read")
 
@@ -216,27 +214,6 @@ class Store(StoreTables):
             out: float32 [n, *spec.clip_shape]; made when None.
         """
         return decode_clips(self.read_arrays(clips), self._layout, out)
-
-    def view(
-        self,
-        tokens: str | None = None,
-        *,
-        layers: Sequence[int] | None = None,
-        frame_step: int = 1,
-    ) -> "TokenView":
-        """The same clips with fewer tokens, reduced while reading.
-
-        Args:
-            tokens: names as for extraction, e.g. "cls,grid4"; None: all that is stored.
-            layers: of those stored; None: all.
-            frame_step: keep every n-th frame: a sampling rule of its own, and named so.
-
-        Raises:
-            UsageError: what is asked cannot be made exactly from what is stored.
-        """
-        from stepcli.cache.store.token_view import TokenView
-
-        return TokenView(self, tokens, layers, frame_step)
 
     def storage_order(self, clips: Sequence[str]) -> list[str]:
         """Ids in the order in which their tokens lie on disk: read so, they are read fastest."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from stepcli.cache.tables import changes as tables
 from stepcli.cache.schema.clips import ClassRow, ClipRow
-from stepcli.cache.storage.files import Place, disk_errors
+from stepcli.cache.storage.files import Place
+from stepcli.cache.tables import changes as tables
+from stepcli.runtime.files import disk_errors
 
 
 class StoreTables:

@@ -1,45 +1,22 @@
 """Many clips at once: streamed in shuffled blocks, held in memory, or as a PyTorch data set.
 
-All take a `Store` or a `TokenView`. Nothing here imports torch: its DataLoader asks for no base
+Nothing here imports torch: its DataLoader asks for no base
 class.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 
-from stepcli.cache.store.snapshot import Clips
-from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.store.store import Store
 
 READ_BYTES = 8 << 20
 """Bytes that one thread reads at a time into a resident array."""
 
 
-class ClipSource(Protocol):
-    """What `Store` and `TokenView` have in common."""
-
-    @property
-    def ids(self) -> list[str]:
-        """Committed clips, sorted."""
-
-    @property
-    def spec(self) -> StoreSpec:
-        """Of the tokens that `read` hands out."""
-
-    def read(self, clips: Clips, out: np.ndarray | None = None) -> np.ndarray:
-        """Copy clips' tokens into memory: [n, *spec.clip_shape]."""
-
-    def read_arrays(self, clips: Clips) -> Sequence[np.ndarray]:
-        """Copy clips' tokens and their scales, as stored."""
-
-    def storage_order(self, clips: Sequence[str]) -> list[str]:
-        """Ids in the order in which their tokens lie on disk."""
-
-
 def stream_clips(
-    source: ClipSource,
+    source: Store,
     *,
     batch: int,
     clips: Sequence[str] | None = None,
@@ -55,7 +32,7 @@ def stream_clips(
     works on one such group the next is read by a thread: two groups are in memory at a time.
 
     Args:
-        source: a store or a view of one.
+        source: the store.
         batch: clips a batch; only the last may be smaller.
         clips: ids to read; None: all.
         seed: of the order, e.g. (seed, epoch); None: the order on disk.
@@ -82,7 +59,7 @@ def stream_clips(
 
 
 def _batches(
-    source: ClipSource,
+    source: Store,
     groups: list[list[list[str]]],
     generator: np.random.Generator | None,
     batch: int,
@@ -126,12 +103,12 @@ def _batches(
 
 
 def load_resident(
-    source: ClipSource, clips: Sequence[str] | None = None, *, workers: int = 2
+    source: Store, clips: Sequence[str] | None = None, *, workers: int = 2
 ) -> np.ndarray:
     """Read clips into one array, several threads at a time.
 
     Args:
-        source: a store or a view of one.
+        source: the store.
         clips: ids in the order wanted; None: all, sorted.
         workers: threads; reads release Python's lock.
 
@@ -151,7 +128,7 @@ def load_resident(
 
 
 def load_resident_arrays(
-    source: ClipSource, clips: Sequence[str] | None = None, *, workers: int = 2
+    source: Store, clips: Sequence[str] | None = None, *, workers: int = 2
 ) -> list[np.ndarray]:
     """Read clips as they are stored, int8 with its scales, several threads at a time.
 
@@ -189,7 +166,7 @@ class TokenDataset:
     workers as the store's path and the ids, and is safe in forked ones.
     """
 
-    def __init__(self, source: ClipSource, clips: Sequence[str] | None = None) -> None:
+    def __init__(self, source: Store, clips: Sequence[str] | None = None) -> None:
         self.source = source
         self.clips = list(source.ids if clips is None else clips)
 

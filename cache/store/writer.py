@@ -7,19 +7,20 @@ from typing import Self
 
 import numpy as np
 
-from stepcli.cache.schema.clips import ClipRecord, Failure
-from stepcli.cache.storage.files import Place, disk_errors
-from stepcli.runtime.errors import StoreError, TokensError
-from stepcli.cache.tables.failures import FailureLog
-from stepcli.cache.parts.compression import Compression, require_compression
-from stepcli.cache.schema.layout import layout_of
-from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.parts.commit import Staging
+from stepcli.cache.parts.compression import Compression, require_compression
 from stepcli.cache.parts.index import TEXT_LIMIT, is_storable
 from stepcli.cache.parts.interrupts import uninterrupted
 from stepcli.cache.parts.open_part import OpenPart
+from stepcli.cache.schema.clips import ClipRecord, Failure
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.schema.quantize import encode_clip
 from stepcli.cache.schema.spec import Producer
+from stepcli.cache.storage.files import Place
+from stepcli.cache.tables.failures import FailureLog
+from stepcli.runtime.errors import StoreError, TokensError
+from stepcli.runtime.files import disk_errors
 
 
 class StoreWriter:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.storage.files import Place, read_regular
-from stepcli.runtime.errors import DamagedStore, StoreError
-from stepcli.cache.tables.table_versions import FOLDER, has_versions, keep_version
 from stepcli.cache.tables.digests import (
     ABSENT,
     CLASSES,
@@ -33,6 +31,8 @@ from stepcli.cache.tables.table_rows import (
     Table,
     parse_classes,
 )
+from stepcli.cache.tables.table_versions import FOLDER, has_versions, keep_version
+from stepcli.runtime.errors import DamagedStore, StoreError
 
 __all__ = [
     "ABSENT",

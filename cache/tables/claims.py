@@ -12,18 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stepcli.cache.parts.writer_identity import is_dead, new_owner, parse_owner
 from stepcli.cache.storage.files import (
-    SEALED_LIMIT,
     Place,
     create_synced,
     delete_file,
     list_names,
-    own_folder,
     read_regular,
     replace_synced,
 )
 from stepcli.runtime.errors import StoreError
-from stepcli.cache.parts.writer_identity import is_dead, new_owner, parse_owner
+from stepcli.runtime.files import SEALED_LIMIT, own_folder
 
 FOLDER = ".claims"
 RELEASED = b"released"

@@ -7,9 +7,10 @@ has overtaken.
 
 from collections.abc import Callable
 
-from stepcli.cache.storage.files import SEALED_LIMIT, Place, read_regular, seal, unseal
-from stepcli.runtime.errors import DamagedStore
+from stepcli.cache.storage.files import Place, read_regular
 from stepcli.cache.tables.swap import ABSENT, attempts, look, swap
+from stepcli.runtime.errors import DamagedStore
+from stepcli.runtime.files import SEALED_LIMIT, seal, unseal
 
 __all__ = ["ABSENT", "CLASSES", "CLIPS", "DIGESTS"]
 

@@ -13,19 +13,13 @@ from pathlib import Path
 
 import google_crc32c
 
-from stepcli.runtime.canonical_json import canonical_json
-from stepcli.cache.schema.clips import Failure
-from stepcli.cache.storage.files import (
-    Place,
-    fsync_folder,
-    list_names,
-    own_folder,
-    read_regular,
-    replace_synced,
-)
-from stepcli.runtime.errors import DamagedStore
 from stepcli.cache.parts.index import INDEX_LIMIT
+from stepcli.cache.schema.clips import Failure
+from stepcli.cache.storage.files import Place, list_names, read_regular, replace_synced
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.runtime.canonical_json import canonical_json
+from stepcli.runtime.errors import DamagedStore
+from stepcli.runtime.files import fsync_folder, own_folder
 
 FOLDER = "failures"
 _TYPES = {field.name: field.type for field in fields(Failure)}

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stepcli.cache.storage.files import Place
-from stepcli.runtime.errors import StoreError
 from stepcli.cache.storage.objects import ObjectPath
 from stepcli.cache.tables.claims import claimed
+from stepcli.runtime.errors import StoreError
 
 LOCK = ".tables.lock"
 WAIT_SECONDS = 300.0

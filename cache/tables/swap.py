@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache.storage.files import Place, read_regular, replace_synced
-from stepcli.runtime.errors import StoreError
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.runtime.errors import StoreError
 
 ATTEMPTS = 200
 _TEMPORARY = re.compile(

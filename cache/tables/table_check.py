@@ -3,11 +3,9 @@
 import hashlib
 from collections.abc import Iterator
 
+from stepcli.cache.parts.damaged import keep_aside, move_aside
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.storage.files import Place, read_regular
-from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
-from stepcli.cache.parts.damaged import keep_aside, move_aside
-from stepcli.cache.tables.table_versions import has_versions, is_version
 from stepcli.cache.tables.digests import (
     ABSENT,
     CLASSES,
@@ -21,6 +19,8 @@ from stepcli.cache.tables.digests import (
 from stepcli.cache.tables.lock import exclusive
 from stepcli.cache.tables.swap import attempts, look, swap
 from stepcli.cache.tables.table_rows import CLASS_TABLE, CLIP_TABLE, Table
+from stepcli.cache.tables.table_versions import has_versions, is_version
+from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
 
 NAMES = (CLIPS, CLASSES)
 

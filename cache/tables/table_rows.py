@@ -8,9 +8,6 @@ from typing import Generic, Literal, TypeVar, get_args
 
 import pyarrow as pa
 
-from stepcli.cache.schema.clips import ClassKind, ClassRow, ClipRow
-from stepcli.cache.storage.files import SEALED_LIMIT, Place
-from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.cache.parts.index import (
     INDEX_LIMIT,
     TEXT_LIMIT,
@@ -18,7 +15,11 @@ from stepcli.cache.parts.index import (
     encode_table,
     is_storable,
 )
+from stepcli.cache.schema.clips import ClassKind, ClassRow, ClipRow
+from stepcli.cache.storage.files import Place
 from stepcli.cache.tables.digests import CLASSES, CLIPS
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.files import SEALED_LIMIT
 
 ROWS_LIMIT = 1 << 26
 CLASSES_LIMIT = 1 << 20

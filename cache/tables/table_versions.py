@@ -9,16 +9,10 @@ import hashlib
 import re
 from collections.abc import Collection
 
-from stepcli.cache.storage.files import (
-    Place,
-    create_synced,
-    delete_file,
-    list_names,
-    own_folder,
-    read_regular,
-)
-from stepcli.runtime.errors import DamagedStore
+from stepcli.cache.storage.files import Place, create_synced, delete_file, list_names, read_regular
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.runtime.errors import DamagedStore
+from stepcli.runtime.files import own_folder
 
 FOLDER = "versions"
 KEPT = 4

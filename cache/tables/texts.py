@@ -18,22 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcli.cache.storage.files import (
-    SEALED_LIMIT,
-    Place,
-    delete_file,
-    open_beneath,
-    own_folder,
-    reading,
-    replace_synced,
-    seal,
-    unseal,
-)
-from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
 from stepcli.cache.parts.damaged import move_aside
+from stepcli.cache.storage.files import Place, delete_file, replace_synced
 from stepcli.cache.storage.objects import ObjectPath
 from stepcli.cache.tables.lock import exclusive
 from stepcli.cache.tables.swap import attempts, look, swap, sweep_temporaries
+from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
+from stepcli.runtime.files import SEALED_LIMIT, open_beneath, own_folder, reading, seal, unseal
 
 FOLDER = "text"
 FACTS = "text.json"

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.spec import TokenScope
 from stepcli.extract.backbones.convolution import fold_normalisation, join_activations
 from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.runtime.errors import UsageError
 
 
 class BackboneError(UsageError):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from stepcli.runtime.errors import StepcliError
 from stepcli.extract.backbones.base import BackboneError
+from stepcli.runtime.errors import StepcliError
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 TIMM = "timm models are not supported; give the same network as a transformers checkpoint"

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.decode.preprocess import PixelPlan, Resample
+from stepcli.runtime.errors import UsageError
 
 TOLERANCE = 1e-4
 """Largest difference of a normalised value between the plan and the processor itself."""

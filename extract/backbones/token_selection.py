@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.spec import Segment
 from stepcli.extract.backbones.base import BackboneFacts, FrameTokens
+from stepcli.runtime.errors import UsageError
 
 EXPECTED = "expected cls, grid<k> (e.g. grid4) or full, or several of them as in cls,grid4"
 

@@ -10,7 +10,6 @@ import torch
 import transformers
 from torch import Tensor
 
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.backbones.base import (
     Backbone,
     BackboneFacts,
@@ -21,6 +20,7 @@ from stepcli.extract.backbones.base import (
 )
 from stepcli.extract.backbones.processor import plan_of, require_same_pixels
 from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.runtime.errors import UsageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

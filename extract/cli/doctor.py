@@ -15,10 +15,10 @@ from urllib.request import getproxies
 import av
 import torch
 
-from stepcli.runtime import threads as cpu
 from stepcli.extract.backbones.base import BackboneError
 from stepcli.extract.backbones.bundled import weights_path
 from stepcli.extract.backbones.hub import hub_host, why_unreachable
+from stepcli.runtime import threads as cpu
 
 PACKAGES = (
     *("stepcli", "torch", "transformers", "av", "numpy", "pillow", "zarr", "h5py", "pyarrow"),

@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from stepcli.cache.cli.options import say
-from stepcli.runtime.preemption import exit_code, heed_sigterm
-from stepcli.extract.cli.parsers import parse_layers, parse_options, share_of
 from stepcli.extract.choices import (
     Compress,
     Engine,
@@ -35,6 +33,8 @@ from stepcli.extract.cli.options import (
     TrainViewsOption,
     ViewsOption,
 )
+from stepcli.extract.cli.parsers import parse_layers, parse_options, share_of
+from stepcli.runtime.preemption import exit_code, heed_sigterm
 
 
 def extract(
@@ -205,12 +205,10 @@ def extract(
     import json
 
     from stepcli.cache.schema.padding import PAD
+    from stepcli.extract.config import ExtractionRequest, PartLimits, RayOptions
     from stepcli.extract.decode.views import make_view_plan
-    from stepcli.extract.engines.ray_engine import RayOptions
     from stepcli.extract.engines.run import run_job
     from stepcli.extract.pipeline.stages import passes_still_running
-    from stepcli.extract.config import ExtractionRequest
-    from stepcli.extract.pipeline.writer_thread import PartLimits
 
     heed_sigterm()
     if devices is not None:
@@ -270,8 +268,8 @@ def extract(
 
 
 def _on_several(devices: str, rank: int | None, world_size: int | None) -> None:
-    from stepcli.runtime.errors import UsageError
     from stepcli.extract.engines.several_devices import device_names, run_on, without_option
+    from stepcli.runtime.errors import UsageError
 
     if rank is not None or world_size is not None:
         raise UsageError("--devices divides the data set itself; leave --rank and --world-size out")

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from stepcli.cache.cli.options import say, say_lines
-from stepcli.extract.cli.parsers import parse_layers, parse_options
 from stepcli.extract.choices import Precision, Preprocess
 from stepcli.extract.cli.options import (
     BackboneOption,
@@ -22,6 +21,7 @@ from stepcli.extract.cli.options import (
     TrainViewsOption,
     ViewsOption,
 )
+from stepcli.extract.cli.parsers import parse_layers, parse_options
 
 
 def plan(
@@ -59,9 +59,9 @@ def plan(
     import dataclasses
     import json
 
+    from stepcli.extract.config import ExtractionRequest
     from stepcli.extract.decode.views import make_view_plan
     from stepcli.extract.pipeline.plan import describe, make_plan
-    from stepcli.extract.config import ExtractionRequest
 
     request = ExtractionRequest(
         dataset=dataset,

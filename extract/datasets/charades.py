@@ -12,12 +12,12 @@ Charades' own multi-label score over whole videos is another task.
 from collections.abc import Mapping
 from pathlib import Path
 
-from stepcli.runtime.errors import UsageError
-from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines, read_table
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import Videos
+from stepcli.runtime.errors import UsageError
 
 PAIR_NUMBERS = (
     *((8, 6), (27, 25), (41, 39), (48, 46), (90, 89), (113, 112), (143, 142)),  # opening, closing

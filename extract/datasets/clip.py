@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stepcli.cache.schema.clips import ClassRow, ClipRow
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.views import view_id
+from stepcli.runtime.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Clip:
     frames_per_second: float | None = None
     """Of a folder of numbered images; None for a video, which knows its own times."""
     views: tuple[str, ...] = ()
-    """Views to be stored of it (`stepcli.cache.schema.views`); () for its centre under the plain id."""
+    """Views to be stored (`stepcli.cache.schema.views`); () for its centre under the plain id."""
     root: str = ""
     """Absolute folder of its data set; "" for a clip of none."""
     prefix: str = ""

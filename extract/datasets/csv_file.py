@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stepcli.runtime.csv_tables import MissingColumns, TextTable, WrongLines, read_table
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.split_names import normalise_split, split_notes
-from stepcli.runtime.words import counted
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.columns import meant_columns
 from stepcli.extract.datasets.walking import is_hidden
+from stepcli.runtime.csv_tables import MissingColumns, TextTable, WrongLines, read_table
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.words import counted
 
 REQUIRED = ("path", "label")
 BOUNDS = ("start_seconds", "end_seconds", "start_frame", "end_frame")

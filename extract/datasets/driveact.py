@@ -10,10 +10,10 @@ Not checked: the authors' archive itself.
 from collections.abc import Mapping
 from pathlib import Path
 
-from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_table, whole_number
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import Videos
 
 PAIRS = (

@@ -10,12 +10,12 @@ chiral groups of "Chirality in Action" are not in its authors' public code; they
 from collections.abc import Mapping
 from pathlib import Path
 
-from stepcli.runtime.errors import UsageError
-from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import note_missing, read_table
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import by_stem, ending_notes, videos_below
+from stepcli.runtime.errors import UsageError
 
 PAIRS = (
     *(("open", "close"), ("turn-on", "turn-off"), ("take", "put"), ("insert", "remove")),

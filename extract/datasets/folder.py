@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.split_names import SPELLINGS, normalise_split
-from stepcli.runtime.words import counted
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.videos import endings, is_video
 from stepcli.extract.datasets.walking import Walk, reached_twice
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.words import counted
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:

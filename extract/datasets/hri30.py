@@ -9,10 +9,10 @@ that stand in the pairs below, from two lists of all 30. Not checked: the author
 from collections.abc import Mapping
 from pathlib import Path
 
-from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_rows
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import Videos
 
 _TOOLS = ("Drill", "Polisher")

@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from stepcli.runtime.errors import UsageError
-from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines
 from stepcli.extract.datasets.images import has_images
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import Videos
+from stepcli.runtime.errors import UsageError
 
 FRAMES_PER_SECOND = 25.0
 NA = "NA"

@@ -15,9 +15,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stepcli.extract.datasets.walking import is_hidden, split_name
 from stepcli.runtime.errors import VideoError
 from stepcli.runtime.words import counted
-from stepcli.extract.datasets.walking import is_hidden, split_name
 
 KINDS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),

@@ -8,12 +8,12 @@ of JPEGs, lists beside it or in annotations/ or labels/.
 from collections.abc import Mapping
 from pathlib import Path
 
-from stepcli.runtime.errors import UsageError
-from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines, read_rows
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import Videos
+from stepcli.runtime.errors import UsageError
 
 PAIRS = (
     ("Swiping Left", "Swiping Right"),

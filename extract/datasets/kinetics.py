@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from stepcli.runtime.words import counted
-from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import note_missing, read_table, whole_number
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import by_stem, videos_below
+from stepcli.runtime.words import counted
 
 SPLITS = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}
 

@@ -7,8 +7,8 @@ from stepcli.cache.schema.class_sets import different_classes, single_class
 from stepcli.cache.schema.groups import given_key, plain_names
 from stepcli.cache.schema.leakage import label_conflicts
 from stepcli.cache.schema.split_names import normalise_split, unused_splits
-from stepcli.runtime.words import counted, listed
 from stepcli.extract.datasets.clip import Clip
+from stepcli.runtime.words import counted, listed
 
 
 def list_warnings(clips: Sequence[Clip]) -> list[str]:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.ntu_classes import NAMES
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import by_stem, ending_notes, videos_below
 
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})_rgb")

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Dataset, DatasetInfo
 from stepcli.extract.datasets.csv_file import read_clips
 from stepcli.extract.datasets.files import read_table
+from stepcli.extract.datasets.required_files import Checklist
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.extract.datasets import (
     charades,
     csv_file,
@@ -24,6 +23,7 @@ from stepcli.extract.datasets import (
     ucf101,
 )
 from stepcli.extract.datasets.clip import Dataset, DatasetInfo
+from stepcli.runtime.errors import UnknownName, UsageError
 
 
 def _by_name(infos: Sequence[DatasetInfo]) -> dict[str, DatasetInfo]:

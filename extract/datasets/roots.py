@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from stepcli.cache.storage.files import read_regular
 from stepcli.runtime.errors import StoreError
+from stepcli.runtime.files import read_regular
 
 MOST = 64
 """Folders kept of one extraction: more of them become their common parents."""

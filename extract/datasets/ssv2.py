@@ -7,12 +7,12 @@ database", ICCV 2017 (arXiv 1706.04261).
 from collections.abc import Mapping
 from pathlib import Path
 
-from stepcli.runtime.errors import UsageError
-from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_json, read_rows
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import Videos
+from stepcli.runtime.errors import UsageError
 
 STRICT_PAIRS = (
     ("Closing something", "Opening something"),

@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from stepcli.runtime.errors import UsageError
-from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines
+from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import Videos
+from stepcli.runtime.errors import UsageError
 
 _NAME = re.compile(r"(?P<label>[^/]+)/(?P<stem>v_.+_g\d+)_c\d+\.avi")
 

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from stepcli.runtime.errors import UsageError
+
 BY_HAND = "# By hand"
 FOLDER = Path(__file__).parent / "units"
 
@@ -57,11 +59,21 @@ def units_of(dataset: str, own: Path | None) -> list[str]:
     Raises:
         UsageError: the file cannot be read or holds no unit.
     """
-    from stepcli.extract.pipeline.text_embeddings import read_texts
-
     path = own or unit_file(dataset)
     # A word of a label may stand in the part by hand too.
     return [] if path is None else list(dict.fromkeys(read_texts(path, "--units")))
+
+
+def read_texts(file: Path, purpose: str) -> list[str]:
+    """The lines of a text file; empty ones and those that begin with # are left out."""
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{purpose}: {file} cannot be read ({error})") from error
+    texts = [line for line in lines if line and not line.startswith("#")]
+    if not texts:
+        raise UsageError(f"{purpose}: {file} holds no text")
+    return texts
 
 
 def renew(path: Path, labels: Iterable[str]) -> None:

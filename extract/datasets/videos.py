@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from stepcli.runtime.words import counted
 from stepcli.extract.datasets.walking import Walk, is_hidden, split_name
+from stepcli.runtime.words import counted
 
 VIDEO_SUFFIXES = frozenset(
     {".264", ".265", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".av1", ".avi", ".bik", ".dav"}

@@ -16,11 +16,11 @@ from typing import Any
 
 import av
 
-from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.container import decode, open_video, require_file
 from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.packets import Shown, shown_packets
 from stepcli.extract.decode.video import KEEP_BYTES, ReadClip, assemble, hold, times_of
+from stepcli.runtime.errors import VideoError
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 import av
 
-from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.announced import matroska_lost, riff_lost
 from stepcli.extract.decode.times import Times, frame_times
+from stepcli.runtime.errors import VideoError
 
 LOST_FRAMES = 0.05
 """Share of the pictures that may be missing before a file counts as cut off or damaged: AVI with

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stepcli.runtime.errors import VideoError
 from stepcli.extract.datasets.images import KINDS
 from stepcli.extract.datasets.walking import shown_name
 from stepcli.extract.decode.orientation import RGB
+from stepcli.runtime.errors import VideoError
 
 ORIENTATION = 0x0112
 BITS_PER_SAMPLE = 258

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stepcli.extract.datasets.images import frame_files
+from stepcli.extract.decode.clip_bounds import Segment
 from stepcli.extract.decode.image_file import read_image
 from stepcli.extract.decode.orientation import RGB
-from stepcli.extract.decode.clip_bounds import Segment
 from stepcli.extract.decode.video import ReadClip
 
 

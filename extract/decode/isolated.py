@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.process import START_SECONDS, Child, DecodersFailed, start_child
+from stepcli.runtime.errors import VideoError
 
 PATIENCE_SECONDS = 120.0
 """Without a sign of life a reader counts as hanging; the same as a clip's limit in extraction."""

@@ -20,7 +20,6 @@ from typing import Any, Self
 import numpy as np
 
 from stepcli.cache.schema.clips import Failure
-from stepcli.runtime.errors import VideoError
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.process import (
     DecoderProcess,
@@ -32,6 +31,7 @@ from stepcli.extract.decode.process import (
 from stepcli.extract.decode.views import space_and_time
 from stepcli.extract.decode.worker import DecodeSettings
 from stepcli.extract.sources.digests import FileFacts
+from stepcli.runtime.errors import VideoError
 
 TRIES = 2
 AHEAD = 2

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.decode.orientation import RGB
+from stepcli.runtime.errors import UsageError
 
 Path = Literal["exact", "fast"]
 Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]

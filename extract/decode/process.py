@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import Any
 
-from stepcli.runtime.errors import StepcliError
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.bounds import allowed_bytes
 from stepcli.extract.decode.worker import DecodeSettings
+from stepcli.runtime.errors import StepcliError
 
 START_SECONDS = 120.0
 """Time limit for a decoder process to come up; machines under load are slow to import."""

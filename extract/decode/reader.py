@@ -17,7 +17,6 @@ from typing import Any
 import av
 import numpy as np
 
-from stepcli.runtime.errors import ClipError, VideoError
 from stepcli.extract.decode.bounds import (
     OUT_OF_MEMORY,
     end_with_parent,
@@ -27,6 +26,7 @@ from stepcli.extract.decode.bounds import (
 from stepcli.extract.decode.container import Decoding, decode, open_video, video_stream
 from stepcli.extract.decode.orientation import upright
 from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.runtime.errors import ClipError, VideoError
 
 SIGN_SECONDS = 1.0
 """Between two signs of life while nothing else is sent."""

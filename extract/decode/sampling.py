@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.cache.schema.padding import PAD
+from stepcli.runtime.errors import UnknownName, UsageError
 
 
 def uniform(available: int, wanted: int) -> list[int]:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from stepcli.runtime.errors import UsageError, VideoError
+from stepcli.extract.decode.clip_bounds import Segment, read_segment
 from stepcli.extract.decode.container import decode, open_video
 from stepcli.extract.decode.orientation import RGB, Orientation, orientation
 from stepcli.extract.decode.packets import shown_packets
-from stepcli.extract.decode.clip_bounds import Segment, read_segment
 from stepcli.extract.decode.video import ReadClip, read_whole
+from stepcli.runtime.errors import UsageError, VideoError
 
 
 def load_torchcodec() -> Any:

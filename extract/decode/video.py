@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.container import Decoding, decode, open_video
 from stepcli.extract.decode.orientation import RGB, upright, upright_sides
 from stepcli.extract.decode.times import Times
+from stepcli.runtime.errors import VideoError
 
 KEEP_BYTES = 256 << 20
 """Raw frames that one decoder may hold: 256 MiB, 2,000 frames of 340x256."""

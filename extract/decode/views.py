@@ -15,12 +15,12 @@ import numpy as np
 from PIL import Image
 
 from stepcli.cache.schema.clips import ClassRow, ClipRow
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.cache.schema.views import NAME, is_flip, is_random_crop, split_view, view_id
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import Sampling
+from stepcli.runtime.errors import UnknownName, UsageError
 
 GROUPS = {
     "center": ("center",),

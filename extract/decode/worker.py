@@ -20,18 +20,18 @@ from typing import Any, Literal
 import av
 import numpy as np
 
-from stepcli.runtime.errors import ClipError, VideoError
 from stepcli.extract.decode.bounds import OUT_OF_MEMORY, limit_memory, out_of_memory
 from stepcli.extract.decode.bounds import end_with_parent as _end_with_parent
+from stepcli.extract.decode.clip_bounds import WatchedSegment, read_segment
 from stepcli.extract.decode.image_folder import read_image_folder
 from stepcli.extract.decode.orientation import RGB, shrunk, upright
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import parse_sampling
-from stepcli.extract.decode.clip_bounds import WatchedSegment, read_segment
 from stepcli.extract.decode.torchcodec_video import load_torchcodec, read_with_torchcodec
 from stepcli.extract.decode.video import read_whole
 from stepcli.extract.decode.views import ViewPlan, cut
 from stepcli.extract.sources.digests import facts_of, state_of
+from stepcli.runtime.errors import ClipError, VideoError
 
 Decoder = Literal["pyav", "torchcodec"]
 

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache.store.store import Store
+from stepcli.extract.config import RayOptions
+from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.engines.ray_worker import CLIPS_AT_ONCE, Extract, Worker
+from stepcli.extract.engines.work_queue import Handout
+from stepcli.extract.engines.worker_status import Board
+from stepcli.extract.pipeline.progress import Progress
+from stepcli.extract.pipeline.stages import StageSeconds
+from stepcli.extract.sources.todo import Redo, what_is_left
 from stepcli.runtime.preemption import GRACE_SECONDS
 from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost, on_node
-from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.engines.worker_status import Board
-from stepcli.extract.engines.work_queue import Handout
-from stepcli.extract.engines.ray_worker import CLIPS_AT_ONCE, Extract, Worker
-from stepcli.extract.pipeline.stages import StageSeconds
-from stepcli.extract.pipeline.progress import Progress
-from stepcli.extract.sources.todo import Redo, what_is_left
 
 FRUITLESS_LOSSES = 10
 """So many workers lost one after another, with no clip stored between, end the run."""
@@ -31,18 +32,6 @@ LOOK_SECONDS = 0.5
 GROW_SECONDS = 10.0
 """How often the driver looks whether the cluster has grown."""
 USUAL_CPUS = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class RayOptions:
-    """How a run uses a cluster; None: see `WorkerShare.of`."""
-
-    address: str | None = None
-    """None: RAY_ADDRESS, else a cluster of this machine alone."""
-    workers: int | None = None
-    """At most so many."""
-    cpus: float | None = None
-    gpus: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

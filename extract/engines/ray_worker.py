@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from stepcli.runtime.errors import StepcliError
-from stepcli.runtime.ray_cluster import import_ray
-from stepcli.runtime.threads import grant_cores
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.engines.work_queue import WorkerState
 from stepcli.extract.pipeline.stages import StageSeconds
+from stepcli.runtime.errors import StepcliError
+from stepcli.runtime.ray_cluster import import_ray
+from stepcli.runtime.threads import grant_cores
 
 REPORT_SECONDS = 0.5
 """How often a worker reports, and hears whether it is to stop."""

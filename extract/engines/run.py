@@ -10,36 +10,23 @@ from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.known_digests import save_digests
 from stepcli.cache.maintenance.prune import take_out
 from stepcli.cache.maintenance.summary import producer_differences
-from stepcli.cache.schema.clips import ClipRow
-from stepcli.cache.storage.files import Place
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.parts.compression import require_compression
+from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.storage.files import Place
 from stepcli.cache.store.locate import is_store
-from stepcli.runtime.memory import without_collections
 from stepcli.cache.store.store import Store
-from stepcli.runtime.ray_cluster import ray_cluster
-from stepcli.extract.pipeline import stages as pipeline
+from stepcli.extract.config import ExtractionRequest, PartLimits, default_store, unrooted_name
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.list_warnings import list_warnings
 from stepcli.extract.datasets.roots import remember_roots
 from stepcli.extract.decode.views import rows_of
 from stepcli.extract.engines import ray_engine
+from stepcli.extract.pipeline import stages as pipeline
 from stepcli.extract.pipeline.backbone_runner import require_device_name
-from stepcli.extract.pipeline.stages import StageSeconds
 from stepcli.extract.pipeline.prepare import Prepared, load_list, prepare
 from stepcli.extract.pipeline.progress import Progress, ProgressListener
-from stepcli.extract.config import ExtractionRequest, default_store, unrooted_name
-from stepcli.extract.pipeline.writer_thread import PartLimits
-from stepcli.extract.sources.choose import choose_store
-from stepcli.extract.sources.stock import (
-    Stock,
-    missing_note,
-    not_listed_note,
-    rows_without,
-    take_stock,
-)
-from stepcli.extract.sources.todo import Redo, Todo, what_is_left
+from stepcli.extract.pipeline.stages import StageSeconds
 from stepcli.extract.pipeline.summary import (
     announce,
     as_json,
@@ -51,6 +38,18 @@ from stepcli.extract.pipeline.summary import (
     summarise,
     way_back,
 )
+from stepcli.extract.sources.choose import choose_store
+from stepcli.extract.sources.stock import (
+    Stock,
+    missing_note,
+    not_listed_note,
+    rows_without,
+    take_stock,
+)
+from stepcli.extract.sources.todo import Redo, Todo, what_is_left
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.memory import without_collections
+from stepcli.runtime.ray_cluster import ray_cluster
 
 QUARANTINED = 3
 """Exit code of a run that had to put clips aside."""

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from stepcli.cache.schema.clips import ClipRecord, Failure
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.spec import Dtype
 from stepcli.extract.backbones.base import Backbone
+from stepcli.extract.backbones.token_selection import TokenSelection
 from stepcli.extract.decode.pool import DecodedClip, DecodedView
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.pipeline.dtype_encode import encode
 from stepcli.extract.sources.origin import source_of
-from stepcli.extract.backbones.token_selection import TokenSelection
+from stepcli.runtime.errors import UsageError
 
 
 def require_device_name(name: str) -> None:

@@ -10,20 +10,19 @@ from typing import get_args
 import numpy as np
 
 from stepcli.cache import create_store
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.parts.compression import compress
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.spec import Dtype
-from stepcli.extract.pipeline import stages as pipeline
 from stepcli.extract.backbones.base import Backbone
+from stepcli.extract.backbones.token_selection import parse_tokens
+from stepcli.extract.config import ExtractionRequest, PartLimits
 from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.pipeline import stages as pipeline
 from stepcli.extract.pipeline.prepare import Prepared, load_clips, prepare, spread
 from stepcli.extract.pipeline.progress import Progress, duration
-from stepcli.extract.config import ExtractionRequest
-from stepcli.extract.pipeline.writer_thread import PartLimits
-from stepcli.extract.sources.todo import what_is_left
 from stepcli.extract.pipeline.summary import gigabytes
-from stepcli.extract.backbones.token_selection import parse_tokens
+from stepcli.extract.sources.todo import what_is_left
+from stepcli.runtime.errors import UsageError
 
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 SHOWN: tuple[Dtype, ...] = ("float32", "float16", "int8")

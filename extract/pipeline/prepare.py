@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.padding import is_padded
 from stepcli.cache.schema.spec import Producer, StoreSpec
 from stepcli.cache.schema.views import is_flip
-from stepcli.runtime import threads as cpu
 from stepcli.extract.backbones.base import Backbone, ClipBackbone
 from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.backbones.token_selection import TokenSelection, parse_tokens
+from stepcli.extract.config import ExtractionRequest
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.files import read_table
 from stepcli.extract.datasets.registry import load_dataset
@@ -21,11 +21,11 @@ from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.torchcodec_video import load_torchcodec
 from stepcli.extract.decode.views import ViewPlan, mirror_labels, require_crops, rows_of, with_views
 from stepcli.extract.pipeline.backbone_runner import resolve_device
-from stepcli.extract.pipeline.stages import Resources
-from stepcli.extract.config import ExtractionRequest
-from stepcli.extract.sources.place import with_prefix
 from stepcli.extract.pipeline.spec import make_producer, make_spec
-from stepcli.extract.backbones.token_selection import TokenSelection, parse_tokens
+from stepcli.extract.pipeline.stages import Resources
+from stepcli.extract.sources.place import with_prefix
+from stepcli.runtime import threads as cpu
+from stepcli.runtime.errors import UsageError
 
 NO_MIRRORS = Path("none")
 

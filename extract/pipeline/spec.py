@@ -9,9 +9,9 @@ import torch
 
 from stepcli.cache.schema.spec import Dtype, Producer, StoreSpec
 from stepcli.extract.backbones.base import Backbone
+from stepcli.extract.backbones.token_selection import TokenSelection
 from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.pipeline.stages import Resources
-from stepcli.extract.backbones.token_selection import TokenSelection
 
 
 def make_spec(

@@ -15,19 +15,20 @@ from dataclasses import dataclass
 import torch
 
 from stepcli.cache.schema.clips import Failure
-from stepcli.cache.tables.failures import read_failures
 from stepcli.cache.schema.spec import Producer
 from stepcli.cache.store.store import Store
+from stepcli.cache.tables.failures import read_failures
 from stepcli.extract.backbones.base import Backbone
-from stepcli.runtime.threads import use_one_thread_a_pass
+from stepcli.extract.backbones.token_selection import TokenSelection
+from stepcli.extract.config import PartLimits
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.pool import AHEAD, DecodedClip, DecodePool
 from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.decode.worker import Decoder, DecodeSettings
 from stepcli.extract.pipeline.backbone_runner import ClipTokens, Forward, group_by_frames
 from stepcli.extract.pipeline.progress import ProgressListener
-from stepcli.extract.pipeline.writer_thread import PartLimits, Sink
-from stepcli.extract.backbones.token_selection import TokenSelection
+from stepcli.extract.pipeline.writer_thread import Sink
+from stepcli.runtime.threads import use_one_thread_a_pass
 
 FORWARD = "stepcli-forward"
 

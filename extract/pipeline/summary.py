@@ -7,13 +7,13 @@ from typing import Any
 
 from stepcli.cache.cli import options
 from stepcli.cache.storage.files import Place
-from stepcli.runtime.words import counted
 from stepcli.cache.store.store import Store
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.pipeline.stages import Resources, StageSeconds, grouped_reasons
 from stepcli.extract.pipeline.progress import duration
+from stepcli.extract.pipeline.stages import Resources, StageSeconds, grouped_reasons
 from stepcli.extract.sources.stock import Stock
 from stepcli.extract.sources.todo import Todo
+from stepcli.runtime.words import counted
 
 SHOWN_REASONS = 20
 

@@ -22,8 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from stepcli.cache.schema.clips import ClassRow
-from stepcli.cache.storage.files import Place, disk_errors
-from stepcli.runtime.errors import UsageError
+from stepcli.cache.storage.files import Place
 from stepcli.cache.store.store import Store
 from stepcli.cache.tables.texts import write_text
 from stepcli.extract.backbones.base import BackboneError
@@ -31,6 +30,9 @@ from stepcli.extract.backbones.failures import loading_errors
 from stepcli.extract.backbones.hf import require_plain_rgb, split_source
 from stepcli.extract.backbones.hub import require_cached_or_reachable
 from stepcli.extract.backbones.names import BACKBONES, PREFIX, source_of, stored_name
+from stepcli.extract.datasets.unit_files import read_texts
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.files import disk_errors
 
 BATCH = 256
 TOWERS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
@@ -124,18 +126,6 @@ def load_text_tower(name: str) -> TextTower:
         tokenizer=tokenizer,
         length=length,
     )
-
-
-def read_texts(file: Path, purpose: str) -> list[str]:
-    """The lines of a text file; empty ones and those that begin with # are left out."""
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{purpose}: {file} cannot be read ({error})") from error
-    texts = [line for line in lines if line and not line.startswith("#")]
-    if not texts:
-        raise UsageError(f"{purpose}: {file} holds no text")
-    return texts
 
 
 def read_templates(file: Path | None) -> list[str]:

@@ -3,35 +3,22 @@
 import queue
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from stepcli.cache.schema.clips import Failure
-from stepcli.runtime.errors import TokensError
-from stepcli.cache.parts.compression import Compression
 from stepcli.cache.parts.interrupts import uninterrupted
+from stepcli.cache.schema.clips import Failure
 from stepcli.cache.schema.spec import Producer
 from stepcli.cache.store.store import Store
 from stepcli.cache.store.writer import StoreWriter
+from stepcli.extract.config import PartLimits
 from stepcli.extract.pipeline.backbone_runner import ClipTokens
 from stepcli.extract.pipeline.progress import ProgressListener
+from stepcli.runtime.errors import TokensError
 
 WAITING_CLIPS = 64
 """Clips that may wait for the disk before the stages ahead of it have to."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartLimits:
-    """A part of the store is closed, and safe from a crash, at the first of three limits."""
-
-    clips: int = 4096
-    seconds: float = 300.0
-    megabytes: int = 1024
-    compression: Compression = "none"
-    """How its tokens are packed; no part of a spec."""
-    generation: int = 0
-    """Of the parts: above those of clips that are extracted again."""
 
 
 class Sink:

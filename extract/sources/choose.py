@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stepcli.cache.maintenance.origins import origins_of, paths_read
-from stepcli.runtime.errors import StepcliError
 from stepcli.cache.schema.manifest import FILE_NAME
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.store import Store, open_store
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.sources.compare import Digester, compare
 from stepcli.extract.sources.place import is_same_folder
+from stepcli.runtime.errors import StepcliError
 
 TRIED = 20
 """Clips that show whether another store holds the same videos."""

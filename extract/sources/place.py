@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stepcli.cache.schema.clips import Source
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.views import clip_of
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.sources.compare import Comparison, Digester, look
 from stepcli.extract.sources.origin import path_below, segment_of
+from stepcli.runtime.errors import UsageError
 
 SEPARATOR = "/"
 """Between the prefix of `--append` and a clip's id."""

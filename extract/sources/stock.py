@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from stepcli.cache.maintenance.known_digests import FileKey, load_digests
 from stepcli.cache.maintenance.origins import clip_generation, origins_of, paths_read
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.errors import UsageError
-from stepcli.cache.tables.failures import read_failures
 from stepcli.cache.store.store import Store
+from stepcli.cache.tables.failures import read_failures
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.sources.compare import Changed, Comparison, Digester, compare, describe, look
@@ -19,6 +18,7 @@ from stepcli.extract.sources.place import (
     unrecorded_elsewhere,
 )
 from stepcli.extract.sources.todo import Redo
+from stepcli.runtime.errors import UsageError
 
 SHOWN = 3
 """Examples in a message."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from stepcli.cache.maintenance.origins import clip_generation
 from stepcli.cache.schema.clips import Failure
-from stepcli.cache.tables.failures import read_failures
 from stepcli.cache.store.store import Store
+from stepcli.cache.tables.failures import read_failures
 from stepcli.extract.datasets.clip import Clip
 
 

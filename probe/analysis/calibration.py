@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.runs.metrics import Floats, Ints, credit
+from stepcli.runtime.errors import UsageError
 
 Values = NDArray[np.float64]
 

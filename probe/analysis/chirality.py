@@ -13,10 +13,7 @@ from statistics import fmean
 
 import torch
 
-from stepcli.runtime.csv_tables import read_csv
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.leakage import find_leakage
-from stepcli.runtime.words import listed
 from stepcli.cache.store.store import open_store
 from stepcli.probe.config import Pass, TaskConfig
 from stepcli.probe.data.features import layout_of
@@ -28,6 +25,9 @@ from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import choose_device
 from stepcli.probe.training.process import tune_process
 from stepcli.probe.training.train import train
+from stepcli.runtime.csv_tables import read_csv
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.words import listed
 
 Groups = Mapping[str, Sequence[str]]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from stepcli.runtime.errors import StoreError, UsageError
 from stepcli.cache.store.store import open_store
 from stepcli.probe.analysis.temperature import config_of
+from stepcli.runtime.errors import StoreError, UsageError
 
 LOOKED_AT = 200
 """Training clips whose length is read."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.spec import Segment
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.encoding import TokenInput
 from stepcli.probe.nn.folded import FoldedTokens, observer
+from stepcli.runtime.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,18 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from stepcli.cache.storage.files import read_regular
-from stepcli.runtime.errors import DamagedStore, UsageError
-from stepcli.cache.storage.objects import ObjectPath, place_of
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.storage.objects import ObjectPath, place_of
 from stepcli.probe.analysis.temperature import config_of
 from stepcli.probe.data.features import deepest_last
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tasks import shown_frames
 from stepcli.probe.data.text import StoreText, stored_texts
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.methods.registry import methods
+from stepcli.probe.nn.bank import Probe
 from stepcli.probe.training.banks import build_probe
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.files import read_regular
 
 WEIGHTS = "probe.safetensors"
 LARGEST = 1 << 33

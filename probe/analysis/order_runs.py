@@ -7,18 +7,18 @@ from typing import Any
 
 import torch
 
-from stepcli.cache.storage.files import disk_errors, replace_synced
-from stepcli.runtime.errors import UsageError
-from stepcli.runtime.json_files import read_json
+from stepcli.probe.analysis.load_run import WEIGHTS, load_probe
 from stepcli.probe.analysis.order_tests import order_json, require_frame_scope, run_order_tests
 from stepcli.probe.analysis.temperature import config_of
-from stepcli.probe.analysis.load_run import WEIGHTS, load_probe
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import layout_of
 from stepcli.probe.data.placement import free_bytes, place_features
 from stepcli.probe.runs.configurations import Configuration, Record
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.process import tune_process
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.files import disk_errors, replace_synced
+from stepcli.runtime.json_files import read_json
 
 FILE = "order.json"
 

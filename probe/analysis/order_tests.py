@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.probe.data.features import Features
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.runs.metrics import Floats, Ints, credit, named
+from stepcli.runtime.errors import UsageError
 
 BATCH = 128
 EARLY_STEPS = 8

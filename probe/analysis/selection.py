@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from stepcli.runtime.errors import UsageError
-from stepcli.runtime.json_files import read_json
 from stepcli.probe.analysis.summary import interval
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.runs import is_done, read_run
 from stepcli.probe.runs.stats import FEWEST_GROUPS
 from stepcli.probe.runs.table import Format, arranged
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.json_files import read_json
 
 HEADER = (
     "method",

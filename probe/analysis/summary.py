@@ -10,7 +10,6 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.analysis.calibration import (
     Calibration,
     calibration,
@@ -19,6 +18,8 @@ from stepcli.probe.analysis.calibration import (
 )
 from stepcli.probe.analysis.class_types import TypeRow, by_type
 from stepcli.probe.analysis.temperature import kept_calibration
+from stepcli.probe.runs.configurations import Configuration
+from stepcli.probe.runs.metrics import answers, top_k
 from stepcli.probe.runs.pairs import (
     ClassGroup,
     Pairs,
@@ -28,10 +29,9 @@ from stepcli.probe.runs.pairs import (
     summarize_pairs,
     symmetric_and_other,
 )
-from stepcli.probe.runs.configurations import Configuration
-from stepcli.probe.runs.metrics import answers, top_k
 from stepcli.probe.runs.predictions import Predictions
 from stepcli.probe.runs.stats import accuracy_interval
+from stepcli.runtime.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

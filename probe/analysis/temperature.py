@@ -11,11 +11,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from stepcli.cache.storage.files import disk_errors, replace_synced
-from stepcli.runtime.errors import UsageError
-from stepcli.runtime.json_files import read_json
-from stepcli.cache.store.store import open_store
 from stepcli.cache.schema.views import clip_of
+from stepcli.cache.store.store import open_store
 from stepcli.probe.analysis.calibration import (
     EDGES,
     cross_validated,
@@ -29,6 +26,9 @@ from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.runs import read_run
 from stepcli.probe.sweeps.holding import Size, missing, on_slice, size_of
 from stepcli.probe.sweeps.session import Session
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.files import disk_errors, replace_synced
+from stepcli.runtime.json_files import read_json
 
 FILE = "calibration.json"
 RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)

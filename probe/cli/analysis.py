@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stepcli.cache.cli.options import print_json, say, warn
-from stepcli.probe.methods.names import complete_methods
 from stepcli.probe.cli.options import RUNS_VARIABLE, slice_minimum
+from stepcli.probe.methods.names import complete_methods
 
 if TYPE_CHECKING:
     from stepcli.probe.analysis.summary import Analysis
@@ -47,8 +47,8 @@ def analyse(
     from dataclasses import asdict
 
     from stepcli.probe.analysis import summary as analysis
-    from stepcli.probe.runs.pairs import read_pairs
     from stepcli.probe.runs.configurations import configurations
+    from stepcli.probe.runs.pairs import read_pairs
 
     given = None if pairs is None else read_pairs(pairs, several=True)
     names = None if method is None else method.split(",")
@@ -203,7 +203,6 @@ def calibrate(
 
     Twins that stepcli sweep --select has trained are used as they are; others are trained now.
     """
-    from stepcli.runtime.errors import UsageError
     from stepcli.probe.analysis.temperature import (
         keep_calibration,
         train_slices,
@@ -211,6 +210,7 @@ def calibrate(
     )
     from stepcli.probe.config import SliceMinimum
     from stepcli.probe.runs.configurations import configurations
+    from stepcli.runtime.errors import UsageError
 
     names = None if method is None else method.split(",")
     if undo:

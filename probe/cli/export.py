@@ -21,8 +21,8 @@ def export(
     """
     import importlib.util
 
-    from stepcli.runtime.errors import UsageError
     from stepcli.probe.analysis.export import ONNX, export_folder, export_onnx
+    from stepcli.runtime.errors import UsageError
 
     needed = ("onnx", "onnxruntime", "onnxscript") if onnx else ()
     absent = [name for name in needed if not importlib.util.find_spec(name)]

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 import typer
 
 from stepcli.cache.cli.options import say
-from stepcli.probe.methods.names import complete_methods
 from stepcli.probe.cli.options import (
     ACCUMULATE,
     DIRECTIONS,
@@ -29,6 +28,7 @@ from stepcli.probe.cli.options import (
     runs_folder,
     tune_early,
 )
+from stepcli.probe.methods.names import complete_methods
 
 
 @resumable()

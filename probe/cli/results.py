@@ -67,7 +67,6 @@ def results(
     """Show the finished runs: per cent, mean ± deviation over seeds."""
     if context.invoked_subcommand is not None:
         return
-    from stepcli.cache.storage.files import disk_errors
     from stepcli.probe.analysis.selection import chosen_table
     from stepcli.probe.runs.compare import compare_methods, describe
     from stepcli.probe.runs.import_logits import read_imported
@@ -75,6 +74,7 @@ def results(
     from stepcli.probe.runs.runs import read_runs
     from stepcli.probe.runs.significance import survivors
     from stepcli.probe.runs.table import render, terminal_width, write_parquet
+    from stepcli.runtime.files import disk_errors
 
     folder = runs_folder(runs)
     if chosen:
@@ -134,8 +134,8 @@ def import_results(
     runs: RunsOption = None,
 ) -> None:
     """Put another model's per-clip logits, or published numbers, into the same tables."""
-    from stepcli.runtime.errors import UsageError
     from stepcli.probe.runs.import_logits import import_logits, import_published, is_published
+    from stepcli.runtime.errors import UsageError
 
     if is_published(file):
         count = import_published(file, runs_folder(runs))

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from stepcli.probe.methods.names import complete_methods
 from stepcli.probe.cli.options import (
     ACCUMULATE,
     DIRECTIONS,
@@ -28,6 +27,7 @@ from stepcli.probe.cli.options import (
     slice_minimum,
     tune_early,
 )
+from stepcli.probe.methods.names import complete_methods
 
 
 @resumable()

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepcli.cache.store.streaming import load_resident_arrays
 from stepcli.cache.schema.spec import StoreSpec
-from stepcli.probe.data.int8_tokens import CodedTokens
+from stepcli.cache.store.streaming import load_resident_arrays
 from stepcli.probe.data.clip_metadata import ClipFacts
+from stepcli.probe.data.int8_tokens import CodedTokens
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.text import stored_texts

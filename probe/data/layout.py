@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.spec import Segment
+from stepcli.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from stepcli.probe.data.text import StoreText

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.cache.schema.leakage import find_leakage
-from stepcli.runtime.words import counted, listed
 from stepcli.cache.schema.padding import is_padded
 from stepcli.cache.schema.views import is_flip, testing_views, training_views, views_by_clip
 from stepcli.probe.config import TaskConfig
@@ -24,6 +22,8 @@ from stepcli.probe.data.tasks import (
     shown_frames,
     spread,
 )
+from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.words import counted, listed
 
 if TYPE_CHECKING:
     from stepcli.cache.store.store import Store

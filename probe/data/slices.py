@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.leakage import Leakage
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.splits import LabelledClips
 from stepcli.probe.data.tasks import Task
+from stepcli.runtime.errors import UsageError
 
 KEPT = -1
 """In place of a fold: a group that is always trained on."""

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stepcli.cache.maintenance.duplicates import find_copies
-from stepcli.cache.schema.clips import ClassRow, ClipRow
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.class_sets import different_classes, single_class
+from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.groups import given_key, group_keys, joined_groups, plain_names
 from stepcli.cache.schema.leakage import label_conflicts
 from stepcli.cache.schema.split_file import match_splits
 from stepcli.cache.schema.split_names import normalise_split, split_notes, unused_splits
-from stepcli.runtime.words import counted
 from stepcli.cache.schema.views import clip_of, views_by_clip
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.words import counted
 
 if TYPE_CHECKING:
     from stepcli.cache.store.store import Store

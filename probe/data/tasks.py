@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.leakage import Leakage
 from stepcli.probe.config import TaskConfig
+from stepcli.runtime.errors import UsageError
 
 Ints = NDArray[np.int64]
 RULED_OUT = -1e4

@@ -15,9 +15,9 @@ from safetensors.torch import load
 from torch import Tensor
 
 from stepcli.cache.storage.files import Place
-from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.cache.storage.objects import ObjectPath
 from stepcli.cache.tables.texts import FACTS, OLD_TENSORS, read_tensors, read_text, text_folders
+from stepcli.runtime.errors import DamagedStore, UsageError
 
 PROJECTION = "cls_projection"
 NEEDED = ("labels", "label_lengths", "templates", "logit_scale")

@@ -26,15 +26,15 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.conv1d import depthwise
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, uniform
 from stepcli.probe.nn.text_space import FrameOptions, FrameProjection, cosine_logits, register_texts
 from stepcli.probe.nn.transformer import StackedAttention
-from stepcli.probe.methods.registry import ProbeInfo
+from stepcli.runtime.errors import UsageError
 
 HEAD_WIDTH = 64
 

@@ -26,12 +26,12 @@ from torch import Generator, Tensor, nn
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.methods.self_attention import BlockOptions
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.block import ReadBlock
 from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear, normal
 from stepcli.probe.nn.transformer import Block, one_query
-from stepcli.probe.methods.registry import ProbeInfo
 
 
 class DeepOptions(BlockOptions):

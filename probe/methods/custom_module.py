@@ -24,11 +24,11 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.methods.registry import ProbeInfo
+from stepcli.probe.nn.bank import Options, Probe
+from stepcli.runtime.errors import UnknownName, UsageError
 
 
 class OwnOptions(Options):

@@ -15,11 +15,11 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.data.layout import Select, TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.methods.registry import ProbeInfo, methods
+from stepcli.probe.nn.bank import Options, Probe
+from stepcli.runtime.errors import UsageError
 
 
 class DifferenceOptions(Options):

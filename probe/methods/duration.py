@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.nn.layers import StackedLinear
-from stepcli.probe.methods.registry import ProbeInfo
 
 
 class DurationOptions(Options):

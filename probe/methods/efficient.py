@@ -25,12 +25,12 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.methods.self_attention import BlockOptions
 from stepcli.probe.nn.attention import project_heads
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.folded import read_out
 from stepcli.probe.nn.layers import StackedLinear, normal, require_heads
-from stepcli.probe.methods.registry import ProbeInfo
 
 
 class EfficientOptions(BlockOptions):

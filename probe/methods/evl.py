@@ -24,10 +24,10 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.data.layout import Select, TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.conv1d import depthwise
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.nn.layers import (
     StackedFeedForward,
@@ -39,7 +39,7 @@ from stepcli.probe.nn.layers import (
     uniform,
 )
 from stepcli.probe.nn.transformer import one_query
-from stepcli.probe.methods.registry import ProbeInfo
+from stepcli.runtime.errors import UsageError
 
 
 class EvlOptions(Options):

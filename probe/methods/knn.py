@@ -19,8 +19,8 @@ from torch import Generator, Tensor
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.methods.registry import ProbeInfo
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 
 LEAST_VOTE = 1e-12
 """Share of a class that no neighbour has: its logit must be finite."""

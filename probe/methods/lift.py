@@ -24,11 +24,11 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.encoding import sinusoidal
 from stepcli.probe.nn.layers import StackedLayerNorm, StackedLinear, normal
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.nn.transformer import Block
-from stepcli.probe.methods.registry import ProbeInfo
 
 
 class LiftOptions(PoolOptions):

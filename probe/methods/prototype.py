@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.probe.methods.registry import ProbeInfo
+from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 
 
 class PrototypeOptions(PoolOptions):

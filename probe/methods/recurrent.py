@@ -19,9 +19,9 @@ from torch import Generator, Tensor
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.layers import StackedLinear
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
-from stepcli.probe.methods.registry import ProbeInfo
 
 
 class RecurrentOptions(PoolOptions):

@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Generator
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.methods.names import NAMES
 from stepcli.probe.nn.bank import Options, Probe
+from stepcli.runtime.errors import UnknownName, UsageError
 
 Build = Callable[[TokenLayout, int, Any, Generator], Probe]
 

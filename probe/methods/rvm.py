@@ -26,6 +26,7 @@ from torch import Generator, Tensor, nn
 
 from stepcli.probe.data.layout import Select, TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.nn.layers import (
     StackedFeedForward,
@@ -35,7 +36,6 @@ from stepcli.probe.nn.layers import (
     require_heads,
 )
 from stepcli.probe.nn.transformer import StackedAttention, one_query
-from stepcli.probe.methods.registry import ProbeInfo
 
 EPS = 1e-6
 

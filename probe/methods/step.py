@@ -32,12 +32,12 @@ from torch import Generator, Tensor
 
 from stepcli.probe.data.layout import Select, TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.attention import FoldedAttention
 from stepcli.probe.nn.bank import Options, Probe
 from stepcli.probe.nn.block import ReadBlock
 from stepcli.probe.nn.encoding import Encoding, Norm, TokenInput
 from stepcli.probe.nn.layers import StackedLinear, normal
-from stepcli.probe.methods.registry import ProbeInfo
 
 
 class StepOptions(Options):

@@ -20,9 +20,9 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.layers import StackedLinear
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
-from stepcli.probe.methods.registry import ProbeInfo
 
 ENUMERATED = 1 << 16
 """Tuples of a scale that are looked through at most; beyond it (T > 18) the first so many."""

@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.layers import StackedFeedForward, StackedLayerNorm, StackedLinear
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
-from stepcli.probe.methods.registry import ProbeInfo
 
 
 class TsmOptions(PoolOptions):

@@ -30,6 +30,7 @@ from torch import Generator, Tensor, nn
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.layers import (
     StackedFeedForward,
@@ -39,7 +40,6 @@ from stepcli.probe.nn.layers import (
 )
 from stepcli.probe.nn.text_space import FrameOptions, FrameProjection, cosine_logits, register_texts
 from stepcli.probe.nn.transformer import Block, StackedAttention
-from stepcli.probe.methods.registry import ProbeInfo
 
 HEAD_WIDTH = 64
 

@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.text_space import TextOptions, TowerProjection, cosine_logits, register_texts
-from stepcli.probe.methods.registry import ProbeInfo
 
 
 class ZeroShot(Probe):

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from stepcli.probe.data.int8_tokens import CodedTokens, covariances
 from stepcli.probe.data.tokens import NORM_EPS
-from stepcli.probe.nn.dropout import MemberDropout
 from stepcli.probe.nn.attention_kernels import Rows, gather
+from stepcli.probe.nn.dropout import MemberDropout
 
 
 @dataclass(frozen=True, slots=True)

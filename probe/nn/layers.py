@@ -14,8 +14,8 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.data.tokens import NORM_EPS
+from stepcli.runtime.errors import UsageError
 
 Init = Literal["torch", "xavier", "vit"]
 

@@ -7,12 +7,12 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import NORM_EPS, TokenBatch
 from stepcli.probe.nn.bank import Options
 from stepcli.probe.nn.layers import StackedLayerNorm, StackedLinear
+from stepcli.runtime.errors import UsageError
 
 
 class TextOptions(Options):

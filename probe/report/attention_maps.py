@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stepcli.runtime.errors import ClipError, StoreError
 from stepcli.cache.store.store import Store
 from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.analysis.explain import Attention, attention, encoding_similarity, patch_grid
+from stepcli.probe.analysis.load_run import load_probe
 from stepcli.probe.analysis.order_runs import session_of
 from stepcli.probe.analysis.temperature import config_of
-from stepcli.probe.analysis.load_run import load_probe
 from stepcli.probe.data.features import Streamed, layout_of
 from stepcli.probe.report.report_data import Entry
 from stepcli.probe.runs.predictions import Predictions
+from stepcli.runtime.errors import ClipError, StoreError
 
 if TYPE_CHECKING:
     from stepcli.probe.nn.bank import Probe

@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stepcli.runtime.errors import UnknownName
 from stepcli.probe.analysis.order_runs import kept_order_tests
 from stepcli.probe.analysis.order_table import moved
 from stepcli.probe.analysis.order_tests import REORDERINGS
 from stepcli.probe.analysis.summary import Analysis, analyse
-from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.configurations import Configuration, configurations
+from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.stats import Difference, paired_difference
+from stepcli.runtime.errors import UnknownName
 
 Kind = Literal["order-blind", "control", "sees order", "imported"]
 KINDS: tuple[Kind, ...] = ("order-blind", "control", "sees order", "imported")

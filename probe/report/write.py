@@ -14,11 +14,8 @@ from jinja2 import Environment
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from stepcli.cache.storage.files import disk_errors, replace_synced
-from stepcli.runtime.errors import StoreError, UsageError
 from stepcli.cache.cli.options import shown
-from stepcli.probe.runs.pairs import Pairs
-from stepcli.probe.report import (accuracy_figures, class_figures, order_figures, tables)
+from stepcli.probe.report import accuracy_figures, class_figures, order_figures, tables
 from stepcli.probe.report import text as words
 from stepcli.probe.report.attention_maps import FramesOf, Looker, confident_mistakes
 from stepcli.probe.report.frame_strips import over_time, strip_figure
@@ -26,7 +23,10 @@ from stepcli.probe.report.report_data import Study, gather
 from stepcli.probe.report.style import Figure, styled
 from stepcli.probe.report.tables import Table
 from stepcli.probe.runs.leakage import leakage_notes
+from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.published import Published
+from stepcli.runtime.errors import StoreError, UsageError
+from stepcli.runtime.files import disk_errors, replace_synced
 
 PAGE = "index.html"
 MISTAKES = 4

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.stats import FEWEST_GROUPS, Difference, holm, paired_difference
+from stepcli.runtime.errors import UnknownName, UsageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.probe.config import RunConfig, without_paths
 from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.predictions import Predictions, read_predictions
 from stepcli.probe.runs.runs import read_runs
 from stepcli.probe.runs.table import configuration, labels
+from stepcli.runtime.errors import UnknownName, UsageError
 
 Record = dict[str, Any]
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.runtime.csv_tables import read_csv
-from stepcli.cache.storage.files import disk_errors, replace_synced
-from stepcli.runtime.errors import UnknownName, UsageError
-from stepcli.runtime.words import listed
 from stepcli.probe.runs.leakage import without_copies
 from stepcli.probe.runs.metrics import summary
 from stepcli.probe.runs.predictions import FILE, encode_predictions, read_predictions
 from stepcli.probe.runs.published import Published, read_published
 from stepcli.probe.runs.runs import read_run, write_folder
+from stepcli.runtime.csv_tables import read_csv
+from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.files import disk_errors, replace_synced
+from stepcli.runtime.words import listed
 
 
 def import_logits(

@@ -5,10 +5,10 @@ from statistics import fmean
 from typing import Any
 
 from stepcli.cache.schema.leakage import Leakage
-from stepcli.runtime.words import counted
 from stepcli.probe.runs.metrics import summary
 from stepcli.probe.runs.predictions import Predictions
 from stepcli.probe.runs.table import NO_COPIES
+from stepcli.runtime.words import counted
 
 
 def leakage_record(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from stepcli.probe.runs.metrics import Floats, Ints, answers, credit
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UsageError
-from stepcli.probe.runs.metrics import Floats, Ints, answers, credit
 
 Pairs = tuple[tuple[str, str], ...]
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stepcli.cache.storage.files import read_regular
-from stepcli.runtime.errors import DamagedStore, UsageError
-from stepcli.runtime.parquet_tables import LARGEST, read_parquet
 from stepcli.probe.runs.metrics import Floats, Ints, credit, named
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.files import read_regular
+from stepcli.runtime.parquet_tables import LARGEST, read_parquet
 
 FILE = "predictions.parquet"
 SAMPLE = {

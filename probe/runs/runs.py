@@ -19,14 +19,6 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from stepcli.cache.storage.files import (
-    SEALED_LIMIT,
-    disk_errors,
-    fsync_folder,
-    read_regular,
-    write_synced,
-)
-from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.padding import is_padded
 from stepcli.cache.schema.spec import StoreSpec
@@ -40,6 +32,14 @@ from stepcli.probe.runs.predictions import FILE as PREDICTIONS
 from stepcli.probe.runs.predictions import Predictions, encode_predictions
 from stepcli.probe.runs.staging import staging_folder
 from stepcli.probe.training.train import Trained
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.files import (
+    SEALED_LIMIT,
+    disk_errors,
+    fsync_folder,
+    read_regular,
+    write_synced,
+)
 
 LIBRARIES = ("stepcli", "torch", "numpy", "pyarrow", "safetensors")
 

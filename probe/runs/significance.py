@@ -5,10 +5,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.runs.compare import correctness
 from stepcli.probe.runs.stats import holm, paired_difference
 from stepcli.probe.runs.table import configuration
+from stepcli.runtime.errors import UsageError
 
 LEVEL = 0.05
 

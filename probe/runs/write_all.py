@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from stepcli.runtime.errors import StoreError
 from stepcli.probe.config import RunConfig
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.runs.runs import Source, write_run
 from stepcli.probe.training.train import Trained
+from stepcli.runtime.errors import StoreError
 
 WRITERS = 4
 """Runs that are written at once: most of the time goes into waiting for the disk."""

@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
 from stepcli.probe.methods.registry import ProbeInfo, methods, parse_options
+from stepcli.runtime.errors import UnknownName, UsageError
 
 MOST_RUNS = 1_000_000
 """Of a sweep: more are a slip, and would fill the memory before the first is trained."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.views import clip_of
 from stepcli.probe.config import RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.data.slices import most_folds
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.sweeps.session import Session
+from stepcli.runtime.errors import UsageError
 
 FOLD_SEED = 0
 """Folds are the same for all seeds and points, so that all are scored by the same clips."""

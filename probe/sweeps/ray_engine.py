@@ -11,12 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from stepcli.runtime.errors import StepcliError, UsageError
 from stepcli.cache.cli.options import say
 from stepcli.cache.storage.objects import address_of
 from stepcli.cache.store.store import open_store
-from stepcli.runtime.preemption import GRACE_SECONDS
-from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost, on_node, ray_cluster
 from stepcli.probe.config import RunConfig
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.runs import read_run
@@ -24,6 +21,9 @@ from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.plan import PassPlan
 from stepcli.probe.training.progress import SweepProgress
 from stepcli.probe.training.tracking import open_trackers
+from stepcli.runtime.errors import StepcliError, UsageError
+from stepcli.runtime.preemption import GRACE_SECONDS
+from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost, on_node, ray_cluster
 
 RETRIES = 5
 """How often a task is started again whose worker was lost."""

@@ -5,9 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcli.runtime.canonical_json import canonical_json
-from stepcli.cache.storage.files import disk_errors, replace_synced
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.cli.options import say, warn
 from stepcli.probe.config import RunConfig
 from stepcli.probe.sweeps.expand import parse_settings
@@ -23,6 +20,9 @@ from stepcli.probe.sweeps.sweep import (
     sweep_configs,
 )
 from stepcli.probe.training.plan import BankPlan, PassPlan
+from stepcli.runtime.canonical_json import canonical_json
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.files import disk_errors, replace_synced
 
 
 def flags_over(

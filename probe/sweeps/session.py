@@ -7,13 +7,10 @@ from typing import Any
 
 import torch
 
+from stepcli.cache.cli.options import say, warn
 from stepcli.cache.maintenance.duplicates import find_copies
 from stepcli.cache.maintenance.summary import weight_sources
-from stepcli.cache.storage.files import require_writable
-from stepcli.runtime.errors import UsageError
-from stepcli.cache.cli.options import say, warn
 from stepcli.cache.store.store import open_store
-from stepcli.probe.methods import registry
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data.clip_metadata import ClipFacts
 from stepcli.probe.data.features import Features, layout_of, store_layout
@@ -23,6 +20,7 @@ from stepcli.probe.data.slices import held_out, in_folds
 from stepcli.probe.data.splits import LabelledClips, labelled_clips, only_base, thin
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import stored_texts
+from stepcli.probe.methods import registry
 from stepcli.probe.runs.runs import Source, is_done, read_run
 from stepcli.probe.runs.staging import sweep_staging
 from stepcli.probe.runs.write_all import write_all
@@ -34,6 +32,8 @@ from stepcli.probe.training.process import tune_process
 from stepcli.probe.training.progress import SweepProgress
 from stepcli.probe.training.tracking import open_trackers
 from stepcli.probe.training.train import train
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.files import require_writable
 
 
 def choose_device(name: str) -> torch.device:

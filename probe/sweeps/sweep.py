@@ -8,13 +8,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stepcli.cache.storage.files import read_regular
-from stepcli.runtime.errors import DamagedStore, UnknownName, UsageError
 from stepcli.probe.config import Pass, Recipe, RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.stats import expected_best
 from stepcli.probe.sweeps.expand import MOST_RUNS, Search, checked, points, run_configs, sweepable
 from stepcli.probe.sweeps.holding import HoldOut
+from stepcli.runtime.errors import DamagedStore, UnknownName, UsageError
+from stepcli.runtime.files import read_regular
 
 Scalar = bool | int | float | str
 LARGEST = 1 << 20

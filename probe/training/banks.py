@@ -8,16 +8,16 @@ from functools import partial
 import torch
 from torch import Generator, Tensor, nn
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.config import RunConfig
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.nn.attention import FoldedAttention
 from stepcli.probe.nn.bank import Probe, stack
 from stepcli.probe.nn.dropout import MemberDropout
-from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.training.loss import MemberLoss, Targets
 from stepcli.probe.training.optim import BankAdamW
+from stepcli.runtime.errors import UsageError
 
 FEWEST_MEMBERS = 4
 """A bank is not split into parts of fewer members than this for the sake of more cores ..."""

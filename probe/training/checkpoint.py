@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from stepcli.cache.storage.files import disk_errors, replace_synced
+from stepcli.runtime.files import disk_errors, replace_synced
 
 if TYPE_CHECKING:
     from stepcli.probe.training.banks import Bank

@@ -11,8 +11,8 @@ from stepcli.probe.data.clip_metadata import ClipFacts
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.bank_threads import Crew
+from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.loss import Folds, Targets
 from stepcli.probe.training.plan import PassPlan, kind
 

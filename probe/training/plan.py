@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data.features import layout_of
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.placement import token_bytes
 from stepcli.probe.data.tasks import Task
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.methods.registry import methods
+from stepcli.probe.nn.bank import Probe
 from stepcli.probe.training.banks import build_probe
+from stepcli.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from stepcli.cache.store.store import Store

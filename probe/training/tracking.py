@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.probe.config import RunConfig
+from stepcli.runtime.errors import UnknownName, UsageError
 
 METRICS = ("top1", "top5", "mean_class", "forced_choice")
 """The headline numbers of a finished run, fractions of 1; forced_choice may be None."""

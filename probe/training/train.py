@@ -19,9 +19,9 @@ from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.training.augment import augmented
+from stepcli.probe.training.bank_threads import Crew
 from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.checkpoint import Checkpoint
-from stepcli.probe.training.bank_threads import Crew
 from stepcli.probe.training.deferred_signals import GRACE_SECONDS, Grace
 from stepcli.probe.training.loss import Folds, Targets
 from stepcli.probe.training.memory import OutOfMemory

@@ -12,8 +12,8 @@ from test_sharing import make_store
 from stepcli.apply.prediction.api import train
 from stepcli.apply.sharing.hub import pull, push
 from stepcli.apply.sharing.parcels import files_of, is_permitted
-from stepcli.runtime.errors import StepcliError
 from stepcli.cache.store.store import Store, open_store
+from stepcli.runtime.errors import StepcliError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 SECRET = b"the private key of whoever runs stepcli"

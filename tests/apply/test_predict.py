@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from command_line import call
 
+from stepcli.apply.pictures.stored_frames import frames_at, stored_frames
 from stepcli.apply.prediction.api import load_probe, predict, train
 from stepcli.apply.prediction.probes import Applied
-from stepcli.apply.pictures.stored_frames import frames_at, stored_frames
 from stepcli.apply.prediction.stream import RollingWindow, live_frames, open_stream
 from stepcli.apply.prediction.windows import plan_windows, video_times, window_tokens
-from stepcli.runtime.errors import UsageError, VideoError
 from stepcli.cache.store.store import open_store
 from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.runs.predictions import read_predictions
+from stepcli.runtime.errors import UsageError, VideoError
 
 CLIPS = Path(__file__).parents[2] / "examples" / "openclose" / "clips"
 

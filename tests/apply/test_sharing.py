@@ -10,13 +10,13 @@ from command_line import call
 from hub_server import Hub
 
 from stepcli.apply.prediction.api import train
-from stepcli.apply.sharing.hub import HubError, pull, push
 from stepcli.apply.sharing.contents import pull_from_folder, push_to_folder
+from stepcli.apply.sharing.hub import HubError, pull, push
 from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
-from stepcli.runtime.errors import DamagedStore, SpecMismatch, UsageError
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import Store, create_store, open_store
 from stepcli.cache.tables.texts import read_text, write_text
+from stepcli.runtime.errors import DamagedStore, SpecMismatch, UsageError
 
 # The hub's client sends a large file in a way that its own HTTP library discourages.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")

@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from stepcli.apply.pictures.token_picture import component_colours, token_colours
 from stepcli.cache.schema.clips import ClipRecord
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import create_store
 from stepcli.cli import app
+from stepcli.runtime.errors import UsageError
 
 SEGMENTS = (
     Segment(name="cls", kind="prefix", count=1),

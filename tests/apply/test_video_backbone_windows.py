@@ -9,9 +9,9 @@ from command_line import call
 
 from stepcli.apply.prediction.api import load_probe, predict, train
 from stepcli.apply.prediction.stream import RollingWindow
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.runs.predictions import read_predictions
+from stepcli.runtime.errors import UsageError
 
 CLIPS = Path(__file__).parents[2] / "examples" / "openclose" / "clips"
 

@@ -47,10 +47,10 @@ def serve() -> None:
     """A child: one task a line of its input, one answer a line of its output."""
     if os.environ.get(WITHOUT_LOCKS):
         fcntl.flock = _refuse  # type: ignore[assignment]
-    from stepcli.cache.tables import changes as tables
     from stepcli.cache.maintenance.merge import merge_stores
     from stepcli.cache.maintenance.relabel import relabel
     from stepcli.cache.storage.objects import place_of
+    from stepcli.cache.tables import changes as tables
 
     _say("ready")
     for line in sys.stdin:

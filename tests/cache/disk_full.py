@@ -18,9 +18,9 @@ from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.runtime.errors import StoreError
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.runtime.errors import StoreError
 
 BIG = StoreSpec.model_validate({**dict(SPEC), "dim": 2000})
 CLIPS = 60

@@ -16,11 +16,11 @@ from stepcli.cache.maintenance.merge import merge_stores
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClipRow, Failure
-from stepcli.cache.storage.files import Place
-from stepcli.runtime.errors import DamagedStore, StorageError
 from stepcli.cache.schema.manifest import Format
+from stepcli.cache.storage.files import Place
 from stepcli.cache.storage.objects import ObjectPath
 from stepcli.cache.store.store import Store
+from stepcli.runtime.errors import DamagedStore, StorageError
 
 MINE = "my label"
 

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fault_actions import ACTIONS, FORMATS, Action, check_done, check_kept, copy_stores, make_stores
 from fault_seam import ERRORS, SHORT, Faults
 
-from stepcli.runtime.errors import StepcliError
 from stepcli.cache.schema.manifest import Format
+from stepcli.runtime.errors import StepcliError
 
 SAID, BROKE = 1, 3
 """Exit codes of a process: an error that says what is wrong in a line; any other exception."""

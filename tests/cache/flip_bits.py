@@ -17,12 +17,12 @@ from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
-from stepcli.runtime.errors import StepcliError
-from stepcli.cache.schema.manifest import Format
 from stepcli.cache.parts.tombstones import bury
-from stepcli.cache.store.consolidated import save_consolidated
+from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
+from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.store.consolidated import save_consolidated
+from stepcli.runtime.errors import StepcliError
 
 
 def make_store(root: Path, form: Format) -> None:

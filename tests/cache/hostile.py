@@ -24,12 +24,12 @@ from sample_clips import PRODUCER, fill_store, make_record, make_tokens
 from typer.testing import CliRunner
 
 from stepcli.cache import open_store
+from stepcli.cache.cli.store import app
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.cli.store import app
-from stepcli.cache.storage.files import seal, unseal
-from stepcli.runtime.errors import StepcliError
 from stepcli.cache.parts.file_record import FileRecord
+from stepcli.runtime.errors import StepcliError
+from stepcli.runtime.files import seal, unseal
 
 HOSTILE_VALUES: list[Any] = [
     None,

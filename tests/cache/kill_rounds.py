@@ -30,9 +30,9 @@ from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.convert import convert_store
 from stepcli.cache.maintenance.merge import merge_stores
 from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.parts.commit import sweep_staging
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.manifest import Format
-from stepcli.cache.parts.commit import sweep_staging
 
 CLIPS = 24
 

@@ -12,23 +12,23 @@ from sample_clips import PRODUCER, clip_ids, fill_store, make_record, make_token
 from stepcli.cache import open_store
 from stepcli.cache.maintenance import compact as compacting
 from stepcli.cache.maintenance import convert as converting
-from stepcli.cache.maintenance import restore as mending
 from stepcli.cache.maintenance import merge as merging
 from stepcli.cache.maintenance import repair as repairing
+from stepcli.cache.maintenance import restore as mending
 from stepcli.cache.maintenance import verify as verifying
 from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.convert import convert_store
 from stepcli.cache.maintenance.merge import merge_stores
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.schema.clips import Failure
-from stepcli.runtime.errors import DamagedStore
-from stepcli.cache.tables.failures import FailureLog, read_failures
-from stepcli.cache.schema.manifest import Format
 from stepcli.cache.parts import commit as folders
 from stepcli.cache.parts.commit import list_parts
+from stepcli.cache.schema.clips import Failure
+from stepcli.cache.schema.manifest import Format
 from stepcli.cache.storage.objects import ObjectPath
 from stepcli.cache.store.store import Store
+from stepcli.cache.tables.failures import FailureLog, read_failures
+from stepcli.runtime.errors import DamagedStore
 
 
 def once(work: Callable[[], object], real: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,11 +10,11 @@ from store_commands import files_of, run
 from typer.testing import CliRunner
 
 from stepcli.cache import create_store
+from stepcli.cache.cli.store import app
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.cache.cli.store import app
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.runtime.errors import UsageError
 
 
 def test_compare_tells_the_worst_channel(tmp_path: Path) -> None:

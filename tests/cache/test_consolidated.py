@@ -11,8 +11,8 @@ from stepcli.cache import open_store
 from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.runtime.errors import DamagedStore
 from stepcli.cache.store.consolidated import FOLDER, consolidated_files
+from stepcli.runtime.errors import DamagedStore
 
 CLIPS = 36
 

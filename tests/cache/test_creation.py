@@ -13,10 +13,10 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.storage.files import create_synced
-from stepcli.runtime.errors import DamagedStore, StoreNotFound
 from stepcli.cache.parts.compression import Compression
 from stepcli.cache.schema.manifest import create_manifest
+from stepcli.cache.storage.files import create_synced
+from stepcli.runtime.errors import DamagedStore, StoreNotFound
 
 
 def no_links(*words: object, **named: object) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from command_line import invoke
 
-from stepcli.cache.schema.clips import ClipRecord, ClipRow
 from stepcli.cache.cli.options import shown
+from stepcli.cache.schema.clips import ClipRecord, ClipRow
+from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.storage.credentials import redacted, without_credentials
 from stepcli.cache.storage.objects import ObjectPath, address_of, place_of
-from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import create_store, open_store
 
 SECRET = "hunter2"

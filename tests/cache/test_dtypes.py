@@ -14,11 +14,11 @@ from sample_clips import PRODUCER, SPEC, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.runtime.errors import TokensError
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.quantize import decode_clips, encode_clip, from_bfloat16, to_bfloat16
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.runtime.errors import TokensError
 
 DTYPES = ["float32", "float16", "bfloat16", "int8", "int8-channel"]
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -13,9 +13,9 @@ from store_commands import files_of, run
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.runtime.errors import DamagedStore
-from stepcli.cache.schema.manifest import Format
 from stepcli.cache.parts.interrupts import uninterrupted
+from stepcli.cache.schema.manifest import Format
+from stepcli.runtime.errors import DamagedStore
 
 # Each fsync of the commit is a slow disk on which the user presses Ctrl-C.
 IMPATIENT = """

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.class_sets import different_classes, single_class
+from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.leakage import find_leakage, label_conflicts
 from stepcli.cache.schema.split_file import match_splits
+from stepcli.runtime.errors import UsageError
 
 CLIPS = [f"c{i}" for i in range(6)]
 

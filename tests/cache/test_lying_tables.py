@@ -11,19 +11,16 @@ import pytest
 from parquet_bytes import parquet
 from sample_clips import fill_store
 
-from stepcli.cache import (open_store)
-from stepcli.cache.tables import table_versions
-from stepcli.cache.tables import changes as tables
+from stepcli.cache import open_store
 from stepcli.cache.maintenance.identity import settled_manifest
 from stepcli.cache.maintenance.restore import mend
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClassRow, ClipRow
-from stepcli.cache.storage.files import (
-    seal,
-    unseal,
-)
-from stepcli.runtime.errors import DamagedStore, StoreError, UsageError
 from stepcli.cache.schema.manifest import parse_manifest, read_manifest
+from stepcli.cache.tables import changes as tables
+from stepcli.cache.tables import table_versions
+from stepcli.runtime.errors import DamagedStore, StoreError, UsageError
+from stepcli.runtime.files import seal, unseal
 
 
 def test_tables_that_cannot_be_stored(tmp_path: Path) -> None:

@@ -11,16 +11,16 @@ from store_commands import files_of, run
 from typer.testing import CliRunner
 
 from stepcli.cache import create_store, open_store
+from stepcli.cache.cli.store import app
 from stepcli.cache.maintenance.summary import describe_clip, producer_differences
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
-from stepcli.cache.cli.store import app
-from stepcli.runtime.errors import DamagedStore, SpecMismatch, StepcliError, UsageError
-from stepcli.cache.schema.manifest import Format
 from stepcli.cache.parts.commit import Staging
 from stepcli.cache.parts.open_part import OpenPart
+from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
+from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.store import Store
+from stepcli.runtime.errors import DamagedStore, SpecMismatch, StepcliError, UsageError
 
 FORMATS: list[Format] = ["zarr", "hdf5"]
 TOKEN_FILE = {"zarr": "tokens.zarr/tokens/c.0.0.0.0", "hdf5": "tokens.h5"}

@@ -16,14 +16,14 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.schema.clips import ClipRow, Failure
-from stepcli.runtime.errors import StoreError
 from stepcli.cache.parts import writer_identity as owner
 from stepcli.cache.parts.commit import list_parts
+from stepcli.cache.schema.clips import ClipRow, Failure
 from stepcli.cache.storage import obstore_client
 from stepcli.cache.storage.objects import ObjectPath, place_of
 from stepcli.cache.store.store import Store
 from stepcli.cache.tables.changes import add_clips
+from stepcli.runtime.errors import StoreError
 
 WRITERS = 4
 CLIPS = 6

@@ -9,11 +9,11 @@ from store_commands import files_of, run
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
-from stepcli.runtime.errors import DamagedStore, StoreError, StoreNotFound
 from stepcli.cache.parts.tombstones import bury
+from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.store import Store
+from stepcli.runtime.errors import DamagedStore, StoreError, StoreNotFound
 
 OLD_PART = "000000-" + 32 * "0"
 

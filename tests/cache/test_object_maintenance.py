@@ -16,11 +16,12 @@ from store_commands import run
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClipRow, Failure
-from stepcli.runtime.errors import DamagedStore, SpecMismatch
-from stepcli.cache.storage.objects import ObjectClient, ObjectPath, place_of
-from stepcli.cache.storage.obstore_client import ObstoreClient
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.storage.object_client import ObjectClient
+from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.storage.obstore_client import ObstoreClient
 from stepcli.cache.store.store import Store
+from stepcli.runtime.errors import DamagedStore, SpecMismatch
 
 
 @pytest.fixture(params=["s3", "local", "memory"])

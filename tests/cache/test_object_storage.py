@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from zarr.storage import ObjectStore
 
 from stepcli.cache import create_store, open_store, stream_clips
-from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.cli.store import app
-from stepcli.runtime.errors import DamagedStore, SpecMismatch, StoreError, StoreNotFound, UsageError
-from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.runtime.errors import DamagedStore, SpecMismatch, StoreError, StoreNotFound, UsageError
 
 
 def exercise(url: str, form: str, dtype: str) -> None:

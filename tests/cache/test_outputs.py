@@ -11,10 +11,10 @@ from sample_clips import PRODUCER, SPEC, fill_store, make_record, make_tokens
 from typer.testing import CliRunner
 
 from stepcli.cache import create_store
-from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.cli.store import app
-from stepcli.runtime.errors import DamagedStore, StepcliError, StoreNotFound, UsageError
+from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.schema.padding import frame_mask
+from stepcli.runtime.errors import DamagedStore, StepcliError, StoreNotFound, UsageError
 from stepcli.runtime.progress import LINE_SECONDS, Progress
 
 

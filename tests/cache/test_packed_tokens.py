@@ -10,16 +10,16 @@ import pytest
 from sample_clips import SPEC, clip_ids, fill_store, make_tokens
 
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.storage.files import seal
-from stepcli.runtime.errors import DamagedStore
-from stepcli.cache.parts.file_record import FileRecord
-from stepcli.cache.schema.layout import layout_of
-from stepcli.cache.parts.zarr_tokens import metadata_bytes
 from stepcli.cache.parts.commit import read_part_record
+from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.parts.packed_tokens import PackedTokens, open_packed
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.scan import part_clips
+from stepcli.cache.parts.zarr_tokens import metadata_bytes
+from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.store.snapshot import read_index
+from stepcli.runtime.errors import DamagedStore
+from stepcli.runtime.files import seal
 
 LAYOUT = layout_of(SPEC)
 SHARD = "tokens.zarr/tokens/c.0.0.0.0"

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stepcli.cache.parts.index import decode_table
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.parquet_bounds import measure
-from stepcli.cache.parts.index import decode_table
 
 TABLE = pa.table(
     {

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from sample_clips import SPEC, clip_ids, make_record
 
-from stepcli.cache.schema.clips import ClipRecord
-from stepcli.runtime.errors import DamagedStore
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.parts.index import decode_index, encode_index, is_storable
+from stepcli.cache.schema.clips import ClipRecord
+from stepcli.cache.schema.layout import layout_of
+from stepcli.runtime.errors import DamagedStore
 
 LAYOUT = layout_of(SPEC)
 

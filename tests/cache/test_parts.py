@@ -11,13 +11,8 @@ import numpy as np
 import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
-from stepcli.cache.storage.files import seal, sync_all, unseal
-from stepcli.runtime.errors import DamagedStore
-from stepcli.cache.schema.layout import layout_of
-from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.parts import commit as folders
 from stepcli.cache.parts import writer_identity as owners
-from stepcli.cache.parts.files import part_file_names, wrong_file
 from stepcli.cache.parts.commit import (
     Staging,
     generation_of,
@@ -27,6 +22,7 @@ from stepcli.cache.parts.commit import (
     read_part_record,
     remove_part,
 )
+from stepcli.cache.parts.files import part_file_names, wrong_file
 from stepcli.cache.parts.open_part import OpenPart, clip_checksum
 from stepcli.cache.parts.record import parse_part_record
 from stepcli.cache.parts.scan import intact_clips, part_clips
@@ -37,9 +33,13 @@ from stepcli.cache.parts.tombstones import (
     rewrite_tombstone,
     tombstone_files,
 )
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.schema.quantize import encode_clip
 from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.store.store import Store
+from stepcli.runtime.errors import DamagedStore
+from stepcli.runtime.files import seal, sync_all, unseal
 
 LAYOUT = layout_of(SPEC)
 MANIFEST = Manifest(dataset="test", format="zarr", spec=SPEC, spec_digest=SPEC.digest)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sample_clips import SPEC
 
-from stepcli.runtime.errors import TokensError
 from stepcli.cache.schema.layout import TokenLayout, layout_of
 from stepcli.cache.schema.quantize import (
     CHECK_WORDS,
@@ -15,6 +14,7 @@ from stepcli.cache.schema.quantize import (
     to_bfloat16,
 )
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.runtime.errors import TokensError
 
 
 def layout(dtype: str, *, dim: int = 6, layers: tuple[int, ...] = (-1,)) -> TokenLayout:

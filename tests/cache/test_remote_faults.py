@@ -11,10 +11,10 @@ from sample_clips import clip_ids, fill_store, make_tokens
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.runtime.errors import StoreError, UsageError
 from stepcli.cache.storage import obstore_client
 from stepcli.cache.storage.disk_cache import DiskCache
 from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.runtime.errors import StoreError, UsageError
 
 
 def stored(clips: list[str]) -> np.ndarray:

@@ -11,10 +11,6 @@ import numpy as np
 import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
-from stepcli.runtime.errors import StoreError
-from stepcli.cache.parts.file_record import FileRecord
-from stepcli.cache.schema.layout import layout_of
-from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.parts import files
 from stepcli.cache.parts import writer_identity as owners
 from stepcli.cache.parts.commit import (
@@ -26,12 +22,17 @@ from stepcli.cache.parts.commit import (
     staging_owners,
     sweep_staging,
 )
+from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.parts.open_part import OpenPart
 from stepcli.cache.parts.scan import part_clips
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.schema.quantize import encode_clip
-from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.storage.fsspec_client import FsspecClient
-from stepcli.cache.storage.objects import Entry, ObjectPath, place_of
+from stepcli.cache.storage.object_client import Entry
+from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.store.snapshot import read_index
+from stepcli.runtime.errors import StoreError
 
 LAYOUT = layout_of(SPEC)
 MANIFEST = Manifest(dataset="test", format="hdf5", spec=SPEC, spec_digest=SPEC.digest)

@@ -15,8 +15,8 @@ from stepcli.cache.maintenance.convert import convert_store
 from stepcli.cache.maintenance.merge import merge_stores
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.storage.files import Place, delete_file, list_names
-from stepcli.runtime.errors import DamagedStore, StoreError
 from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.runtime.errors import DamagedStore, StoreError
 
 WRITING = ("PUT", "POST", "DELETE")
 

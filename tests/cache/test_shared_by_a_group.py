@@ -16,10 +16,10 @@ from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.merge import merge_stores
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.parts import writer_identity as owners
 from stepcli.cache.parts.commit import sweep_staging
 from stepcli.cache.parts.tombstones import bury
+from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.storage.disk_cache import DiskCache
 from stepcli.cache.tables import lock
 from stepcli.cache.tables.claims import claimed

@@ -6,8 +6,6 @@ import pytest
 from pydantic import ValidationError
 from sample_clips import PRODUCER, SPEC
 
-from stepcli.runtime.canonical_json import canonical_json
-from stepcli.runtime.errors import SpecMismatch
 from stepcli.cache.schema.spec import (
     Producer,
     Segment,
@@ -16,6 +14,8 @@ from stepcli.cache.schema.spec import (
     flat_producer,
     require_same_spec,
 )
+from stepcli.runtime.canonical_json import canonical_json
+from stepcli.runtime.errors import SpecMismatch
 
 
 def changed(**values: Any) -> StoreSpec:

@@ -14,6 +14,8 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
+from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.spec import Segment, StoreSpec
 from stepcli.runtime.errors import (
     ClipNotFound,
     DamagedStore,
@@ -22,8 +24,6 @@ from stepcli.runtime.errors import (
     TokensError,
     UsageError,
 )
-from stepcli.cache.schema.manifest import Format
-from stepcli.cache.schema.spec import Segment, StoreSpec
 
 
 class StoreContract:

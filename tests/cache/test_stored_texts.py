@@ -17,10 +17,10 @@ from stepcli.cache.maintenance.merge import merge_stores
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.storage.files import Place, delete_file
-from stepcli.runtime.errors import DamagedStore, StorageError
 from stepcli.cache.storage.objects import place_of
 from stepcli.cache.tables import texts
 from stepcli.cache.tables.texts import read_tensors, read_text, text_folders, write_text
+from stepcli.runtime.errors import DamagedStore, StorageError
 
 FACTS = {"tower": "clip", "classes": ["open"], "units": [], "labels": ["öffnen"]}
 

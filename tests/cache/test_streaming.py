@@ -74,8 +74,6 @@ def test_resident_keeps_the_order_asked_for(store: Store, monkeypatch: pytest.Mo
     monkeypatch.setattr("stepcli.cache.store.streaming.READ_BYTES", 2 * CLIP_BYTES)
     ids = clip_ids(23)[::-2]
     np.testing.assert_array_equal(load_resident(store, ids), np.stack([stored(c) for c in ids]))
-    view = store.view("grid2")
-    np.testing.assert_array_equal(load_resident(view), view.read(view.ids))
     assert load_resident(store, []).shape == (0, *store.spec.clip_shape)
 
 

@@ -15,18 +15,16 @@ from change_rounds import WITHOUT_LOCKS, run_rounds
 from sample_clips import clip_ids, fill_store
 from store_commands import run
 
-from stepcli.cache import (open_store)
-from stepcli.cache.tables import table_versions
-from stepcli.cache.tables import changes as tables
+from stepcli.cache import open_store
 from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.parts import writer_identity as owner
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.storage.files import create_synced, delete_file, list_names
-from stepcli.runtime.errors import DamagedStore, StoreError
-from stepcli.cache.parts import writer_identity as owner
 from stepcli.cache.storage.objects import ObjectPath, place_of
-from stepcli.cache.tables import claims
-from stepcli.cache.tables import lock
+from stepcli.cache.tables import changes as tables
+from stepcli.cache.tables import claims, lock, table_versions
 from stepcli.cache.tables.swap import look, swap
+from stepcli.runtime.errors import DamagedStore, StoreError
 
 
 def relabelled(rows: list[ClipRow], clip: str, label: str) -> list[ClipRow]:

@@ -12,14 +12,14 @@ import pytest
 from failing_proxy import Fault, failing_proxy
 from sample_clips import fill_store
 
-from stepcli.cache import (open_store)
-from stepcli.cache.tables import changes as tables
+from stepcli.cache import open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.errors import StoreError
 from stepcli.cache.storage import obstore_client
 from stepcli.cache.store.store import Store
+from stepcli.cache.tables import changes as tables
 from stepcli.cache.tables.texts import read_tensors, read_text, write_text
+from stepcli.runtime.errors import StoreError
 
 
 def relabelled(rows: list[ClipRow], label: str) -> list[ClipRow]:

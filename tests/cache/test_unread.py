@@ -14,12 +14,12 @@ from store_commands import files_of, run
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.storage.files import seal
-from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
-from stepcli.cache.schema.manifest import Format
 from stepcli.cache.parts.commit import read_part_record
-from stepcli.cache.storage import obstore_client
+from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.storage import obstore_client
+from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
+from stepcli.runtime.files import seal
 
 PLACES = (
     *("part.json", "index.parquet", "manifest.json", "tokens/c.0.0.0.0", "tokens.zarr"),

@@ -15,8 +15,8 @@ import pytest
 import torch
 import transformers
 
-from stepcli.extract.engines.run import run_job
 from stepcli.extract.config import ExtractionRequest
+from stepcli.extract.engines.run import run_job
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests share plain_pixels.py
 

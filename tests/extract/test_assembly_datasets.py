@@ -8,11 +8,11 @@ import pytest
 from official_roots import load, partners, splits, write
 from PIL import Image
 
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.datasets import driveact, hri30, ikea_asm
 from stepcli.extract.datasets.required_files import MissingData
-from stepcli.extract.decode.image_folder import read_image_folder
 from stepcli.extract.decode.clip_bounds import Segment
+from stepcli.extract.decode.image_folder import read_image_folder
+from stepcli.runtime.errors import UsageError
 
 HEADER = "participant_id,file_id,annotation_id,frame_start,frame_end,activity,chunk_id\n"
 

@@ -11,7 +11,6 @@ import torch
 import transformers
 from PIL import Image
 
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.backbones.base import (
     ClipBackbone,
     digest_weights,
@@ -20,9 +19,10 @@ from stepcli.extract.backbones.families import FAMILIES
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.names import BACKBONES, source_of
 from stepcli.extract.backbones.processor import normalise
+from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.decode.orientation import shrunk, upright
 from stepcli.extract.pipeline.backbone_runner import Forward
-from stepcli.extract.backbones.token_selection import parse_tokens
+from stepcli.runtime.errors import UsageError
 
 # Prefix tokens and grid at 64 pixels (the models of conftest.py).
 EXPECTED: dict[str, tuple[tuple[str, ...], tuple[int, int]]] = {

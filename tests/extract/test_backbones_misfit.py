@@ -11,11 +11,11 @@ import torch
 from command_line import call
 from safetensors.torch import load_file, save_file
 
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.backbones.base import BackboneError
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.names import full_name, stored_name
 from stepcli.extract.pipeline.text_embeddings import load_text_tower
+from stepcli.runtime.errors import UsageError
 
 CONFIG, PIXELS, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 Change = Callable[[Path], None]

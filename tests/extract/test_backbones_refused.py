@@ -7,12 +7,12 @@ import pytest
 import transformers
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.extract.backbones.base import (
     BackboneError,
 )
 from stepcli.extract.backbones.failures import explain_failure
 from stepcli.extract.backbones.load import load_backbone
+from stepcli.runtime.errors import UnknownName, UsageError
 
 
 def test_weights_that_are_not_all_there_are_refused(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stepcli.extract.engines.worker_status import Board
 from stepcli.extract.engines.work_queue import WorkerState
+from stepcli.extract.engines.worker_status import Board
 from stepcli.extract.pipeline.progress import Progress
 
 

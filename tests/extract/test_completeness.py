@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from containers import joined, remux, with_cover, with_edit_list
 
-from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.packets import shown_packets
 from stepcli.extract.decode.video import read_whole, times_of
+from stepcli.runtime.errors import VideoError
 
 JPEG = {"codec": "mjpeg", "pix_fmt": "yuvj420p"}
 FAST_START = {"movflags": "faststart"}

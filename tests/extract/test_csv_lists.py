@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from stepcli.runtime.csv_tables import SHOWN_LINES, read_csv
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.datasets.clip import Dataset
 from stepcli.extract.datasets.columns import meant_columns
 from stepcli.extract.datasets.registry import load_dataset
+from stepcli.runtime.csv_tables import SHOWN_LINES, read_csv
+from stepcli.runtime.errors import UsageError
 
 
 def read(folder: Path, text: str | bytes) -> Dataset:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from stepcli.runtime.errors import UnknownName, UsageError
-from stepcli.extract.datasets.required_files import MissingData
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.registry import DATASETS, find_dataset, load_dataset
+from stepcli.extract.datasets.required_files import MissingData
+from stepcli.runtime.errors import UnknownName, UsageError
 
 
 def load(name: str, root: Path | None, **options: str) -> Dataset:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from official_roots import load, splits, write
 
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.datasets.videos import VIDEO_SUFFIXES, Videos
 from stepcli.extract.datasets.walking import Walk, is_hidden
+from stepcli.runtime.errors import UsageError
 
 
 def videos(root: Path, *names: str) -> Path:

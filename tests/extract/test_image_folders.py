@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stepcli.runtime.errors import VideoError
 from stepcli.extract.datasets.images import frame_files
+from stepcli.extract.decode.clip_bounds import Segment
 from stepcli.extract.decode.image_file import read_image
 from stepcli.extract.decode.image_folder import read_image_folder
-from stepcli.extract.decode.clip_bounds import Segment
+from stepcli.runtime.errors import VideoError
 
 RAMP = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4)
 

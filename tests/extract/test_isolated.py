@@ -13,7 +13,6 @@ from command_line import call
 from plain_pixels import plain_pixels
 
 from stepcli.cache.schema.clips import Failure
-from stepcli.runtime.errors import UsageError, VideoError
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.roots import (
     MOST,
@@ -27,6 +26,7 @@ from stepcli.extract.decode.bounds import VARIABLE
 from stepcli.extract.decode.isolated import end_idle, live_video, video_frames, video_seconds
 from stepcli.extract.decode.pool import DecodePool
 from stepcli.extract.decode.worker import DecodeSettings
+from stepcli.runtime.errors import UsageError, VideoError
 
 PLAN = plain_pixels(0, 64, 96)
 

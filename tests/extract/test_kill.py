@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from stepcli.cache import open_store
+from stepcli.extract.config import ExtractionRequest
+from stepcli.extract.engines.run import run_job
 from stepcli.runtime.errors import StoreNotFound
 from stepcli.runtime.preemption import PREEMPTED
-from stepcli.extract.engines.run import run_job
-from stepcli.extract.config import ExtractionRequest
 
 KILLS = int(os.environ.get("STEPCLI_KILLS", "1"))
 CLIPS = 64

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.decode.views import ViewPlan
+from stepcli.runtime.errors import UsageError
 
 Extract = Callable[..., int]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from stepcli.extract.pipeline import stages as pipeline
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.list_warnings import list_warnings
+from stepcli.extract.pipeline import stages as pipeline
 
 
 def clips(*splits: str, group: str = "") -> list[Clip]:

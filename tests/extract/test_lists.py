@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cli import app
-from stepcli.extract.cli.parsers import parse_layers, parse_options
 from stepcli.extract.backbones.names import BACKBONES
+from stepcli.extract.cli.parsers import parse_layers, parse_options
 from stepcli.extract.datasets.files import (
     note_missing,
     read_lines,
@@ -19,6 +18,7 @@ from stepcli.extract.datasets.files import (
     whole_number,
 )
 from stepcli.extract.datasets.registry import DATASETS
+from stepcli.runtime.errors import UsageError
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import pytest
 from official_roots import load, partners, splits, write
 from PIL import Image
 
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.datasets import jester, ssv2
-from stepcli.extract.datasets.required_files import MissingData
 from stepcli.extract.datasets.ntu_classes import NAMES
 from stepcli.extract.datasets.registry import DATASETS
-from stepcli.extract.decode.image_folder import read_image_folder
+from stepcli.extract.datasets.required_files import MissingData
 from stepcli.extract.decode.clip_bounds import Segment
+from stepcli.extract.decode.image_folder import read_image_folder
+from stepcli.runtime.errors import UsageError
 
 
 def test_hmdb51(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cli import app
-from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.cli.doctor import examine
-from stepcli.extract.pipeline.plan import DTYPES, LayoutCost, Plan, describe, make_plan
 from stepcli.extract.config import ExtractionRequest
+from stepcli.extract.decode.views import ViewPlan
+from stepcli.extract.pipeline.plan import DTYPES, LayoutCost, Plan, describe, make_plan
+from stepcli.runtime.errors import UsageError
 
 
 def request(model: Path, **changes: Any) -> ExtractionRequest:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import transformers
 
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.backbones.processor import TOLERANCE, normalise, plan_of, require_same_pixels
 from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.runtime.errors import UsageError
 
 PROCESSORS: list[tuple[str, dict[str, Any]]] = [
     ("CLIP", {}),

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.store.locate import stores_folder
+from stepcli.extract.config import ExtractionRequest, default_store
 from stepcli.extract.pipeline.backbone_runner import resolve_device
 from stepcli.extract.pipeline.progress import Progress, duration
-from stepcli.extract.config import ExtractionRequest, default_store
+from stepcli.runtime.errors import UsageError
 
 
 class Terminal(io.StringIO):

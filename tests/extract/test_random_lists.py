@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.origins import origins_of
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.sources.digests import fresh_digest
+from stepcli.runtime.errors import UsageError
 
 FILES = 4
 CONTENTS = 6

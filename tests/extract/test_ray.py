@@ -22,16 +22,15 @@ from typer.testing import CliRunner
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.runtime.errors import UsageError
 from stepcli.cli import app
-from stepcli.runtime import preemption
-from stepcli.runtime.ray_cluster import WorkerFailed, ray_cluster
 from stepcli.extract.backbones.names import BUNDLED
+from stepcli.extract.config import ExtractionRequest, PartLimits, RayOptions
 from stepcli.extract.engines import ray_engine
-from stepcli.extract.engines.ray_engine import RayOptions, WorkerShare
+from stepcli.extract.engines.ray_engine import WorkerShare
 from stepcli.extract.engines.run import run_job
-from stepcli.extract.config import ExtractionRequest
-from stepcli.extract.pipeline.writer_thread import PartLimits
+from stepcli.runtime import preemption
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.ray_cluster import WorkerFailed, ray_cluster
 
 KILLS = int(os.environ.get("STEPCLI_KILLS", "1"))
 

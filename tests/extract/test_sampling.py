@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.extract.decode.sampling import dense, midpoint, parse_sampling, uniform
+from stepcli.runtime.errors import UnknownName, UsageError
 
 COUNTS = st.integers(1, 5000)
 FRAMES = st.integers(1, 128)

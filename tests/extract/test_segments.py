@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stepcli.runtime.errors import VideoError
-from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.clip_bounds import Segment, read_segment
+from stepcli.extract.decode.sampling import uniform
+from stepcli.runtime.errors import VideoError
 
 RATE = 25
 COUNT = 600

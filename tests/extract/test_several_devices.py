@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.engines.several_devices import device_names, without_option
+from stepcli.runtime.errors import UsageError
 
 
 def test_two_processes_fill_one_store(

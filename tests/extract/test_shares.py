@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.cli.parsers import share_of
 from stepcli.extract.pipeline.prepare import spread
+from stepcli.runtime.errors import UsageError
 
 Extract = Callable[..., int]
 

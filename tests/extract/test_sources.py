@@ -20,12 +20,12 @@ from stepcli.cache.maintenance.prune import take_out
 from stepcli.cache.maintenance.relabel import relabel
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.cache.parts import sources as part_sources
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.datasets.registry import DATASETS
 from stepcli.extract.decode.worker import decode_known
 from stepcli.extract.sources import compare, digests
+from stepcli.runtime.errors import DamagedStore, UsageError
 
 Extract = Callable[..., int]
 REDO, KEEP = WhenChanged.redo, WhenChanged.keep
@@ -483,7 +483,9 @@ def test_a_dry_run_writes_nothing(
 def forget_sources(store: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> None:
     """Extract as a version did that recorded no sources."""
     with monkeypatch.context() as patch:
-        patch.setattr("stepcli.extract.pipeline.backbone_runner.source_of", lambda clip, facts: None)
+        patch.setattr(
+            "stepcli.extract.pipeline.backbone_runner.source_of", lambda clip, facts: None
+        )
         run()
     assert not list(store.rglob(part_sources.SOURCES))
 

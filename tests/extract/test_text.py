@@ -16,19 +16,19 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from stepcli.cache import create_store
 from stepcli.cache.schema.clips import ClassRow
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.store.store import Store
 from stepcli.extract.backbones.base import BackboneError
 from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.backbones.token_selection import parse_tokens
+from stepcli.extract.datasets.unit_files import read_texts
 from stepcli.extract.pipeline.spec import make_spec
 from stepcli.extract.pipeline.text_embeddings import (
     label_text,
     load_text_tower,
     read_templates,
-    read_texts,
     store_text,
 )
-from stepcli.extract.backbones.token_selection import parse_tokens
+from stepcli.runtime.errors import UsageError
 
 LABELS = ["opening_door", "closing_door", "eating"]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.times import Times, frame_times
+from stepcli.runtime.errors import VideoError
 
 MS = Fraction(1, 1000)
 RATE = Fraction(25)

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.backbones.base import BackboneFacts, FrameTokens
 from stepcli.extract.backbones.bundled import PLAN
 from stepcli.extract.backbones.token_selection import parse_tokens
+from stepcli.runtime.errors import UsageError
 
 VIT = BackboneFacts(
     name="vit", source="", plan=PLAN, dim=5, grid=(6, 6), prefix=("cls", "register1")

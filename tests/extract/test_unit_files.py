@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from stepcli.runtime.errors import UsageError
 from stepcli.extract.datasets.driveact import PAIRS
 from stepcli.extract.datasets.openclose import INFO as OPENCLOSE
 from stepcli.extract.datasets.registry import DATASETS
@@ -16,6 +15,7 @@ from stepcli.extract.datasets.unit_files import (
     units_of,
     words_of,
 )
+from stepcli.runtime.errors import UsageError
 
 SHIPPED = ("driveact", "hmdb51", "kinetics400", "openclose", "ssv2", "ucf101")
 

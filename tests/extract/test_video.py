@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from containers import with_matrix
 
-from stepcli.runtime.errors import VideoError
 from stepcli.extract.decode.container import decode, open_video
 from stepcli.extract.decode.orientation import shrunk, upright
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.video import read_whole
+from stepcli.runtime.errors import VideoError
 
 ENCODINGS: dict[str, dict[str, Any]] = {
     "h264-b-frames.mp4": {"codec": "libx264", "options": {"bf": "3", "g": "12"}},

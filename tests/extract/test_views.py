@@ -16,10 +16,10 @@ from stepcli.apply.pictures.stored_frames import stored_frames
 from stepcli.cache import open_store
 from stepcli.cache.schema import views as names_of_views
 from stepcli.cache.schema.clips import ClassRow
-from stepcli.runtime.errors import SpecMismatch, UnknownName, UsageError
 from stepcli.cache.schema.padding import frame_mask
 from stepcli.cache.schema.views import clip_of, split_view, training_views, view_id
 from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.preprocess import PixelPlan
@@ -36,7 +36,7 @@ from stepcli.extract.decode.views import (
     with_views,
 )
 from stepcli.extract.pipeline.backbone_runner import Forward
-from stepcli.extract.backbones.token_selection import parse_tokens
+from stepcli.runtime.errors import SpecMismatch, UnknownName, UsageError
 
 PLAN = plain_pixels(64, 64, 64)
 WHOLE = PixelPlan(0, 64, 64, "bilinear", 0, 0, 1.0, (0.0,) * 3, (1.0,) * 3)

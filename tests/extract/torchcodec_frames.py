@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.runtime.errors import VideoError
-from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.clip_bounds import Segment, read_segment
+from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.torchcodec_video import read_with_torchcodec
 from stepcli.extract.decode.video import read_whole
+from stepcli.runtime.errors import VideoError
 
 COUNT = 53
 TICKS = [7 * n * n + 3 * n for n in range(COUNT)]

@@ -14,7 +14,6 @@ from sample_clips import SPEC, fill_store
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.relabel import relabel
-from stepcli.runtime.errors import StepcliError
 from stepcli.cache.schema.leakage import Leakage
 from stepcli.cache.schema.split_file import match_splits
 from stepcli.extract.datasets.csv_file import load as load_csv
@@ -22,25 +21,26 @@ from stepcli.extract.datasets.files import read_json, read_lines, read_rows, rea
 from stepcli.extract.datasets.unit_files import units_of
 from stepcli.extract.pipeline.text_embeddings import read_templates
 from stepcli.probe.analysis.chirality import read_groups
-from stepcli.probe.analysis.selection import chosen_table
-from stepcli.probe.analysis.order_runs import kept_order_tests
-from stepcli.probe.analysis.temperature import kept_calibration
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe
+from stepcli.probe.analysis.order_runs import kept_order_tests
+from stepcli.probe.analysis.selection import chosen_table
+from stepcli.probe.analysis.temperature import kept_calibration
 from stepcli.probe.config import RunConfig
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.runs.pairs import read_pairs
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.configurations import configurations
 from stepcli.probe.runs.import_logits import import_logits, import_published, is_published
 from stepcli.probe.runs.leakage import leakage_notes, leakage_record
+from stepcli.probe.runs.pairs import read_pairs
 from stepcli.probe.runs.predictions import Predictions, encode_predictions
 from stepcli.probe.runs.runs import read_runs, write_folder
 from stepcli.probe.runs.significance import survivors
 from stepcli.probe.runs.table import render
 from stepcli.probe.sweeps.sweep import read_sweep, sweep_configs
 from stepcli.probe.training.banks import build_probe
+from stepcli.runtime.errors import StepcliError
 
 CLASSES = ("close", "open")
 SWEEP = """\

@@ -12,14 +12,14 @@ from mutate import mutated_bytes, mutated_json, mutated_table, mutated_text, sam
 from sample_clips import SPEC, fill_store
 
 from stepcli.cache import open_store
-from stepcli.runtime.canonical_json import canonical_json
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.summary import clip_states, describe_clip, summarize
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.schema.clips import ClassRow, Failure
-from stepcli.cache.storage.files import seal, unseal
 from stepcli.cache.parts.file_record import FileRecord
+from stepcli.cache.schema.clips import ClassRow, Failure
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.runtime.canonical_json import canonical_json
+from stepcli.runtime.files import seal, unseal
 
 Change = Callable[[Path, random.Random], None]
 

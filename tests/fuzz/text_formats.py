@@ -15,11 +15,11 @@ from store_formats import sealed
 from torch import Generator
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.storage.files import seal, unseal
 from stepcli.cache.tables.texts import copy_texts, write_text, wrong_texts
 from stepcli.probe.data.features import store_layout
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.methods.registry import methods
+from stepcli.runtime.files import seal, unseal
 
 
 def make_texts(folder: Path) -> None:

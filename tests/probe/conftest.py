@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.schema.spec import Dtype, Producer, Segment, StoreSpec, TokenScope
-from stepcli.cache.store.store import Store, create_store
 from stepcli.cache.schema.views import view_id
+from stepcli.cache.store.store import Store, create_store
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText, stored_texts
 

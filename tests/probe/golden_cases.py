@@ -15,9 +15,9 @@ from stepcli.cache.schema.spec import Segment
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.methods.xclip import Xclip
 from stepcli.probe.nn.bank import Probe
-from stepcli.probe.methods.registry import methods, parse_options
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-5

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import write_text
 from test_methods import CLASSES, NAMES, build, rich_layout
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.analysis.export import write_onnx
+from stepcli.runtime.errors import UsageError
 
 REFUSED = {"duration"}
 """It reads the times of frames, which are no tokens."""

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from stepcli.cache.store.store import Store
 from stepcli.cli import app
-from stepcli.probe.cli.analysis import describe
 from stepcli.probe.analysis.summary import analyse, temperatures
+from stepcli.probe.cli.analysis import describe
 from stepcli.probe.runs.configurations import configurations
 
 

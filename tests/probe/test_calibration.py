@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.analysis.calibration import (
     brier,
     calibration,
@@ -18,6 +17,7 @@ from stepcli.probe.analysis.calibration import (
     softmax,
     threshold_for,
 )
+from stepcli.runtime.errors import UsageError
 
 RANDOM = np.random.default_rng(5)
 LABELS = RANDOM.integers(0, 5, 400)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.store.store import Store
 from stepcli.cli import app
 from stepcli.probe.analysis.chirality import read_groups
+from stepcli.runtime.errors import UsageError
 
 
 def test_each_group_has_a_probe_of_its_own(store_of: Callable[..., Store], tmp_path: Path) -> None:

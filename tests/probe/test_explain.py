@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.spec import Segment
 from stepcli.probe.analysis.explain import attention, encoding_similarity, patch_grid
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.nn.folded import observer
-from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.runtime.errors import UsageError
 
 
 def build(layout: TokenLayout, name: str, **options: object) -> Probe:

@@ -10,7 +10,6 @@ import torch
 from command_line import call
 from typer.testing import CliRunner
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.store.store import Store
 from stepcli.cli import app
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe
@@ -18,6 +17,7 @@ from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.attention_kernels import Rows, _gather_in_one, gather
 from stepcli.probe.runs.runs import read_run
+from stepcli.runtime.errors import UsageError
 
 
 @pytest.fixture(scope="module")

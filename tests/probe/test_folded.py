@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
-from stepcli.runtime.errors import UsageError
 from stepcli.probe.data.int8_tokens import CodedTokens
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.attentive import Attentive
+from stepcli.probe.methods.registry import methods
 from stepcli.probe.methods.self_attention import BlockOptions, SelfAttention
 from stepcli.probe.methods.step import Step, StepOptions
 from stepcli.probe.nn.attention import FoldedAttention
@@ -21,7 +21,7 @@ from stepcli.probe.nn.dropout import MemberDropout
 from stepcli.probe.nn.encoding import TokenInput
 from stepcli.probe.nn.folded import FoldedTokens, read_out
 from stepcli.probe.nn.layers import normal
-from stepcli.probe.methods.registry import methods
+from stepcli.runtime.errors import UsageError
 
 
 def textbook(folded: FoldedAttention) -> nn.MultiheadAttention:

@@ -10,8 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stepcli.cache.storage.files import require_writable
-from stepcli.runtime.errors import StoreError
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, layout_of
@@ -21,6 +19,8 @@ from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.checkpoint import Checkpoint
 from stepcli.probe.training.train import train
+from stepcli.runtime.errors import StoreError
+from stepcli.runtime.files import require_writable
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import Pass, RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.data.slices import KEPT, fold_of_groups, hold_out_fold, most_folds
@@ -21,6 +20,7 @@ from stepcli.probe.runs.configurations import configurations
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.holding import Size, hold_out, missing
 from stepcli.probe.sweeps.session import Session
+from stepcli.runtime.errors import UsageError
 
 SEARCH = ("sweep", "--method", "linear", "--lr", "1e-3,1e-2", "--seeds", 2, "--epochs", 2)
 SMALL = ("--slice-min", "clips=8,groups=4")

@@ -15,11 +15,11 @@ import pytest
 import typer
 
 from stepcli.cache.store.store import Store
-from stepcli.runtime.preemption import PREEMPTED
-from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.cli.options import resumable
+from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
+from stepcli.runtime.preemption import PREEMPTED
 
 KILLS = int(os.environ.get("STEPCLI_KILLS", "2"))
 """`make kill-test` raises it to 20."""

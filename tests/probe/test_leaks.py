@@ -10,7 +10,6 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.store.store import Store
 from stepcli.cli import app
 from stepcli.probe.config import Pass, TaskConfig
@@ -24,6 +23,7 @@ from stepcli.probe.runs.runs import read_runs
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.holding import on_slice
 from stepcli.probe.sweeps.session import Session
+from stepcli.runtime.errors import UsageError
 
 LIKE = {"open/1": "open/0", "close/3": "close/2"}
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from stepcli.cache.store.store import Store
-from stepcli.runtime.preemption import Preempted, heed_sigterm
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, Streamed, layout_of
 from stepcli.probe.data.make_task import make_task
@@ -24,6 +23,7 @@ from stepcli.probe.training.memory import OutOfMemory
 from stepcli.probe.training.plan import make_plan
 from stepcli.probe.training.process import tune_process
 from stepcli.probe.training.train import EpochReport, Trained, train
+from stepcli.runtime.preemption import Preempted, heed_sigterm
 
 CPU = torch.device("cpu")
 ARROW = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)

@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.schema.spec import Segment
+from stepcli.probe.analysis.export import ANY_CLIPS, Plain, example_tokens, write_onnx
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
-from stepcli.probe.analysis.export import ANY_CLIPS, Plain, example_tokens, write_onnx
+from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.nn.bank import Probe, stack
 from stepcli.probe.nn.layers import member_products
-from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.runtime.errors import UsageError
 
 NAMES = methods().names()
 TRAINED = [name for name in NAMES if name not in ("knn", "prototype", "vcs", "zero-shot")]

@@ -6,8 +6,8 @@ from torch import Generator, Tensor
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.frames_linear import cosines
-from stepcli.probe.nn.bank import Probe
 from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.probe.nn.bank import Probe
 
 
 def build(name: str, layout: TokenLayout, **options: object) -> Probe:

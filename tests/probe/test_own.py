@@ -13,15 +13,15 @@ import torch
 from command_line import invoke
 from torch import Generator, Tensor, nn
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.store.store import Store
 from stepcli.probe.analysis.temperature import config_of
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.nn.bank import stack
 from stepcli.probe.methods.custom_module import load_own
 from stepcli.probe.methods.registry import methods
+from stepcli.probe.nn.bank import stack
 from stepcli.probe.training.banks import build_probe
+from stepcli.runtime.errors import UsageError
 
 EXAMPLE = "LastMinusFirst"
 CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "60")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from stepcli.runtime.errors import UsageError
+from stepcli.probe.runs.metrics import forced_choice
 from stepcli.probe.runs.pairs import (
     area_under_curve,
     pair_scores,
@@ -14,7 +14,7 @@ from stepcli.probe.runs.pairs import (
     summarize_pairs,
     symmetric_and_other,
 )
-from stepcli.probe.runs.metrics import forced_choice
+from stepcli.runtime.errors import UsageError
 
 LABELS = np.array([0, 0, 0, 1, 2])
 LOGITS = np.array(

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save
 
 from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
-from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import Store, create_store
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
@@ -18,6 +17,7 @@ from stepcli.probe.data.text import StoreText, stored_texts
 from stepcli.probe.runs.metrics import base_to_novel
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
+from stepcli.runtime.errors import DamagedStore, UsageError
 
 LABELS = ("walk", "run", "jump", "sit", "stand", "fall")
 DIM, TEXT = 32, 16

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from stepcli.cache.store.store import Store
-from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost
 from stepcli.probe.config import Pass, RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.sweeps import ray_engine
 from stepcli.probe.sweeps.adaptive import AT_ONCE, adaptive_search
@@ -22,6 +21,7 @@ from stepcli.probe.sweeps.ray_engine import RaySession, sees_store, shares
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.sweeps.sweep import SweepConfig
 from stepcli.probe.training.plan import PassPlan
+from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost
 
 
 def some_configs() -> list[RunConfig]:

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from command_line import call, invoke
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.store.store import Store
-from stepcli.probe.cli.analysis import describe
-from stepcli.probe.analysis.temperature import FILE, RISKS, kept_calibration
 from stepcli.probe.analysis.summary import analyse, temperatures
+from stepcli.probe.analysis.temperature import FILE, RISKS, kept_calibration
+from stepcli.probe.cli.analysis import describe
 from stepcli.probe.report.write import write_report
 from stepcli.probe.runs.configurations import configurations
 from stepcli.probe.runs.predictions import FILE as PREDICTIONS
 from stepcli.probe.runs.predictions import encode_predictions, read_predictions
+from stepcli.runtime.errors import UsageError
 
 LABELS = ("close", "open", "wave")
 SHARE = ("--slice-share", 0.5)

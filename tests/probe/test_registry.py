@@ -2,8 +2,8 @@
 
 import pytest
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.probe.methods.registry import ProbeInfo, Registry, methods, parse_options
+from stepcli.runtime.errors import UnknownName, UsageError
 
 
 def test_unknown_names_list_close_ones() -> None:

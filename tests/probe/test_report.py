@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from command_line import call
 
-from stepcli.runtime.errors import UsageError, VideoError
 from stepcli.cache.store.store import Store
 from stepcli.probe.report.order_figures import learning
 from stepcli.probe.report.report_data import gather
@@ -20,6 +19,7 @@ from stepcli.probe.report.style import styled
 from stepcli.probe.report.tables import Table
 from stepcli.probe.report.write import Report, write_report
 from stepcli.probe.runs.published import read_published
+from stepcli.runtime.errors import UsageError, VideoError
 
 HOSTILE = "<script>alert('x')</script>&amp;\"_%$"
 HTML = "{http://www.w3.org/1999/xhtml}"

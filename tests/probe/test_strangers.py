@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
 
 from run_formats import SWEEP, make_runs, use_runs
 
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.probe.analysis.selection import chosen_table
 from stepcli.probe.analysis.temperature import kept_calibration
 from stepcli.probe.config import TaskConfig
@@ -29,6 +28,7 @@ from stepcli.probe.runs.significance import survivors
 from stepcli.probe.runs.table import summary_rows
 from stepcli.probe.sweeps.expand import MOST_RUNS
 from stepcli.probe.sweeps.sweep import read_sweep, sweep_configs
+from stepcli.runtime.errors import UnknownName, UsageError
 
 
 @pytest.fixture

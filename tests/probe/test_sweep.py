@@ -10,7 +10,6 @@ import pytest
 from command_line import invoke
 
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.cache.store.store import Store
 from stepcli.extract.cli.parsers import parse_layers
 from stepcli.probe.config import Pass, RunConfig, TaskConfig
@@ -26,6 +25,7 @@ from stepcli.probe.sweeps.sweep import (
     shipped_recipes,
     sweep_configs,
 )
+from stepcli.runtime.errors import UnknownName, UsageError
 
 YAML = """
 methods:

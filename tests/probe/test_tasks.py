@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import Resident
@@ -17,6 +16,7 @@ from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tasks import Task, spread
 from stepcli.probe.runs.pairs import read_pairs
+from stepcli.runtime.errors import UnknownName, UsageError
 
 CPU = torch.device("cpu")
 CROPS = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)

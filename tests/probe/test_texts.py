@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Generator, Tensor
 
-from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.cache.schema.spec import Segment
 from stepcli.probe.analysis.load_run import texts_of_run
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText, stored_texts
 from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.runtime.errors import DamagedStore, UsageError
 
 CLASSES = ("open", "close")
 CLS = Segment(name="cls", kind="prefix", count=1)

@@ -17,9 +17,9 @@ from stepcli.probe.analysis.calibration import (
 )
 from stepcli.probe.analysis.order_tests import _accuracy, _score
 from stepcli.probe.analysis.summary import confusion
-from stepcli.probe.runs.pairs import pair_scores, symmetric_and_other
 from stepcli.probe.runs.configurations import Configuration
 from stepcli.probe.runs.metrics import answers, base_to_novel, credit, mean_class, summary, top_k
+from stepcli.probe.runs.pairs import pair_scores, symmetric_and_other
 from stepcli.probe.runs.predictions import (
     FILE,
     Predictions,

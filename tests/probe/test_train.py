@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Generator
 
-from stepcli.runtime.errors import UsageError
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, layout_of
@@ -17,14 +16,15 @@ from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.methods.step import Step
 from stepcli.probe.nn.bank import stack
-from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.training import banks as training_banks
 from stepcli.probe.training.banks import make_banks
 from stepcli.probe.training.memory import OutOfMemory
 from stepcli.probe.training.optim import BankAdamW, rate_factor
 from stepcli.probe.training.train import Trained, train
+from stepcli.runtime.errors import UsageError
 
 CPU = torch.device("cpu")
 ARROW = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
