@@ -49,12 +49,12 @@ kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, bo
 		$(BIN)/python tests/cache/kill_rounds.py --action $$action --format $$format --rounds 200 || exit 1; \
 	done; done
 	$(BIN)/python tests/cache/kill_remote.py --kills 40
-	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/test_kill.py tests/probe/test_kill.py
-	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/test_ray.py -k killed
+	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/pipeline/test_kill.py tests/probe/training/test_kill.py
+	STEPCLI_KILLS=20 $(BIN)/python -m pytest tests/extract/engines/test_ray.py -k killed
 	unshare --map-root-user --mount $(BIN)/python tests/cache/disk_full.py
 
 list-test: $(VENV)/installed  ## 200 random lists of a data set that changes under them (10 minutes)
-	STEPCLI_RANDOM_LISTS=200 $(BIN)/python -m pytest -n0 tests/extract/test_random_lists.py
+	STEPCLI_RANDOM_LISTS=200 $(BIN)/python -m pytest -n0 tests/extract/datasets/test_random_lists.py
 
 fault-test: $(VENV)/installed  ## the n-th open, read, write, fsync, rename ... of a store fails; changes at one moment; S3 (hours; ROUNDS=500 for a draw)
 	$(BIN)/python tests/cache/change_rounds.py --rounds 20
@@ -63,7 +63,7 @@ fault-test: $(VENV)/installed  ## the n-th open, read, write, fsync, rename ... 
 	$(BIN)/python tests/cache/fault_remote.py --rounds $(or $(ROUNDS),0)
 
 cluster-test: $(VENV)/installed  ## Ray on two hosts in network namespaces, one lost; S3 with killed workers (root)
-	$(BIN)/python tests/engines/hosts.py
+	$(BIN)/python tests/cluster/hosts.py
 
 report-check: $(VENV)/installed  ## open a report (REPORT=...) in headless Chromium, with axe-core
 	npm pack --silent --pack-destination $${TMPDIR:-/tmp} axe-core@4 > $${TMPDIR:-/tmp}/axe-core.name
@@ -93,7 +93,7 @@ audit: $(VENV)/installed  ## known vulnerabilities of what is installed
 	$(BIN)/pip-audit --skip-editable --desc off
 
 fuzz: $(VENV)/installed  ## 500 mutated videos through the decoders; hostile files of every format, 1,000 flipped bits a format through verify
-	STEPCLI_FUZZ=500 $(BIN)/python -m pytest -q -p no:xdist tests/extract/test_hostile.py -k mutated
+	STEPCLI_FUZZ=500 $(BIN)/python -m pytest -q -p no:xdist tests/extract/decode/test_hostile.py -k mutated
 	$(BIN)/python tests/cache/hostile.py
 	$(BIN)/python tests/fuzz/fuzz.py --cases 2000
 	for format in zarr hdf5; do \

@@ -1,9 +1,11 @@
 """The house's rules that a machine can hold: who imports whom, and how light the door is."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,25 @@ def reached(below: dict[str, set[str]], start: str) -> set[str]:
             found.add(name)
             left.extend(below[name])
     return found
+
+
+def test_the_picture_in_the_guide_shows_this_order(project: Path) -> None:
+    """The Mermaid graph of CONTRIBUTING.md: one chain a room, the rooms' arrows below."""
+    page = (project / "CONTRIBUTING.md").read_text()
+    drawn = page[page.index("```mermaid") :].partition("\n```\n")[0]
+    for room in ("cache", "extract", "probe"):
+        chain = drawn.partition(f"subgraph {room}\n")[2].partition("end\n")[0]
+        shown = [re.sub(r".*\[(.+)\]", r"\1", each.strip()) for each in chain.split("-->")]
+        assert tuple(shown) == tuple(each for each in FLOORS[room] if each != "choices")
+    arrows = drawn.rpartition("end\n")[2]
+    below: dict[str, set[str]] = {"cli.py": set(MAY_IMPORT)}
+    for line in arrows.splitlines():
+        steps = [{each.strip() for each in step.split("&")} for step in line.split("-->")]
+        for lower, higher in pairwise(steps):
+            for room in higher:
+                below.setdefault(room, set()).update(lower)
+    for room in ("cache", "extract", "probe", "apply"):
+        assert reached(below, room) == MAY_IMPORT[room] - {room}
 
 
 def test_the_store_needs_neither_torch_nor_a_decoder(project: Path) -> None:

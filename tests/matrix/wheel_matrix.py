@@ -27,10 +27,10 @@ PROJECT: dict[str, Any] = tomllib.loads((TREE / "pyproject.toml").read_text())["
 EXTRAS = tuple(name for name in PROJECT["optional-dependencies"] if name != "dev")
 # Each format's or decoder's own tests, run where its oldest version is installed.
 TESTS = {
-    "zarr": ("tests/cache/test_store_contract.py", "tests/cache/test_compression.py"),
-    "h5py": ("tests/cache/test_store_contract.py", "tests/cache/test_interoperability.py"),
-    "transformers": ("tests/extract/test_backbones.py", "tests/extract/test_preprocess.py"),
-    "av": ("tests/extract/test_video.py", "tests/extract/test_segments.py"),
+    "zarr": ("tests/cache/store/test_store_contract.py", "tests/cache/parts/test_compression.py"),
+    "h5py": ("tests/cache/store/test_store_contract.py", "tests/cache/store/test_interoperability.py"),
+    "transformers": ("tests/extract/backbones/test_backbones.py", "tests/extract/decode/test_preprocess.py"),
+    "av": ("tests/extract/decode/test_video.py", "tests/extract/decode/test_clip_bounds.py"),
 }
 FOR_TESTS = ("pytest", "pytest-xdist", "hypothesis", "filelock", "pandas")
 SHOWN = ("torch", "numpy", "zarr", "h5py", "transformers", "av", "pyarrow", "pydantic", "typer")

@@ -33,41 +33,41 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = "tests/cache/"
-STORE = (CACHE + "test_parts.py", CACHE + "test_spec.py")
-REMOTE = (CACHE + "test_remote_parts.py", STORE[0])
-HANDED_OVER = (CACHE + "test_handed_over.py", CACHE + "test_lying_tables.py")
+STORE = (CACHE + "parts/test_parts.py", CACHE + "schema/test_spec.py")
+REMOTE = (CACHE + "parts/test_remote_parts.py", STORE[0])
+HANDED_OVER = (CACHE + "storage/test_handed_over.py", CACHE + "tables/test_lying_tables.py")
 PACKED = (
-    CACHE + "test_compression.py::test_what_cannot_be_read_is_an_error_never_zeros",
-    CACHE + "test_compression.py::test_metadata_that_stepcli_did_not_write_is_refused",
-    f"{CACHE}test_object_maintenance.py::test_compressed_tokens_come_through_the_format_library"
+    CACHE + "parts/test_compression.py::test_what_cannot_be_read_is_an_error_never_zeros",
+    CACHE + "parts/test_compression.py::test_metadata_that_stepcli_did_not_write_is_refused",
+    f"{CACHE}maintenance/test_object_maintenance.py::test_compressed_tokens_come_through_the_format_library"
     "[memory-hdf5-gzip]",
 )
-PARTS = CACHE + "test_parts.py::test_"
+PARTS = CACHE + "parts/test_parts.py::test_"
 TARGETS: dict[str, tuple[str, ...]] = {
     "cache/schema/spec.py": STORE,
-    "cache/schema/quantize.py": (CACHE + "test_quantize.py",),
+    "cache/schema/quantize.py": (CACHE + "schema/test_quantize.py",),
     "cache/parts/byte_source.py": REMOTE,
-    "cache/parts/files.py": (REMOTE[0], CACHE + "test_part_files.py"),
-    "cache/parts/commit.py": (*REMOTE, CACHE + "test_owner.py"),
+    "cache/parts/files.py": (REMOTE[0], CACHE + "parts/test_part_files.py"),
+    "cache/parts/commit.py": (*REMOTE, CACHE + "parts/test_writer_identity.py"),
     "cache/parts/index.py": (
-        CACHE + "test_part_index.py",
+        CACHE + "parts/test_part_index.py",
         PARTS + "a_part_is_committed_once_and_only_whole",
         *HANDED_OVER,
     ),
     "cache/parts/open_part.py": STORE,
-    "cache/parts/writer_identity.py": (CACHE + "test_owner.py",),
-    "cache/parts/packed_tokens.py": (CACHE + "test_packed_tokens.py", STORE[0], *PACKED),
-    "cache/parts/file_reader.py": (CACHE + "test_ranges.py",),
+    "cache/parts/writer_identity.py": (CACHE + "parts/test_writer_identity.py",),
+    "cache/parts/packed_tokens.py": (CACHE + "parts/test_packed_tokens.py", STORE[0], *PACKED),
+    "cache/parts/file_reader.py": (CACHE + "parts/test_file_reader.py",),
     "cache/parts/record.py": STORE,
     "cache/parts/scan.py": (
         PARTS + "damaged_clips_are_told_from_whole_ones",
         REMOTE[0],
-        CACHE + "test_packed_tokens.py",
+        CACHE + "parts/test_packed_tokens.py",
     ),
     "cache/parts/tombstones.py": STORE,
     "cache/parts/uploads.py": (REMOTE[0],),
-    "probe/nn/folded.py": ("tests/probe/test_folded.py",),
-    "probe/runs/stats.py": ("tests/probe/test_stats.py",),
+    "probe/nn/folded.py": ("tests/probe/nn/test_folded.py",),
+    "probe/runs/stats.py": ("tests/probe/runs/test_stats.py",),
 }
 """File -> its fast tests."""
 LIBRARIES = (

@@ -25,7 +25,7 @@ from stepcli.runtime.errors import SpecMismatch
 @pytest.mark.parametrize("action", ["write", "merge", "compact", "convert"])
 def test_killed_at_random_moments(form: str, action: str) -> None:
     """The short form of `make kill-test`."""
-    script = Path(__file__).parent / "kill_rounds.py"
+    script = Path(__file__).parents[1] / "kill_rounds.py"
     command = [sys.executable, script, "--format", form, "--action", action, "--rounds", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -121,7 +121,7 @@ def test_four_processes_write_one_list_into_one_store(tmp_path: Path, form: str)
     script = "import sys; from pathlib import Path; from kill_rounds import write;"
     script += "write(Path(sys.argv[1]), sys.argv[2])"
     command = [sys.executable, "-c", script, tmp_path, form]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     writers = [subprocess.Popen(command, env=environment) for _ in range(4)]
     root = tmp_path / "store"
     seen = 0

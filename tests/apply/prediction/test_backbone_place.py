@@ -10,7 +10,7 @@ import torch
 import transformers
 from command_line import call
 
-CLIPS = Path(__file__).parents[2] / "examples" / "openclose" / "clips"
+CLIPS = Path(__file__).parents[3] / "examples" / "openclose" / "clips"
 VIDEO = CLIPS / "handle-press" / "000.mp4"
 
 

@@ -1,6 +1,6 @@
 """Two hosts on one machine: network namespaces joined by a cable, a Ray node in each. Needs root.
 
-    python tests/engines/hosts.py            # or: make cluster-test
+    python tests/cluster/hosts.py            # or: make cluster-test
 
 Real extractions from the command line, each compared clip by clip with the local engine's store:
 

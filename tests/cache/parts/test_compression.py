@@ -200,7 +200,7 @@ def test_a_full_disk(tmp_path: Path, form: Format, compression: Compression) -> 
         [sys.executable, "-c", FULL_DISK, str(tmp_path), form, compression],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert done.returncode == 3, done.stderr
     assert done.stdout.count("\n") == 1

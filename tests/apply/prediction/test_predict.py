@@ -24,7 +24,7 @@ from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.runs.predictions import read_predictions
 from stepcli.runtime.errors import UsageError, VideoError
 
-CLIPS = Path(__file__).parents[2] / "examples" / "openclose" / "clips"
+CLIPS = Path(__file__).parents[3] / "examples" / "openclose" / "clips"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.runs.predictions import read_predictions
 from stepcli.runtime.errors import UsageError
 
-CLIPS = Path(__file__).parents[2] / "examples" / "openclose" / "clips"
+CLIPS = Path(__file__).parents[3] / "examples" / "openclose" / "clips"
 
 
 def test_probes_of_a_video_backbone_see_whole_windows(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_commit_that_has_begun_ends(tmp_path: Path, action: str, form: Format)
         [sys.executable, "-c", IMPATIENT, action, source.path, target, "6", form],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert done.stdout == "interrupted 6\n", done.stderr
     assert verify_store(target).problems == []

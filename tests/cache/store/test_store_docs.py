@@ -12,7 +12,7 @@ from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import Segment, StoreSpec
 
-PAGE = Path(__file__).parents[2] / "docs" / "store.md"
+PAGE = Path(__file__).parents[3] / "docs" / "store.md"
 IDS = ["74225", "116154", *(f"clip-{number}" for number in range(40))]
 
 

@@ -17,7 +17,7 @@ from stepcli.cache.schema.manifest import Format
 @pytest.mark.parametrize("form", ["zarr", "hdf5"])
 def test_verify_finds_every_flipped_bit(form: Format) -> None:
     """The short form; `make fuzz` flips 1,000 a format."""
-    script = Path(__file__).parent / "flip_bits.py"
+    script = Path(__file__).parents[1] / "flip_bits.py"
     command = [sys.executable, script, "--format", form, "--flips", "100"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -56,7 +56,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_part(tmp_path: Path, form: Forma
             [sys.executable, "-c", FULL_DISK, str(tmp_path / "store"), form, str(limit)],
             capture_output=True,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         )
 
     done = write(50 * make_tokens("any").size * 2)
@@ -97,7 +97,7 @@ def test_a_file_cut_short_under_an_open_reader_is_no_signal(tmp_path: Path, form
 
 def test_hostile_stores_do_no_harm() -> None:
     """Resealed manifests and records, indexes that lie, links to elsewhere: a share of them."""
-    script = Path(__file__).parent / "hostile.py"
+    script = Path(__file__).parents[1] / "hostile.py"
     command = [sys.executable, script, "--share", "0.03"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

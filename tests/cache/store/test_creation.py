@@ -112,7 +112,7 @@ def test_a_full_disk_ends_no_process(
         [sys.executable, "-c", FULL, tmp_path / "store", compression, dtype, str(limit)],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert (done.returncode, done.stderr) == (1, "")
     assert "refused: cannot write to" in done.stdout
