@@ -16,7 +16,9 @@ from stepcli.cli import app
 
 TREE = Path(__file__).resolve().parents[2]
 TRAINING = {"probe", "sweep"}
-ELSEWHERE = {"report"}  # it takes its time, and has tests of its own: tests/probe/report/test_report.py
+ELSEWHERE = {
+    "report"
+}  # it takes its time, and has tests of its own: tests/probe/report/test_report.py
 
 
 @pytest.mark.parametrize(

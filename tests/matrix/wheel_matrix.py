@@ -28,8 +28,14 @@ EXTRAS = tuple(name for name in PROJECT["optional-dependencies"] if name != "dev
 # Each format's or decoder's own tests, run where its oldest version is installed.
 TESTS = {
     "zarr": ("tests/cache/store/test_store_contract.py", "tests/cache/parts/test_compression.py"),
-    "h5py": ("tests/cache/store/test_store_contract.py", "tests/cache/store/test_interoperability.py"),
-    "transformers": ("tests/extract/backbones/test_backbones.py", "tests/extract/decode/test_preprocess.py"),
+    "h5py": (
+        "tests/cache/store/test_store_contract.py",
+        "tests/cache/store/test_interoperability.py",
+    ),
+    "transformers": (
+        "tests/extract/backbones/test_backbones.py",
+        "tests/extract/decode/test_preprocess.py",
+    ),
     "av": ("tests/extract/decode/test_video.py", "tests/extract/decode/test_clip_bounds.py"),
 }
 FOR_TESTS = ("pytest", "pytest-xdist", "hypothesis", "filelock", "pandas")
