@@ -8,8 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE / "methods")]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "methods"))
 
 from conftest import write_text
 from test_methods import CLASSES, NAMES, build, rich_layout
