@@ -20,7 +20,6 @@ from stepcli.apply.cli import picture as apply_commands
 from stepcli.apply.cli import predict as predict_commands
 from stepcli.apply.cli import share as share_commands
 from stepcli.cache.cli import store as cache_commands
-from stepcli.cache.cli.options import say, say_lines, shown
 from stepcli.examples import demo
 from stepcli.examples.command_lines import add_command_lines
 from stepcli.extract.cli import extract as extract_commands
@@ -33,6 +32,7 @@ from stepcli.probe.cli import results as results_commands
 from stepcli.probe.cli import sweep as sweep_commands
 from stepcli.runtime.errors import StepcliError
 from stepcli.runtime.preemption import exit_code
+from stepcli.runtime.terminal import say, say_lines, shown
 
 # What the operating system says no to and the user can mend; any other OSError is a defect of ours.
 _MENDABLE = {

@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from stepcli.cache.cli.options import say, say_lines
 from stepcli.probe.cli import sweep as sweep_commands
 from stepcli.runtime.errors import StepcliError
+from stepcli.runtime.terminal import say, say_lines
 
 CONTROLS = ("first-frame", "last-frame", "first-last")
 ORDER_BLIND = ("linear", "attentive", "self-attention")

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from command_line import invoke
 
-from stepcli.cache.cli.options import shown
 from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import create_store
 from stepcli.probe.runs.cells import csv_cell, latex, markdown
+from stepcli.runtime.terminal import shown
 
 HOSTILE = "\x1b[31m\x1b]0;owned\x07 \u202egpj.exe\u2066 \x9b2J \r$x_1$ <b>|&%#{}"
 OTHER = "=cmd|' /C calc'!A0\u200b\x00"[:-1] + "\x08"
 PRINTING = r"(typer|click)\.s?echo|print|sys\.std(out|err)\.write|.*tqdm\.write"
-ROOMS = ("apply", "cache", "engines", "extract", "probe", "examples")
+ROOMS = ("apply", "cache", "runtime", "extract", "probe", "examples")
 
 
 def harmless(text: str) -> None:
@@ -53,7 +53,7 @@ def test_what_steers_a_terminal_is_shown(text: str, expected: str) -> None:
 
 
 def calls_of_printing(path: Path) -> list[str]:
-    """Calls that print without `stepcli.cache.cli.options`."""
+    """Calls that print without `stepcli.runtime.terminal`."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):
@@ -75,7 +75,7 @@ def test_every_line_passes_one_place(project: Path) -> None:
         project / "cli.py",
         *(path for room in ROOMS for path in (project / room).rglob("*.py")),
     ]
-    files.remove(project / "cache" / "options.py")  # the one place
+    files.remove(project / "runtime" / "terminal.py")  # the one place
     apart = {"render.py", "submit.py"}  # examples that are run by hand
     wrong = [call for path in files if path.name not in apart for call in calls_of_printing(path)]
     # Numbers and words of its own alone: what is counted, and how long it takes.

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from stepcli.cache.cli.options import say, warn
 from stepcli.probe.cli.analysis import RunsArgument, StoreOption
+from stepcli.runtime.terminal import say, warn
 
 VideosOption = Annotated[
     list[Path] | None,

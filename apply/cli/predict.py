@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stepcli.cache.cli.options import say, say_lines
 from stepcli.extract.cli.options import complete_backbones
+from stepcli.runtime.terminal import say, say_lines
 
 if TYPE_CHECKING:
     from stepcli.apply.prediction.predict import Prediction

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stepcli.cache.cli.options import say
+from stepcli.runtime.terminal import say
 
 HubOption = Annotated[
     bool, typer.Option("--hub", help="A repository of the Hugging Face hub instead of a folder.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.cache.cli.options import shown
+from stepcli.runtime.terminal import shown
 
 UNSURE = "(unsure)"
 """In place of an answer whose confidence is below the threshold."""

@@ -16,10 +16,8 @@ from stepcli.cache.cli.options import (
     PartClipsOption,
     StoreOption,
     WorkersOption,
-    print_json,
-    say,
-    would,
 )
+from stepcli.runtime.terminal import print_json, say, would
 
 app = typer.Typer()
 

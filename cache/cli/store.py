@@ -6,7 +6,8 @@ import typer
 
 from stepcli.cache.cli import maintenance as maintenance_commands
 from stepcli.cache.cli import tables as table_commands
-from stepcli.cache.cli.options import JsonOption, StoreOption, WorkersOption, print_json, say, shown
+from stepcli.cache.cli.options import JsonOption, StoreOption, WorkersOption
+from stepcli.runtime.terminal import print_json, say, shown
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stepcli.cache.cli.options import DryRunOption, JsonOption, StoreOption, print_json, say, would
+from stepcli.cache.cli.options import DryRunOption, JsonOption, StoreOption
+from stepcli.runtime.terminal import print_json, say, would
 
 app = typer.Typer()
 

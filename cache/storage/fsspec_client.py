@@ -8,8 +8,8 @@ from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
 
-from stepcli.cache.storage.credentials import redacted
 from stepcli.cache.storage.object_client import Entry
+from stepcli.runtime.credentials import redacted
 from stepcli.runtime.errors import DamagedStore, UsageError
 
 

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepcli.cache.storage.credentials import without_credentials
 from stepcli.cache.storage.object_client import Entry, ObjectClient
+from stepcli.runtime.credentials import without_credentials
 from stepcli.runtime.errors import UsageError
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(.+)")

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from stepcli.cache.cli.options import say
 from stepcli.extract.choices import (
     Compress,
     Engine,
@@ -35,6 +34,7 @@ from stepcli.extract.cli.options import (
 )
 from stepcli.extract.cli.parsers import parse_layers, parse_options, share_of
 from stepcli.runtime.preemption import exit_code, heed_sigterm
+from stepcli.runtime.terminal import say
 
 
 def extract(

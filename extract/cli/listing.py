@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stepcli.cache.cli.options import say, say_lines
 from stepcli.extract.cli.options import complete_datasets
+from stepcli.runtime.terminal import say, say_lines
 
 datasets_app = typer.Typer(no_args_is_help=True)
 

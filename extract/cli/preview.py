@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from stepcli.cache.cli.options import say, say_lines
 from stepcli.extract.choices import Precision, Preprocess
 from stepcli.extract.cli.options import (
     BackboneOption,
@@ -22,6 +21,7 @@ from stepcli.extract.cli.options import (
     ViewsOption,
 )
 from stepcli.extract.cli.parsers import parse_layers, parse_options
+from stepcli.runtime.terminal import say, say_lines
 
 
 def plan(

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sized
 from pathlib import Path
 
-from stepcli.cache.cli.options import shown
 from stepcli.extract.datasets.walking import is_hidden
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.terminal import shown
 
 
 class MissingData(UsageError):

@@ -6,7 +6,7 @@ from typing import NoReturn, Protocol
 
 from tqdm import tqdm
 
-from stepcli.cache.cli.options import shown
+from stepcli.runtime.terminal import shown
 
 LINE_SECONDS = 15.0
 

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stepcli.cache.cli import options
 from stepcli.cache.storage.files import Place
 from stepcli.cache.store.store import Store
 from stepcli.extract.datasets.clip import Clip
@@ -13,6 +12,7 @@ from stepcli.extract.pipeline.progress import duration
 from stepcli.extract.pipeline.stages import Resources, StageSeconds, grouped_reasons
 from stepcli.extract.sources.stock import Stock
 from stepcli.extract.sources.todo import Todo
+from stepcli.runtime import terminal
 from stepcli.runtime.words import counted
 
 SHOWN_REASONS = 20
@@ -20,7 +20,7 @@ SHOWN_REASONS = 20
 
 def say(text: str) -> None:
     """A line on standard error: standard output is for what scripts read."""
-    options.say(text, err=True)
+    terminal.say(text, err=True)
 
 
 def announce(store: Store, todo: Todo, resources: Resources | None) -> None:

@@ -13,8 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stepcli.cache.cli.options import shown
-from stepcli.cache.storage.credentials import without_credentials
 from stepcli.cache.tables.texts import FACTS, read_text
 from stepcli.probe.analysis.clip_length import FIELD, training_seconds
 from stepcli.probe.analysis.load_run import WEIGHTS, layout_of_run, load_probe, texts_of_run
@@ -24,8 +22,10 @@ from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.runs.runs import read_run
 from stepcli.probe.runs.staging import staging_folder, sweep_staging
+from stepcli.runtime.credentials import without_credentials
 from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.files import copy_beneath, disk_errors, fsync_folder, sync_all, write_synced
+from stepcli.runtime.terminal import shown
 
 KEPT = (WEIGHTS, "calibration.json", "order.json")
 """What of a run travels beside its record; predictions of the test clips stay."""

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepcli.cache.cli.options import print_json, say, warn
 from stepcli.probe.cli.options import RUNS_VARIABLE, slice_minimum
 from stepcli.probe.methods.names import complete_methods
+from stepcli.runtime.terminal import print_json, say, warn
 
 if TYPE_CHECKING:
     from stepcli.probe.analysis.summary import Analysis

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stepcli.cache.cli.options import say
+from stepcli.runtime.terminal import say
 
 
 def export(

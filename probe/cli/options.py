@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from stepcli.cache.cli.options import say
 from stepcli.runtime.preemption import exit_code, heed_sigterm
+from stepcli.runtime.terminal import say
 
 RUNS_VARIABLE = "STEPCLI_RUNS"
 

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from stepcli.cache.cli.options import say
 from stepcli.probe.cli.options import (
     ACCUMULATE,
     DIRECTIONS,
@@ -29,6 +28,7 @@ from stepcli.probe.cli.options import (
     tune_early,
 )
 from stepcli.probe.methods.names import complete_methods
+from stepcli.runtime.terminal import say
 
 
 @resumable()

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from stepcli.cache.cli.options import say, say_lines, warn
 from stepcli.probe.cli.options import (
     RunsOption,
     runs_folder,
 )
+from stepcli.runtime.terminal import say, say_lines, warn
 
 
 class _MethodsBySpace(TyperGroup):

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
-from stepcli.cache.cli.options import shown
 from stepcli.probe.runs.cells import figure_text
+from stepcli.runtime.terminal import shown
 
 WIDTH = 7.2
 """Inches: two columns of a paper."""

@@ -5,7 +5,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stepcli.cache.cli.options import shown
 from stepcli.probe.analysis.order_table import mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
 from stepcli.probe.report.report_data import Entry, Study
@@ -13,6 +12,7 @@ from stepcli.probe.runs.cells import csv_cell, latex
 from stepcli.probe.runs.leakage import mean_without_copies
 from stepcli.probe.runs.published import Published
 from stepcli.probe.runs.stats import FEWEST_GROUPS
+from stepcli.runtime.terminal import shown
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from jinja2 import Environment
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from stepcli.cache.cli.options import shown
 from stepcli.probe.report import accuracy_figures, class_figures, order_figures, tables
 from stepcli.probe.report import text as words
 from stepcli.probe.report.attention_maps import FramesOf, Looker, confident_mistakes
@@ -27,6 +26,7 @@ from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.published import Published
 from stepcli.runtime.errors import StoreError, UsageError
 from stepcli.runtime.files import disk_errors, replace_synced
+from stepcli.runtime.terminal import shown
 
 PAGE = "index.html"
 MISTAKES = 4

@@ -6,7 +6,7 @@ Names of classes, runs, methods and tasks may come from anybody.
 import re
 from typing import Any
 
-from stepcli.cache.cli.options import shown
+from stepcli.runtime.terminal import shown
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[+-]?(\d[\d,]*)?\.?\d+([eE][+-]?\d+)?( ?%)?")

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stepcli.cache.cli.options import shown
 from stepcli.probe.config import TaskConfig, without_paths
 from stepcli.probe.runs.cells import csv_cell, latex, markdown
 from stepcli.probe.runs.published import Published
 from stepcli.probe.training.tracking import METRICS
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.terminal import shown
 
 Format = Literal["table", "json", "csv", "markdown", "latex", "parquet"]
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from stepcli.cache.cli.options import say
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.runs.stats import expected_best
 from stepcli.probe.sweeps.expand import run_configs
@@ -17,6 +16,7 @@ from stepcli.probe.sweeps.session import Session
 from stepcli.probe.sweeps.sweep import Choice, SweepConfig, edge_warnings
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import require_writable
+from stepcli.runtime.terminal import say
 
 if TYPE_CHECKING:
     import optuna

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from stepcli.cache.cli.options import say
 from stepcli.cache.storage.objects import address_of
 from stepcli.cache.store.store import open_store
 from stepcli.probe.config import RunConfig
@@ -24,6 +23,7 @@ from stepcli.probe.training.tracking import open_trackers
 from stepcli.runtime.errors import StepcliError, UsageError
 from stepcli.runtime.preemption import GRACE_SECONDS
 from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost, on_node, ray_cluster
+from stepcli.runtime.terminal import say
 
 RETRIES = 5
 """How often a task is started again whose worker was lost."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcli.cache.cli.options import say, warn
 from stepcli.probe.config import RunConfig
 from stepcli.probe.sweeps.expand import parse_settings
 from stepcli.probe.sweeps.holding import HoldOut, hold_out
@@ -23,6 +22,7 @@ from stepcli.probe.training.plan import BankPlan, PassPlan
 from stepcli.runtime.canonical_json import canonical_json
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import disk_errors, replace_synced
+from stepcli.runtime.terminal import say, warn
 
 
 def flags_over(

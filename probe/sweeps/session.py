@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from stepcli.cache.cli.options import say, warn
 from stepcli.cache.maintenance.duplicates import find_copies
 from stepcli.cache.maintenance.summary import weight_sources
 from stepcli.cache.store.store import open_store
@@ -34,6 +33,7 @@ from stepcli.probe.training.tracking import open_trackers
 from stepcli.probe.training.train import train
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import require_writable
+from stepcli.runtime.terminal import say, warn
 
 
 def choose_device(name: str) -> torch.device:

@@ -7,10 +7,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from stepcli.cache.cli.options import shown
 from stepcli.probe.config import RunConfig
 from stepcli.probe.training.tracking import Tracker
 from stepcli.probe.training.train import EpochReport
+from stepcli.runtime.terminal import shown
 
 
 class _PlainLines:

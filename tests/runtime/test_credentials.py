@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from command_line import invoke
 
-from stepcli.cache.cli.options import shown
 from stepcli.cache.schema.clips import ClipRecord, ClipRow
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
-from stepcli.cache.storage.credentials import redacted, without_credentials
 from stepcli.cache.storage.objects import ObjectPath, address_of, place_of
 from stepcli.cache.store.store import create_store, open_store
+from stepcli.runtime.credentials import redacted, without_credentials
+from stepcli.runtime.terminal import shown
 
 SECRET = "hunter2"
 PRODUCER = Producer(source="x", device="cpu", numerics="x", versions={})
