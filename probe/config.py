@@ -155,7 +155,7 @@ class SliceMinimum(_Frozen):
     groups: int = Field(default=5, ge=1)
 
 
-class Recipe(_Frozen):
+class OptimConfig(_Frozen):
     """How a probe is trained. All but the shared settings are a member's own in a bank."""
 
     lr: float = Field(default=5e-4, gt=0)
@@ -179,7 +179,7 @@ class Recipe(_Frozen):
     """tau of logit adjustment: train on logits + tau log prior (arXiv 2007.07314)."""
 
 
-class Pass(_Frozen):
+class DataConfig(_Frozen):
     """What all probes of one pass over the data share."""
 
     epochs: int = Field(default=60, ge=1)
@@ -200,7 +200,7 @@ class Pass(_Frozen):
     """Type of the products with tokens; weights, softmax and optimiser stay float32."""
 
     @model_validator(mode="after")
-    def _parts_are_equal(self) -> "Pass":
+    def _parts_are_equal(self) -> "DataConfig":
         if self.batch_size % self.accumulate:
             raise UsageError(
                 f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}; "
@@ -240,8 +240,8 @@ class RunConfig(_Frozen):
     options: dict[str, Any]
     """Every option of the method, defaults written out."""
     task: TaskConfig = TaskConfig()
-    recipe: Recipe = Recipe()
-    shared: Pass = Pass()
+    recipe: OptimConfig = OptimConfig()
+    shared: DataConfig = DataConfig()
     seed: int = Field(default=0, ge=0)
     """Initial values of the probe."""
 

@@ -34,8 +34,8 @@ def train(
         runs: Folder of the runs; made when missing.
         seeds: Seeds 0, 1, ...
         task: Fields of `stepcli.probe.config.TaskConfig`, e.g. {"name": "arrow"}.
-        recipe: Fields of `Recipe`, e.g. {"lr": 3e-4}.
-        shared: Fields of `Pass`, e.g. {"epochs": 30}.
+        recipe: Fields of `OptimConfig`, e.g. {"lr": 3e-4}.
+        shared: Fields of `DataConfig`, e.g. {"epochs": 30}.
         device: auto, cpu, cuda or cuda:1.
         options: Of the method, e.g. heads=12.
 
@@ -47,7 +47,7 @@ def train(
         UsageError: a value does not fit.
         UnknownName: no such method or option.
     """
-    from stepcli.probe.config import Pass, TaskConfig
+    from stepcli.probe.config import DataConfig, TaskConfig
     from stepcli.probe.sweeps.expand import checked, run_configs
     from stepcli.probe.sweeps.session import Session
 
@@ -56,7 +56,7 @@ def train(
         [options],
         recipe or {},
         checked(TaskConfig, **(task or {})),
-        checked(Pass, **(shared or {})),
+        checked(DataConfig, **(shared or {})),
         range(seeds),
     )
     return Session(Path(store), Path(runs), device).run(configs)

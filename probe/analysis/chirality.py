@@ -15,7 +15,7 @@ import torch
 
 from stepcli.cache.schema.leakage import find_leakage
 from stepcli.cache.store.store import open_store
-from stepcli.probe.config import Pass, TaskConfig
+from stepcli.probe.config import DataConfig, TaskConfig
 from stepcli.probe.data.features import layout_of
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import free_bytes, place_features
@@ -70,7 +70,7 @@ def chirality(
     method: str,
     *,
     seeds: int,
-    shared: Pass,
+    data: DataConfig,
     splits: tuple[str, str],
     device: str,
 ) -> tuple[list[GroupScore], list[str]]:
@@ -105,7 +105,7 @@ def chirality(
         task = make_task(config, opened, mine)
         free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), where)}
         features, _ = place_features(opened, task.clips, where, free)
-        configs = run_configs(method, [{}], {}, config, shared, range(seeds))
+        configs = run_configs(method, [{}], {}, config, data, range(seeds))
         trained = train(
             features,
             layout_of(opened, task),

@@ -254,14 +254,14 @@ def chirality(
     from stepcli.cache.store.locate import locate_store
     from stepcli.probe.analysis.chirality import chirality as measure
     from stepcli.probe.analysis.chirality import read_groups
-    from stepcli.probe.config import Pass
+    from stepcli.probe.config import DataConfig
 
     scores, notes = measure(
         locate_store(store),
         read_groups(groups),
         method,
         seeds=seeds,
-        shared=Pass(epochs=epochs),
+        data=DataConfig(epochs=epochs),
         splits=(train_split, test_split),
         device=device,
     )

@@ -103,13 +103,13 @@ def probe(
     """Train probes on a store's tokens and write one run a probe and seed."""
     tune_early()
     from stepcli.cache.store.locate import locate_store
-    from stepcli.probe.config import Pass, TaskConfig
+    from stepcli.probe.config import DataConfig, TaskConfig
     from stepcli.probe.runs.pairs import read_pairs
     from stepcli.probe.sweeps.expand import checked, parse_settings, run_configs
     from stepcli.probe.sweeps.session import Session
 
     shared = checked(
-        Pass,
+        DataConfig,
         epochs=epochs,
         batch_size=batch_size,
         data_seed=data_seed,

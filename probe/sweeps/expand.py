@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
+from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
 from stepcli.probe.methods.registry import ProbeInfo, methods, parse_options
 from stepcli.runtime.errors import UnknownName, UsageError
 
@@ -103,7 +103,7 @@ def run_configs(
     tried: Iterable[Mapping[str, Any]],
     recipe: Mapping[str, Any],
     task: TaskConfig,
-    shared: Pass,
+    data: DataConfig,
     seeds: Iterable[int],
     *,
     own_recipe: bool = False,
@@ -112,10 +112,10 @@ def run_configs(
 
     Args:
         name: The method.
-        tried: Recipe fields and method options together, by name.
-        recipe: Recipe fields that all share; what is absent has the method's own default.
+        tried: Training settings and method options together, by name.
+        recipe: Training settings that all share; what is absent has the method's own default.
         task: The task of all.
-        shared: Epochs, batch size, data order.
+        data: Epochs, batch size, data order.
         seeds: Seeds of each combination.
         own_recipe: Where neither `tried` nor `recipe` gives a value, the method's authors' counts.
 
@@ -127,11 +127,11 @@ def run_configs(
     configs = []
     seeds = list(seeds)
     for settings in tried:
-        own = {k: v for k, v in settings.items() if k not in Recipe.model_fields}
-        mine = {k: v for k, v in settings.items() if k in Recipe.model_fields}
+        own = {k: v for k, v in settings.items() if k not in OptimConfig.model_fields}
+        mine = {k: v for k, v in settings.items() if k in OptimConfig.model_fields}
         options = parse_options(info, own).model_dump(mode="json")
         whole = checked(
-            Recipe, **{"lr": info.lr, **(info.recipe if own_recipe else {}), **recipe, **mine}
+            OptimConfig, **{"lr": info.lr, **(info.recipe if own_recipe else {}), **recipe, **mine}
         )
         configs += [
             RunConfig(
@@ -139,7 +139,7 @@ def run_configs(
                 options=options,
                 task=_drawn(task, seed),
                 recipe=whole,
-                shared=shared,
+                shared=data,
                 seed=seed,
             )
             for seed in seeds
@@ -154,4 +154,4 @@ def _drawn(task: TaskConfig, seed: int) -> TaskConfig:
 
 def sweepable(info: ProbeInfo) -> list[str]:
     """Names that a sweep over a method may list."""
-    return [*Recipe.model_fields, *info.options.model_fields]
+    return [*OptimConfig.model_fields, *info.options.model_fields]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stepcli.probe.config import Pass, Recipe, RunConfig, SliceMinimum, TaskConfig
+from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.stats import expected_best
 from stepcli.probe.sweeps.expand import MOST_RUNS, Search, checked, points, run_configs, sweepable
@@ -31,10 +31,10 @@ class SweepConfig(BaseModel):
     task: TaskConfig = TaskConfig()
     variants: list[dict[str, Any]] = Field(default=[{}], min_length=1)
     """Fields of the task that differ; every method is swept on each variant."""
-    shared: Pass = Pass()
+    shared: DataConfig = DataConfig()
     """Epochs, batch_size and data_seed."""
     recipe: dict[str, Scalar] = {}
-    """Recipe fields that all methods share."""
+    """Training settings that all methods share."""
     seeds: int = Field(default=5, ge=1, le=MOST_RUNS)
     search: Search = "grid"
     trials: int = Field(default=20, ge=1)
@@ -128,8 +128,8 @@ def check_names(sweep: SweepConfig) -> None:
             if name not in TaskConfig.model_fields:
                 raise UnknownName("field of a variant", name, TaskConfig.model_fields)
     for name in sweep.recipe:
-        if name not in Recipe.model_fields:
-            raise UnknownName("field of recipe", name, Recipe.model_fields)
+        if name not in OptimConfig.model_fields:
+            raise UnknownName("field of recipe", name, OptimConfig.model_fields)
     for method, settings in sweep.methods.items():
         known = sweepable(methods().load(method))
         for name in settings:
@@ -225,7 +225,7 @@ def _tie_warnings(every: Iterable[Sequence[tuple[RunConfig, float]]]) -> list[st
 def edge_warnings(configs: Sequence[RunConfig], best: Sequence[RunConfig]) -> list[str]:
     """Say where the best value of a searched number is the smallest or largest that was tried."""
     warnings = []
-    for name in Recipe.model_fields:
+    for name in OptimConfig.model_fields:
         tried = sorted({getattr(config.recipe, name) for config in configs})
         if len(tried) < 2:
             continue

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepcli.probe.config import Pass
+from stepcli.probe.config import DataConfig
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.training.loss import Folds, Targets
 
@@ -14,7 +14,7 @@ from stepcli.probe.training.loss import Folds, Targets
 def augmented(
     batch: TokenBatch,
     labels: Tensor,
-    shared: Pass,
+    data: DataConfig,
     place: tuple[int, ...],
     folds: Folds | None = None,
 ) -> tuple[TokenBatch, Targets]:
@@ -23,27 +23,27 @@ def augmented(
     Args:
         batch: As it was read.
         labels: [B].
-        shared: The pass's settings.
+        data: The pass's settings.
         place: Epoch, step and part: with data_seed they determine what is drawn, so a killed sweep
             goes on as it would have.
         folds: Of the samples, where members hold one out.
     """
     targets = Targets(labels, folds=folds)
-    if not shared.mixup and not shared.token_dropout:
+    if not data.mixup and not data.token_dropout:
         return batch, targets
-    random = np.random.default_rng((shared.data_seed, 7, *place))
+    random = np.random.default_rng((data.data_seed, 7, *place))
     tokens = batch.every_layer.to(batch.dtype)
     mask = batch.frame_mask
-    if shared.mixup:
-        share = float(random.beta(shared.mixup, shared.mixup))
+    if data.mixup:
+        share = float(random.beta(data.mixup, data.mixup))
         order = torch.from_numpy(random.permutation(len(labels))).to(labels.device)
         tokens = share * tokens + (1 - share) * tokens[order]
         mixed = None if folds is None else replace(folds, others=folds.of[order])
         targets = Targets(labels, labels[order], share, mixed)
         # A frame that only one of the two clips has is shown, faint: its padding repeats a frame.
         mask = None if mask is None else mask | mask[order]
-    if shared.token_dropout:
+    if data.token_dropout:
         clips, frames, _, places, _ = tokens.shape
-        kept = random.random((clips, frames, 1, places, 1)) >= shared.token_dropout
+        kept = random.random((clips, frames, 1, places, 1)) >= data.token_dropout
         tokens = tokens * torch.from_numpy(kept).to(tokens.device)
     return batch.with_tokens(tokens, mask), targets

@@ -39,8 +39,8 @@ def estimate_seconds(
         for bank in make_banks(sample, layout, plan.steps, counts, device, cores)
         if bank.probe.trained
     ]
-    shared = plan.configs[0].shared
-    clips = min(shared.batch_size, task.samples_per_epoch)
+    data = plan.configs[0].shared
+    clips = min(data.batch_size, task.samples_per_epoch)
     size = (clips, task.length, len(layout.layers), layout.tokens, layout.dim)
     tokens = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(device)
     samples = task.epoch(0, 0)[:clips]
@@ -61,7 +61,7 @@ def estimate_seconds(
         wall = 0.0
         for number in range(TIMED_STEPS + 1):
             batch = TokenBatch(tokens, facts=lambda: facts.of(task, samples).to(device))
-            batch.precision = getattr(torch, shared.precision)
+            batch.precision = getattr(torch, data.precision)
             if number == 1:
                 # The first step warms allocators up.
                 busy.clear()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stepcli.probe.config import Recipe
+from stepcli.probe.config import OptimConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class MemberLoss:
     """Cross-entropy with each member's label smoothing, class weights and logit adjustment."""
 
     def __init__(
-        self, recipes: Sequence[Recipe], class_counts: Tensor, device: torch.device
+        self, recipes: Sequence[OptimConfig], class_counts: Tensor, device: torch.device
     ) -> None:
         """Losses by `recipes` [K] where the training samples have so many of each class: [C], or
         [K, C] where members have samples of their own.

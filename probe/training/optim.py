@@ -7,7 +7,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from stepcli.probe.config import Recipe
+from stepcli.probe.config import OptimConfig
 from stepcli.probe.nn.bank import Probe
 
 EPSILON = 1e-8
@@ -37,7 +37,7 @@ class BankAdamW:
     compiler: two seconds of every command that trains.
     """
 
-    def __init__(self, probe: Probe, recipes: Sequence[Recipe], steps: int) -> None:
+    def __init__(self, probe: Probe, recipes: Sequence[OptimConfig], steps: int) -> None:
         """Optimise `probe` for `steps` steps, its members by `recipes` [K]."""
         self._parameters = {name: p for name, p in probe.named_parameters() if p.requires_grad}
         names = {d: [n for n in self._parameters if probe.decays(n) is d] for d in (True, False)}
@@ -86,7 +86,7 @@ class BankAdamW:
             self._second[name].copy_(tensors[f"{name}.second"])
 
     def _update(
-        self, members: slice, recipe: Recipe, weight_decay: float, names: Sequence[str]
+        self, members: slice, recipe: OptimConfig, weight_decay: float, names: Sequence[str]
     ) -> None:
         """Step some members' parameters, those that have gradients."""
         parts = []
@@ -128,7 +128,7 @@ class BankAdamW:
             gradient.mul_(factors.view(-1, *(1,) * (gradient.ndim - 1)))
 
 
-def _runs(recipes: Sequence[Recipe]) -> list[tuple[slice, Recipe]]:
+def _runs(recipes: Sequence[OptimConfig]) -> list[tuple[slice, OptimConfig]]:
     """Slices of neighbours with one recipe."""
     slices, start = [], 0
     for recipe, members in groupby(recipes):

@@ -141,8 +141,8 @@ def _split(
 def _pass_plan(
     configs: Sequence[RunConfig], kinds: dict[str, Probe], task: Task, store: "Store"
 ) -> PassPlan:
-    shared = configs[0].shared
-    epochs = shared.epochs_of(task.samples_per_epoch)
+    data = configs[0].shared
+    epochs = data.epochs_of(task.samples_per_epoch)
     epochs = epochs if any(kinds[kind(config)].trained for config in configs) else 0
     banks: dict[tuple[object, ...], list[RunConfig]] = {}
     for config in configs:
@@ -159,7 +159,7 @@ def _pass_plan(
             for each in banks.values()
         ),
         epochs,
-        epochs * -(-task.samples_per_epoch // shared.batch_size),
+        epochs * -(-task.samples_per_epoch // data.batch_size),
         len(set(task.clips)),
         token_bytes(store, len(set(task.clips))),
     )

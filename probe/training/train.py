@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from stepcli.probe.config import Pass, RunConfig
+from stepcli.probe.config import DataConfig, RunConfig
 from stepcli.probe.data.features import Features
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tasks import Samples, Task
@@ -94,9 +94,9 @@ def train(
     passes = {config.shared for config in configs}
     if len(passes) != 1:
         raise ValueError(f"one pass trains configs that share it, got {len(passes)} different ones")
-    shared = passes.pop()
-    epochs = shared.epochs_of(task.samples_per_epoch)
-    steps = shared.steps_of(task.samples_per_epoch)
+    data = passes.pop()
+    epochs = data.epochs_of(task.samples_per_epoch)
+    steps = data.steps_of(task.samples_per_epoch)
     device = features.device
     banks = _begin(features, layout, task, configs, epochs * steps)
     fitted = [bank for bank in banks if not bank.probe.trained]
@@ -118,10 +118,10 @@ def train(
             for epoch in range(done, epochs if trained else 0):
                 started = time.perf_counter()
                 totals = torch.zeros(len(configs), device=device)
-                samples = task.epoch(shared.data_seed, epoch)
-                batches = features.batches(task, samples, shared.batch_size // shared.accumulate)
+                samples = task.epoch(data.data_seed, epoch)
+                batches = features.batches(task, samples, data.batch_size // data.accumulate)
                 folds = _folds(task, samples, device)
-                for step, parts in enumerate(_steps(batches, shared, epoch, folds), 1):
+                for step, parts in enumerate(_steps(batches, data, epoch, folds), 1):
                     for batch, _ in parts:
                         batch.make(wanted)
                     trained = _step(trained, parts, totals, crew, say)
@@ -162,13 +162,13 @@ def _begin(
         )
     except (RuntimeError, MemoryError) as error:
         raise OutOfMemory.of(error, f"{len(configs)} probes") from error
-    shared = configs[0].shared
+    data = configs[0].shared
     for bank in banks:
         if not bank.probe.trained:
-            samples = task.epoch(shared.data_seed, 0)
+            samples = task.epoch(data.data_seed, 0)
             if (of := task.folds_of(samples)) is not None:
                 samples = samples[np.flatnonzero(of != bank.configs[0].task.fold)]
-            bank.fit(features.batches(task, samples, shared.batch_size))
+            bank.fit(features.batches(task, samples, data.batch_size))
     return banks
 
 
@@ -187,19 +187,19 @@ def _folds(task: Task, samples: Samples, device: torch.device) -> Folds | None:
 
 
 def _steps(
-    batches: Iterator[tuple[TokenBatch, Tensor]], shared: Pass, epoch: int, folds: Folds | None
+    batches: Iterator[tuple[TokenBatch, Tensor]], data: DataConfig, epoch: int, folds: Folds | None
 ) -> Iterator[list[Part]]:
     """The parts of each step: as many as are to be accumulated, the last step's maybe fewer."""
     parts: list[Part] = []
     shown = 0
     for number, (batch, labels) in enumerate(batches):
-        batch.precision = getattr(torch, shared.precision)
+        batch.precision = getattr(torch, data.precision)
         mine = None
         if folds is not None:
             mine = replace(folds, of=folds.of[shown : shown + len(labels)])
         shown += len(labels)
-        parts.append(augmented(batch, labels, shared, (epoch, number), mine))
-        if len(parts) == shared.accumulate:
+        parts.append(augmented(batch, labels, data, (epoch, number), mine))
+        if len(parts) == data.accumulate:
             yield parts
             parts = []
     if parts:

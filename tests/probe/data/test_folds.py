@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
+from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, layout_of
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import StoreText
@@ -26,7 +26,7 @@ FOLDS = 3
 NAMES = methods().names()
 SMALL = {"width": 16, "heads": 4, "layers": 1, "hidden": 16, "latent": 16, "reuse": True}
 ARROW = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
-RECIPE = Recipe(lr=1e-2, class_balance=0.9, logit_adjust=0.5)
+RECIPE = OptimConfig(lr=1e-2, class_balance=0.9, logit_adjust=0.5)
 """Of what depends on how many training clips a class has."""
 
 
@@ -47,8 +47,8 @@ def config(method: str, fold: int, seed: int = 0, **shared: object) -> RunConfig
         method=method,
         options=parse_options(info, small).model_dump(mode="json"),
         task=ARROW,
-        recipe=RECIPE if info.name != "lift" else Recipe(lr=1e-2),
-        shared=Pass.model_validate({"epochs": 2, "batch_size": 8} | shared),
+        recipe=RECIPE if info.name != "lift" else OptimConfig(lr=1e-2),
+        shared=DataConfig.model_validate({"epochs": 2, "batch_size": 8} | shared),
         seed=seed,
     )
     return on_fold(plain, FOLDS, fold)
@@ -118,7 +118,7 @@ def test_points_and_folds_share_one_pass_and_one_bank(store: Store, tmp_path: Pa
     session = Session(store.path, tmp_path, "cpu")
     rates = (1e-3, 1e-2)
     configs = [
-        config("linear", fold, seed).model_copy(update={"recipe": Recipe(lr=lr)})
+        config("linear", fold, seed).model_copy(update={"recipe": OptimConfig(lr=lr)})
         for lr in rates
         for seed in (0, 1)
         for fold in range(FOLDS)

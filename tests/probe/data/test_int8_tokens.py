@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.spec import Dtype, Segment
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import Pass, TaskConfig
+from stepcli.probe.config import DataConfig, TaskConfig
 from stepcli.probe.data import int8_tokens as codes
 from stepcli.probe.data.features import Resident, Streamed
 from stepcli.probe.data.int8_tokens import CodedTokens
@@ -166,7 +166,7 @@ def test_a_probe_of_any_stored_type_becomes_a_run(
     dtype: str, store_of: Callable[..., Store], tmp_path: Path
 ) -> None:
     store = store_of(tmp_path / "s", dtype=dtype)
-    task, shared = TaskConfig(name="arrow", clip_frames=4), Pass(epochs=1, batch_size=4)
+    task, shared = TaskConfig(name="arrow", clip_frames=4), DataConfig(epochs=1, batch_size=4)
     configs = run_configs("linear", [{}], {}, task, shared, [0])
     (record,) = Session(store.path, tmp_path / "runs", "cpu").run(configs)
     stored = layout_of(store.spec).tokens.clip_bytes

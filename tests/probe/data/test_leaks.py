@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.store.store import Store
 from stepcli.cli import app
-from stepcli.probe.config import Pass, TaskConfig
+from stepcli.probe.config import DataConfig, TaskConfig
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.slices import hold_out
 from stepcli.probe.data.splits import LabelledClips, labelled_clips
@@ -197,7 +197,7 @@ def test_slices_of_a_store_with_copies_are_other_runs(
     tmp_path: Path, store_of: Callable[..., Store]
 ) -> None:
     """They are drawn otherwise than by earlier versions; all other runs keep their names."""
-    (config,) = run_configs("linear", [{}], {}, TaskConfig(), Pass(), range(1))
+    (config,) = run_configs("linear", [{}], {}, TaskConfig(), DataConfig(), range(1))
     runs = tmp_path / "runs"
     plain = Session(store_of(tmp_path / "a").path, runs, "cpu")
     copied = Session(store_of(tmp_path / "b", like=LIKE).path, runs, "cpu")

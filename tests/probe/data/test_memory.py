@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, Streamed, layout_of
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import free_bytes, place_features, token_bytes
@@ -34,7 +34,7 @@ def task_on(store: Store) -> Task:
 
 
 def configs_of(epochs: int = 6) -> list[RunConfig]:
-    shared = Pass(epochs=epochs, batch_size=4)
+    shared = DataConfig(epochs=epochs, batch_size=4)
     tried = [{"lr": 1e-3, "heads": 4}, {"lr": 1e-2, "heads": 4}, {"lr": 1e-2, "heads": 2}]
     steps = run_configs("step", tried, {"clip_norm": 0.5}, ARROW, shared, range(2))
     return [*steps, *run_configs("linear", [{}], {}, ARROW, shared, range(2))]

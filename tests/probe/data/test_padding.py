@@ -11,7 +11,7 @@ from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import Store, create_store
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS, _Shown
-from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
+from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
 from stepcli.probe.data.features import Features, Resident, Streamed, layout_of
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
@@ -210,7 +210,7 @@ def quick(name: str) -> RunConfig:
         method=name,
         options=parse_options(info, small).model_dump(mode="json"),
         task=WHOLE,
-        recipe=Recipe(lr=3 * info.lr),
-        shared=Pass(epochs=5, batch_size=16),
+        recipe=OptimConfig(lr=3 * info.lr),
+        shared=DataConfig(epochs=5, batch_size=16),
         seed=0,
     )

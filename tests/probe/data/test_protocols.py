@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import Store, create_store
-from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.data.splits import labelled_clips, thin
 from stepcli.probe.data.text import StoreText, stored_texts
 from stepcli.probe.runs.metrics import base_to_novel
@@ -65,7 +65,7 @@ def run(
     store: Store, runs: Path, method: str, task: TaskConfig, **shared: int
 ) -> dict[str, object]:
     options = {"lr": 1e-2} if method in ("xclip", "asu") else {}
-    config = run_configs(method, [options], {}, task, Pass(**shared), [0])[0]
+    config = run_configs(method, [options], {}, task, DataConfig(**shared), [0])[0]
     assert isinstance(config, RunConfig)
     (record,) = Session(Path(str(store.path)), runs, "cpu").run([config])
     return record
@@ -134,7 +134,9 @@ def test_few_shot_lists_are_nested_and_differ_by_seed(clip_store: Store) -> None
 def test_other_texts_are_another_run(clip_store: Store, tmp_path: Path) -> None:
     """Methods that read texts are known by them, the others by the tokens alone."""
     place = Path(str(clip_store.path))
-    configs = [run_configs(m, [{}], {}, TaskConfig(), Pass(), [0])[0] for m in ("xclip", "linear")]
+    configs = [
+        run_configs(m, [{}], {}, TaskConfig(), DataConfig(), [0])[0] for m in ("xclip", "linear")
+    ]
     before = [Session(place, tmp_path, "cpu").name(config) for config in configs]
     facts = place / "text" / "made-up" / "text.json"
     facts.write_text(facts.read_text().replace(stored_texts(place)[0].sha256, "0" * 64))

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, layout_of
 from stepcli.probe.runs.runs import Source, read_runs
 from stepcli.probe.runs.write_all import write_all
@@ -39,7 +39,7 @@ def no_room() -> Iterator[None]:
 @pytest.fixture
 def configs() -> list[RunConfig]:
     task = TaskConfig(name="arrow", clip_frames=4)
-    return run_configs("linear", [{}], {}, task, Pass(epochs=3, batch_size=4), range(2))
+    return run_configs("linear", [{}], {}, task, DataConfig(epochs=3, batch_size=4), range(2))
 
 
 def test_runs_need_a_folder_that_takes_bytes(

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import call
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.runs import read_runs
 from stepcli.probe.runs.table import render
@@ -29,7 +30,7 @@ class Other(Mine):
 
 def config(method: str = "linear", **task: str) -> RunConfig:
     methods().load(method)
-    (found,) = run_configs(method, [{}], {}, TaskConfig(**task), Pass(epochs=1), range(1))
+    (found,) = run_configs(method, [{}], {}, TaskConfig(**task), DataConfig(epochs=1), range(1))
     return found
 
 
@@ -102,3 +103,82 @@ def test_runs_of_an_earlier_version_are_found(
     path.write_text(json.dumps(record | {"run": earlier}))
     assert "1 of 1 runs are done already" in call(*words)
     assert [run["run"] for run in read_runs(runs)] == [earlier]
+
+
+IDS = {
+    "asu": "d872704cfe6326d4",
+    "attentive": "90e40c45e32843da",
+    "attentive-deep": "efb1d3dea48dd3d4",
+    "concat": "d742b59e9dd0cf10",
+    "concat-lowrank": "1439e640e84ff31b",
+    "conv1d": "078ec7d8aae32316",
+    "dct": "3401368c20792b51",
+    "difference": "6057b9e3d73bf553",
+    "duration": "e2819986faee5c3d",
+    "early-late": "30879d6c544509ef",
+    "efficient": "ad5f515ac948a82d",
+    "evl": "81be1c07350a3a81",
+    "first-frame": "30ee37573215092a",
+    "first-last": "df2fb57419d54a53",
+    "gru": "4d0bb01a30ed9d1f",
+    "knn": "3e7ead9e2c4ef2f1",
+    "last-frame": "7f6460b254a2b453",
+    "lift": "d29133bb6f7dabd6",
+    "linear": "9147710d08601ace",
+    "lstm": "659f27eb945767ed",
+    "middle-frame": "33729f42755caa6f",
+    "mlp": "96b5dc2ce7cf9dc1",
+    "prototype": "ed371b2b692aa9a2",
+    "rvm": "4501d3a55a374094",
+    "self-attention": "3fa9daa7876035f7",
+    "self-similarity": "ade829d9d34e64f1",
+    "step": "e06df417dde937b2",
+    "temporal-transformer": "1abac89fc11b267a",
+    "trn": "4492cf2b55e6cd68",
+    "tsm": "4a0a64bdc3d199ae",
+    "vcs": "2b0eb9b3bdcd6c37",
+    "xclip": "1eee37c86d6a8ece",
+    "zero-shot": "53af80fd7cd26567",
+}
+"""Method -> digest in the id of its run with default settings, as at commit 1453978."""
+
+
+def test_ids_of_built_in_methods_never_change() -> None:
+    found = {name: config(name).run_id("f") for name in methods().names()}
+    assert found == {name: f"{name}-{digest}" for name, digest in IDS.items()}
+
+
+@pytest.mark.parametrize(
+    ("method", "tried", "task", "data", "seed", "run_id"),
+    [
+        (
+            "step",
+            {"heads": 4, "lr": 1e-3, "dropout": 0.1},
+            {"name": "arrow", "clip_frames": 4, "temporal_crop": True},
+            {"mixup": 0.2, "accumulate": 2},
+            3,
+            "step-3398d0ff9d31707f",
+        ),
+        (
+            "linear",
+            {},
+            {"slice_seed": 1, "folds": 3, "fold": 1},
+            {"steps": 100},
+            0,
+            "linear-fdcca37c0497af0f",
+        ),
+        (
+            "linear",
+            {},
+            {"shots": 4, "protocol": "base-to-novel", "pairs": [("a", "b")]},
+            {},
+            2,
+            "linear-0dabf562ced091c3",
+        ),
+    ],
+)
+def test_ids_of_other_settings_never_change(
+    method: str, tried: dict[str, float], task: Any, data: Any, seed: int, run_id: str
+) -> None:
+    (found,) = run_configs(method, [tried], {}, TaskConfig(**task), DataConfig(**data), [seed])
+    assert found.run_id("tokens") == run_id

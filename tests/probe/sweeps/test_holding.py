@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import Pass, RunConfig, SliceMinimum, TaskConfig
+from stepcli.probe.config import DataConfig, RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.data.slices import KEPT, fold_of_groups, hold_out_fold, most_folds
 from stepcli.probe.data.splits import LabelledClips
 from stepcli.probe.runs.configurations import configurations
@@ -108,7 +108,7 @@ def test_what_is_missing_is_counted() -> None:
 
 def test_a_slice_that_is_large_enough_is_used(store: Store, tmp_path: Path) -> None:
     session = Session(store.path, tmp_path, "cpu")
-    configs = run_configs("linear", [{}], {}, TaskConfig(), Pass(epochs=1), range(3))
+    configs = run_configs("linear", [{}], {}, TaskConfig(), DataConfig(epochs=1), range(3))
     least = SliceMinimum(clips=2, groups=1)
     held = hold_out(session, configs, least, 5)
     assert (held.folds, held.size) == (None, Size(2, 2, 1))

@@ -9,7 +9,7 @@ import optuna
 from command_line import invoke
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import Pass, SliceMinimum
+from stepcli.probe.config import DataConfig, SliceMinimum
 from stepcli.probe.sweeps.adaptive import adaptive_search
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.sweeps.sweep import (
@@ -48,7 +48,7 @@ def test_two_searches_on_one_study_try_different_points(store: Store, tmp_path: 
         search="optuna",
         trials=6,
         seeds=1,
-        shared=Pass(epochs=1),
+        shared=DataConfig(epochs=1),
         select=True,
         slice_min=SliceMinimum(clips=1, groups=1),
     )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import Pass, RunConfig, SliceMinimum, TaskConfig
+from stepcli.probe.config import DataConfig, RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.sweeps import ray_engine
 from stepcli.probe.sweeps.adaptive import AT_ONCE, adaptive_search
 from stepcli.probe.sweeps.expand import run_configs
@@ -26,7 +26,7 @@ from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost
 
 def some_configs() -> list[RunConfig]:
     task = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
-    shared = Pass(epochs=2, batch_size=8)
+    shared = DataConfig(epochs=2, batch_size=8)
     return [
         config
         for method in ("step", "linear")
@@ -66,7 +66,7 @@ def test_a_search_on_a_cluster_tries_and_chooses_what_the_local_engine_does(
         slice_min=SliceMinimum(clips=1, groups=1),
         trials=AT_ONCE + 2,
         seeds=2,
-        shared=Pass(epochs=2),
+        shared=DataConfig(epochs=2),
     )
     choices = {}
     for name, kind in (("local", Session), ("ray", partial(RaySession, cpus=1))):
@@ -83,7 +83,7 @@ def test_an_interrupted_sweep_leaves_clean_runs(
     store_of(tmp_path / "store")
     task, runs = TaskConfig(), tmp_path / "runs"
     short, long = (
-        run_configs("linear", [{}], {}, task, Pass(epochs=epochs), [0])[0]
+        run_configs("linear", [{}], {}, task, DataConfig(epochs=epochs), [0])[0]
         for epochs in (1, 1_000_000)
     )
     session = RaySession(tmp_path / "store", runs, "cpu", cpus=1)

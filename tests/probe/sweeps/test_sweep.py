@@ -12,7 +12,7 @@ from command_line import invoke
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.store.store import Store
 from stepcli.extract.cli.parsers import parse_layers
-from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.data.slices import hold_out
 from stepcli.probe.data.splits import LabelledClips, thin
 from stepcli.probe.sweeps.expand import points, run_configs
@@ -97,7 +97,7 @@ def test_points_of_a_grid_a_zip_and_a_random_choice() -> None:
 
 def configs_of(rates: list[float], seeds: int) -> list[RunConfig]:
     return run_configs(
-        "linear", [{"lr": rate} for rate in rates], {}, TaskConfig(), Pass(), range(seeds)
+        "linear", [{"lr": rate} for rate in rates], {}, TaskConfig(), DataConfig(), range(seeds)
     )
 
 

@@ -16,7 +16,7 @@ import typer
 
 from stepcli.cache.store.store import Store
 from stepcli.probe.cli.options import resumable
-from stepcli.probe.config import Pass, RunConfig, TaskConfig
+from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.preemption import PREEMPTED
@@ -28,7 +28,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 
-from stepcli.probe.config import Pass, TaskConfig
+from stepcli.probe.config import DataConfig, TaskConfig
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 
@@ -37,7 +37,7 @@ configs = [
     config
     for method in ("step", "linear")
     for config in run_configs(
-        method, [{"lr": 1e-3}, {"lr": 1e-2}], {}, task, Pass(epochs=20, batch_size=4), range(2)
+        method, [{"lr": 1e-3}, {"lr": 1e-2}], {}, task, DataConfig(epochs=20, batch_size=4), range(2)
     )
 ]
 Session(Path(sys.argv[1]), Path(sys.argv[2]), "cpu", save_seconds=0.0).run(configs)
@@ -101,7 +101,7 @@ def test_two_sweeps_in_one_folder_do_not_disturb_each_other(store: Store, tmp_pa
 def long_sweep() -> list[RunConfig]:
     """So many epochs that nobody is done when the signal comes."""
     task = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
-    shared = Pass(epochs=100, batch_size=32)
+    shared = DataConfig(epochs=100, batch_size=32)
     return [c for m in ("step", "linear") for c in run_configs(m, [{}], {}, task, shared, [0, 1])]
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Generator
 
-from stepcli.probe.config import Recipe
+from stepcli.probe.config import OptimConfig
 from stepcli.probe.training.loss import MemberLoss, Targets
 
 CPU = torch.device("cpu")
@@ -13,7 +13,7 @@ def test_smoothing_is_torchs() -> None:
     generator = Generator().manual_seed(0)
     logits = torch.randn(2, 5, 4, generator=generator)
     labels = torch.tensor([0, 3, 1, 1, 2])
-    recipes = [Recipe(label_smoothing=0.0), Recipe(label_smoothing=0.3)]
+    recipes = [OptimConfig(label_smoothing=0.0), OptimConfig(label_smoothing=0.3)]
     losses = MemberLoss(recipes, torch.ones(4), CPU)(logits, Targets(labels))
     for member, recipe in enumerate(recipes):
         want = torch.nn.functional.cross_entropy(
@@ -28,9 +28,9 @@ def test_class_weights_logit_adjustment_and_mixup_are_each_members_own() -> None
     labels, others = torch.tensor([0, 3, 1, 1, 2]), torch.tensor([1, 1, 0, 3, 2])
     counts = torch.tensor([10, 20, 5, 1])
     recipes = [
-        Recipe(label_smoothing=0.0, class_balance=0.9),
-        Recipe(label_smoothing=0.0, logit_adjust=0.5),
-        Recipe(label_smoothing=0.0),
+        OptimConfig(label_smoothing=0.0, class_balance=0.9),
+        OptimConfig(label_smoothing=0.0, logit_adjust=0.5),
+        OptimConfig(label_smoothing=0.0),
     ]
     losses = MemberLoss(recipes, counts, CPU)(logits, Targets(labels, others, 0.7))
     entropy = torch.nn.functional.cross_entropy

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import Pass, TaskConfig
+from stepcli.probe.config import DataConfig, TaskConfig
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 
@@ -26,7 +26,7 @@ def test_the_default_leaves_the_saddle_on_every_seed(
     store_of(tmp_path / "store", dim=64, clips_each=18)
     task = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
     configs = run_configs(
-        method, [METHODS[method]], {}, task, Pass(epochs=25, batch_size=16), range(5)
+        method, [METHODS[method]], {}, task, DataConfig(epochs=25, batch_size=16), range(5)
     )
     records = Session(tmp_path / "store", tmp_path / "runs", "cpu").run(configs)
     assert len(records) == 5

@@ -9,7 +9,7 @@ import torch
 from torch import Generator
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import Pass, Recipe, RunConfig, TaskConfig
+from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, layout_of
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.make_task import make_task
@@ -29,10 +29,10 @@ from stepcli.runtime.errors import UsageError
 CPU = torch.device("cpu")
 ARROW = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
 RECIPES = (
-    Recipe(lr=1e-3, weight_decay=0.5),
-    Recipe(lr=1e-3, weight_decay=0.5),
-    Recipe(lr=1e-2, weight_decay=0.0, beta1=0.8, beta2=0.95, warmup=0.5, label_smoothing=0.2),
-    Recipe(lr=3e-3, clip_norm=0.05),
+    OptimConfig(lr=1e-3, weight_decay=0.5),
+    OptimConfig(lr=1e-3, weight_decay=0.5),
+    OptimConfig(lr=1e-2, weight_decay=0.0, beta1=0.8, beta2=0.95, warmup=0.5, label_smoothing=0.2),
+    OptimConfig(lr=3e-3, clip_norm=0.05),
 )
 
 
@@ -49,11 +49,13 @@ SMALL = {"width": 16, "heads": 4, "layers": 1, "hidden": 16, "latent": 16, "reus
 """Options of methods whose defaults are large or ask for what the test's store has not."""
 
 
-def config(method: str, recipe: Recipe, seed: int, epochs: int = 25, **shared: object) -> RunConfig:
+def config(
+    method: str, recipe: OptimConfig, seed: int, epochs: int = 25, **shared: object
+) -> RunConfig:
     fields = methods().get(method).options.model_fields
     small = {name: value for name, value in SMALL.items() if name in fields}
     options = parse_options(methods().get(method), small).model_dump(mode="json")
-    each = Pass.model_validate({"epochs": epochs, "batch_size": 8} | shared)
+    each = DataConfig.model_validate({"epochs": epochs, "batch_size": 8} | shared)
     return RunConfig(
         method=method, options=options, task=ARROW, recipe=recipe, shared=each, seed=seed
     )
@@ -96,10 +98,10 @@ def test_a_member_ends_as_it_would_alone(name: str, rich: Store) -> None:
 
 
 DROPPING = (
-    Recipe(lr=1e-3, dropout=0.3, attention_dropout=0.2),
-    Recipe(lr=1e-2, dropout=0.5),
-    Recipe(lr=3e-3, attention_dropout=0.5, class_balance=0.9, logit_adjust=1.0),
-    Recipe(lr=3e-3),
+    OptimConfig(lr=1e-3, dropout=0.3, attention_dropout=0.2),
+    OptimConfig(lr=1e-2, dropout=0.5),
+    OptimConfig(lr=3e-3, attention_dropout=0.5, class_balance=0.9, logit_adjust=1.0),
+    OptimConfig(lr=3e-3),
 )
 
 
@@ -110,14 +112,14 @@ def test_a_member_drops_what_it_would_drop_alone(name: str, rich: Store) -> None
     for index, alone_config in enumerate(configs):
         _, (alone,) = run(rich, [alone_config])
         assert_equal(together[index], alone)
-    plain = config(name, Recipe(lr=1e-3), 0, epochs=5)
+    plain = config(name, OptimConfig(lr=1e-3), 0, epochs=5)
     _, (undropped,) = run(rich, [plain])
     assert not torch.allclose(undropped.logits, together[0].logits, atol=1e-3)
 
 
 def test_dropout_where_there_is_no_place_for_it_is_refused(rich: Store) -> None:
     with pytest.raises(UsageError, match="linear has no one-query attention"):
-        run(rich, [config("linear", Recipe(attention_dropout=0.1), 0, epochs=1)])
+        run(rich, [config("linear", OptimConfig(attention_dropout=0.1), 0, epochs=1)])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_what_a_pass_shares_is_the_same_in_any_bank(shared: dict[str, object], r
 
 
 def test_accumulated_parts_are_the_whole_batch(rich: Store) -> None:
-    recipe = Recipe(lr=1e-3, class_balance=0.9)
+    recipe = OptimConfig(lr=1e-3, class_balance=0.9)
     _, (whole,) = run(rich, [config("step", recipe, 0, epochs=5)])
     _, (parts,) = run(rich, [config("step", recipe, 0, epochs=5, accumulate=4)])
     assert_equal(whole, parts)
@@ -150,7 +152,7 @@ def test_a_bank_that_runs_out_of_memory_is_halved_and_ends_the_same(
     rich: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """torch's own allocator refuses: a probe asks for more than any machine has."""
-    configs = [config("step", Recipe(lr=1e-3), seed, epochs=3) for seed in range(4)]
+    configs = [config("step", OptimConfig(lr=1e-3), seed, epochs=3) for seed in range(4)]
     _, want = run(rich, configs)
     forward = Step.forward
 
@@ -177,7 +179,7 @@ def test_a_bank_that_runs_out_of_memory_is_halved_and_ends_the_same(
 def test_a_large_bank_is_worked_on_in_a_part_a_core(
     rich: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configs = [config("step", Recipe(lr=1e-3), seed, epochs=2) for seed in range(9)]
+    configs = [config("step", OptimConfig(lr=1e-3), seed, epochs=2) for seed in range(9)]
     _, want = run(rich, configs)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     _, got = run(rich, configs)
@@ -189,7 +191,7 @@ def test_a_large_bank_is_worked_on_in_a_part_a_core(
 def test_a_few_large_probes_are_divided_a_few_small_ones_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    configs = [config("step", Recipe(), seed, epochs=1) for seed in range(3)]
+    configs = [config("step", OptimConfig(), seed, epochs=1) for seed in range(3)]
     layout, counts = TokenLayout.of(frames=2, tokens=2, dim=16), torch.ones(4)
 
     def sizes(cores: int) -> list[int]:
@@ -206,7 +208,7 @@ def test_a_few_large_probes_are_divided_a_few_small_ones_are_not(
 
 def test_methods_share_a_pass_without_touching_each_other(store: Store) -> None:
     names = ["linear", "step", "first-frame"]
-    configs = [config(name, Recipe(), 0, epochs=3) for name in names]
+    configs = [config(name, OptimConfig(), 0, epochs=3) for name in names]
     _, together = run(store, configs)
     assert [probe.config.method for probe in together] == names
     for index, alone_config in enumerate(configs):
@@ -215,7 +217,7 @@ def test_methods_share_a_pass_without_touching_each_other(store: Store) -> None:
 
 
 def test_step_learns_the_order_that_linear_cannot_see(store: Store) -> None:
-    recipe = Recipe(lr=1e-2)
+    recipe = OptimConfig(lr=1e-2)
     task, (step, linear) = run(
         store, [config(name, recipe, 0, epochs=100) for name in ("step", "linear")]
     )
@@ -286,7 +288,10 @@ def test_the_rate_rises_then_falls_along_a_cosine() -> None:
 
 def test_configs_of_other_passes_do_not_mix(store: Store) -> None:
     with pytest.raises(ValueError, match="one pass"):
-        run(store, [config("linear", Recipe(), 0, epochs=1), config("linear", Recipe(), 0, 2)])
+        run(
+            store,
+            [config("linear", OptimConfig(), 0, epochs=1), config("linear", OptimConfig(), 0, 2)],
+        )
 
 
 def test_training_does_not_import_torchs_compiler() -> None:
