@@ -33,8 +33,8 @@ class ProbeInfo:
     lr: float = 5e-4
     """Peak learning rate where the user gives none, found on held-out slices of training clips."""
     recipe: Mapping[str, float] = field(default_factory=dict)
-    """Training settings of the method's authors, by field of OptimConfig, where they are known; used
-    where a sweep asks for own recipes."""
+    """Training settings of the method's authors, by field of OptimConfig, where they are known;
+    used where a sweep asks for own recipes."""
     needs: tuple[str, ...] = ()
     """What, at its defaults, a store must hold beside tokens of some kind."""
 

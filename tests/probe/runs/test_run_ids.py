@@ -144,7 +144,8 @@ IDS = {
 
 
 def test_ids_of_built_in_methods_never_change() -> None:
-    found = {name: config(name).run_id("f") for name in methods().names()}
+    names = [name for name in methods().names() if ".py:" not in name]
+    found = {name: config(name).run_id("f") for name in names}
     assert found == {name: f"{name}-{digest}" for name, digest in IDS.items()}
 
 

@@ -37,7 +37,12 @@ configs = [
     config
     for method in ("step", "linear")
     for config in run_configs(
-        method, [{"lr": 1e-3}, {"lr": 1e-2}], {}, task, DataConfig(epochs=20, batch_size=4), range(2)
+        method,
+        [{"lr": 1e-3}, {"lr": 1e-2}],
+        {},
+        task,
+        DataConfig(epochs=20, batch_size=4),
+        range(2),
     )
 ]
 Session(Path(sys.argv[1]), Path(sys.argv[2]), "cpu", save_seconds=0.0).run(configs)
