@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, SliceMinimum, TaskConfig
@@ -13,12 +12,10 @@ from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.stats import expected_best
 from stepcli.probe.sweeps.expand import MOST_RUNS, Search, checked, points, run_configs, sweepable
 from stepcli.probe.sweeps.holding import HoldOut
-from stepcli.runtime.errors import DamagedStore, UnknownName, UsageError
-from stepcli.runtime.files import read_regular
+from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.yaml_files import read_yaml_fields
 
 Scalar = bool | int | float | str
-LARGEST = 1 << 20
-"""Bytes of a sweep's file."""
 
 
 class SweepConfig(BaseModel):
@@ -55,16 +52,6 @@ class SweepConfig(BaseModel):
         return self.recipe_mode == "own"
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Plain data without aliases: a few, each of several others, spell out more than fits."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """A node, which must be written out."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias (*name); write out what it stands for")
-        return super().compose_node(parent, index)
-
-
 def shipped_recipes() -> dict[str, Path]:
     """The sweeps that come with the package, by file name."""
     folder = Path(__file__).parents[1] / "recipes"
@@ -82,18 +69,7 @@ def read_sweep(path: Path) -> SweepConfig:
         if path.name not in shipped_recipes():
             raise UnknownName("shipped recipe", path.name, shipped_recipes())
         path = shipped_recipes()[path.name]
-    try:
-        content = yaml.load(read_regular(path.resolve(), LARGEST), _PlainLoader)
-    except (OSError, ValueError, ArithmeticError, RecursionError) as error:
-        reason = str(error)
-    except (yaml.YAMLError, DamagedStore) as error:
-        reason = " ".join(str(error).split())
-    else:
-        reason = ""
-    if reason:
-        raise UsageError(f"{path}: expected a YAML file, got: {reason}")
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: expected fields such as methods:, got {content!r:.60}")
+    content = read_yaml_fields(path, "methods:")
     for name in content:
         if name not in SweepConfig.model_fields:
             raise UnknownName(f"field of {path}", str(name), SweepConfig.model_fields)
