@@ -158,7 +158,7 @@ def test_the_index_names_every_page() -> None:
 def said_in_sources() -> list[str]:
     """Every text of the package's code, its varying parts as …"""
     found = []
-    for room in ("apply", "cache", "engines", "extract", "probe"):
+    for room in ("apply", "cache", "extract", "probe", "runtime"):
         for path in (TREE / room).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.JoinedStr):

@@ -15,7 +15,7 @@ from stepcli.extract.backbones.base import BackboneError
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.pipeline.text_embeddings import load_text_tower
 
-ROOMS = ("apply", "cache", "engines", "extract", "probe", "examples")
+ROOMS = ("apply", "cache", "extract", "probe", "runtime", "examples")
 
 
 def loading_calls(source: str) -> list[ast.Call]:
