@@ -49,7 +49,7 @@ from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.worker import DecodeSettings
 from stepcli.extract.pipeline.backbone_runner import Forward
 from stepcli.extract.pipeline.prepare import default_resources, spread
-from stepcli.extract.pipeline.progress import Progress
+from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.spec import make_producer, make_spec
 from stepcli.extract.pipeline.stages import run
 from stepcli.runtime.threads import cores, use_one_thread_a_pass
@@ -116,7 +116,7 @@ def pipeline(clips: list[Clip], backbone: Backbone, folder: Path) -> float:
     store = create_store(folder, spec, dataset="benchmark")
     setting = default_resources(torch.device("cpu"))
     started = time.perf_counter()
-    with Progress(len(clips), 0) as progress:
+    with ExtractionProgress(len(clips), 0) as progress:
         producer = make_producer(backbone, setting)
         run(clips, store, backbone, selection, producer, setting, PartLimits(), progress)
     return len(clips) / (time.perf_counter() - started)

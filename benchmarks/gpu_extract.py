@@ -33,7 +33,7 @@ from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.worker import DecodeSettings
 from stepcli.extract.pipeline.backbone_runner import Forward
 from stepcli.extract.pipeline.prepare import default_resources, spread
-from stepcli.extract.pipeline.progress import Progress
+from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.spec import make_producer, make_spec
 from stepcli.extract.pipeline.stages import Resources, run
 from stepcli.runtime.threads import cores, use_one_thread_a_pass
@@ -120,7 +120,7 @@ def pipeline(clips: list[Clip], backbone: Backbone, folder: Path, resources: Res
     spec = make_spec(backbone, selection, FRAMES, "uniform", "float16")
     store = create_store(folder, spec, dataset="benchmark")
     started = time.perf_counter()
-    with Progress(len(clips), 0) as progress:
+    with ExtractionProgress(len(clips), 0) as progress:
         producer = make_producer(backbone, resources)
         run(clips, store, backbone, selection, producer, resources, PartLimits(), progress)
     return len(clips) / (time.perf_counter() - started)

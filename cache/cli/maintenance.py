@@ -44,7 +44,7 @@ def repair(
     from stepcli.runtime.progress import Progress
 
     root = chosen_place(store)
-    with Progress("verify", "part") as progress:
+    with Progress("part", description="verify") as progress:
         plan = repair_store(
             root, workers=workers, delete=delete, dry_run=dry_run, on_part=progress.show
         )
@@ -99,7 +99,7 @@ def merge(
     from stepcli.runtime.progress import Progress
 
     into = place_of(target)
-    with Progress("merge", "part") as progress:
+    with Progress("part", description="merge") as progress:
         plan = merge_stores(
             into, [place_of(source) for source in sources], dry_run=dry_run, on_part=progress.show
         )
@@ -147,7 +147,7 @@ def convert(
     from stepcli.cache.storage.objects import place_of
     from stepcli.runtime.progress import Progress
 
-    with Progress("convert", "clip") as progress:
+    with Progress("clip", description="convert") as progress:
         plan = convert_store(
             place_of(source),
             place_of(target),
@@ -186,7 +186,7 @@ def compact(
     from stepcli.runtime.progress import Progress
 
     root = chosen_place(store)
-    with Progress("compact", "clip") as progress:
+    with Progress("clip", description="compact") as progress:
         plan = compact_store(
             root,
             part_bytes=part_bytes,

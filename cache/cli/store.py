@@ -93,7 +93,7 @@ def verify(
     from stepcli.runtime.progress import Progress
 
     root = chosen_place(store)
-    with Progress("verify", "part") as progress:
+    with Progress("part", description="verify") as progress:
         report = verify_store(root, workers=workers, on_part=progress.show)
     if as_json:
         print_json({"store": str(root), "ok": report.ok, **asdict(report)})

@@ -23,7 +23,7 @@ def compare(
     from stepcli.cache.maintenance.compare import compare_stores
     from stepcli.runtime.progress import Progress
 
-    with Progress("compare", "clip") as progress:
+    with Progress("clip", description="compare") as progress:
         found = compare_stores(a, b, limit=limit, on_clip=progress.show)
     if as_json:
         print_json({"a": str(a), "b": str(b), **asdict(found)})

@@ -19,7 +19,7 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.engines.ray_worker import CLIPS_AT_ONCE, Extract, Worker
 from stepcli.extract.engines.work_queue import Handout
 from stepcli.extract.engines.worker_status import Board
-from stepcli.extract.pipeline.progress import Progress
+from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import StageSeconds
 from stepcli.extract.sources.todo import Redo, what_is_left
 from stepcli.runtime.preemption import GRACE_SECONDS
@@ -76,7 +76,7 @@ def run(
     store: Store,
     extract: Extract,
     options: RayOptions,
-    progress: Progress,
+    progress: ExtractionProgress,
     redo: Redo | None = None,
 ) -> StageSeconds:
     """Extract clips into a store that every worker reaches under the same path or URL.

@@ -25,7 +25,7 @@ from stepcli.extract.engines import ray_engine
 from stepcli.extract.pipeline import stages as pipeline
 from stepcli.extract.pipeline.backbone_runner import require_device_name
 from stepcli.extract.pipeline.prepare import Prepared, load_list, prepare
-from stepcli.extract.pipeline.progress import Progress, ProgressListener
+from stepcli.extract.pipeline.progress import ExtractionProgress, ProgressListener
 from stepcli.extract.pipeline.stages import StageSeconds
 from stepcli.extract.pipeline.summary import (
     announce,
@@ -139,7 +139,7 @@ def _run(
     for line in producer_differences(store, prepared.producer):
         if request.ray is None or not line.startswith("device:"):  # the workers' own is unknown
             say(f"note: clips of this store were made otherwise: {line}")
-    with Progress(todo.left_count, len(todo.done)) as progress:
+    with ExtractionProgress(todo.left_count, len(todo.done)) as progress:
         if request.ray is None:
             seconds = _extract(prepared, request.limits, todo.left, store, progress)
         else:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from time import monotonic as now
 
 from stepcli.extract.engines.work_queue import WorkerState
-from stepcli.extract.pipeline.progress import Progress
+from stepcli.extract.pipeline.progress import ExtractionProgress
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class _Pace:
 class Board:
     """Turns what workers report into the progress of the run."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: ExtractionProgress) -> None:
         self._progress = progress
         self._workers: dict[str, WorkerState] = {}
         self._paces: dict[str, _Pace] = {}
@@ -49,7 +49,7 @@ class Board:
                 pace = self._paces.setdefault(name, _Pace(moment, state.done, moment, state.done))
                 if state.done > pace.done:
                     pace.last, pace.done = moment, state.done
-        self._progress.remark = self._remark(list(workers))
+        self._progress.workers = self._remark(list(workers))
         done = sum(state.done for state in self._workers.values()) - self.repeated
         quarantined = sum(state.quarantined for state in self._workers.values())
         for _ in range(done - self._done):

@@ -19,10 +19,11 @@ from stepcli.extract.config import ExtractionRequest, PartLimits
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.pipeline import stages as pipeline
 from stepcli.extract.pipeline.prepare import Prepared, load_clips, prepare, spread
-from stepcli.extract.pipeline.progress import Progress, duration
+from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.summary import gigabytes
 from stepcli.extract.sources.todo import what_is_left
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.progress import duration
 
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 SHOWN: tuple[Dtype, ...] = ("float32", "float16", "int8")
@@ -129,7 +130,7 @@ def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> tuple[float, float]:
     """Seconds a clip, and what zstd leaves of float16 tokens, as a share."""
     side = min(PROBE_GRID, *prepared.backbone.facts.grid)
     trial = _storing(prepared, f"grid{side}", "float32")
-    with tempfile.TemporaryDirectory() as place, Progress(len(clips), 0) as progress:
+    with tempfile.TemporaryDirectory() as place, ExtractionProgress(len(clips), 0) as progress:
         store = create_store(Path(place) / "probe", trial.spec, dataset="plan")
         spent = pipeline.run(
             clips,

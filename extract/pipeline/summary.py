@@ -8,11 +8,11 @@ from typing import Any
 from stepcli.cache.storage.files import Place
 from stepcli.cache.store.store import Store
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.pipeline.progress import duration
 from stepcli.extract.pipeline.stages import Resources, StageSeconds, grouped_reasons
 from stepcli.extract.sources.stock import Stock
 from stepcli.extract.sources.todo import Todo
 from stepcli.runtime import terminal
+from stepcli.runtime.progress import duration
 from stepcli.runtime.words import counted
 
 SHOWN_REASONS = 20

@@ -231,7 +231,7 @@ class Session:
             if len(configs) == 1:
                 raise
             progress.say(f"{error}: {len(configs)} probes are trained in two passes instead")
-            progress.again(configs[0].shared.epochs_of(task.samples_per_epoch))
+            progress.extend(configs[0].shared.epochs_of(task.samples_per_epoch))
             middle = len(configs) // 2
             for half in (configs[:middle], configs[middle:]):
                 self._train_pass(features, task, half, progress)

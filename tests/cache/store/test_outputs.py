@@ -181,15 +181,15 @@ def test_progress_is_a_bar_on_a_terminal_and_a_line_now_and_then_elsewhere(
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     plain = StringIO()
     monkeypatch.setattr(sys, "stderr", plain)
-    with Progress("verify", "part") as progress:
+    with Progress("part", description="verify") as progress:
         progress.show(1, 4)
         now[0] += LINE_SECONDS
         progress.show(2, 4)
         progress.show(3, 4)
-    assert plain.getvalue() == "verify: 2 of 4 parts, 10 s left\n"
+    assert plain.getvalue() == "verify: 2/4 parts, 0.1 parts/s, 20 s left\n"
     terminal: Any = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with Progress("verify", "part") as progress:
+    with Progress("part", description="verify") as progress:
         progress.show(1, 4)
         progress.show(4, 4)
     assert "verify" in terminal.getvalue()

@@ -4,16 +4,16 @@ import pytest
 
 from stepcli.extract.engines.work_queue import WorkerState
 from stepcli.extract.engines.worker_status import Board
-from stepcli.extract.pipeline.progress import Progress
+from stepcli.extract.pipeline.progress import ExtractionProgress
 
 
 def test_pace_losses_and_quarantine_are_shown_while_it_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stepcli.extract.pipeline.progress.LINE_SECONDS", 1e-9)
+    monkeypatch.setattr("stepcli.runtime.progress.LINE_SECONDS", 1e-9)
     seconds = iter(range(100))
     monkeypatch.setattr("stepcli.extract.engines.worker_status.now", lambda: float(next(seconds)))
-    with Progress(40, 0) as progress:
+    with ExtractionProgress(40, 0) as progress:
         board = Board(progress)
         board.show({"worker-0": WorkerState("a", 1, 4), "worker-1": WorkerState("b", 2, 2)})
         board.lost = 1

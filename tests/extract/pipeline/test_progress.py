@@ -11,8 +11,9 @@ import torch
 from stepcli.cache.store.locate import stores_folder
 from stepcli.extract.config import ExtractionRequest, default_store
 from stepcli.extract.pipeline.backbone_runner import resolve_device
-from stepcli.extract.pipeline.progress import Progress, duration
+from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.progress import duration
 
 
 class Terminal(io.StringIO):
@@ -31,15 +32,15 @@ def test_seconds_as_people_say_them(seconds: float, said: str) -> None:
 def test_a_terminal_gets_one_bar_with_what_was_put_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with Progress(3, 2) as progress:
+    with ExtractionProgress(3, 2) as progress:
         progress.clip_done()
         progress.clip_quarantined()
-        progress.remark = "2 workers"
+        progress.workers = "2 workers"
         progress.clip_done()
     shown = terminal.getvalue()
     assert shown.startswith("2 clips are done already, 3 to go")
     assert "3/3" in shown.rsplit("\r", 1)[1]
-    assert "1 quarantined, 2 workers" in shown
+    assert "1 quarantined; 2 workers" in shown
 
 
 @pytest.mark.parametrize(
