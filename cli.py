@@ -1,7 +1,7 @@
-"""The door: one Typer app that mounts each room's light commands.
+"""The door: one Typer app that names each room's commands.
 
-Nothing heavy is imported here, so that `stepcli --help` answers at once: torch, transformers, zarr,
-h5py and av load inside the command that needs them.
+A command's module is imported when the command is asked for, and what is heavy (torch,
+transformers, zarr, h5py, av) inside its function, so that --help and a typo answer at once.
 """
 
 import errno
@@ -16,21 +16,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from stepcli.apply.cli import picture as apply_commands
-from stepcli.apply.cli import predict as predict_commands
-from stepcli.apply.cli import share as share_commands
-from stepcli.cache.cli import store as cache_commands
-from stepcli.examples import demo
 from stepcli.examples.command_lines import add_command_lines
-from stepcli.extract.cli import extract as extract_commands
-from stepcli.extract.cli import listing as listing_commands
-from stepcli.extract.cli import preview as preview_commands
-from stepcli.probe.cli import analysis as analyse_commands
-from stepcli.probe.cli import export as export_commands
-from stepcli.probe.cli import probe as probe_commands
-from stepcli.probe.cli import results as results_commands
-from stepcli.probe.cli import sweep as sweep_commands
 from stepcli.runtime.errors import StepcliError
+from stepcli.runtime.lazy_commands import LazyCommand, LazyGroup, keep_brackets
 from stepcli.runtime.preemption import exit_code
 from stepcli.runtime.terminal import say, say_lines, shown
 
@@ -60,10 +48,6 @@ class _ErrorsAsLines(TyperGroup):
     """Prints what a user can mend as one line, and ends with the error's exit code."""
 
     debug = False
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        add_command_lines(self)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take --debug wherever it stands: it is wanted after a failure, at the end of the line."""
@@ -132,43 +116,79 @@ def _print_traceback(
         sys.stderr.write(shown(text, keep="\t\n"))
 
 
+BEGIN, EXTRACT, TRAIN = "Begin", "Extract: videos to tokens", "Train: tokens to probes"
+UNDERSTAND, USE = "Understand what came out", "Use and share"
+COMMANDS = (
+    # Heading, name, module:attribute, summary; a group of commands where the name ends with "...".
+    (BEGIN, "demo", "examples.demo:demo",
+     "Extract the bundled clips, train seven methods on them, and say what the table shows."),
+    (BEGIN, "doctor", "extract.cli.preview:doctor",
+     "What this machine can do: versions, GPU, codecs, disk, limits, hub."),
+    (BEGIN, "backbones", "extract.cli.listing:backbones",
+     "Short names of backbones; any other by its folder, or OWNER/NAME on the hub."),
+    (BEGIN, "methods", "probe.cli.probe:methods",
+     "List the methods, their options and where they come from; parameters too with --store."),
+    (BEGIN, "datasets ...", "extract.cli.listing:datasets_app",
+     "Known data sets: list them, show the files that each expects."),
+    (EXTRACT, "plan", "extract.cli.preview:plan",
+     "Bytes, hours and break-even read speed of each choice of tokens, before a byte is written."),
+    (EXTRACT, "extract", "extract.cli.extract:extract",
+     "Run a frozen image model over every video once, and store its tokens frame by frame."),
+    (EXTRACT, "store ...", "cache.cli.store:app", "Look after feature stores."),
+    (TRAIN, "probe", "probe.cli.probe:probe",
+     "Train probes on a store's tokens and write one run a probe and seed."),
+    (TRAIN, "sweep", "probe.cli.sweep:sweep",
+     "Train a grid of settings of many methods in as few passes over the store as possible."),
+    (TRAIN, "results ...", "probe.cli.results:results_app",
+     "Show the finished runs, compare them, add other people's."),
+    (UNDERSTAND, "analyse", "probe.cli.analysis:analyse",
+     "How well each pair of opposite actions is told apart, and how far probabilities hold."),
+    (UNDERSTAND, "order", "probe.cli.analysis:order",
+     "Show the test clips to trained probes backward, shuffled, in part: do the answers change?"),
+    (UNDERSTAND, "calibrate", "probe.cli.analysis:calibrate",
+     "Fit each probe's temperature on a slice of train, which a twin of it has not seen."),
+    (UNDERSTAND, "chirality", "probe.cli.analysis:chirality",
+     "The chirality protocol: one probe for each group of mirror-image actions, then the mean."),
+    (UNDERSTAND, "picture", "apply.cli.picture:picture",
+     "A clip's frames with its stored tokens as colours beneath: is the extraction sane?"),
+    (UNDERSTAND, "report", "apply.cli.picture:report",
+     "One HTML page that opens offline, and LaTeX, CSV, SVG and PDF of its tables and figures."),
+    (USE, "predict", "apply.cli.predict:predict",
+     "Ask trained probes about new videos: the same frames, pixels and backbone as in training."),
+    (USE, "export", "probe.cli.export:export",
+     "A trained probe to give away: weights, settings, calibration and a card with its numbers."),
+    (USE, "push", "apply.cli.share:push",
+     "Give a trained probe or a store away, with a card of what it is."),
+    (USE, "pull", "apply.cli.share:pull",
+     "Fetch a trained probe or a store, check all of it, and only then put it in place."),
+)  # fmt: skip
+"""Every command. The summary is the first line of what its --help says."""
+
+
+def _complete(command: Any, path: str) -> None:
+    add_command_lines(command, path)
+    keep_brackets(command)
+
+
+class _Commands(_ErrorsAsLines):
+    """All commands, by name and summary; a module is imported when its command is asked for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for panel, words, place, summary in COMMANDS:
+            kind = LazyGroup if words.endswith(" ...") else LazyCommand
+            name = words.removesuffix(" ...")
+            command: Any = kind(name, f"stepcli.{place}", summary, panel=panel, prepare=_complete)
+            self.add_command(command)
+
+
 app = _Door(
-    cls=_ErrorsAsLines,
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Extract a frozen image model's features once, then train video probes from them.",
     epilog="First look: stepcli demo. Any command: --help; --debug shows an error's traceback.",
 )
-BEGIN, EXTRACT, TRAIN = "Begin", "Extract: videos to tokens", "Train: tokens to probes"
-UNDERSTAND, USE = "Understand what came out", "Use and share"
-app.command("demo", rich_help_panel=BEGIN)(demo.demo)
-app.command("doctor", rich_help_panel=BEGIN)(preview_commands.doctor)
-app.command("backbones", rich_help_panel=BEGIN)(listing_commands.backbones)
-app.command("methods", rich_help_panel=BEGIN)(probe_commands.methods)
-app.add_typer(
-    listing_commands.datasets_app,
-    name="datasets",
-    help="Known data sets: list them, show the files that each expects.",
-    rich_help_panel=BEGIN,
-)
-app.command("plan", rich_help_panel=EXTRACT)(preview_commands.plan)
-app.command("extract", rich_help_panel=EXTRACT)(extract_commands.extract)
-app.add_typer(
-    cache_commands.app, name="store", help="Look after feature stores.", rich_help_panel=EXTRACT
-)
-app.command("probe", rich_help_panel=TRAIN)(probe_commands.probe)
-app.command("sweep", rich_help_panel=TRAIN)(sweep_commands.sweep)
-app.add_typer(results_commands.results_app, name="results", rich_help_panel=TRAIN)
-app.command("analyse", rich_help_panel=UNDERSTAND)(analyse_commands.analyse)
-app.command("order", rich_help_panel=UNDERSTAND)(analyse_commands.order)
-app.command("calibrate", rich_help_panel=UNDERSTAND)(analyse_commands.calibrate)
-app.command("chirality", rich_help_panel=UNDERSTAND)(analyse_commands.chirality)
-app.command("picture", rich_help_panel=UNDERSTAND)(apply_commands.picture)
-app.command("report", rich_help_panel=UNDERSTAND)(apply_commands.report)
-app.command("predict", rich_help_panel=USE)(predict_commands.predict)
-app.command("export", rich_help_panel=USE)(export_commands.export)
-app.command("push", rich_help_panel=USE)(share_commands.push)
-app.command("pull", rich_help_panel=USE)(share_commands.pull)
 
 
 def _print_version(wanted: bool) -> None:

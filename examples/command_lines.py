@@ -61,12 +61,15 @@ COMMAND_LINES = {
 }
 
 
-def add_command_lines(group: Any, place: str = "") -> None:
-    """End the help of every command below a Typer group with its command lines."""
-    for name, command in group.commands.items():
-        path = f"{place} {name}".strip()
-        lines = COMMAND_LINES.get(path)
-        if lines:
-            command.epilog = "\n\n".join(["Examples:", *lines])
-        if hasattr(command, "commands"):
-            add_command_lines(command, path)
+def add_command_lines(command: Any, path: str) -> None:
+    """End the help of a command, and of every command below it, with its command lines.
+
+    Args:
+        command: of Typer.
+        path: its words after `stepcli`.
+    """
+    lines = COMMAND_LINES.get(path)
+    if lines:
+        command.epilog = "\n\n".join(["Examples:", *lines])
+    for name, inner in getattr(command, "commands", {}).items():
+        add_command_lines(inner, f"{path} {name}")
