@@ -1,7 +1,8 @@
 """CSV files that people hand over: read whole; what is not as expected is said with its lines."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -81,9 +82,7 @@ def read_table(path: Path, columns: Sequence[str]) -> TextTable:
     Raises:
         UsageError: no such file, not such a table, or a column that appears twice.
     """
-    try:
-        if path.stat().st_size > LARGEST or not path.is_file():
-            raise UsageError(f"{path}: expected a CSV file of at most {LARGEST} bytes")
+    with csv_errors(path):
         with path.open("rb") as start:
             if start.read(2) in _WIDE:
                 raise UsageError(
@@ -91,25 +90,12 @@ def read_table(path: Path, columns: Sequence[str]) -> TextTable:
                 )
         found, separator = _header(path, columns)
         lines, raw = [], {}
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            # strict: an open quote would else take all lines below into one cell.
-            reader = csv.reader(file, delimiter=separator, strict=True)
-            next(reader, None)
-            try:
-                for cells in reader:
-                    stripped = [cell.strip() for cell in cells]
-                    if any(stripped):
-                        lines.append((reader.line_num, stripped))
-                        if stripped != cells:
-                            raw[reader.line_num] = cells
-            except csv.Error as error:
-                raise UsageError(
-                    f"{path}: expected a CSV file, got: {error} (line {reader.line_num})"
-                ) from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: expected a CSV file in UTF-8, got: {error}") from None
-    except (OSError, csv.Error, ValueError) as error:
-        raise UsageError(f"{path}: expected a CSV file, got: {error}") from None
+        for number, cells in _cells(path, separator, header=True):
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                lines.append((number, stripped))
+                if stripped != cells:
+                    raw[number] = cells
     return TextTable(found, lines, raw, separator)
 
 
@@ -136,6 +122,64 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             )
     wrong.refuse()
     return [dict(zip(table.columns, cells, strict=True)) for _, cells in table.lines]
+
+
+def read_rows(path: Path, width: int, separator: str = ",") -> list[list[str]]:
+    """The lines of a CSV file without a header, cells stripped; blank lines are left out.
+
+    Args:
+        path: a UTF-8 file.
+        width: least number of cells in a line.
+        separator: of the cells.
+
+    Raises:
+        UsageError: no such file, not such a table, or lines with fewer cells; the message says
+            which.
+    """
+    rows, wrong = [], WrongLines(path)
+    with csv_errors(path):
+        for number, cells in _cells(path, separator):
+            stripped = [cell.strip() for cell in cells]
+            if not any(stripped):
+                continue
+            if len(stripped) < width:
+                wrong.add(
+                    number,
+                    f"expected {width} fields with {separator!r} between them, "
+                    f"found {len(stripped)}",
+                )
+            rows.append(stripped)
+    wrong.refuse()
+    return rows
+
+
+@contextmanager
+def csv_errors(path: Path) -> Iterator[None]:
+    """Turn what opening and parsing a CSV file raises into a UsageError."""
+    try:
+        if path.stat().st_size > LARGEST or not path.is_file():
+            raise UsageError(f"{path}: expected a CSV file of at most {LARGEST} bytes")
+        yield
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: expected a CSV file in UTF-8, got: {error}") from None
+    except (OSError, csv.Error, ValueError) as error:
+        raise UsageError(f"{path}: expected a CSV file, got: {error}") from None
+
+
+def _cells(path: Path, separator: str, *, header: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Number in the file, and cells, of each line; the header is left out."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        # strict: an open quote would else take all lines below into one cell.
+        reader = csv.reader(file, delimiter=separator, strict=True)
+        try:
+            if header:
+                next(reader, None)
+            for cells in reader:
+                yield reader.line_num, cells
+        except csv.Error as error:
+            raise UsageError(
+                f"{path}: expected a CSV file, got: {error} (line {reader.line_num})"
+            ) from None
 
 
 def _header(path: Path, columns: Sequence[str]) -> tuple[list[str], str]:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
-from stepcli.extract.datasets.files import read_lines, read_table
+from stepcli.extract.datasets.files import read_lines
 from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import Videos
+from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UsageError
 
 PAIR_NUMBERS = (
@@ -47,7 +48,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     names = dict(line.split(" ", 1) for line in read_lines(index))
     clips = []
     for split, table in lists.items():
-        for row in read_table(table, "id", "subject", "actions"):
+        for row in read_csv(table, ("id", "subject", "actions")):
             for number, action in enumerate(filter(None, row["actions"].split(";"))):
                 try:
                     code, start, end = action.split()

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
-from stepcli.extract.datasets.files import read_table, whole_number
+from stepcli.extract.datasets.files import whole_number
 from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import Videos
+from stepcli.runtime.csv_tables import read_csv
 
 PAIRS = (
     ("opening_bottle", "closing_bottle"),
@@ -54,7 +55,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     videos = Videos(folder)
     clips = []
     for split, table in tables.items():
-        for row in read_table(table, *COLUMNS):
+        for row in read_csv(table, COLUMNS):
             start, end = (
                 whole_number(row[name], table, name) for name in ("frame_start", "frame_end")
             )

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
-from stepcli.extract.datasets.files import note_missing, read_table
+from stepcli.extract.datasets.files import note_missing
 from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import by_stem, ending_notes, videos_below
+from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UsageError
 
 PAIRS = (
@@ -40,13 +41,13 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         "val": find("EPIC_100_validation", "validation segments"),
     }
     checklist.require()
-    names = {row["id"]: row["key"] for row in read_table(classes, "id", "key")}
+    names = {row["id"]: row["key"] for row in read_csv(classes, ("id", "key"))}
     videos, met = videos_below(root)
     on_disk = by_stem(videos, ".mp4")
     clips, listed = [], 0
     columns = ("narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp")
     for split, table in lists.items():
-        for row in read_table(table, *columns, f"{target}_class"):
+        for row in read_csv(table, (*columns, f"{target}_class")):
             listed += 1
             number = row[f"{target}_class"]
             if number not in names:

@@ -1,8 +1,5 @@
 """Read the lists that data sets come with; what is not as expected is said with file and line."""
 
-import csv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +19,6 @@ def read_lines(file: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise UsageError(f"{file}: expected UTF-8 text, but {error}") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-@contextmanager
-def csv_errors(file: Path) -> Iterator[None]:
-    """What is no CSV, said in a line."""
-    try:
-        yield
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{file}: expected a CSV in UTF-8, but {error}") from None
-
-
-def read_table(file: Path, *columns: str) -> list[dict[str, str]]:
-    """A CSV with a header line; every one of `columns` must be there."""
-    with csv_errors(file), file.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        found = list(reader.fieldnames or ())
-        missing = [name for name in columns if name not in found]
-        if missing:
-            raise UsageError(
-                f"{file}: the column {' and '.join(map(repr, missing))} is missing; "
-                f"found {', '.join(map(repr, found)) or 'no header line at all'}"
-            )
-        return [{name: value or "" for name, value in row.items() if name} for row in reader]
-
-
-def read_rows(file: Path, width: int, delimiter: str = ",") -> list[list[str]]:
-    """A CSV without a header line; every line must have at least `width` fields."""
-    with csv_errors(file), file.open(newline="", encoding="utf-8-sig") as lines:
-        rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
-    for number, row in enumerate(rows, start=1):
-        if len(row) < width:
-            raise UsageError(
-                f"{file}, line {number}: expected {width} fields with {delimiter!r} between them, "
-                f"found {len(row)}"
-            )
-    return rows
 
 
 def whole_number(text: str, file: Path, what: str) -> int:

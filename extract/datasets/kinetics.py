@@ -11,9 +11,10 @@ from pathlib import Path
 
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
-from stepcli.extract.datasets.files import note_missing, read_table, whole_number
+from stepcli.extract.datasets.files import note_missing, whole_number
 from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import by_stem, videos_below
+from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.words import counted
 
 SPLITS = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}
@@ -46,7 +47,7 @@ def load(name: str, root: Path, options: Mapping[str, str]) -> Dataset:
     on_disk = by_stem(videos, ".mp4")
     clips, listed, names = [], 0, set()
     for split, table in tables.items():
-        for row in read_table(table, "youtube_id", "time_start", "time_end"):
+        for row in read_csv(table, ("youtube_id", "time_start", "time_end")):
             label = row.get("label", "")
             if not label:  # Kinetics-400's own test list has none
                 continue

@@ -7,8 +7,8 @@ from pathlib import Path
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Dataset, DatasetInfo
 from stepcli.extract.datasets.csv_file import read_clips
-from stepcli.extract.datasets.files import read_table
 from stepcli.extract.datasets.required_files import Checklist
+from stepcli.runtime.csv_tables import read_csv
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
@@ -20,7 +20,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     checklist.folder("clips", purpose="the videos")
     checklist.require()
     clips, notes = read_clips(table)
-    pairs = [(row["label"], row["partner"]) for row in read_table(pairs_file, "label", "partner")]
+    pairs = [(row["label"], row["partner"]) for row in read_csv(pairs_file, ("label", "partner"))]
     names = sorted({clip.label for clip in clips})
     return Dataset("openclose", clips, class_rows(names, partners=pairs), notes)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
-from stepcli.extract.datasets.files import read_json, read_rows
+from stepcli.extract.datasets.files import read_json
 from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import Videos
+from stepcli.runtime.csv_tables import read_rows
 from stepcli.runtime.errors import UsageError
 
 STRICT_PAIRS = (

@@ -15,7 +15,6 @@ from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.token_selection import TokenSelection, parse_tokens
 from stepcli.extract.config import ExtractionRequest
 from stepcli.extract.datasets.clip import Clip, Dataset
-from stepcli.extract.datasets.files import read_table
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.torchcodec_video import load_torchcodec
@@ -25,6 +24,7 @@ from stepcli.extract.pipeline.spec import make_producer, make_spec
 from stepcli.extract.pipeline.stages import Resources
 from stepcli.extract.sources.place import with_prefix
 from stepcli.runtime import threads as cpu
+from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UsageError
 
 NO_MIRRORS = Path("none")
@@ -121,7 +121,7 @@ def _mirrors(file: Path | None) -> list[tuple[str, str]] | None:
         return []
     if not file.is_file():
         raise UsageError(f"--mirrors: there is no file {file}; expected a CSV, or the word none")
-    return [(row["label"], row["mirror"]) for row in read_table(file, "label", "mirror")]
+    return [(row["label"], row["mirror"]) for row in read_csv(file, ("label", "mirror"))]
 
 
 def default_resources(device: torch.device) -> Resources:

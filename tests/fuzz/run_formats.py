@@ -17,7 +17,7 @@ from stepcli.cache.maintenance.relabel import relabel
 from stepcli.cache.schema.leakage import Leakage
 from stepcli.cache.schema.split_file import match_splits
 from stepcli.extract.datasets.csv_file import load as load_csv
-from stepcli.extract.datasets.files import read_json, read_lines, read_rows, read_table
+from stepcli.extract.datasets.files import read_json, read_lines
 from stepcli.extract.datasets.unit_files import units_of
 from stepcli.extract.pipeline.text_embeddings import read_templates
 from stepcli.probe.analysis.chirality import read_groups
@@ -40,6 +40,7 @@ from stepcli.probe.runs.significance import survivors
 from stepcli.probe.runs.table import render
 from stepcli.probe.sweeps.sweep import read_sweep, sweep_configs
 from stepcli.probe.training.banks import build_probe
+from stepcli.runtime.csv_tables import read_csv, read_rows
 from stepcli.runtime.errors import StepcliError
 
 CLASSES = ("close", "open")
@@ -276,7 +277,7 @@ FORMATS: dict[str, Any] = {
         "l.csv",
         VIDEOS,
         (),
-        lambda path: read_table(path, "path", "label"),
+        lambda path: read_csv(path, ("path", "label")),
         lambda path: read_rows(path, 2),
         read_lines,
     ),

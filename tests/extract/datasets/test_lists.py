@@ -13,11 +13,10 @@ from stepcli.extract.cli.parsers import parse_layers, parse_options
 from stepcli.extract.datasets.files import (
     note_missing,
     read_lines,
-    read_rows,
-    read_table,
     whole_number,
 )
 from stepcli.extract.datasets.registry import DATASETS
+from stepcli.runtime.csv_tables import read_csv, read_rows
 from stepcli.runtime.errors import UsageError
 
 
@@ -25,13 +24,17 @@ from stepcli.runtime.errors import UsageError
     ("content", "read", "message"),
     [
         (b"caf\xe9\n", read_lines, "expected UTF-8 text, but"),
-        (b"a,b\ncaf\xe9,1\n", lambda file: read_table(file, "a"), "expected a CSV in UTF-8, but"),
+        (
+            b"a,b\ncaf\xe9,1\n",
+            lambda file: read_csv(file, "a"),
+            "expected a CSV file in UTF-8, got",
+        ),
         (
             b"a,b\n",
-            lambda file: read_table(file, "a", "c"),
-            "column 'c' is missing; found 'a', 'b'",
+            lambda file: read_csv(file, ("a", "c")),
+            "expected the columns a,c, found a,b; missing: c",
         ),
-        (b"", lambda file: read_table(file, "a"), "found no header line at all"),
+        (b"", lambda file: read_csv(file, "a"), "found nothing; missing: a"),
         (b"1 2\n3\n", lambda file: read_rows(file, 2, " "), "line 2: expected 2 fields with ' '"),
     ],
 )
@@ -47,10 +50,10 @@ def test_a_list_that_is_not_as_expected_is_named_with_what_is_wrong(
 
 def test_what_a_list_holds(tmp_path: Path) -> None:
     file = tmp_path / "list.txt"
-    file.write_bytes(b"\xef\xbb\xbfa,b\r\n\r\n 1,2,3\n")
-    assert read_lines(file) == ["a,b", "1,2,3"]
-    assert read_table(file, "b") == [{"a": " 1", "b": "2"}]
-    assert read_rows(file, 2) == [["a", "b"], [" 1", "2", "3"]]
+    file.write_bytes(b"\xef\xbb\xbfa,b\r\n\r\n 1,2\n")
+    assert read_lines(file) == ["a,b", "1,2"]
+    assert read_csv(file, "b") == [{"a": "1", "b": "2"}]
+    assert read_rows(file, 2) == [["a", "b"], ["1", "2"]]
     assert whole_number("12", file, "frames") == 12
     with pytest.raises(UsageError, match=r"list\.txt: frames is '1\.5', expected a whole number"):
         whole_number("1.5", file, "frames")
