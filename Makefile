@@ -100,11 +100,11 @@ fuzz: $(VENV)/installed  ## 500 mutated videos through the decoders; hostile fil
 		$(BIN)/python tests/cache/flip_bits.py --format $$format --flips 1000 || exit 1; \
 	done
 
-matrix: $(VENV)/installed  ## the wheel in empty environments: Pythons, extras, oldest versions; docs/versions.md
+matrix: $(VENV)/installed  ## the wheel in empty environments: Pythons, extras, oldest versions; docs/maintainers/versions.md
 	$(BIN)/python tests/matrix/wheel_matrix.py
 	$(BIN)/python tests/matrix/versions_page.py
 
-transcript:  ## docs/transcript.md: the first hour from a clean clone, typed by a script
+transcript:  ## docs/maintainers/transcript.md: the first hour from a clean clone, typed by a script
 	$(PYTHON) tests/docs/transcript.py
 
 clean:  ## remove the venv and build products

@@ -2,7 +2,7 @@
 
 Read with pread, not through a map: a file that is cut short under an open reader then gives a
 short read, which is an error message, where a map gives SIGBUS, which is a dead process. Measured
-beside np.memmap it costs nothing (docs/decisions/010-reads-use-pread.md).
+beside np.memmap it costs nothing (docs/maintainers/decisions/010-reads-use-pread.md).
 """
 
 import errno

@@ -8,7 +8,7 @@ functions of arrays.
 Source: the two-way crossed random model, seeds x groups, of Searle, Casella & McCulloch, Variance
 Components (1992), with degrees of freedom by Satterthwaite, An approximate distribution of
 estimates of variance components (Biometrics 2, 1946). Why no bootstrap of groups and seeds (Owen &
-Eckles, Annals of Applied Statistics 6, 2012): docs/decisions/106.
+Eckles, Annals of Applied Statistics 6, 2012): docs/maintainers/decisions/106.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Make docs/transcript.md: the first hour of docs/first-hour.md, typed on a clean machine.
+"""Make docs/maintainers/transcript.md: the commands of docs/first-hour.md on a clean machine.
 
     make transcript            or: python tests/docs/transcript.py --python 3.12
 
@@ -31,7 +31,7 @@ def main() -> None:
     """Type the guide, keep what came."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", default=sys.executable, help="interpreter of the new venv")
-    parser.add_argument("--out", type=Path, default=TREE / "docs" / "transcript.md")
+    parser.add_argument("--out", type=Path, default=TREE / "docs" / "maintainers" / "transcript.md")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="first-hour-") as place:
         home = Path(place)

@@ -1,4 +1,4 @@
-"""Make docs/versions.md of what tests/matrix/wheel_matrix.py found.
+"""Make docs/maintainers/versions.md of what tests/matrix/wheel_matrix.py found.
 
 python tests/matrix/versions_page.py [MATRIX.JSON]
 """
@@ -58,7 +58,7 @@ def main() -> None:
     """Read the matrix, write the page."""
     place = Path(sys.argv[1]) if len(sys.argv) > 1 else TREE / "build" / "matrix.json"
     matrix: dict[str, Any] = json.loads(place.read_text())
-    (TREE / "docs" / "versions.md").write_text(page(matrix))
+    (TREE / "docs" / "maintainers" / "versions.md").write_text(page(matrix))
 
 
 def page(matrix: dict[str, Any]) -> str:

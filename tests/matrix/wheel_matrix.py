@@ -5,7 +5,7 @@
 
 A cell is an extra alone (`core` is none), an oldest version alone (`zarr-oldest`), or `oldest`: all
 lower bounds together. Results go to --out as JSON, cell by cell, so that a stopped run goes on; the
-page docs/versions.md is made of them by tests/matrix/versions_page.py.
+page docs/maintainers/versions.md is made of them by tests/matrix/versions_page.py.
 """
 
 import argparse
