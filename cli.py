@@ -193,9 +193,9 @@ app = _Door(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from stepcli import __version__
 
-        say(f"stepcli {version('stepcli')}")
+        say(f"stepcli {__version__}")
         raise typer.Exit
 
 

@@ -77,7 +77,7 @@ def _say(line: str) -> None:
 def _extract(*words: str) -> None:
     line = " ".join(words)
     _say(line)
-    command = [sys.executable, "-m", "stepcli.cli", *shlex.split(line)]
+    command = [sys.executable, "-P", "-m", "stepcli.cli", *shlex.split(line)]
     code = subprocess.run(command, check=False).returncode
     if code != 0:
         raise DemoFailed(f"`stepcli {line}` ended with exit code {code}; its message is above")

@@ -20,7 +20,7 @@ class Extraction:
 
     def __init__(self, words: list[str], rank: int, jobs: int) -> None:
         share = ["--rank", str(rank), "--world-size", str(jobs)]
-        self._command = [sys.executable, "-m", "stepcli.cli", "extract", *words, *share]
+        self._command = [sys.executable, "-P", "-m", "stepcli.cli", "extract", *words, *share]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
