@@ -14,7 +14,7 @@ def _give_way_to_installed() -> None:
     """Import an installed stepcli instead of a clone that is found only because of its place.
 
     Python puts the script's folder, or the current one, first on the path: beside a clone called
-    `stepcli` that would import the clone. PYTHONPATH chooses the clone. See docs/maintainers/decisions/142.
+    `stepcli` that would import the clone. PYTHONPATH chooses the clone. Decision 142 says why.
     """
     clone = Path(__file__).resolve().parent
     if __name__ != "stepcli" or not (clone / "pyproject.toml").exists():
@@ -27,7 +27,7 @@ def _give_way_to_installed() -> None:
         return
     others = [place for place in sys.path if Path(place).resolve() != clone.parent]
     installed = PathFinder.find_spec("stepcli", others)
-    if installed is not None and installed.loader is not None:  # None: an editable installation
+    if installed is not None and installed.loader is not None:  # no loader: a namespace
         sys.modules[__name__] = module = module_from_spec(installed)
         installed.loader.exec_module(module)
 
