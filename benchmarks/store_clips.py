@@ -9,7 +9,6 @@ from statistics import median
 import numpy as np
 
 from stepcli.cache import create_store
-from stepcli.cache.parts.compression import Compression
 from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
@@ -60,13 +59,11 @@ def random_tokens(size: Size) -> np.ndarray:
     return tokens.astype(np.float16)
 
 
-def fill(
-    path: Path, form: Format, tokens: np.ndarray, size: Size, compression: Compression = "none"
-) -> Store:
+def fill(path: Path, form: Format, tokens: np.ndarray, size: Size) -> Store:
     """A store of one full part, as almost all are in a long extraction."""
     store = create_store(path, size.spec(), dataset="benchmark", format=form)
     limits = {"part_clips": len(tokens), "part_bytes": 1 << 40, "part_seconds": 1e9}
-    with store.writer(PRODUCER, compression=compression, **limits) as writer:
+    with store.writer(PRODUCER, **limits) as writer:
         for number, clip in enumerate(tokens):
             writer.add(record(number, size.frames), clip)
     store.refresh()

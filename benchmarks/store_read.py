@@ -63,8 +63,6 @@ def readers(folder: Path, tokens: np.ndarray, size: Size) -> Iterator[tuple[str,
                     dataset.read_direct(out, np.s_[place], np.s_[row])
 
             yield "h5py, same file", from_h5py
-    packed = fill(folder / "zstd", "zarr", tokens, size, "zstd")
-    yield "stepcli zarr, zstd", lambda places, out: packed.read(places, out)
     save_file({f"{n:08d}": clip for n, clip in enumerate(tokens)}, folder / "a.safetensors")
     opened = safe_open(folder / "a.safetensors", "numpy")
 

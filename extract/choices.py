@@ -20,14 +20,6 @@ class StoreDtype(StrEnum):
     int8_channel = "int8-channel"
 
 
-class Compress(StrEnum):
-    """How stored tokens are packed."""
-
-    none = "none"
-    zstd = "zstd"
-    gzip = "gzip"
-
-
 class Short(StrEnum):
     """What becomes of clips with fewer frames than asked for."""
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from stepcli.cache.parts.compression import Compression
 from stepcli.cache.schema.spec import Dtype
 from stepcli.cache.store.locate import stores_folder
 from stepcli.extract.backbones.names import PREFIX, stored_name
@@ -28,8 +27,6 @@ class PartLimits:
     clips: int = 4096
     seconds: float = 300.0
     megabytes: int = 1024
-    compression: Compression = "none"
-    """How its tokens are packed; no part of a spec."""
     generation: int = 0
     """Of the parts: above those of clips that are extracted again."""
 

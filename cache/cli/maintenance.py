@@ -129,14 +129,6 @@ def convert(
         Literal["float16", "float32", "bfloat16", "int8", "int8-channel"] | None,
         typer.Option(help="Default: the source's. int8: one scale a token."),
     ] = None,
-    compression: Annotated[
-        Literal["none", "zstd", "gzip"],
-        typer.Option(
-            "--compress",
-            help="Compress the target's tokens (zarr: zstd, gzip; hdf5: gzip). Some 10 % smaller, "
-            "and much slower to read.",
-        ),
-    ] = "none",
     part_bytes: PartBytesOption = 1 << 30,
     part_clips: PartClipsOption = 4096,
     dry_run: DryRunOption = False,
@@ -155,7 +147,6 @@ def convert(
             dtype=dtype,
             part_bytes=part_bytes,
             part_clips=part_clips,
-            compression=compression,
             dry_run=dry_run,
             on_clip=progress.show,
         )
@@ -164,8 +155,7 @@ def convert(
     else:
         say(
             f"{would('write', dry_run)} {plan.clips} clips, {plan.bytes} bytes, to {plan.target} "
-            f"as {plan.format} {plan.dtype}, compression {plan.compression}; "
-            f"{plan.quarantined} quarantined"
+            f"as {plan.format} {plan.dtype}; {plan.quarantined} quarantined"
         )
     if plan.quarantined:
         say(f"see why: stepcli store ls --store {plan.target} --state quarantined", err=True)

@@ -58,8 +58,8 @@ def compact_store(
     """Make few full parts of many small ones; drop superseded copies.
 
     New parts are committed before old ones go, one rename each: a reader that meets a part gone
-    refreshes and finds its clips in a new one. Parts of different producers or compression are
-    not mixed.
+    refreshes and finds its clips in a new one. Parts of different producers are not mixed.
+    Compressed parts, which earlier versions wrote, are rewritten uncompressed.
 
     Args:
         path: the store's folder or URL.
@@ -172,19 +172,21 @@ def _size(record: PartRecord) -> int:
 def _groups(
     records: dict[str, PartRecord], live: dict[str, np.ndarray], part_bytes: int, part_clips: int
 ) -> list[list[str]]:
-    """Parts to rewrite together: made alike, small or with superseded copies."""
+    """Parts to rewrite together: made alike, and small, compressed or with superseded copies."""
     groups: dict[str, list[str]] = {}
+    worthwhile: set[str] = set()
     for name, record in records.items():
+        if not len(live[name]):
+            continue
+        producer = canonical_json(record.producer.model_dump(mode="json"))
         small = _size(record) < part_bytes / 2 and record.clips < part_clips / 2
-        if len(live[name]) and (small or len(live[name]) < record.clips):
-            producer = canonical_json(record.producer.model_dump(mode="json"))
-            groups.setdefault(f"{record.compression} {producer}", []).append(name)
+        if len(live[name]) < record.clips or record.compression != "none":
+            worthwhile.add(producer)
+        elif not small:
+            continue
+        groups.setdefault(producer, []).append(name)
     # A lone small part with nothing superseded in it would only be copied.
-    return [
-        names
-        for names in groups.values()
-        if len(names) > 1 or len(live[names[0]]) < records[names[0]].clips
-    ]
+    return [names for producer, names in groups.items() if len(names) > 1 or producer in worthwhile]
 
 
 def _rewrite(
@@ -204,7 +206,6 @@ def _rewrite(
         part_bytes=part_bytes,
         part_clips=min(part_clips, sum(len(live[name]) for name in names)),
         part_seconds=float("inf"),
-        compression=records[names[0]].compression,
         generation=1 + max(generation_of(name) for name in names),
     )
     with writer:

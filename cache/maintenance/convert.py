@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from stepcli.cache.parts.commit import read_part_record
-from stepcli.cache.parts.compression import Compression, require_compression
 from stepcli.cache.parts.scan import StoredClip, intact_clips
 from stepcli.cache.schema.clips import Failure
 from stepcli.cache.schema.layout import layout_of
@@ -29,11 +28,10 @@ class ConvertPlan:
     target: str
     format: str
     dtype: str
-    compression: str
     clips: int
     """To be written; those that the target holds already are not counted."""
     bytes: int
-    """Their tokens' size in the target, before compression."""
+    """Their tokens' size in the target."""
     quarantined: int = 0
     """Clips whose values the dtype cannot hold."""
 
@@ -46,7 +44,6 @@ def convert_store(
     dtype: Dtype | None = None,
     part_bytes: int = 1 << 30,
     part_clips: int = 4096,
-    compression: Compression | None = None,
     dry_run: bool = False,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> ConvertPlan:
@@ -62,7 +59,6 @@ def convert_store(
         dtype: of the target; None: the source's.
         part_bytes: size at which a part closes.
         part_clips: number of clips at which a part closes.
-        compression: of the target's tokens; None: none.
         dry_run: only say what would be done.
         on_clip: called with (clips done, clips in all).
 
@@ -73,8 +69,6 @@ def convert_store(
     reading = open_store(source)
     spec = StoreSpec.model_validate({**dict(reading.spec), "dtype": dtype or reading.spec.dtype})
     form = form or reading.format
-    compression = compression or "none"
-    require_compression(form, compression)
     if is_same_place(reading.path, place_of(target)):
         raise UsageError(f"{target}: a store cannot be converted in place; give another folder")
     done: set[str] = set()
@@ -89,7 +83,6 @@ def convert_store(
         str(target),
         form,
         spec.dtype,
-        compression,
         clips=len(left),
         bytes=len(left) * size,
     )
@@ -97,9 +90,7 @@ def convert_store(
         writing.add_clips(reading.clips())
         writing.add_classes(reading.classes())
         copy_texts(reading.path, writing.path)
-        writer = partial(
-            writing.writer, part_bytes=part_bytes, part_clips=part_clips, compression=compression
-        )
+        writer = partial(writing.writer, part_bytes=part_bytes, part_clips=part_clips)
         plan.quarantined = _copy_all(reading, writing, left, writer, on_clip)
         writing.save_index()
     return plan

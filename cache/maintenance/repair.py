@@ -203,9 +203,7 @@ def _rescue(
             continue
         kept += 1
         if not dry_run:
-            part = part or OpenPart(
-                staging, manifest, index.num_rows, generation_of(name) + 1, record.compression
-            )
+            part = part or OpenPart(staging, manifest, index.num_rows, generation_of(name) + 1)
             part.add(clip.record, clip.arrays)
     if part is not None:
         part.commit(record.producer)

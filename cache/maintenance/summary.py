@@ -1,6 +1,5 @@
 """A store in a few lines, and the state of each clip of its data set."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from textwrap import wrap
@@ -23,6 +22,7 @@ def summarize(store: Store) -> dict[str, Any]:
     for line in clip_states(store):
         states[line["state"]] += 1
     records = [read_part_record(store.path, name) for name in store.parts]
+    compressed = sum(record.compression != "none" for record in records)
     producers = {
         canonical_json(producer): producer
         for producer in (record.producer.model_dump(mode="json") for record in records)
@@ -33,7 +33,7 @@ def summarize(store: Store) -> dict[str, Any]:
         "format": store.format,
         "clips": {**states, "in_all": sum(states.values())},
         "parts": len(records),
-        "compression": dict(Counter(record.compression for record in records)),
+        **({"compressed_parts": compressed} if compressed else {}),
         "bytes": sum(file.size for record in records for file in record.files.values()),
         "clip_shape": list(store.spec.clip_shape),
         "spec": store.spec.model_dump(mode="json"),

@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stepcli.cache.parts.compression import Compression
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.parts.record import PartRecord, parse_part_record
 from stepcli.cache.parts.uploads import sweep_uploads, upload_part
@@ -174,7 +173,6 @@ def commit_part(
     spec_digest: str,
     clips: int,
     files: dict[str, FileRecord],
-    compression: Compression,
     producer: Producer,
 ) -> PartRecord:
     """Make a staged part visible, whole, and safe from a power cut.
@@ -186,7 +184,6 @@ def commit_part(
         spec_digest: of the store's spec.
         clips: how many it holds.
         files: size and digest of every file in `part`.
-        compression: of its tokens.
         producer: what made the tokens.
     """
     record = PartRecord(
@@ -195,7 +192,6 @@ def commit_part(
         spec_digest=spec_digest,
         clips=clips,
         files=files,
-        compression=compression,
         producer=producer,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )

@@ -3,19 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from stepcli.cache.parts import hdf5_compressed, hdf5_tokens, zarr_tokens
-from stepcli.cache.parts.compression import Compression
+from stepcli.cache.parts import hdf5_tokens, zarr_tokens
 from stepcli.cache.parts.stream import TokenWriter
 from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
 from stepcli.cache.schema.manifest import Format
 
 
 def open_token_writer(
-    form: Format,
-    part: Path,
-    layout: TokenLayout,
-    planned_clips: int,
-    compression: Compression = "none",
+    form: Format, part: Path, layout: TokenLayout, planned_clips: int
 ) -> TokenWriter:
     """A writer for the tokens of one staged part.
 
@@ -24,12 +19,9 @@ def open_token_writer(
         part: the staged folder.
         layout: of the store.
         planned_clips: how many clips a full part holds; a guess that saves work when right.
-        compression: of the tokens, one that the format has.
     """
     if form == "zarr":
-        return zarr_tokens.ZarrTokenWriter(part, layout, compression)
-    if compression != "none":
-        return hdf5_compressed.CompressedHdf5Writer(part, layout)
+        return zarr_tokens.ZarrTokenWriter(part, layout)
     return hdf5_tokens.Hdf5TokenWriter(part, layout, planned_clips)
 
 

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stepcli.cache.parts.compression import IN_LIBRARY
 from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
 from stepcli.cache.storage.files import Place
@@ -20,6 +19,8 @@ TEXT_LIMIT = 1 << 15
 """Bytes of an id, a path, a label: no longer ones are read."""
 INDEX_LIMIT = LARGEST
 """Bytes: no index is larger."""
+COMPRESSED = -1
+"""Byte offset, in an index of earlier versions, of a clip in a compressed part."""
 
 _RECORD = [
     ("id", pa.string()),
@@ -165,7 +166,7 @@ def require_offsets(offsets: np.ndarray, array: ArrayLayout, place: Place | str)
     Raises:
         DamagedStore: one is negative, but for compressed tokens, or too large for any file.
     """
-    least = IN_LIBRARY if array.name == TOKENS else 0
+    least = COMPRESSED if array.name == TOKENS else 0
     most = np.iinfo(np.int64).max - array.clip_bytes
     if np.any(offsets < least) or np.any(offsets > most):
         raise DamagedStore(f"{place}: a byte offset that no file has")

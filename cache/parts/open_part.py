@@ -8,7 +8,6 @@ import google_crc32c
 import numpy as np
 
 from stepcli.cache.parts.commit import INDEX, Staging, commit_part
-from stepcli.cache.parts.compression import Compression
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.parts.format_registry import open_token_writer
 from stepcli.cache.parts.index import encode_index
@@ -30,16 +29,12 @@ class OpenPart:
         manifest: Manifest,
         planned_clips: int,
         generation: int,
-        compression: Compression,
     ) -> None:
         self._staging = staging
         self._manifest = manifest
         self._layout = layout_of(manifest.spec)
         self._folder: Path = staging.new_part(generation)
-        self._compression = compression
-        self._tokens = open_token_writer(
-            manifest.format, self._folder, self._layout, planned_clips, compression
-        )
+        self._tokens = open_token_writer(manifest.format, self._folder, self._layout, planned_clips)
         self._records: list[ClipRecord] = []
         self._checksums: list[int] = []
         self._opened = time.monotonic()
@@ -85,7 +80,6 @@ class OpenPart:
                 **finished.files,
                 **{name: FileRecord.of_bytes(content) for name, content in beside.items()},
             },
-            compression=self._compression,
             producer=producer,
         )
 

@@ -1,10 +1,10 @@
 """part.json: what a whole part consists of, file by file."""
 
 import re
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from stepcli.cache.parts.compression import Compression
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.schema.manifest import SCHEMA, Format
 from stepcli.cache.schema.spec import Producer
@@ -36,8 +36,8 @@ class PartRecord(BaseModel):
     clips: int = Field(ge=1, le=CLIPS_LIMIT)
     files: dict[str, FileRecord]
     """By path below the part's folder, "/" between folders."""
-    compression: Compression = "none"
-    """Of the tokens; parts of one store may differ."""
+    compression: Literal["none", "zstd", "gzip"] = "none"
+    """Of the tokens; earlier versions could write other values than "none"."""
 
     @field_validator("files")
     @classmethod

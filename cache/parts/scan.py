@@ -4,7 +4,10 @@ What copies or checks clips reads them here; what serves probes reads in `clip_r
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
@@ -12,17 +15,19 @@ import pyarrow as pa
 
 from stepcli.cache.parts.byte_source import OpenObject, open_source
 from stepcli.cache.parts.commit import PARTS, read_part_record
+from stepcli.cache.parts.compressed import read_compressed
 from stepcli.cache.parts.file_reader import OpenFile
-from stepcli.cache.parts.files import wrong_file
+from stepcli.cache.parts.files import copy_file, wrong_file
 from stepcli.cache.parts.format_registry import array_file
-from stepcli.cache.parts.index import offset_column, record_of
+from stepcli.cache.parts.index import COMPRESSED, offset_column, record_of
 from stepcli.cache.parts.open_part import clip_checksum
-from stepcli.cache.parts.packed_tokens import PackedTokens, open_packed
+from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.sources import read_sources
 from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.layout import ArrayLayout, layout_of
 from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.objects import ObjectPath
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.parquet_tables import numbers
 
@@ -42,8 +47,8 @@ def part_clips(
 ) -> Iterator[StoredClip]:
     """Read clips of a part, in the order of `rows`.
 
-    A compressed file is given to its format's library only when its digest is right: if it is
-    not, none of the part's clips counts as intact.
+    Of a compressed file (written by an earlier version) whose digest is wrong, no clip counts as
+    intact.
 
     Args:
         root: the store's folder.
@@ -57,24 +62,35 @@ def part_clips(
     """
     folder = root / PARTS / name
     sources: list[_Source] = []
-    for array in layout_of(manifest.spec).arrays:
-        offsets = numbers(index[offset_column(array)])
-        if offsets.size and offsets.min() < 0:
-            sources.append(_Packed(root, name, manifest, array))
-        else:
+    with ExitStack() as copies:
+        for array in layout_of(manifest.spec).arrays:
+            offsets = numbers(index[offset_column(array)])
             file = array_file(manifest.format, array)
-            sources.append(_Plain(open_source(folder, file), array, offsets))
-    try:
-        origins = read_sources(root, name)
-    except DamagedStore:  # verify says so; the tokens do not need them
-        origins = {}
-    for row in range(index.num_rows) if rows is None else rows:
-        (cells,) = index.slice(row, 1).to_pylist()
-        found = [source.clip(row) for source in sources]
-        arrays = [array for array in found if array is not None]
-        intact = len(arrays) == len(found) and clip_checksum(arrays) == cells["crc32c"]
-        record = replace(record_of(cells), origin=origins.get(row))
-        yield StoredClip(record, arrays, intact)
+            if offsets.size and offsets.min() == COMPRESSED:
+                local = _local_folder(folder, file, copies)
+                sources.append(_Compressed(local, file, array, read_part_record(root, name)))
+            else:
+                sources.append(_Plain(open_source(folder, file), array, offsets))
+        try:
+            origins = read_sources(root, name)
+        except DamagedStore:  # verify says so; the tokens do not need them
+            origins = {}
+        for row in range(index.num_rows) if rows is None else rows:
+            (cells,) = index.slice(row, 1).to_pylist()
+            found = [source.clip(row) for source in sources]
+            arrays = [array for array in found if array is not None]
+            intact = len(arrays) == len(found) and clip_checksum(arrays) == cells["crc32c"]
+            record = replace(record_of(cells), origin=origins.get(row))
+            yield StoredClip(record, arrays, intact)
+
+
+def _local_folder(folder: Place, file: str, copies: ExitStack) -> Path:
+    """A part's folder, or a temporary copy of one file of it that lies in object storage."""
+    if not isinstance(folder, ObjectPath):
+        return folder
+    copy = Path(copies.enter_context(TemporaryDirectory(prefix="compressed-part-")))
+    copy_file(folder / file, copy / file)
+    return copy
 
 
 def intact_clips(
@@ -122,24 +138,20 @@ class _Plain:
         return values
 
 
-class _Packed:
-    """Compressed tokens, through the format's library."""
+class _Compressed:
+    """A compressed file on a disk, opened only when its digest is right."""
 
-    def __init__(self, root: Place, name: str, manifest: Manifest, array: ArrayLayout) -> None:
-        record = read_part_record(root, name)
-        folder = root / PARTS / name
-        file = array_file(manifest.format, array)
+    def __init__(self, folder: Path, file: str, array: ArrayLayout, record: PartRecord) -> None:
+        known = record.files.get(file)
+        intact = known is not None and not wrong_file(folder / file, known)
+        self._file = OpenFile(folder, file) if intact else None
         self._array = array
-        self._tokens: PackedTokens | None = None
-        if file in record.files and not wrong_file(folder / file, record.files[file]):
-            self._tokens = open_packed(folder, manifest.format, layout_of(manifest.spec), record)
+        self._record = record
 
     def clip(self, row: int) -> np.ndarray | None:
-        if self._tokens is None:
+        if self._file is None:
             return None
-        values = np.empty(self._array.clip_shape, self._array.dtype)
         try:
-            self._tokens.read_row(row, values)
+            return read_compressed(self._file, self._array, self._record, row)
         except DamagedStore:
             return None
-        return values

@@ -2,8 +2,7 @@
 
 `tokens.zarr/` is a group with an array `tokens` [n, T, S, D] (or [n, L, T, S, D]). The array is
 one shard ("sharding_indexed" codec), its inner chunks are the clips, uncompressed, little-endian:
-a clip is one range of bytes; a codec behind "bytes" makes it a shorter one that only a Zarr
-library reads. The shard is: clips in order, then for each clip (offset, size) as
+a clip is one range of bytes. The shard is: clips in order, then for each clip (offset, size) as
 two uint64, then crc32c of that table. Scales of int8 tokens are arrays of one chunk beside it.
 
 Source: Zarr v3 sharding codec, https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/
@@ -18,7 +17,6 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from stepcli.cache.parts.compression import IN_LIBRARY, Compression, compress, zarr_codecs
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.parts.stream import FinishedFiles, SideArrays, TokenStream, row_offsets
 from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
@@ -34,12 +32,9 @@ def array_file(array: ArrayLayout) -> str:
 class ZarrTokenWriter:
     """Writes the shard of one part; the metadata last, once the number of clips is known."""
 
-    def __init__(self, part: Path, layout: TokenLayout, compression: Compression = "none") -> None:
+    def __init__(self, part: Path, layout: TokenLayout) -> None:
         self._part = part
         self._layout = layout
-        self._compression = compression
-        self._ends = [0]
-        """Where in the shard each clip ends, after a zero."""
         for array in layout.arrays:
             (part / GROUP / array.name).mkdir(parents=True)
         self._side = SideArrays(layout)
@@ -47,34 +42,27 @@ class ZarrTokenWriter:
 
     def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
         """Write a clip: its arrays as stored, C order, in the layout's order."""
-        data = arrays[0].data
-        if self._compression != "none":
-            data = memoryview(compress(data, self._compression))
-        self._stream.write(data, self._ends[row])
+        self._stream.write(arrays[0].data, row * self._layout.tokens.clip_bytes)
         self._side.write(row, arrays[1:])
-        self._ends[row + 1 :] = [self._ends[row] + data.nbytes]
 
     def finish(self, clips: int) -> FinishedFiles:
         """Complete the files for the first `clips` clips."""
         tokens = self._layout.tokens
         table = np.empty((clips, 2), "<u8")
-        table[:, 0] = self._ends[:clips]
-        table[:, 1] = np.diff(self._ends[: clips + 1])
+        table[:, 0] = row_offsets(0, clips, tokens)
+        table[:, 1] = tokens.clip_bytes
         index = table.tobytes()
         index += struct.pack("<I", google_crc32c.value(index))
-        files = {array_file(tokens): self._stream.finish(self._ends[clips], index)}
+        files = {array_file(tokens): self._stream.finish(clips * tokens.clip_bytes, index)}
         contents = {f"{GROUP}/zarr.json": _json({"zarr_format": 3, "node_type": "group"})}
         for array, data in self._side.contents(clips):
             contents[array_file(array)] = data
         for array in self._layout.arrays:
-            packed = self._compression if array is tokens else "none"
-            contents[f"{GROUP}/{array.name}/zarr.json"] = metadata_bytes(array, clips, packed)
+            contents[f"{GROUP}/{array.name}/zarr.json"] = metadata_bytes(array, clips)
         for name, data in contents.items():
             (self._part / name).write_bytes(data)
             files[name] = FileRecord.of_bytes(data)
         offsets = {array.name: row_offsets(0, clips, array) for array in self._layout.arrays}
-        if self._compression != "none":
-            offsets[tokens.name] = np.full(clips, IN_LIBRARY, np.int64)
         return FinishedFiles(files, offsets)
 
     def close(self) -> None:
@@ -86,7 +74,7 @@ def _json(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
-def metadata_bytes(array: ArrayLayout, clips: int, compression: Compression = "none") -> bytes:
+def metadata_bytes(array: ArrayLayout, clips: int) -> bytes:
     """zarr.json of an array: the tokens in one shard, scales in one chunk."""
     shape = [clips, *array.clip_shape]
     little: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -94,7 +82,7 @@ def metadata_bytes(array: ArrayLayout, clips: int, compression: Compression = "n
         "name": "sharding_indexed",
         "configuration": {
             "chunk_shape": [1, *array.clip_shape],
-            "codecs": [little, *zarr_codecs(compression)],
+            "codecs": [little],
             "index_codecs": [little, {"name": "crc32c"}],
             "index_location": "end",
         },

@@ -1,31 +1,24 @@
-"""Copies clips from part files into memory: by byte range, around the format libraries; only
-compressed tokens go through those."""
+"""Copies clips from part files into memory: by byte range, around the format libraries."""
 
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from stepcli.cache.parts.commit import PARTS, read_part_record
+from stepcli.cache.parts.commit import PARTS
 from stepcli.cache.parts.file_reader import FilePool, OpenFile, Piece, read_pieces
 from stepcli.cache.parts.format_registry import array_file
-from stepcli.cache.parts.packed_tokens import PackedTokens, open_packed
 from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.storage.disk_cache import disk_cache
 from stepcli.cache.storage.files import Place
 from stepcli.cache.storage.objects import ObjectPath
 from stepcli.cache.store.snapshot import Snapshot
-from stepcli.runtime.errors import DamagedStore
+from stepcli.runtime.errors import DamagedStore, StoreError
 
 DENSE_GAPS = 1 << 20
 """Bytes that are rather read in vain than left out by a second request."""
-PACKED_OPEN = 32
-"""Compressed parts kept open in their library."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +39,6 @@ class ClipReader:
         self._files = FilePool()
         self._lengths: dict[str, int] = {}
         self._cache = disk_cache() if isinstance(root, ObjectPath) else None
-        self._packed: OrderedDict[tuple[int, str], PackedTokens] = OrderedDict()
-        self._packed_lock = threading.Lock()
 
     def read(
         self, snapshot: Snapshot, places: np.ndarray, array: int, out: np.ndarray | None
@@ -62,7 +53,8 @@ class ClipReader:
 
         Raises:
             FileNotFoundError: a part is gone.
-            DamagedStore: a file ends too early, or its compressed tokens cannot be read.
+            DamagedStore: a file ends too early.
+            StoreError: a clip lies in a compressed part.
             ValueError: `out` has another shape, dtype or order.
         """
         source = self._sources[array]
@@ -76,10 +68,8 @@ class ClipReader:
             )
         if not len(places):
             return np.empty(shape, source.array.dtype) if out is None else out
-        if array == 0 and snapshot.any_packed:
-            packed = snapshot.offsets[source.array.name][places] < 0
-            if packed.any():
-                return self._read_packed(snapshot, places, packed, out)
+        if array == 0:
+            self._require_uncompressed(snapshot, places)
         if isinstance(self._parts, ObjectPath):
             return self._read_objects(self._parts, snapshot, places, source, out)
         size = source.array.clip_bytes
@@ -98,39 +88,19 @@ class ClipReader:
         read_pieces(pieces, out.data.cast("B"))
         return out
 
-    def _read_packed(
-        self, snapshot: Snapshot, places: np.ndarray, packed: np.ndarray, out: np.ndarray | None
-    ) -> np.ndarray:
-        """The same where some of the clips are compressed: those one by one, in storage order."""
-        opened = {
-            part: self._open_packed(snapshot.parts[part])
-            for part in np.unique(snapshot.part_of[places[packed]]).tolist()
-        }
-        tokens = self._layout.tokens
-        if out is None:
-            out = np.empty((len(places), *tokens.clip_shape), tokens.dtype)
-        plain = np.flatnonzero(~packed)
-        if plain.size:
-            out[plain] = self.read(snapshot, places[plain], 0, None)
-        rows = np.flatnonzero(packed)
-        order = np.lexsort((snapshot.row_of[places[rows]], snapshot.part_of[places[rows]]))
-        for row in rows[order].tolist():
-            place = places[row]
-            opened[int(snapshot.part_of[place])].read_row(int(snapshot.row_of[place]), out[row])
-        return out
-
-    def _open_packed(self, name: str) -> PackedTokens:
-        key = os.getpid(), name  # neither library's handles survive a fork
-        with self._packed_lock:
-            tokens = self._packed.get(key)
-            if tokens is None:
-                record = read_part_record(self._root, name)
-                tokens = open_packed(self._parts / name, self._format, self._layout, record)
-                self._packed[key] = tokens
-                if len(self._packed) > PACKED_OPEN:
-                    self._packed.popitem(last=False)
-            self._packed.move_to_end(key)
-            return tokens
+    def _require_uncompressed(self, snapshot: Snapshot, places: np.ndarray) -> None:
+        compressed = snapshot.compressed_parts
+        if compressed and not compressed.isdisjoint(snapshot.part_of[places].tolist()):
+            parts = (
+                "1 compressed part"
+                if len(compressed) == 1
+                else f"{len(compressed)} compressed parts"
+            )
+            raise StoreError(
+                f"the store {self._root} has {parts}, written by an earlier version: stepcli store "
+                f"compact --store {self._root} rewrites them uncompressed, stepcli store convert "
+                f"{self._root} NEW makes an uncompressed copy"
+            )
 
     def _read_objects(
         self,
@@ -207,8 +177,6 @@ class ClipReader:
     def forget(self) -> None:
         """Close the files kept open."""
         self._files.clear()
-        with self._packed_lock:
-            self._packed.clear()
 
 
 def _runs(

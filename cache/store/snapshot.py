@@ -9,7 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from stepcli.cache.parts.commit import INDEX, PARTS, read_part_record
-from stepcli.cache.parts.index import INDEX_LIMIT, decode_index, offset_column, record_of
+from stepcli.cache.parts.index import (
+    COMPRESSED,
+    INDEX_LIMIT,
+    decode_index,
+    offset_column,
+    record_of,
+)
 from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.layout import TOKENS, TokenLayout, layout_of
 from stepcli.cache.schema.manifest import Manifest
@@ -34,7 +40,7 @@ class Snapshot:
     part_of: np.ndarray
     """[clips] int32: position in `parts`."""
     offsets: dict[str, np.ndarray]
-    """[clips] int64 by array: byte offset in the array's file of the part, -1: compressed."""
+    """[clips] int64 by array: byte offset in the array's file of the part, or `COMPRESSED`."""
     crc32c_of: np.ndarray
     """[clips] uint32: checksum of the clip's bytes."""
     row_of: np.ndarray
@@ -46,10 +52,9 @@ class Snapshot:
         return {clip: position for position, clip in enumerate(self.ids)}
 
     @cached_property
-    def any_packed(self) -> bool:
-        """Whether there is a compressed clip, which only its format's library can find."""
-        offsets = self.offsets[TOKENS]
-        return bool(offsets.size and offsets.min() < 0)
+    def compressed_parts(self) -> frozenset[int]:
+        """Positions in `parts` of the compressed parts, which earlier versions wrote."""
+        return frozenset(self.part_of[self.offsets[TOKENS] == COMPRESSED].tolist())
 
     def places(self, clips: Clips, where: object) -> np.ndarray:
         """Positions of clips.

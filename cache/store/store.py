@@ -11,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 
 from stepcli.cache.parts.commit import list_parts, sweep_staging
-from stepcli.cache.parts.compression import Compression
 from stepcli.cache.schema.clips import ClipRecord, Failure
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Format, Manifest, create_manifest, read_manifest
@@ -191,6 +190,7 @@ class Store(StoreTables):
         Raises:
             ClipNotFound: an id is not committed.
             DamagedStore: a token file ends too early or is missing.
+            StoreError: a clip lies in a compressed part.
             ValueError: `out` has another shape, dtype or order; a position is out of range.
         """
         return self._following(
@@ -280,14 +280,12 @@ class Store(StoreTables):
         part_bytes: int = 1 << 30,
         part_clips: int = 4096,
         part_seconds: float = 300.0,
-        compression: Compression = "none",
         generation: int = 0,
     ) -> StoreWriter:
         """A writer; a part is committed at the first of the three limits.
 
-        Staging of writers that died on this machine is swept first. Compressed parts ("zstd",
-        "gzip") are read through the format's library: smaller, and much slower to read. Of
-        copies of a clip, the one in the part of the highest generation counts.
+        Staging of writers that died on this machine is swept first. Of copies of a clip, the
+        one in the part of the highest generation counts.
         """
         with disk_errors(self.path):
             sweep_staging(self.path)
@@ -298,6 +296,5 @@ class Store(StoreTables):
             part_bytes=part_bytes,
             part_clips=part_clips,
             part_seconds=part_seconds,
-            compression=compression,
             generation=generation,
         )

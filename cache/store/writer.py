@@ -8,7 +8,6 @@ from typing import Self
 import numpy as np
 
 from stepcli.cache.parts.commit import Staging
-from stepcli.cache.parts.compression import Compression, require_compression
 from stepcli.cache.parts.index import TEXT_LIMIT, is_storable
 from stepcli.cache.parts.interrupts import uninterrupted
 from stepcli.cache.parts.open_part import OpenPart
@@ -40,9 +39,7 @@ class StoreWriter:
         part_clips: int,
         part_seconds: float,
         generation: int = 0,
-        compression: Compression = "none",
     ) -> None:
-        require_compression(manifest.format, compression)
         self._root = root
         self._manifest = manifest
         self._producer = producer
@@ -50,7 +47,6 @@ class StoreWriter:
         self._part_clips = max(1, min(part_clips, part_bytes // self._layout.tokens.clip_bytes))
         self._part_seconds = part_seconds
         self._generation = generation
-        self._compression = compression
         self._staging = Staging(root)
         self._failures = FailureLog(root, self._staging.owner.unique)
         self._part: OpenPart | None = None
@@ -79,11 +75,7 @@ class StoreWriter:
         with disk_errors(self._root):
             if self._part is None:
                 self._part = OpenPart(
-                    self._staging,
-                    self._manifest,
-                    self._part_clips,
-                    self._generation,
-                    self._compression,
+                    self._staging, self._manifest, self._part_clips, self._generation
                 )
             self._part.add(record, arrays)
             self._staging.heartbeat()

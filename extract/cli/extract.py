@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from stepcli.extract.choices import (
-    Compress,
     Engine,
     Precision,
     Preprocess,
@@ -80,10 +79,6 @@ def extract(
         StoreFormat | None,
         typer.Option("--format", help="Token files: zarr or hdf5. Default: the store's own; zarr."),
     ] = None,
-    compress: Annotated[
-        Compress,
-        typer.Option(help="Pack the tokens: a little smaller, slower to read. hdf5: gzip only."),
-    ] = Compress.none,
     preprocess: PreprocessOption = Preprocess.exact,
     device: DeviceOption = "auto",
     devices: Annotated[
@@ -248,7 +243,7 @@ def extract(
         units=units,
         rank=share,
         world_size=shares,
-        limits=PartLimits(part_clips, part_seconds, part_megabytes, compress.value),
+        limits=PartLimits(part_clips, part_seconds, part_megabytes),
         ray=RayOptions(address, ray_workers, worker_cpus, worker_gpus)
         if engine is Engine.ray
         else None,

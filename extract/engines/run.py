@@ -10,7 +10,6 @@ from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.known_digests import save_digests
 from stepcli.cache.maintenance.prune import take_out
 from stepcli.cache.maintenance.summary import producer_differences
-from stepcli.cache.parts.compression import require_compression
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.storage.files import Place
@@ -66,8 +65,6 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
         StepcliError: anything that the user can mend, before the first video is read.
         KeyboardInterrupt: finished clips are committed.
     """
-    # Before a store is made; below once more, for the format of one that is there.
-    require_compression(request.format or "zarr", request.limits.compression)
     with without_collections():
         dataset, clips, mirror_of = load_list(request)
     _say_notes(dataset.notes)
@@ -81,7 +78,6 @@ def run_job(request: ExtractionRequest) -> tuple[int, dict[str, Any]]:
         say(f"dry run, nothing was written: {len(clips)} clips to extract; no store at {place} yet")
         return 0, {"store": str(place), "clips": len(clips), "left": len(clips)}
     store = create_store(place, prepared.spec, dataset=dataset.name, format=request.format)
-    require_compression(store.format, request.limits.compression)
     with without_collections():
         stock = take_stock(
             store,

@@ -7,10 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-
 from stepcli.cache import create_store
-from stepcli.cache.parts.compression import compress
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.spec import Dtype
 from stepcli.extract.backbones.base import Backbone
@@ -28,8 +25,6 @@ from stepcli.runtime.progress import duration
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 SHOWN: tuple[Dtype, ...] = ("float32", "float16", "int8")
 PROBE_GRID = 4
-PACKED_CLIPS = 4
-"""So many clips tell how far tokens can be compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +51,6 @@ class Plan:
     clip_seconds: float
     """Measured on this machine: seconds a clip with all of its views, all stages side by side."""
     free_bytes: int
-    zstd: float
-    """Size of float16 tokens after `--compress zstd`, as a share; measured."""
     layouts: tuple[LayoutCost, ...]
 
     @property
@@ -99,7 +92,7 @@ def make_plan(
     """
     dataset, clips, rows = load_clips(request)
     prepared = prepare(replace(request, tokens="grid1"))
-    seconds, zstd = _try_out(prepared, spread(clips, probe_clips))
+    seconds = _try_out(prepared, spread(clips, probe_clips))
     free = shutil.disk_usage(_existing(stores)).free
     costs = []
     for tokens in layouts or layouts_of(prepared.backbone):
@@ -109,7 +102,7 @@ def make_plan(
             total = size * len(rows)
             break_even = total / len(dataset.clips) / seconds
             costs.append(LayoutCost(tokens, dtype, size, total, total < free, break_even))
-    return Plan(len(dataset.clips), len(rows), seconds, free, zstd, tuple(costs))
+    return Plan(len(dataset.clips), len(rows), seconds, free, tuple(costs))
 
 
 def layouts_of(backbone: Backbone) -> list[str]:
@@ -126,8 +119,8 @@ def _storing(prepared: Prepared, tokens: str, dtype: Dtype) -> Prepared:
     return replace(prepared, selection=selection, spec=prepared.spec.model_copy(update=update))
 
 
-def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> tuple[float, float]:
-    """Seconds a clip, and what zstd leaves of float16 tokens, as a share."""
+def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> float:
+    """Seconds per clip."""
     side = min(PROBE_GRID, *prepared.backbone.facts.grid)
     trial = _storing(prepared, f"grid{side}", "float32")
     with tempfile.TemporaryDirectory() as place, ExtractionProgress(len(clips), 0) as progress:
@@ -151,15 +144,11 @@ def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> tuple[float, float]:
                 f"none of {len(clips)} clips tried could be read ({'; '.join(sorted(reasons))}); "
                 "mend the data set first"
             )
-        tokens = store.read(store.ids[:PACKED_CLIPS])
-    with np.errstate(over="ignore"):  # what does not fit float16 is said when it is extracted
-        chunks = [np.ascontiguousarray(clip.astype(np.float16)).data.cast("B") for clip in tokens]
-    zstd = sum(len(compress(chunk, "zstd")) for chunk in chunks) / sum(map(len, chunks))
     # Side by side, the slowest stage sets the pace; the decoders' start is paid once.
     decoding = spent.decoding / min(trial.resources.workers, len(clips))
     pace = max(decoding, spent.waiting_for_backbone, spent.waiting_for_writer)
     readable = len(clips) * len(todo.done) / (len(todo.done) + len(todo.quarantined))
-    return pace / readable, zstd
+    return pace / readable
 
 
 def _existing(path: Path) -> Path:
@@ -189,8 +178,7 @@ def describe(plan: Plan) -> str:
     lines += [
         "",
         *(() if all(cost.fits for cost in plan.layouts) else ("!: does not fit",)),
-        "bfloat16 is as large as float16, int8-channel hardly larger than int8; "
-        f"--compress zstd leaves {plan.zstd:.0%} of float16",
+        "bfloat16 is as large as float16, int8-channel hardly larger than int8",
         "break-even: read slower than that, and recomputing the tokens would be as fast",
     ]
     best = plan.recommended

@@ -91,7 +91,6 @@ class Sink:
                 part_bytes=self._limits.megabytes << 20,
                 part_clips=self._limits.clips,
                 part_seconds=self._limits.seconds,
-                compression=self._limits.compression,
                 generation=self._limits.generation,
             ) as writer:
                 while (item := self._waiting.get()) is not None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from stepcli.cache import create_store
-from stepcli.cache.parts.compression import Compression
 from stepcli.cache.schema.clips import ClipRecord, ClipRow
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
@@ -56,7 +55,6 @@ def fill_store(
     *,
     spec: StoreSpec = SPEC,
     part_clips: int = 4,
-    compression: Compression = "none",
 ) -> Store:
     """A committed store of `count` clips."""
     store = create_store(path, spec, dataset="test", format=form)
@@ -64,7 +62,7 @@ def fill_store(
         ClipRow(clip, label=f"label {number % 3}", split="train")
         for number, clip in enumerate(clip_ids(count))
     )
-    with store.writer(PRODUCER, part_clips=part_clips, compression=compression) as writer:
+    with store.writer(PRODUCER, part_clips=part_clips) as writer:
         for clip in clip_ids(count):
             writer.add(make_record(clip, spec.frames), make_tokens(clip, spec))
     store.refresh()

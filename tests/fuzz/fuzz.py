@@ -35,10 +35,7 @@ SECONDS = 20
 """A case takes milliseconds; one that takes so long hangs."""
 
 FORMATS = {
-    **{
-        name: (make, change, store_formats.USES)
-        for name, (make, change) in store_formats.FORMATS.items()
-    },
+    **store_formats.FORMATS,
     **{
         name: (make, change, (use,))
         for name, (make, change, use) in (run_formats.FORMATS | text_formats.FORMATS).items()

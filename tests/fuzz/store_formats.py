@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
+from compressed_parts import compress_parts
 from mutate import mutated_bytes, mutated_json, mutated_table, mutated_text, same_size
 from sample_clips import SPEC, fill_store
 
 from stepcli.cache import open_store
+from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.summary import clip_states, describe_clip, summarize
 from stepcli.cache.maintenance.verify import verify_store
@@ -22,33 +24,32 @@ from stepcli.runtime.canonical_json import canonical_json
 from stepcli.runtime.files import seal, unseal
 
 Change = Callable[[Path, random.Random], None]
+Use = Callable[[Path], None]
 
 
 def make_plain(folder: Path) -> None:
-    _fill(folder, "int8-channel", "zarr", "none", 4)
+    _fill(folder, "int8-channel", "zarr", 4)
 
 
 def make_many(folder: Path) -> None:
     """Enough parts for a consolidated index."""
-    _fill(folder, "int8", "hdf5", "none", 1, clips=17)
+    _fill(folder, "int8", "hdf5", 1, clips=17)
     open_store(folder)  # writes the index
 
 
 def make_zstd(folder: Path) -> None:
-    _fill(folder, "float16", "zarr", "zstd", 4)
+    _fill(folder, "float16", "zarr", 4)
+    compress_parts(folder, "zstd")
 
 
 def make_gzip(folder: Path) -> None:
-    _fill(folder, "float16", "hdf5", "gzip", 4)
+    _fill(folder, "float16", "hdf5", 4)
+    compress_parts(folder, "gzip")
 
 
-def _fill(
-    folder: Path, dtype: str, form: Any, compression: Any, part_clips: int, *, clips: int = 4
-) -> None:
+def _fill(folder: Path, dtype: str, form: Any, part_clips: int, *, clips: int = 4) -> None:
     spec = StoreSpec.model_validate({**dict(SPEC), "dtype": dtype})
-    store = fill_store(
-        folder, form, clips, spec=spec, part_clips=part_clips, compression=compression
-    )
+    store = fill_store(folder, form, clips, spec=spec, part_clips=part_clips)
     store.replace_classes(
         [ClassRow("open", 0, "close", "equivariant", "", "a door"), ClassRow("close", 1, "open")]
     )
@@ -81,7 +82,12 @@ def use_repair(root: Path) -> None:
     repair_store(root, workers=1)
 
 
+def use_compact(root: Path) -> None:
+    compact_store(root)
+
+
 USES = (use_store, use_verify, use_repair)
+COMPRESSED_USES = (use_verify, use_repair, use_compact)
 
 
 def _part(root: Path) -> Path:
@@ -211,16 +217,16 @@ def _failure(content: dict[str, Any]) -> bytes:
         return (json.dumps(content) + "\n").encode()
 
 
-FORMATS: dict[str, tuple[Callable[[Path], None], Change]] = {
-    "manifest.json": (make_plain, manifest),
-    "part.json": (make_plain, part_record),
-    "tables.json": (make_plain, tables_json),
-    "index.parquet": (make_plain, index),
-    "clips.parquet": (make_plain, clips_table),
-    "classes.csv": (make_plain, classes_table),
-    "failures": (make_plain, failures),
-    "consolidated index": (make_many, consolidated),
-    "zarr shard": (make_zstd, shard),
-    "zarr.json": (make_zstd, zarr_json),
-    "compressed HDF5": (make_gzip, hdf5),
+FORMATS: dict[str, tuple[Callable[[Path], None], Change, tuple[Use, ...]]] = {
+    "manifest.json": (make_plain, manifest, USES),
+    "part.json": (make_plain, part_record, USES),
+    "tables.json": (make_plain, tables_json, USES),
+    "index.parquet": (make_plain, index, USES),
+    "clips.parquet": (make_plain, clips_table, USES),
+    "classes.csv": (make_plain, classes_table, USES),
+    "failures": (make_plain, failures, USES),
+    "consolidated index": (make_many, consolidated, USES),
+    "compressed Zarr": (make_zstd, shard, COMPRESSED_USES),
+    "zarr.json": (make_plain, zarr_json, USES),
+    "compressed HDF5": (make_gzip, hdf5, COMPRESSED_USES),
 }

@@ -36,7 +36,7 @@ CORE = (
     f"{EXTRACT} --limit 8 --store stores/hdf5 --format hdf5",
     "store verify --store stores/zarr",
     "store verify --store stores/hdf5",
-    "store convert stores/zarr stores/int8 --dtype int8 --compress zstd",
+    "store convert stores/zarr stores/int8 --dtype int8",
     f"{PROBE} --method linear,step --set heads=4 --task arrow",
     "results",
     "analyse",

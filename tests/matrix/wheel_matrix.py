@@ -27,7 +27,7 @@ PROJECT: dict[str, Any] = tomllib.loads((TREE / "pyproject.toml").read_text())["
 EXTRAS = tuple(name for name in PROJECT["optional-dependencies"] if name != "dev")
 # Each format's or decoder's own tests, run where its oldest version is installed.
 TESTS = {
-    "zarr": ("tests/cache/store/test_store_contract.py", "tests/cache/parts/test_compression.py"),
+    "zarr": ("tests/cache/store/test_store_contract.py", "tests/cache/parts/test_compressed.py"),
     "h5py": (
         "tests/cache/store/test_store_contract.py",
         "tests/cache/store/test_interoperability.py",

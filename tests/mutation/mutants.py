@@ -36,12 +36,6 @@ CACHE = "tests/cache/"
 STORE = (CACHE + "parts/test_parts.py", CACHE + "schema/test_spec.py")
 REMOTE = (CACHE + "parts/test_remote_parts.py", STORE[0])
 HANDED_OVER = (CACHE + "storage/test_handed_over.py", CACHE + "tables/test_lying_tables.py")
-PACKED = (
-    CACHE + "parts/test_compression.py::test_what_cannot_be_read_is_an_error_never_zeros",
-    CACHE + "parts/test_compression.py::test_metadata_that_stepcli_did_not_write_is_refused",
-    f"{CACHE}maintenance/test_object_maintenance.py::test_compressed_tokens_come_through_the_format_library"
-    "[memory-hdf5-gzip]",
-)
 PARTS = CACHE + "parts/test_parts.py::test_"
 TARGETS: dict[str, tuple[str, ...]] = {
     "cache/schema/spec.py": STORE,
@@ -56,13 +50,13 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "cache/parts/open_part.py": STORE,
     "cache/parts/writer_identity.py": (CACHE + "parts/test_writer_identity.py",),
-    "cache/parts/packed_tokens.py": (CACHE + "parts/test_packed_tokens.py", STORE[0], *PACKED),
+    "cache/parts/compressed.py": (CACHE + "parts/test_compressed.py",),
     "cache/parts/file_reader.py": (CACHE + "parts/test_file_reader.py",),
     "cache/parts/record.py": STORE,
     "cache/parts/scan.py": (
         PARTS + "damaged_clips_are_told_from_whole_ones",
         REMOTE[0],
-        CACHE + "parts/test_packed_tokens.py",
+        CACHE + "parts/test_compressed.py",
     ),
     "cache/parts/tombstones.py": STORE,
     "cache/parts/uploads.py": (REMOTE[0],),

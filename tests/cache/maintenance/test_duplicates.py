@@ -16,7 +16,6 @@ from stepcli.cache.cli.store import app
 from stepcli.cache.maintenance import duplicates
 from stepcli.cache.maintenance.draw_split import _draw_into
 from stepcli.cache.maintenance.duplicates import chance_pairs, describe_copies, find_copies
-from stepcli.cache.parts.compression import Compression
 from stepcli.cache.schema.clips import ClipRow, Source
 from stepcli.cache.schema.groups import group_keys, plain_names
 from stepcli.cache.schema.manifest import Format
@@ -45,13 +44,8 @@ def plain(*ids: str) -> list[Clip]:
 
 
 @pytest.mark.parametrize("form", ["zarr", "hdf5"])
-@pytest.mark.parametrize("compression", ["none", "gzip"])
-def test_equal_tokens_are_found_over_parts(
-    tmp_path: Path, form: Format, compression: Compression
-) -> None:
-    store = fill(
-        tmp_path, plain("a", "b", "c=a", "d", "e=b", "f=a"), form=form, compression=compression
-    )
+def test_equal_tokens_are_found_over_parts(tmp_path: Path, form: Format) -> None:
+    store = fill(tmp_path, plain("a", "b", "c=a", "d", "e=b", "f=a"), form=form)
     found = find_copies(store)
     assert found.sets == (("a", "c", "f"), ("b", "e"))
     assert (found.clips, found.unconfirmed) == (5, 0)

@@ -1,6 +1,5 @@
 """Looking after a store that lies in object storage: on a real server, and through fsspec."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -93,12 +92,11 @@ def test_labels(place: str, tmp_path: Path) -> None:
     assert [row.label for row in open_store(place).clips()] == ["label 0", "mine", "label 2"]
 
 
-@pytest.mark.parametrize("compression", ["none", "zstd"])
-def test_merge_convert_compact_and_compare(place: str, tmp_path: Path, compression: str) -> None:
+def test_merge_convert_compact_and_compare(place: str, tmp_path: Path) -> None:
     fill_store(tmp_path / "disk", "zarr", 6, part_clips=2)
     for name, clips in (("a", "pq"), ("b", "qr")):
         store = create_store(f"{place}/{name}", SPEC, dataset="test", format="zarr")
-        with store.writer(PRODUCER, compression=compression) as writer:  # type: ignore[arg-type]
+        with store.writer(PRODUCER) as writer:
             for clip in clips:
                 writer.add(make_record(clip), make_tokens(clip))
             writer.quarantine(Failure(f"broken {name}", "x.webm", "VideoError", "no frames"))
@@ -115,7 +113,7 @@ def test_merge_convert_compact_and_compare(place: str, tmp_path: Path, compressi
     assert done["superseded"] == 1
     np.testing.assert_array_equal(reader.read(["p"])[0], make_tokens("p").astype(np.float16))
     assert_right(f"{place}/a", everything)
-    assert len(open_store(f"{place}/a").parts) == (1 if compression == "none" else 2)
+    assert len(open_store(f"{place}/a").parts) == 1
 
     run("convert", f"{place}/a", tmp_path / "back", "--format", "hdf5")
     assert_right(str(tmp_path / "back"), everything)
@@ -123,16 +121,6 @@ def test_merge_convert_compact_and_compare(place: str, tmp_path: Path, compressi
     assert_right(str(tmp_path / "disk"), everything)
     found = run("compare", f"{place}/a", tmp_path / "back")
     assert found["identical_clips"] == len(everything)
-
-
-@pytest.mark.parametrize(("form", "compression"), [("zarr", "zstd"), ("hdf5", "gzip")])
-def test_compressed_tokens_come_through_the_format_library(
-    place: str, form: str, compression: str
-) -> None:
-    store = fill_store(place, form, 5, part_clips=3, compression=compression)  # type: ignore[arg-type]
-    record = json.loads(client_of(place).get(f"parts/{store.parts[0]}/part.json"))
-    assert record["compression"] == compression
-    assert_right(place, clip_ids(5))
 
 
 def test_of_two_first_writers_in_object_storage_one_is_refused(url: str) -> None:

@@ -74,7 +74,7 @@ def test_the_longest_text_that_is_stored_is_read_again() -> None:
 
 @pytest.mark.parametrize(("offset", "held"), [(0, True), (-1, False)])
 def test_scales_lie_in_files_of_their_own_from_the_first_byte(offset: int, held: bool) -> None:
-    """-1 says of tokens that they are compressed; scales never are."""
+    """-1 stands for compressed tokens of earlier versions; scales never were compressed."""
     layout = layout_of(SPEC.model_copy(update={"dtype": "int8"}))
     offsets = {"tokens": np.array([-1]), "scales": np.array([offset])}
     data = encode_index([make_record("clip")], offsets, [0], layout)

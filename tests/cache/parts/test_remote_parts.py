@@ -49,7 +49,7 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectPath:
 
 
 def staged(remote: ObjectPath, clips: int = 2) -> OpenPart:
-    part = OpenPart(Staging(remote), MANIFEST, 4, 3, "none")
+    part = OpenPart(Staging(remote), MANIFEST, 4, 3)
     for clip in clip_ids(clips):
         part.add(make_record(clip), encode_clip(make_tokens(clip), LAYOUT, clip))
     return part

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +10,6 @@ from parquet_bytes import parquet
 from sample_clips import fill_store
 
 from stepcli.cache.maintenance.relabel import relabel
-from stepcli.cache.parts.compression import compress, decompress_into
 from stepcli.cache.schema.clips import Failure
 from stepcli.cache.storage.files import create_synced, read_regular, replace_synced
 from stepcli.cache.storage.objects import place_of
@@ -104,31 +102,6 @@ def test_parquet_files_are_read_within_bounds() -> None:
         read_parquet(twice, "x", rows=3, values=3, columns=["a"])
     with pytest.raises(DamagedStore, match="not a Parquet file that can be read"):
         read_parquet(b"PAR1", "x", rows=3, values=3)
-
-
-@pytest.mark.parametrize("compression", ["zstd", "gzip"])
-def test_a_chunk_unpacks_into_exactly_the_bytes_of_a_clip(compression: Any) -> None:
-    out = bytearray(1000)
-    decompress_into(compress(memoryview(b"x" * 1000), compression), compression, memoryview(out))
-    assert out == b"x" * 1000
-    for size in (0, 999, 1001, 100_000_000):
-        bomb = compress(memoryview(bytes(size)), compression)
-        with pytest.raises(ValueError, match="a chunk"):
-            decompress_into(bomb, compression, memoryview(out))
-    whole = compress(memoryview(os.urandom(1000)), compression)
-    for broken in (b"", b"junk", whole[:40], whole[:-1]):
-        with pytest.raises(Exception, match=r"chunk|error|incorrect"):
-            decompress_into(broken, compression, memoryview(out))
-    sized_by_two = compress(memoryview(bytes(300)), compression)
-    decompress_into(sized_by_two, compression, memoryview(bytearray(300)))
-
-
-def test_a_frame_that_does_not_say_its_size_is_refused() -> None:
-    """Whoever unpacks it only knows by doing so."""
-    block = (128 * 1024 << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
-    frame = bytes.fromhex("28b52ffd") + b"\0\x98" + block * 100
-    with pytest.raises(ValueError, match="a chunk of -1 bytes"):
-        decompress_into(frame, "zstd", memoryview(bytearray(1000)))
 
 
 def test_labels_from_a_parquet_file(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.parts.compression import Compression
 from stepcli.cache.schema.manifest import create_manifest
 from stepcli.cache.storage.files import create_synced
 from stepcli.runtime.errors import DamagedStore, StoreNotFound
@@ -82,13 +81,13 @@ from stepcli.cache import create_store
 from stepcli.runtime.errors import StoreError
 from stepcli.cache.schema.spec import StoreSpec
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-spec = StoreSpec.model_validate({**dict(SPEC), "dtype": sys.argv[3]})
+spec = StoreSpec.model_validate({**dict(SPEC), "dtype": sys.argv[2]})
 store = create_store(Path(sys.argv[1]), spec, dataset="test", format="hdf5")
 try:
-    with store.writer(PRODUCER, compression=sys.argv[2]) as writer:
+    with store.writer(PRODUCER) as writer:
         for number, clip in enumerate(clip_ids(8)):
             if number == 4:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), -1))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
             writer.add(make_record(clip), make_tokens(clip))
 except StoreError as error:
     print("refused:", error)
@@ -96,20 +95,10 @@ except StoreError as error:
 """
 
 
-@pytest.mark.parametrize(
-    ("compression", "dtype", "limit"),
-    [
-        ("none", "float16", 0),
-        ("none", "int8", 4096),
-        ("gzip", "float16", 0),
-        ("gzip", "int8", 3000),
-    ],
-)
-def test_a_full_disk_ends_no_process(
-    tmp_path: Path, compression: str, dtype: str, limit: int
-) -> None:
+@pytest.mark.parametrize(("dtype", "limit"), [("float16", 0), ("int8", 4096)])
+def test_a_full_disk_ends_no_process(tmp_path: Path, dtype: str, limit: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FULL, tmp_path / "store", compression, dtype, str(limit)],
+        [sys.executable, "-c", FULL, tmp_path / "store", dtype, str(limit)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
@@ -121,10 +110,7 @@ def test_a_full_disk_ends_no_process(
     assert not list((tmp_path / "store" / ".staging").iterdir())
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip"])
-def test_libhdf5_opens_no_file_for_writing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: Compression
-) -> None:
+def test_libhdf5_opens_no_file_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it may not write it cannot fail to write."""
     real = h5py.File
 
@@ -134,7 +120,7 @@ def test_libhdf5_opens_no_file_for_writing(
 
     monkeypatch.setattr(h5py, "File", opened)
     store = create_store(tmp_path, SPEC, dataset="test", format="hdf5")
-    with store.writer(PRODUCER, compression=compression) as writer:
+    with store.writer(PRODUCER) as writer:
         for clip in clip_ids(3):
             writer.add(make_record(clip), make_tokens(clip))
     assert verify_store(tmp_path).ok

@@ -47,8 +47,7 @@ def test_files_have_the_umask_and_the_folders_group(form: str, tmp_path: Path, u
     os.chown(root, -1, another_group())
     root.chmod(0o2770)
     store = fill_store(root, form, 17, part_clips=1)  # type: ignore[arg-type]
-    compression = "gzip"
-    with store.writer(PRODUCER, compression=compression) as writer:
+    with store.writer(PRODUCER) as writer:
         writer.add(make_record("a"), make_tokens("a"))
         writer.quarantine(Failure("bad", "x.webm", "VideoError", "no frames"))
         staged = [path for path in root.rglob("*") if ".staging" in path.parts]

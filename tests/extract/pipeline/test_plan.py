@@ -35,7 +35,6 @@ def test_a_plan_counts_bytes_as_the_store_will(model_folder: Callable[[str], Pat
     made = make_plan(request(model_folder("dinov2")), Path("nowhere/yet"), 4)
     assert (made.clips, made.stored) == (384, 384)
     assert made.clip_seconds > 0
-    assert 0.5 < made.zstd < 1.01  # tokens are noise to a compressor
     sizes = {(cost.tokens, cost.dtype): cost.clip_bytes for cost in made.layouts}
     steps = 4 * 16  # frames x tokens of grid4, each of 32 channels
     assert {dtype: sizes["grid4", dtype] for dtype in DTYPES} == {
@@ -77,17 +76,17 @@ def test_what_does_not_fit_is_not_recommended() -> None:
         for name, count in (("grid1", 10), ("grid2", 40), ("grid4", 60), ("full", 400))
         for dtype, size in (("float32", 2 * count), ("float16", count), ("int8", count // 2))
     )
-    made = Plan(1, 1, 1.0, 100, 0.9, layouts)
+    made = Plan(1, 1, 1.0, 100, layouts)
     found = made.recommended
     assert found is not None
     assert (found.tokens, found.dtype) == ("grid2", "float16")  # at most half of what is free
     full = describe(made).splitlines()[-6]
     assert full.startswith("full")
     assert full.count("!") == 3
-    tight = Plan(1, 1, 1.0, 15, 0.9, layouts).recommended
+    tight = Plan(1, 1, 1.0, 15, layouts).recommended
     assert tight is not None
     assert (tight.tokens, tight.dtype) == ("grid1", "int8")
-    assert Plan(1, 1, 1.0, 5, 0.9, layouts).recommended is None
+    assert Plan(1, 1, 1.0, 5, layouts).recommended is None
 
 
 def test_a_plan_on_clips_nobody_can_read_says_why(
