@@ -13,13 +13,7 @@ from stepcli.runtime.errors import DamagedStore, StorageError
 def read_compressed(
     file: OpenFile, tokens: ArrayLayout, record: PartRecord, row: int
 ) -> np.ndarray:
-    """Read the tokens of one clip: [*clip_shape].
-
-    Args:
-        file: with the tokens, of the size and digest in the part's record.
-        tokens: layout of the tokens.
-        record: of the part.
-        row: of the clip.
+    """Read the tokens of one clip, [*clip_shape], from a file whose digest is right.
 
     Raises:
         DamagedStore: the file does not have the layout that earlier versions wrote.
