@@ -15,6 +15,8 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # for command_line.py
 
+from installed_package import Installer
+
 # A loaded machine takes seconds for what another does at once: that is no failure.
 settings.register_profile("patient", settings(), deadline=None)
 settings.load_profile("patient")
@@ -42,6 +44,15 @@ def subnormal_numbers() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installer]:
+    """Installs packages for the rest of a test."""
+    installer = Installer(tmp_path, monkeypatch)
+    yield installer
+    monkeypatch.undo()
+    installer.forget()
 
 
 Stepcli = Callable[..., subprocess.CompletedProcess[str]]

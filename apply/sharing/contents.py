@@ -17,6 +17,7 @@ from stepcli.cache.schema.manifest import FILE_NAME as MANIFEST
 from stepcli.cache.storage.files import read_regular
 from stepcli.cache.store.store import Store
 from stepcli.probe.runs.staging import staging_folder, sweep_staging
+from stepcli.runtime.code_files import is_code
 from stepcli.runtime.errors import DamagedStore, StoreError, UsageError
 from stepcli.runtime.files import SEALED_LIMIT, disk_errors, fsync_folder, replace_beneath
 
@@ -107,7 +108,7 @@ def check_received(folder: Path, kind: Kind) -> None:
     from stepcli.probe.analysis.load_run import layout_of_run, load_probe
 
     record = _record(folder)
-    if ".py:" in str(record.get("method")):
+    if is_code(str(record.get("method"))):
         raise UsageError(
             f"the probe's method is code of its author ({record['method']}); code is never pulled "
             "and never run"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stepcli.runtime.errors import StoreError
 from stepcli.runtime.files import read_regular
+from stepcli.runtime.state import state_folder
 
 MOST = 64
 """Folders kept of one extraction: more of them become their common parents."""
@@ -21,12 +22,8 @@ LIMIT = 1 << 24
 
 
 def roots_file() -> Path:
-    """Below STEPCLI_STATE, else below the folder for state of the XDG specification."""
-    own = os.environ.get("STEPCLI_STATE")
-    if own:
-        return Path(own) / "video-folders.jsonl"
-    state = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
-    return Path(state) / "stepcli" / "video-folders.jsonl"
+    """Where they are kept."""
+    return state_folder() / "video-folders.jsonl"
 
 
 def folders_of(videos: Iterable[Path]) -> list[Path]:

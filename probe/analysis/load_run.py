@@ -18,6 +18,7 @@ from stepcli.probe.data.text import StoreText, stored_texts
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.training.banks import build_probe
+from stepcli.runtime.code_files import is_code
 from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.files import read_regular
 
@@ -70,7 +71,10 @@ def texts_of_run(record: dict[str, Any], folder: Path) -> tuple[StoreText, ...]:
     """
     known = methods()
     name = record["method"]
-    if name not in known.names() or "text embeddings" not in known.get(name).needs:
+    if (
+        not (is_code(name) or name in known.names())
+        or "text embeddings" not in known.get(name).needs
+    ):
         return ()
     if found := stored_texts(folder):
         return found

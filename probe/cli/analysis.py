@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stepcli.probe.cli.options import RUNS_VARIABLE, slice_minimum
-from stepcli.probe.methods.names import complete_methods
+from stepcli.probe.methods.catalogue import complete_methods
 from stepcli.runtime.terminal import print_json, say, warn
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`stepcli probe` and `stepcli methods`: train one setting of methods; list what there is."""
+"""`stepcli probe`: train one setting of methods."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,8 +27,7 @@ from stepcli.probe.cli.options import (
     runs_folder,
     tune_early,
 )
-from stepcli.probe.methods.names import complete_methods
-from stepcli.runtime.terminal import say
+from stepcli.probe.methods.catalogue import complete_methods, require_known
 
 
 @resumable()
@@ -100,7 +99,9 @@ def probe(
     track: Annotated[str | None, TRACK] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
-    """Train probes on a store's tokens and write one run a probe and seed."""
+    """Train probes on a store's tokens and write one run per probe and seed."""
+    names = method.split(",")
+    require_known(names)
     tune_early()
     from stepcli.cache.store.locate import locate_store
     from stepcli.probe.config import DataConfig, TaskConfig
@@ -143,7 +144,6 @@ def probe(
         shots=shots,
         protocol=protocol,
     )
-    names = method.split(",")
     configs = []
     for name, options in parse_settings(set_ or [], names).items():
         single = {option: ",".join(values) for option, values in options.items()}
@@ -152,21 +152,3 @@ def probe(
     Session(locate_store(store), runs_folder(runs), device, trackers=trackers, strict=strict).run(
         configs
     )
-
-
-def methods(store: StoreOption = None) -> None:
-    """List the methods, their options and where they come from; parameters too with --store."""
-    from stepcli.probe.methods.registry import methods as registry
-    from stepcli.probe.sweeps.session import parameter_counts
-
-    counts = {} if store is None else parameter_counts(store)
-    for name in registry().names():
-        info = registry().get(name)
-        order = "sees order" if info.order_aware else "order-blind"
-        here = f"; {counts[name]}" if counts else ""
-        say(f"{name}  ({order}; {info.source}{here})", bold=True)
-        if info.needs:
-            say(f"    needs a store with {', '.join(info.needs)}")
-        say(f"    lr={info.lr:g}  peak learning rate where none is given")
-        for option, field in info.options.model_fields.items():
-            say(f"    {option}={field.default}  {field.description}")

@@ -27,7 +27,7 @@ from stepcli.probe.cli.options import (
     slice_minimum,
     tune_early,
 )
-from stepcli.probe.methods.names import complete_methods
+from stepcli.probe.methods.catalogue import complete_methods, require_known
 
 
 @resumable()
@@ -119,6 +119,8 @@ def sweep(
 
     Flags go over what the file says. What is done already is not done again.
     """
+    names = None if method is None else method.split(",")
+    require_known(names or [])
     tune_early()
     from stepcli.cache.store.locate import locate_store
     from stepcli.probe.runs.pairs import read_pairs
@@ -128,7 +130,7 @@ def sweep(
 
     config = flags_over(
         file,
-        methods=None if method is None else method.split(","),
+        methods=names,
         settings=set_ or [],
         recipe={"lr": lr, "weight_decay": weight_decay},
         task={

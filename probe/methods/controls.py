@@ -94,12 +94,10 @@ class FirstLast(ChosenFrames):
     which = (first, last)
 
 
-INFOS = tuple(
-    ProbeInfo(name, build, PoolOptions, "trained control", order_aware=True, lr=1e-2)
-    for name, build in (
-        ("first-frame", FirstFrame),
-        ("last-frame", LastFrame),
-        ("middle-frame", MiddleFrame),
-        ("first-last", FirstLast),
-    )
+_SOURCE = "trained control"
+INFOS = (
+    ProbeInfo("first-frame", FirstFrame, PoolOptions, _SOURCE, order_aware=True, lr=1e-2),
+    ProbeInfo("last-frame", LastFrame, PoolOptions, _SOURCE, order_aware=True, lr=1e-2),
+    ProbeInfo("middle-frame", MiddleFrame, PoolOptions, _SOURCE, order_aware=True, lr=1e-2),
+    ProbeInfo("first-last", FirstLast, PoolOptions, _SOURCE, order_aware=True, lr=1e-2),
 )

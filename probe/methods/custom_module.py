@@ -1,40 +1,42 @@
-"""A user's own probe: a plain nn.Module from a Python file, run as a bank like any other.
+"""Methods from outside: from a file of the user's, or from an installed package.
+
+Either is a plain nn.Module, which becomes a bank like any other:
 
     class MyProbe(nn.Module):
-        def __init__(self, frames: int, tokens: int, dim: int, classes: int): ...
+        def __init__(self, frames, tokens, dim, classes, width: int = 8): ...
         def forward(self, x):  # [B, frames, tokens, dim] float32 -> [B, classes]
 
-Its parameters get the member dimension here; members are computed one after another, so a bank of
-them saves the reading, not the arithmetic.
+whose further parameters are options; or a ProbeInfo, for a probe with banks of its own. Parameters
+of a module get the member dimension here; members are computed one after another, so a bank of them
+saves the reading, not the arithmetic.
 """
 
 import copy
-import hashlib
 import inspect
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, create_model
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
+from stepcli.probe.config import OptimConfig
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.registry import ProbeInfo
+from stepcli.probe.methods.registry import IDENTITY, Build, ProbeInfo
 from stepcli.probe.nn.bank import Options, Probe
-from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.code_files import CodeFile, load_object, read_code, read_trusted_code
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.plugins import Plugin
+from stepcli.runtime.signature import options_model
 
-
-class OwnOptions(Options):
-    """Identity of the code: another text is another run."""
-
-    sha256: str = Field("", description="digest of the file, filled in by itself")
+OPTION = "--method"
+KIND = "nn.Module or ProbeInfo"
+GIVEN = 4
+"""Parameters of a module that stepcli gives: frames, tokens, dim, classes."""
 
 
 class OwnProbe(Probe):
@@ -44,14 +46,15 @@ class OwnProbe(Probe):
         self,
         layout: TokenLayout,
         classes: int,
-        options: OwnOptions,
+        options: Options,
         generator: Generator,
         kind: type[nn.Module],
     ) -> None:
         super().__init__(layout, classes, options)
+        settings = {name: value for name, value in options if name not in IDENTITY}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())
-            module = kind(layout.frames, layout.tokens, layout.dim, classes)
+            module = kind(layout.frames, layout.tokens, layout.dim, classes, **settings)
         # Hidden in a list, the template's own tensors are no part of the bank's state.
         self._template = [module]
         self._names = [name for name, _ in module.named_parameters()]
@@ -100,100 +103,94 @@ def _flat(name: str) -> str:
     return name.replace(".", "__")
 
 
-VOUCHED_VARIABLE = "STEPCLI_OWN_CODE"
-"""SHA-256 digests, separated by commas, of files that may be executed because a run names them."""
-
-
-def load_vouched(spec: str) -> ProbeInfo:
-    """Load a method that a run names: its file is executed only if its digest is vouched for.
+def load_own(spec: str) -> ProbeInfo:
+    """Load a method from `path/to/file.py:Name`. The user named the file, so it is executed.
 
     Raises:
-        UsageError: the digest of the file is not in STEPCLI_OWN_CODE.
+        UsageError: no such file, or it does not run, or holds no usable method.
+        UnknownName: it has no such module class.
     """
-    path = Path(spec.rpartition(":")[0])
-    if path.is_file():
-        source = path.read_bytes()
-        digest = hashlib.sha256(source).hexdigest()
-        if digest in os.environ.get(VOUCHED_VARIABLE, "").split(","):
-            return _execute(spec, path, source, digest)
-        advice = f"read {path}, and if you trust it, set {VOUCHED_VARIABLE}={digest}"
-    else:
-        advice = f"there is no file {path}"
-    raise UsageError(
-        f"the method {spec} is a file of code, which is not run because a run names it; {advice}"
+    return _of_file(read_code(spec, OPTION))
+
+
+def load_trusted(spec: str) -> ProbeInfo:
+    """Load a method that a run names: its file is executed only if the user trusts it.
+
+    Raises:
+        UsageError: the file is not trusted, or as for `load_own`.
+    """
+    return _of_file(read_trusted_code(spec, OPTION))
+
+
+def of_plugin(plugin: Plugin) -> ProbeInfo:
+    """The method of an installed package.
+
+    Raises:
+        UsageError: the package fails to load, or offers no usable method.
+    """
+    found = plugin.load()
+    if not _is_method(found):
+        raise UsageError(
+            f"method {plugin.name} of the package {plugin.package}: {plugin.value} is no {KIND}"
+        )
+    identity = {"sha256": plugin.sha256, "package": plugin.package}
+    return _identified(_info(found, plugin.name, plugin.value), plugin.package, identity)
+
+
+def _of_file(code: CodeFile) -> ProbeInfo:
+    found = load_object(code, OPTION, KIND, _is_method)
+    return _identified(_info(found, code.spec, code.spec), str(code.path), {"sha256": code.sha256})
+
+
+def _is_method(value: object) -> bool:
+    return isinstance(value, ProbeInfo) or (inspect.isclass(value) and issubclass(value, nn.Module))
+
+
+def _info(found: Any, name: str, where: str) -> ProbeInfo:
+    """What an outsider's object says of itself."""
+    if isinstance(found, ProbeInfo):
+        return replace(found, name=name)
+    if issubclass(found, Probe):
+        raise UsageError(f"{where} is a bank of probes; name a ProbeInfo that describes it instead")
+    options = cast("type[Options]", options_model(found, GIVEN, where, Options))
+    for option in options.model_fields:
+        if option in OptimConfig.model_fields:
+            raise UsageError(
+                f"{where}: its parameter {option} has the name of a training setting; rename it"
+            )
+    return ProbeInfo(name, partial(OwnProbe, kind=found), options, "", order_aware=True, lr=1e-3)
+
+
+def _identified(info: ProbeInfo, origin: str, identity: Mapping[str, str]) -> ProbeInfo:
+    """The method with its code's identity among its options.
+
+    Raises:
+        UsageError: it has an option of such a name itself.
+    """
+    if taken := IDENTITY.keys() & info.options.model_fields.keys():
+        raise UsageError(f"method {info.name}: its option cannot be called {min(taken)}; rename it")
+    fields: dict[str, Any] = {
+        name: (str, Field(value, description=IDENTITY[name])) for name, value in identity.items()
+    }
+    options = create_model("Options", __base__=info.options, **fields)
+    return replace(
+        info,
+        build=_checked(info.build, origin, identity),
+        options=options,
+        source=info.source or origin,
     )
 
 
-def load_own(spec: str) -> ProbeInfo:
-    """Load a method from `path/to/file.py:ClassName`. The file is the user's own code: it is run.
+def _checked(build: Build, origin: str, identity: Mapping[str, str]) -> Build:
+    """A builder that refuses the options of a run of other code."""
 
-    Raises:
-        UsageError: no such file, or it does not run.
-        UnknownName: it has no such module class.
-    """
-    path = Path(spec.rpartition(":")[0])
-    if not path.is_file():
-        raise UsageError(f"--method {spec}: there is no file {path}")
-    source = path.read_bytes()
-    return _execute(spec, path, source, hashlib.sha256(source).hexdigest())
+    def checked(layout: TokenLayout, classes: int, options: Any, generator: Generator) -> Probe:
+        for name, now in identity.items():
+            if (before := getattr(options, name)) != now:
+                raise UsageError(
+                    f"{origin} has changed since this probe was trained ({name} {before:.12}, now "
+                    f"{now:.12}); restore that version, or train again"
+                )
+        return build(layout, classes, options, generator)
 
-
-def _execute(spec: str, path: Path, source: bytes, digest: str) -> ProbeInfo:
-    """Execute exactly the bytes of `source`, whose digest was checked.
-
-    Python's own import would read the file again, or a `__pycache__` beside it instead.
-    """
-    module = ModuleType(f"stepcli_own_{digest[:16]}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses and the like look their module up
-    try:
-        code = compile(source, str(path), "exec", dont_inherit=True)
-        with _without_folder(path.parent):
-            exec(code, module.__dict__)
-    except Exception as error:
-        del sys.modules[module.__name__]
-        raise UsageError(
-            f"--method {spec}: {path} does not run ({type(error).__name__}: {error}); it may "
-            "import installed packages and stepcli, not files beside it"
-        ) from error
-    name = spec.rpartition(":")[2]
-    found = {
-        key: value
-        for key, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, nn.Module)
-    }
-    if name not in found:
-        raise UnknownName(f"nn.Module in {path}", name, found)
-    kind = found[name]
-
-    def build(
-        layout: TokenLayout, classes: int, options: OwnOptions, generator: Generator
-    ) -> Probe:
-        if options.sha256 != digest:
-            raise UsageError(
-                f"{path} has changed since this probe was trained (sha256 {options.sha256:.12}..., "
-                f"now {digest:.12}...); put that file back, or train again"
-            )
-        return OwnProbe(layout, classes, options, generator, kind)
-
-    class Here(OwnOptions):
-        """This very file."""
-
-        sha256: str = digest
-
-    return ProbeInfo(spec, build, Here, str(path), order_aware=True, lr=1e-3)
-
-
-@contextmanager
-def _without_folder(folder: Path) -> Iterator[None]:
-    """Take a folder off the module search path while its file of code is executed.
-
-    `python -m` and a notebook put the working folder there. A module beside the file is not covered
-    by the digest that was vouched for, and not by the run's identity.
-    """
-    before = list(sys.path)
-    sys.path[:] = [place for place in before if Path(place).resolve() != folder.resolve()]
-    try:
-        yield
-    finally:
-        sys.path[:] = before
+    return checked

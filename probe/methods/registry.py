@@ -1,20 +1,28 @@
-"""The methods that there are: a duplicate raises, an unknown name lists the close ones."""
+"""Methods by name; an unknown name lists the close ones."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 from torch import Generator
 
 from stepcli.probe.data.layout import TokenLayout
-from stepcli.probe.methods.names import NAMES
+from stepcli.probe.methods import catalogue
 from stepcli.probe.nn.bank import Options, Probe
+from stepcli.runtime.code_files import is_code
 from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.plugins import find_plugin
 
 Build = Callable[[TokenLayout, int, Any, Generator], Probe]
+IDENTITY = {
+    "sha256": "digest of the file of code, filled in by itself",
+    "package": "name and version of the package, filled in by itself",
+}
+"""Options that say which code a method is: other code is another run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class ProbeInfo:
 
 
 class Registry:
-    """Methods by name."""
+    """Methods by name: built-in ones, those of installed packages, and files of code."""
 
     def __init__(self) -> None:
         self._infos: dict[str, ProbeInfo] = {}
@@ -60,50 +68,81 @@ class Registry:
         self._infos[info.name] = info
 
     def names(self) -> list[str]:
-        """All names, sorted."""
-        return sorted(self._infos)
+        """Names of built-in methods and of those of installed packages, sorted."""
+        return catalogue.known_names()
+
+    def built_in(self) -> list[ProbeInfo]:
+        """The methods that come with stepcli, sorted by name."""
+        return [self.get(name) for name in sorted(catalogue.built_in())]
 
     def get(self, name: str) -> ProbeInfo:
-        """The method of that name, wherever the name comes from: no code is run that the user has
-        not said to run.
+        """The method of that name, wherever the name comes from: a file is executed only if the
+        user trusts it.
 
         Raises:
             UnknownName: there is none; the message lists close names.
-            UsageError: it is a file's, and nobody here has vouched for that file.
+            UsageError: an untrusted file; a package that fails to load; a name defined twice.
         """
-        if ".py:" in name and name not in self._infos:
-            self.add(import_module("stepcli.probe.methods.custom_module").load_vouched(name))
         if name not in self._infos:
-            raise UnknownName("method", name, self._infos)
+            if is_code(name):
+                self.add(_own().load_trusted(name))
+            else:
+                self._find(name)
         return self._infos[name]
 
     def load(self, name: str) -> ProbeInfo:
-        """The same for a name that the user gave: of `file.py:ClassName` the file is run.
+        """The same for a name that the user gave: the file of `file.py:Name` is executed, as it is
+        now.
 
         Raises:
             UnknownName: there is none; the message lists close names.
-            UsageError: the user's file does not hold such a probe.
+            UsageError: the file holds no such method, or as for `get`.
         """
-        if ".py:" in name and name not in self._infos:
-            self.add(import_module("stepcli.probe.methods.custom_module").load_own(name))
+        if is_code(name):
+            info = _own().load_own(name)
+            self._infos[name] = info
         return self.get(name)
 
+    def usual_options(self, name: str) -> Mapping[str, Any]:
+        """A method's options with their defaults; {} where its code is not here."""
+        if is_code(name) and name not in self._infos:
+            return {}
+        try:
+            return self.get(name).defaults()
+        except UsageError:
+            return {}
+
     def sees_order(self, name: str) -> bool:
-        """Whether a method depends on the order of the frames; of a file's it is taken to."""
-        return name not in self._infos or self._infos[name].order_aware
+        """Whether a method depends on the order of the frames; one that is not here may."""
+        if is_code(name):
+            return name not in self._infos or self._infos[name].order_aware
+        try:
+            return self.get(name).order_aware
+        except UsageError:
+            return True
+
+    def _find(self, name: str) -> None:
+        """Import the one module that declares a method."""
+        modules = catalogue.built_in()
+        plugin = find_plugin(catalogue.GROUP, name, modules)
+        if plugin is not None:
+            self.add(_own().of_plugin(plugin))
+        elif name not in modules:
+            raise UnknownName("method", name, self.names())
+        else:
+            for info in import_module(modules[name]).INFOS:
+                self._infos.setdefault(info.name, info)
+
+
+def _own() -> ModuleType:
+    """The module for others' code; it imports this one."""
+    return import_module("stepcli.probe.methods.custom_module")
 
 
 @cache
 def methods() -> Registry:
-    """The built-in methods."""
-    registry = Registry()
-    for module, names in NAMES.items():
-        infos = import_module(f"stepcli.probe.methods.{module}").INFOS
-        if tuple(info.name for info in infos) != names:
-            raise ValueError(f"probe/methods/names.py lists {names} of probe/methods/{module}.py")
-        for info in infos:
-            registry.add(info)
-    return registry
+    """The registry of this process."""
+    return Registry()
 
 
 def parse_options(info: ProbeInfo, values: Mapping[str, Any]) -> Options:

@@ -7,7 +7,7 @@ from shlex import quote
 from typing import Any
 
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.methods.registry import methods
+from stepcli.probe.methods.registry import IDENTITY, methods
 from stepcli.probe.report.report_data import SINGLE_FRAMES, Entry, Study, difference, shuffled_twins
 from stepcli.probe.report.tables import percent
 from stepcli.probe.runs.compare import covered, no_interval
@@ -195,12 +195,11 @@ def commands(study: Study) -> list[str]:
         words += [word for word in of_task if not word.startswith("#")]
         words.append(f"--epochs {shared['epochs']} --batch-size {shared['batch_size']}")
         words.append(f"--lr {recipe['lr']:g} --weight-decay {recipe['weight_decay']:g}")
-        known = methods()
-        usual = known.get(method).defaults() if method in known.names() else {}
+        usual = methods().usual_options(method)
         words += [
             f"--set {quote(f'{name}={value}')}"
             for name, value in config["options"].items()
-            if usual.get(name) != value
+            if usual.get(name) != value and name not in IDENTITY
         ]
         words += [word for word in of_task if word.startswith("#")]
         lines.append(" ".join(words))

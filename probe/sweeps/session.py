@@ -245,19 +245,26 @@ class Session:
         checkpoint.discard()
 
 
-def parameter_counts(path: Path) -> dict[str, str]:
-    """Of each method with its defaults on a store's tokens and classes; or why it cannot be."""
+def parameter_counts(path: Path, methods: Sequence[str] | None = None) -> dict[str, int | str]:
+    """Parameters of methods with their defaults, on a store's tokens and classes.
+
+    Args:
+        path: Of the store.
+        methods: Names; None: every method there is.
+
+    Returns:
+        Method -> its number of parameters, or the reason why it cannot be built here.
+    """
     store = open_store(path)
     names = [row.name for row in sorted(store.classes(), key=lambda row: row.index)]
     names = names or sorted({row.label for row in store.clips()})
     layout = store_layout(store, store.spec.frames, tuple(names))
-    classes = len(names)
-    counts = {}
-    for name in registry.methods().names():
-        info = registry.methods().get(name)
+    counts: dict[str, int | str] = {}
+    for name in registry.methods().names() if methods is None else methods:
         try:
-            probe = info.build(layout, classes, info.options(), torch.Generator())
-            counts[name] = f"{probe.parameters_each:,} parameters"
+            info = registry.methods().get(name)
+            probe = info.build(layout, len(names), info.options(), torch.Generator())
+            counts[name] = probe.parameters_each
         except UsageError as error:
             counts[name] = str(error)
     return counts

@@ -99,7 +99,7 @@ def _require_texts(configs: Sequence[RunConfig], task: Task) -> None:
     """
     if task.base_classes == len(task.classes):
         return
-    by_text = [n for n in methods().names() if "text embeddings" in methods().get(n).needs]
+    by_text = [m.name for m in methods().built_in() if "text embeddings" in m.needs]
     for config in configs:
         if "text embeddings" not in methods().get(config.method).needs:
             raise UsageError(

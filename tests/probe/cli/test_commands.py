@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,18 +228,30 @@ def test_no_runs_says_how_to_make_some(tmp_path: Path) -> None:
     assert "no finished run" in invoke("results", "--runs", tmp_path / "empty").stderr
 
 
-def test_methods_are_listed_with_their_options() -> None:
-    done = invoke("methods")
-    assert done.exit_code == 0
-    assert "step  (sees order; STEP, arXiv 2503.24298" in done.stdout
-    assert "    pe_scale=" in done.stdout
+def test_methods_are_a_table_and_one_shows_its_options() -> None:
+    head, *rows = invoke("methods").stdout.splitlines()
+    assert head.split() == ["method", "order", "source"]
+    (row,) = (row for row in rows if row.startswith("step "))
+    assert row.split(maxsplit=2) == ["step", "yes", "STEP, arXiv 2503.24298 (ICRA 2026)"]
+    lines = invoke("methods", "evl").stdout.splitlines()
+    assert lines[0] == "evl: EVL's decoder, arXiv 2208.03550"
+    assert "  needs: a store with the last 4 layers" in lines
+    assert "  its authors' settings (--recipe-mode own): lr=0.0004, weight_decay=0.05" in lines
+    assert any(
+        re.fullmatch(r"    heads=\d+ +attention heads; must divide the channels", line)
+        for line in lines
+    )
+    assert "did you mean step" in invoke("methods", "stpe").stderr
 
 
 def test_methods_count_their_parameters_on_a_store(store: Store) -> None:
     done = invoke("methods", "--store", store.path)
     assert done.exit_code == 0, done.output
     # 4D^2 + 4D attention + TD encoding + D CLS + head, with D = 16, T = 6 and two classes.
-    assert f"; {4 * 256 + 64 + 6 * 16 + 16 + 34:,} parameters)" in done.stdout
+    count = f"{4 * 256 + 64 + 6 * 16 + 16 + 34:,}"
+    assert re.search(rf"^step +yes +{count}  STEP", done.stdout, re.MULTILINE)
+    assert "xclip: this method compares tokens with texts" in done.stdout
+    assert f"parameters: {count}" in invoke("methods", "step", "--store", store.path).stdout
 
 
 def test_published_numbers_stand_in_the_tables_as_such(runs: Path, tmp_path: Path) -> None:
