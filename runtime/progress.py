@@ -68,7 +68,8 @@ class Progress:
         self._total = total
         if self._bar is not None:
             self._bar.total = total
-        self.advance(done - self._done)
+        if done != self._done:
+            self.advance(done - self._done)
 
     def extend(self, count: int) -> None:
         """Add units to the total."""

@@ -1,15 +1,14 @@
-"""`--engine ray`: one pipeline a worker of a Ray cluster, all writing into one store.
+"""`--engine ray`: one pipeline per worker of a Ray cluster, all writing into one store.
 
-The driver keeps a `Handout` in an actor of its own; each worker is an actor that runs the usual
-pipeline on clips that it asks for a few at a time, and writes parts of its own. So a slow video
-or host holds up nobody, workers may come and go, and one that is lost costs its open part: what it
-had been given and not stored is handed out again.
+The driver keeps a `WorkQueue` in an actor; each worker is an actor that runs the usual pipeline on
+clips from it and writes parts of its own. Workers may join and leave. When the queue is empty and
+all workers have ended, what the store still lacks (the open parts of lost workers) is queued again.
 """
 
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,20 @@ from stepcli.cache.store.store import Store
 from stepcli.extract.config import RayOptions
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.engines.ray_worker import CLIPS_AT_ONCE, Extract, Worker
-from stepcli.extract.engines.work_queue import Handout
-from stepcli.extract.engines.worker_status import Board
+from stepcli.extract.engines.work_queue import WorkerState, WorkQueue
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import StageSeconds
 from stepcli.extract.sources.todo import Redo, what_is_left
 from stepcli.runtime.preemption import GRACE_SECONDS
 from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost, on_node
+from stepcli.runtime.words import counted
 
 FRUITLESS_LOSSES = 10
-"""So many workers lost one after another, with no clip stored between, end the run."""
-LOOK_SECONDS = 0.5
-"""How often the driver looks at its workers."""
+"""Workers lost one after another, with no clip stored in between, that end the run."""
+POLL_SECONDS = 0.5
+"""Between two looks of the driver at its workers."""
 GROW_SECONDS = 10.0
-"""How often the driver looks whether the cluster has grown."""
+"""Between two looks whether the cluster has grown."""
 USUAL_CPUS = 4.0
 
 
@@ -43,10 +42,10 @@ class WorkerShare:
 
     @classmethod
     def of(cls, options: RayOptions, nodes: Sequence[Mapping[str, float]]) -> "WorkerShare":
-        """As asked for; else a GPU with its part of its node's cores, or a few cores.
+        """As the options say; else a GPU with its part of the node's cores, or a few cores.
 
         Args:
-            options: the user's.
+            options: of the run.
             nodes: "CPU" and "GPU" of each node.
         """
         gpus = options.gpus
@@ -85,13 +84,13 @@ def run(
         ray: the connected module.
         clips: those to do, none of them committed.
         store: where to.
-        extract: what each worker does; travels to it, so it holds plain data alone.
+        extract: what each worker runs; travels to it, so it holds plain data alone.
         options: how to use the cluster.
-        progress: told of each clip, and of the workers.
+        progress: shows the counts, and the workers.
         redo: clips whose stored tokens do not count.
 
     Returns:
-        Where the time went, summed over workers; `total` is this run's own.
+        Seconds spent in each stage, summed over workers; `total` is this run's own.
 
     Raises:
         WorkersLost: workers end again and again.
@@ -99,144 +98,181 @@ def run(
         KeyboardInterrupt: finished clips are committed.
     """
     started = time.monotonic()
-    # Here, and nowhere else: a lost node must not take along who has which clips.
-    here = on_node(ray, ray.get_runtime_context().get_node_id(), soft=False)
-    keeper = ray.remote(Handout).options(num_cpus=0, scheduling_strategy=here)
-    handout = keeper.remote(list(clips))
-    share = WorkerShare.of(options, _nodes(ray))
-    crew = _Crew(ray, store, handout, extract, share, options.workers, Board(progress), redo)
-    fitting = crew.fitting()
-    each = f"{share.cpus:g} cores and {share.gpus:g} GPUs"
-    progress.say(f"Ray: up to {fitting} workers, each with {each}")
-    if not fitting:
-        progress.say(f"no node of the cluster has {each}; waiting for one to join")
+    driver = _Driver(ray, store, extract, options, progress)
+    tried = {clip: failure.attempt for clip, failure in store.quarantined().items()}
+    left = clips
     try:
-        crew.work()
+        while left:
+            losses = driver.losses
+            driver.work(left)
+            store.refresh()
+            left = _unsettled(store, left, tried, redo) if driver.losses > losses else ()
     except ray.exceptions.RayActorError as error:
         reason = str(error).strip().rpartition("\n")[2]
         raise WorkersLost(
-            f"what hands out the clips on this machine was lost, or never ran ({reason}); the same "
+            f"the queue of clips on this machine was lost, or never ran ({reason}); the same "
             "command goes on; some clusters ask for a token: 'Who may join' in docs/clusters.md"
         ) from error
     finally:
-        crew.stop()
-    seconds = time.monotonic() - started
-    crew.board.report()
-    return _summed(crew.seconds, seconds)
+        driver.stop()
+    return driver.report(time.monotonic() - started)
 
 
-def _nodes(ray: Any) -> list[dict[str, float]]:
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def _unsettled(
+    store: Store, clips: Sequence[Clip], tried: Mapping[str, int], redo: Redo | None
+) -> list[Clip]:
+    """Clips neither stored nor quarantined since the run began."""
+    todo = what_is_left(store, clips, redo=redo)
+    old = {
+        failure.id for failure in todo.quarantined if failure.attempt <= tried.get(failure.id, 0)
+    }
+    again = {clip.id: clip for clip in todo.left}
+    return list(again.values()) + [
+        clip for clip in clips if clip.id not in again and not old.isdisjoint(clip.stored_ids)
+    ]
 
 
-def _summed(parts: Sequence[StageSeconds], total: float) -> StageSeconds:
-    names = StageSeconds.__dataclass_fields__.keys() - {"total"}
-    return StageSeconds(
-        total=total, **{name: sum(getattr(part, name) for part in parts) for name in names}
-    )
+class _Driver:
+    """Starts workers, notices when they end, and shows what they report."""
 
+    def __init__(
+        self,
+        ray: Any,
+        store: Store,
+        extract: Extract,
+        options: RayOptions,
+        progress: ExtractionProgress,
+    ) -> None:
+        self._ray = ray
+        self._store = store
+        self._extract = extract
+        self._progress = progress
+        self._at_most = options.workers
+        self._share = WorkerShare.of(options, self._nodes())
+        # Here, and nowhere else: a lost node must not take the queue along.
+        here = on_node(ray, ray.get_runtime_context().get_node_id(), soft=False)
+        queue = ray.remote(WorkQueue).options(num_cpus=0, scheduling_strategy=here)
+        self._queue = queue.remote()
+        self._actors: dict[Any, tuple[str, Any]] = {}
+        """A worker's pending result -> its name and its actor."""
+        self._settled = 0
+        """Clips settled in earlier rounds."""
+        self._states: dict[str, WorkerState] = {}
+        self._seconds: list[StageSeconds] = []
+        self._started = self._fruitless = self.losses = 0
+        each = f"{self._share.cpus:g} cores and {self._share.gpus:g} GPUs"
+        progress.say(f"Ray: up to {counted(self._fitting(), 'worker')}, each with {each}")
+        if not self._fitting():
+            progress.say(f"no node of the cluster has {each}; waiting for one to join")
 
-@dataclass(slots=True)
-class _Crew:
-    """Starts workers, notices when they end, hands out again what a lost one had."""
-
-    ray: Any
-    store: Store
-    handout: Any
-    extract: Extract
-    share: WorkerShare
-    at_most: int | None
-    board: Board
-    redo: Redo | None = None
-    actors: dict[Any, tuple[str, Any]] = field(default_factory=dict)
-    """A worker's pending result -> its name and its actor."""
-    started: int = 0
-    fruitless: int = 0
-    seconds: list[StageSeconds] = field(default_factory=list)
-
-    def fitting(self) -> int:
-        """How many workers the cluster holds now."""
-        return self.share.fitting(_nodes(self.ray), self.at_most)
-
-    def work(self) -> None:
-        """Keep as many workers as fit until every clip is settled."""
-        grown = -math.inf
-        while self.ray.get(self.handout.outstanding.remote()):
+    def work(self, clips: Sequence[Clip]) -> None:
+        """Keep as many workers as fit until the queue is empty and all have ended."""
+        ids = sum(len(clip.stored_ids) for clip in clips)
+        self._settled = self._progress.total - ids
+        self._ray.get(self._queue.fill.remote(list(clips)))
+        waiting, grown = len(clips), -math.inf
+        while waiting or self._actors:
             if time.monotonic() - grown > GROW_SECONDS:
                 grown = time.monotonic()
                 # One that waits for its place tells an autoscaler to make it.
-                wanted = max(1, self.fitting())
-            waiting = self.ray.get(self.handout.waiting.remote())
-            while waiting > 0 and len(self.actors) < wanted:
-                self.start()
-                waiting -= CLIPS_AT_ONCE
-            ended, _ = self.ray.wait(list(self.actors), timeout=LOOK_SECONDS)
-            self.look()
+                wanted = max(1, self._fitting())
+            expected = waiting
+            while expected > 0 and len(self._actors) < wanted:
+                self._start()
+                expected -= CLIPS_AT_ONCE
+            ended, _ = self._ray.wait(list(self._actors), timeout=POLL_SECONDS)
+            waiting = self._look()
             for result in ended:
-                self.collect(result)
+                self._collect(result)
 
-    def start(self) -> None:
-        name = f"worker-{self.started}"
-        self.started += 1
-        # A lost actor is not restarted by Ray: its clips have to be handed out again first.
+    def _nodes(self) -> list[dict[str, float]]:
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _fitting(self) -> int:
+        return self._share.fitting(self._nodes(), self._at_most)
+
+    def _start(self) -> None:
+        name = f"worker-{self._started}"
+        self._started += 1
         actor = (
-            self.ray.remote(Worker)
-            .options(num_cpus=self.share.cpus, num_gpus=self.share.gpus, max_restarts=0)
-            .remote(name, self.handout, Path.cwd())
+            self._ray.remote(Worker)
+            .options(num_cpus=self._share.cpus, num_gpus=self._share.gpus, max_restarts=0)
+            .remote(name, self._queue, Path.cwd())
         )
-        self.actors[actor.run.remote(self.extract)] = (name, actor)
+        self._actors[actor.run.remote(self._extract)] = (name, actor)
 
-    def look(self) -> None:
-        """Show what the workers have reported."""
-        self.board.show(self.ray.get(self.handout.workers.remote()))
+    def _look(self) -> int:
+        """Show what the workers have reported; how many clips wait."""
+        waiting, states = self._ray.get(self._queue.state.remote())
+        self._states |= states
+        done = sum(state.done for state in states.values())
+        quarantined = sum(state.quarantined for state in states.values())
+        self._progress.workers = workers_text(states, self.losses)
+        self._progress.settle(self._settled + done, quarantined)
+        return int(waiting)
 
-    def collect(self, result: Any) -> None:
+    def _collect(self, result: Any) -> None:
         """Take the result of a worker that has ended, in whichever way."""
-        name, actor = self.actors.pop(result)
+        name, actor = self._actors.pop(result)
         try:
-            outcome = self.ray.get(result)
-        except self.ray.exceptions.RayTaskError:
+            outcome = self._ray.get(result)
+        except self._ray.exceptions.RayTaskError:
             raise  # a mistake in the program
-        except self.ray.exceptions.RayError:  # killed, out of memory, out of reach
-            self.ray.kill(actor)  # it may only be out of reach
-            self._mourn(name)
+        except self._ray.exceptions.RayError:  # killed, out of memory, out of reach
+            self._ray.kill(actor)  # it may only be out of reach
+            self._lose(name)
             return
         if isinstance(outcome, str):
             raise WorkerFailed(outcome)
-        self.look()  # what it told last
         if outcome is not None:
-            self.seconds.append(outcome)
-        self.ray.get(self.handout.left.remote(name))
+            self._seconds.append(outcome)
+
+    def _lose(self, name: str) -> None:
+        self.losses += 1
+        self._ray.get(self._queue.lose.remote(name))
+        before = len(self._store)
+        self._store.refresh()
+        self._fruitless = 0 if len(self._store) > before else self._fruitless + 1
+        self._progress.say(f"{name} was lost; clips that it had not stored are done at the end")
+        if self._fruitless >= FRUITLESS_LOSSES:
+            raise WorkersLost(
+                f"{self._fruitless} workers were lost one after another and no clip was stored in "
+                "between; look at Ray's logs (memory?), or ask for fewer workers per machine"
+            )
 
     def stop(self) -> None:
         """Let workers commit what they have finished, then end them."""
-        self.handout.stop.remote()
+        self._queue.stop.remote()
         try:
-            began = self.ray.get(self.handout.workers.remote())
-        except self.ray.exceptions.RayActorError:
-            began = {}  # workers end by themselves where nobody answers them
-        at_work = [result for result, (name, _) in self.actors.items() if name in began]
+            _, begun = self._ray.get(self._queue.state.remote())
+        except self._ray.exceptions.RayActorError:
+            begun = {}  # workers end by themselves where the queue does not answer
+        at_work = [result for result, (name, _) in self._actors.items() if name in begun]
         if at_work:  # others still wait for a place, or for their process
-            self.ray.wait(at_work, num_returns=len(at_work), timeout=GRACE_SECONDS)
-        for _, actor in self.actors.values():
-            self.ray.kill(actor)
+            self._ray.wait(at_work, num_returns=len(at_work), timeout=GRACE_SECONDS)
+        for _, actor in self._actors.values():
+            self._ray.kill(actor)
 
-    def _mourn(self, name: str) -> None:
-        self.board.lost += 1
-        before = len(self.store)
-        self.store.refresh()
-        self.fruitless = 0 if len(self.store) > before else self.fruitless + 1
-        todo = what_is_left(
-            self.store, self.ray.get(self.handout.left.remote(name)), redo=self.redo
-        )
-        settled = len(todo.done) + len(todo.quarantined)
-        self.board.repeated += max(0, self.board.reported(name) - settled)
-        self.ray.get(self.handout.again.remote(todo.left))
-        self.board.say(
-            f"{name} was lost; {todo.left_count} clips that it had not stored are handed out again"
-        )
-        if self.fruitless >= FRUITLESS_LOSSES:
-            raise WorkersLost(
-                f"{self.fruitless} workers were lost one after another and no clip was stored in "
-                "between; look at Ray's logs (memory?), or ask for fewer workers a machine"
+    def report(self, total: float) -> StageSeconds:
+        """Say what each worker did; seconds in each stage, summed over workers."""
+        for name, state in self._states.items():
+            rate = f", {state.rate:.1f} clips/s" if state.rate else ""
+            self._progress.say(
+                f"{name} on {state.host}: {state.done} done, {state.quarantined} quarantined{rate}"
             )
+        if self.losses:
+            self._progress.say(f"{counted(self.losses, 'worker')} lost; their clips were redone")
+        names = StageSeconds.__dataclass_fields__.keys() - {"total"}
+        sums = {name: sum(getattr(part, name) for part in self._seconds) for name in names}
+        return StageSeconds(total=total, **sums)
+
+
+def workers_text(states: Mapping[str, WorkerState], losses: int) -> str:
+    """E.g. "workers: 2, slowest worker-1 on b (3.1 clips/s), fastest 4.0; lost: 1"."""
+    text = f"workers: {len(states)}"
+    rates = {name: state.rate for name, state in states.items() if state.rate}
+    if rates:
+        slowest = min(rates, key=rates.__getitem__)
+        text += f", slowest {slowest} on {states[slowest].host} ({rates[slowest]:.1f} clips/s)"
+        text += f", fastest {max(rates.values()):.1f}"
+    return f"{text}; lost: {losses}" if losses else text

@@ -1,4 +1,4 @@
-"""The part of `--engine ray` that runs in each actor: the pipeline, on clips that it asks for."""
+"""The part of `--engine ray` that runs in each worker: the pipeline, on clips from the queue."""
 
 import os
 import signal
@@ -9,47 +9,46 @@ from pathlib import Path
 from typing import Any, Self
 
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.engines.work_queue import WorkerState
 from stepcli.extract.pipeline.stages import StageSeconds
 from stepcli.runtime.errors import StepcliError
 from stepcli.runtime.ray_cluster import import_ray
 from stepcli.runtime.threads import grant_cores
 
 REPORT_SECONDS = 0.5
-"""How often a worker reports, and hears whether it is to stop."""
+"""Between two reports of a worker, each of which may be answered with "stop"."""
 CLIPS_AT_ONCE = 8
-"""Clips that a worker is given at a time."""
+"""Clips that a worker takes from the queue at a time."""
 
 Extract = Callable[[Iterator[Clip], "Reporter"], StageSeconds]
-"""A worker's whole work: the pipeline on clips that come one by one, telling a reporter of each."""
+"""The whole work of a worker: the pipeline, on clips that come one by one."""
 
 
 class Reporter:
-    """Stands in for the progress bar in a worker: a thread of it tells the driver's handout now
-    and then, and interrupts the worker's work, as Ctrl-C would, when the driver wants to stop.
+    """Receives a worker's progress events and passes the counts to the queue from a thread.
 
-    Use it as a context manager, in the main thread. KeyboardInterrupt comes up inside it only.
+    When the queue answers "stop", the thread sends the main thread SIGINT, as Ctrl-C would. Use
+    it as a context manager in the main thread; KeyboardInterrupt is raised inside it only.
     """
 
-    def __init__(self, handout: Any, worker: str) -> None:
-        self._handout = handout
+    def __init__(self, queue: Any, worker: str) -> None:
+        self._queue = queue
         self._worker = worker
         self._done = self._quarantined = 0
         self._main = threading.get_ident()
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._tell_now_and_then, name="reporter")
+        self._thread = threading.Thread(target=self._report_regularly, name="reporter")
 
     def clip_done(self) -> None:
-        """One clip more has been written."""
+        """One more clip is stored."""
         self._done += 1
 
     def clip_quarantined(self) -> None:
-        """One clip more has been put aside."""
+        """One more clip is quarantined."""
         self._quarantined += 1
 
     def __enter__(self) -> Self:
-        # Whatever Ray has put there: a blocked main thread wakes up for a signal alone.
+        # Over any handler of Ray's: a blocked main thread wakes up for a signal alone.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._thread.start()
         return self
@@ -60,14 +59,14 @@ class Reporter:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._thread.join()
 
-    def _tell_now_and_then(self) -> None:
+    def _report_regularly(self) -> None:
         ray = import_ray()
         while True:
             last = self._ended.wait(REPORT_SECONDS)
-            report = self._handout.report.remote(self._worker, self._done, self._quarantined)
+            report = self._queue.report.remote(self._worker, self._done, self._quarantined)
             try:
                 go_on = ray.get(report)
-            except ray.exceptions.RayError:  # nobody is left to work for
+            except ray.exceptions.RayError:  # the driver is gone
                 go_on = False
             if last:
                 return
@@ -79,38 +78,37 @@ class Reporter:
 
 
 class Worker:
-    """What an actor runs.
+    """Runs as an actor.
 
     Args:
         name: of this worker.
-        handout: the driver's, an actor.
+        queue: the driver's `WorkQueue`, an actor.
         folder: the driver's working directory, where relative paths begin.
     """
 
-    def __init__(self, name: str, handout: Any, folder: Path) -> None:
+    def __init__(self, name: str, queue: Any, folder: Path) -> None:
         if folder.is_dir():
             os.chdir(folder)
         self._name = name
-        self._handout = handout
+        self._queue = queue
 
     def run(self, extract: Extract) -> StageSeconds | str | None:
-        """Extract until nothing is handed out any more.
+        """Extract until the queue is empty.
 
         Returns:
-            Where the time went; None when the driver wanted to stop, and every finished clip is
-            stored; the text of a StepcliError if one came: it has to pass between processes.
+            Seconds spent in each stage; None when the driver said "stop", with every finished
+            clip stored; the text of a StepcliError, which has to pass between processes.
         """
         ray = import_ray()
         grant_cores(ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0))
-        state = WorkerState(socket.gethostname(), os.getpid())
-        ray.get(self._handout.join.remote(self._name, state))
+        ray.get(self._queue.join.remote(self._name, socket.gethostname()))
 
         def clips() -> Iterator[Clip]:
-            while given := ray.get(self._handout.next.remote(self._name, CLIPS_AT_ONCE)):
-                yield from given
+            while taken := ray.get(self._queue.next.remote(self._name, CLIPS_AT_ONCE)):
+                yield from taken
 
         try:
-            with Reporter(self._handout, self._name) as reporter:
+            with Reporter(self._queue, self._name) as reporter:
                 return extract(clips(), reporter)
         except StepcliError as error:
             return str(error)

@@ -1,5 +1,6 @@
-"""Which worker has which clips: each clip is with one worker at a time until it is stored."""
+"""Clips that wait for a worker of a cluster, and the state of each worker."""
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,75 +10,72 @@ from stepcli.extract.datasets.clip import Clip
 
 @dataclass(slots=True)
 class WorkerState:
-    """What is known of one worker."""
+    """One worker, as it last reported."""
 
     host: str
-    pid: int
     done: int = 0
     quarantined: int = 0
+    first: tuple[float, int] | None = None
+    """When its first clips were reported, and how many: the start of its model is no pace."""
+    last: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Clips per second; 0 before the second report."""
+        if self.first is None or self.last <= self.first[0]:
+            return 0.0
+        return (self.done - self.first[1]) / (self.last - self.first[0])
 
 
-class Handout:
-    """Hands a list of clips out in small groups, to whoever asks.
+class WorkQueue:
+    """Hands out clips a few at a time: a slow video or host holds up only its own.
 
-    Small groups, so that a slow video or a slow host holds up nobody else.
+    It runs as an actor on the driver's node. Which clip went to which worker is not kept: what a
+    lost worker has not stored is found in the store once the queue is empty.
     """
 
-    def __init__(self, clips: Sequence[Clip]) -> None:
-        self._waiting = deque(clips)
-        self._with: dict[str, dict[str, Clip]] = {}
+    def __init__(self) -> None:
+        self._waiting: deque[Clip] = deque()
         self._workers: dict[str, WorkerState] = {}
         self._stopping = False
 
-    def join(self, worker: str, state: WorkerState) -> None:
-        """A worker says that it is there."""
-        self._workers[worker] = state
-        self._with[worker] = {}
+    def fill(self, clips: Sequence[Clip]) -> None:
+        """Begin a round: these clips wait, and no worker has reported."""
+        self._waiting = deque(clips)
+        self._workers.clear()
+
+    def join(self, worker: str, host: str) -> None:
+        """Register a worker that has started."""
+        self._workers[worker] = WorkerState(host)
 
     def next(self, worker: str, count: int) -> list[Clip]:
-        """At most `count` clips, now with that worker; none when it should finish.
+        """Take at most `count` clips; none when the worker is to finish.
 
-        One that was taken for lost, and is not, gets none: others have its clips.
+        A worker that was taken for lost gets none: its clips will be done by others.
         """
-        if self._stopping or worker not in self._with:
+        if self._stopping or worker not in self._workers:
             return []
-        group = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
-        self._with[worker] |= {clip.id: clip for clip in group}
-        return group
+        return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
 
     def report(self, worker: str, done: int, quarantined: int) -> bool:
-        """How many of its clips a worker has worked through so far; whether it is to go on."""
+        """Note a worker's counts; False tells it to stop."""
         state = self._workers.get(worker)
         if state is None:
             return False
+        if done > state.done:
+            state.last = time.monotonic()
+            state.first = state.first or (state.last, done)
         state.done, state.quarantined = done, quarantined
         return not self._stopping
 
-    def left(self, worker: str) -> list[Clip]:
-        """A worker has gone, in whichever way: what it had is nobody's now.
-
-        One that never joined had nothing.
-        """
+    def lose(self, worker: str) -> None:
+        """Forget a worker that is out of reach."""
         self._workers.pop(worker, None)
-        return list(self._with.pop(worker, {}).values())
-
-    def again(self, clips: Sequence[Clip]) -> None:
-        """Hand clips out once more, behind all the rest: should one of them be what ends its
-        workers, all others are done first."""
-        self._waiting.extend(clips)
 
     def stop(self) -> None:
-        """Hand out nothing more; workers hear of it when they report."""
+        """Hand out no more clips, and tell workers to stop when they report."""
         self._stopping = True
 
-    def outstanding(self) -> int:
-        """Clips that nobody is known to have stored: waiting, or with a worker that still runs."""
-        return len(self._waiting) + sum(map(len, self._with.values()))
-
-    def waiting(self) -> int:
-        """Clips that no worker has."""
-        return len(self._waiting)
-
-    def workers(self) -> dict[str, WorkerState]:
-        """Those that have joined and not gone."""
-        return self._workers
+    def state(self) -> tuple[int, dict[str, WorkerState]]:
+        """Clips that wait, and the workers of this round that are not lost."""
+        return len(self._waiting), self._workers

@@ -24,6 +24,7 @@ class ExtractionProgress(Progress):
     """
 
     def __init__(self, total: int, already: int) -> None:
+        self.total = total
         self._quarantined = 0
         self.workers = ""
         """State of a cluster's workers, printed after the counts."""
@@ -39,6 +40,11 @@ class ExtractionProgress(Progress):
         """One more clip is quarantined."""
         self._quarantined += 1
         self.advance()
+
+    def settle(self, done: int, quarantined: int) -> None:
+        """Set how many clips are stored and quarantined, as a cluster's workers report."""
+        self._quarantined = quarantined
+        self.show(done + quarantined, self.total)
 
     def remark(self) -> str:
         """Return quarantined clips and the state of the workers."""

@@ -1,82 +1,86 @@
-"""Every clip is with one worker at a time until it is stored, whoever is lost on the way."""
+"""The queue of clips that a cluster's workers take from, and what is shown of them."""
 
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.engines.work_queue import Handout, WorkerState
-
-HERE = WorkerState("here", 1)
+from stepcli.extract.engines.ray_engine import workers_text
+from stepcli.extract.engines.work_queue import WorkerState, WorkQueue
+from stepcli.extract.pipeline.progress import ExtractionProgress
 
 
 def make_clips(count: int) -> list[Clip]:
     return [Clip(f"clip-{i}", Path(f"{i}.mp4"), "label") for i in range(count)]
 
 
-def test_groups_are_small_and_end() -> None:
-    handout = Handout(make_clips(5))
-    handout.join("a", HERE)
-    assert [len(handout.next("a", 2)) for _ in range(4)] == [2, 2, 1, 0]
+@pytest.fixture
+def queue() -> WorkQueue:
+    """Five clips, and the workers a and b."""
+    queue = WorkQueue()
+    queue.fill(make_clips(5))
+    queue.join("a", "here")
+    queue.join("b", "there")
+    return queue
 
 
-def test_what_a_lost_worker_had_not_stored_waits_behind_the_rest() -> None:
-    handout = Handout(make_clips(4))
-    handout.join("a", HERE)
-    handout.join("b", HERE)
-    assert [clip.id for clip in handout.next("a", 2)] == ["clip-0", "clip-1"]
-    had = handout.left("a")
-    assert handout.outstanding() == 2
-    handout.again(had[1:])  # the first it had stored
-    assert [clip.id for clip in handout.next("b", 9)] == ["clip-2", "clip-3", "clip-1"]
+def test_each_clip_is_taken_once(queue: WorkQueue) -> None:
+    taken = [clip.id for worker in "abab" for clip in queue.next(worker, 2)]
+    assert taken == [f"clip-{i}" for i in range(5)]
+    assert queue.state()[0] == 0
 
 
-def test_a_worker_that_never_joined_had_nothing() -> None:
-    assert Handout(make_clips(2)).left("a") == []
+def test_a_worker_that_was_lost_gets_no_clips_and_is_told_to_stop(queue: WorkQueue) -> None:
+    assert queue.report("a", 1, 0)
+    queue.lose("a")
+    assert queue.next("a", 1) == []
+    assert not queue.report("a", 1, 0)
+    assert list(queue.state()[1]) == ["b"]
+    queue.fill(make_clips(2))  # a new round, with new workers
+    assert queue.next("b", 1) == []
+    queue.join("c", "here")
+    assert len(queue.next("c", 9)) == 2
 
 
-def test_a_worker_taken_for_lost_that_is_not_gets_nothing_and_is_told_to_stop() -> None:
-    handout = Handout(make_clips(4))
-    handout.join("a", HERE)
-    handout.next("a", 1)
-    assert handout.report("a", 1, 0)
-    handout.again(handout.left("a"))
-    assert handout.next("a", 1) == []
-    assert not handout.report("a", 1, 0)
-    assert handout.waiting() == 4
+def test_no_clip_is_handed_out_after_a_stop(queue: WorkQueue) -> None:
+    queue.stop()
+    assert queue.next("a", 2) == []
+    assert not queue.report("a", 0, 0)
 
 
-def test_nothing_is_handed_out_after_a_stop() -> None:
-    handout = Handout(make_clips(2))
-    handout.join("a", HERE)
-    handout.stop()
-    assert handout.next("a", 2) == []
-    assert not handout.report("a", 0, 0)
+def test_rates_leave_out_the_time_before_the_first_clips(
+    queue: WorkQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    queue.report("a", 0, 0)
+    now[0] = 200.0
+    queue.report("a", 8, 0)
+    assert queue.state()[1]["a"].rate == 0.0
+    now[0] = 202.0
+    queue.report("a", 14, 0)
+    now[0] = 300.0
+    queue.report("a", 14, 1)
+    assert queue.state()[1]["a"].rate == 3.0
 
 
-@given(st.integers(1, 30), st.lists(st.tuples(st.integers(0, 3), st.sampled_from("nnnfl"))))
-def test_no_clip_is_lost_or_with_two(count: int, moves: list[tuple[int, str]]) -> None:
-    clips = make_clips(count)
-    handout = Handout(clips)
-    stored: set[str] = set()
-    having: dict[str, set[str]] = {}
-    for number, move in [*moves, *((w, "f") for w in range(4)), (9, "n"), (9, "f")]:
-        worker = str(number)
-        if worker not in having:
-            handout.join(worker, WorkerState("here", number))
-            having[worker] = set()
-        if move == "n":
-            given_now = {clip.id for clip in handout.next(worker, 4 if number < 9 else count)}
-            assert not any(given_now & held for held in having.values())
-            having[worker] |= given_now
-        elif move == "f":
-            stored |= {clip.id for clip in handout.left(worker)}
-            assert having.pop(worker) <= stored
-        else:
-            had = handout.left(worker)
-            assert {clip.id for clip in had} == having.pop(worker)
-            stored |= {clip.id for clip in had[::2]}
-            handout.again(had[1::2])
-    assert stored == {clip.id for clip in clips}
-    assert handout.outstanding() == 0
+def test_workers_are_shown_in_one_line() -> None:
+    first = WorkerState("a", 12, 0, (0.0, 4), 2.0)
+    second = WorkerState("b", 7, 1, (0.0, 1), 2.0)
+    assert workers_text({"worker-0": first, "worker-1": second}, 1) == (
+        "workers: 2, slowest worker-1 on b (3.0 clips/s), fastest 4.0; lost: 1"
+    )
+    assert workers_text({"worker-0": WorkerState("a")}, 0) == "workers: 1"
+
+
+def test_clips_of_a_lost_worker_are_taken_back_from_the_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepcli.runtime.progress.LINE_SECONDS", 0.0)
+    with ExtractionProgress(40, 0) as progress:
+        progress.settle(13, 1)
+        progress.workers = "workers: 1; lost: 1"
+        progress.settle(10, 1)
+        line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("11/40 clips")
+    assert line.endswith("1 quarantined; workers: 1; lost: 1")
