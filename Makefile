@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench kill-test fault-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript clean coverage mutation audit list-test
+.PHONY: help demo test lint bench kill-test fault-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -120,6 +120,13 @@ matrix: $(VENV)/installed  ## the wheel in empty environments: Pythons, extras, 
 
 transcript:  ## docs/maintainers/transcript.md: the first hour from a clean clone, typed by a script
 	$(PYTHON) tests/docs/transcript.py
+
+release-check: $(VENV)/installed  ## build sdist and wheel, check versions and metadata, try the wheel; all but the upload
+	$(BIN)/python -m pip install -q 'twine>=6.1'
+	$(BIN)/python tests/matrix/release_check.py
+
+workflow-check:  ## actionlint over .github/workflows; actionlint must be on the PATH
+	actionlint
 
 clean:  ## remove the venv and build products
 	rm -rf $(VENV) build dist *.egg-info
