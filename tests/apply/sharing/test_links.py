@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import call, invoke
 from hub_server import Hub
-from test_sharing import make_store
+from small_store import make_store
 
 from stepcli.apply.prediction.api import train
 from stepcli.apply.sharing.hub import pull, push

@@ -8,49 +8,17 @@ import numpy as np
 import pytest
 from command_line import call
 from hub_server import Hub
+from small_store import make_store
 
 from stepcli.apply.prediction.api import train
 from stepcli.apply.sharing.contents import pull_from_folder, push_to_folder
 from stepcli.apply.sharing.hub import HubError, pull, push
-from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
-from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
-from stepcli.cache.store.store import Store, create_store, open_store
+from stepcli.cache.store.store import Store, open_store
 from stepcli.cache.tables.texts import read_text, write_text
 from stepcli.runtime.errors import DamagedStore, SpecMismatch, UsageError
 
 # The hub's client sends a large file in a way that its own HTTP library discourages.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-PRODUCER = Producer(source="random", device="cpu", numerics="float32", versions={})
-
-
-def make_store(path: Path, *, frames: int = 3, parts: int = 2) -> Store:
-    """Twelve clips of two opposite classes in some parts."""
-    spec = StoreSpec(
-        backbone="made-up",
-        weights_digest="0" * 64,
-        segments=(Segment(name="cls", kind="prefix", count=1),),
-        dim=8,
-        frames=frames,
-        sampling="uniform",
-        preprocessing={},
-        dtype="float32",
-    )
-    store = create_store(path, spec, dataset="made-up")
-    random = np.random.default_rng(0)
-    rows = []
-    with store.writer(PRODUCER, part_clips=12 // parts) as writer:
-        for number in range(12):
-            name = f"clip-{number}"
-            writer.add(
-                ClipRecord(name, f"/videos/{name}.mp4", (0.0,) * frames, frames, 8, 8),
-                random.normal(size=(frames, 1, 8)).astype(np.float32),
-            )
-            split = "test" if number >= 8 else "train"
-            rows.append(ClipRow(name, ("close", "open")[number % 2], split, group=name))
-    store.add_clips(rows)
-    store.replace_classes([ClassRow("close", 0, "open"), ClassRow("open", 1, "close")])
-    store.refresh()
-    return store
 
 
 @pytest.fixture(scope="module")
