@@ -14,6 +14,7 @@ from stepcli.extract.backbones.names import PREFIX, stored_name
 from stepcli.extract.choices import WhenChanged
 from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.decode.worker import Decoder
+from stepcli.runtime.code_files import plain_name
 
 LONGEST_FOLDER = 40
 """Characters of a root's name in the name of a store."""
@@ -113,8 +114,8 @@ def default_store(request: ExtractionRequest, root: Path | None) -> Path:
 
 def unrooted_name(request: ExtractionRequest) -> str:
     """What earlier versions called the store of any root; now the beginning of its name."""
-    backbone = stored_name(request.backbone)
+    backbone = plain_name(stored_name(request.backbone))
     if backbone.startswith(PREFIX):
         backbone = "hf-" + backbone.removeprefix(PREFIX).rstrip("/").rpartition("/")[2]
     tokens = request.tokens.replace(",", "+")
-    return f"{request.dataset}-{backbone}-{request.frames}f-{tokens}"
+    return f"{plain_name(request.dataset)}-{backbone}-{request.frames}f-{tokens}"

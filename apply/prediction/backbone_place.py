@@ -1,7 +1,8 @@
 """Where the backbone of trained probes is now.
 
-A spec names a local backbone by its folder's name alone. Its place is recorded by the parts of the
-store, and by the runs. Each folder found so is only taken if its weights are the spec's.
+A spec names a local backbone by its folder's or file's name alone. Its place is recorded by parts
+of the store, and by runs. Each place found so is only taken if its weights, and the code of a
+file, are the spec's; a file of code is only executed if the user trusts it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,10 @@ from stepcli.cache.maintenance.summary import weight_sources
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.store import open_store
 from stepcli.extract.backbones.base import Backbone, BackboneError
-from stepcli.extract.backbones.load import load_backbone
+from stepcli.extract.backbones.custom_backbone import OPTION
+from stepcli.extract.backbones.load import load_backbone, load_recorded_backbone
 from stepcli.extract.backbones.names import PREFIX
+from stepcli.runtime.code_files import is_code, read_code
 from stepcli.runtime.errors import StoreError, UsageError
 
 
@@ -32,8 +35,10 @@ def backbone_of_runs(
     """
     if given is not None:
         return load_backbone(given)
+    if is_code(spec.backbone):
+        return _from_code(spec, records)
     if not spec.backbone.startswith(PREFIX) or "/" in spec.backbone:
-        return load_backbone(spec.backbone)  # of the hub
+        return load_recorded_backbone(spec.backbone)  # of the hub
     looked: dict[str, str] = {}
     """Places, and what was found there."""
     for place in _recorded(records):
@@ -41,12 +46,12 @@ def backbone_of_runs(
             continue
         looked[place] = ""
         if Path(place).is_dir():
-            backbone = load_backbone(f"{PREFIX}{place}")
+            backbone = load_recorded_backbone(f"{PREFIX}{place}")
             if backbone.weights_digest == spec.weights_digest:
                 return backbone
             looked[place] = " (other weights now)"
     try:
-        return load_backbone(spec.backbone)
+        return load_recorded_backbone(spec.backbone)
     except UsageError as error:
         places = " and in ".join(place + found for place, found in looked.items())
         raise BackboneError(
@@ -54,6 +59,29 @@ def backbone_of_runs(
             f"{f'; it was in {places}' if places else ''}; say where it is now with "
             f"--backbone hf:<folder> ({error})"
         ) from error
+
+
+def _from_code(spec: StoreSpec, records: Sequence[dict[str, Any]]) -> Backbone:
+    """The backbone that a file of code builds, from the first place where it is as it was."""
+    looked: dict[str, str] = {}
+    for place in dict.fromkeys((*_recorded(records), spec.backbone)):
+        if not is_code(place):
+            continue
+        looked[place] = ""
+        if not Path(place.rpartition(":")[0]).is_file():
+            continue
+        if read_code(place, OPTION).sha256 != spec.code_digest:
+            looked[place] = " (other code now)"
+            continue
+        backbone = load_recorded_backbone(place)
+        if backbone.weights_digest == spec.weights_digest:
+            return backbone
+        looked[place] = " (other weights now)"
+    places = ", ".join(place + found for place, found in looked.items())
+    raise BackboneError(
+        f"backbone {spec.backbone} of the runs is not found; looked at {places}; restore the file "
+        f"with sha256 {spec.code_digest}, or say where it is with --backbone path/{spec.backbone}"
+    )
 
 
 def _recorded(records: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -81,11 +81,21 @@ class StoreSpec(_Frozen):
     """What a token depends on: its own frame, earlier frames too, or the whole clip."""
     frames_per_token: Count = 1
     """Video frames that one stored time step spans (2 for tubelet models)."""
+    code_digest: str = ""
+    """sha256 of the file of code that built a backbone from outside, hexadecimal; else ""."""
     preprocessing: dict[str, bool | int | float | str | list[float] | list[int]]
     """Resize, crop and normalisation as really applied, flat and JSON-able."""
     dtype: Dtype
     """How a token's channels are stored; "int8" keeps one scale a token, "int8-channel" one more
     a channel and clip."""
+
+    @model_serializer(mode="wrap")
+    def _code_only_where_there_is_some(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Other specs are written, and so digested, as before there was the field."""
+        content: dict[str, Any] = dump(self)
+        if not self.code_digest:
+            content.pop("code_digest", None)
+        return content
 
     @property
     def tokens_per_frame(self) -> int:
@@ -132,7 +142,7 @@ def explain_difference(stored: StoreSpec, asked: StoreSpec) -> list[str]:
     old, new = stored.model_dump(mode="json"), asked.model_dump(mode="json")
     lines = []
     for field in StoreSpec.model_fields:
-        if old[field] == new[field]:
+        if old.get(field) == new.get(field):
             continue
         if field == "preprocessing":
             keys = sorted(old[field].keys() | new[field].keys())
@@ -147,7 +157,7 @@ def explain_difference(stored: StoreSpec, asked: StoreSpec) -> list[str]:
                 names = [json.dumps(side[field]) for side in (old, new)]
             lines.append(f"tokens: store {names[0]}, asked {names[1]}")
         else:
-            lines.append(f"{field}: store {old[field]!r}, asked {new[field]!r}")
+            lines.append(f"{field}: store {old.get(field)!r}, asked {new.get(field)!r}")
     return lines
 
 

@@ -56,6 +56,8 @@ class Backbone(ABC):
         self.facts = facts
         self.model = model.eval().requires_grad_(False)
         self.weights_digest = weights_digest
+        self.code_digest = ""
+        """sha256 of the file of code that built it, where that is not stepcli's."""
 
     def preprocess_fast(self) -> None:
         """Resize large frames in two steps from now on: quicker, and nearly the same pixels."""

@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from stepcli.runtime.code_files import is_code, short_name
 from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.plugins import plugins
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,15 @@ _ENTRIES = (
 )
 
 BACKBONES = {entry.name: entry for entry in _ENTRIES}
+"""Short names that come with stepcli."""
 PREFIX = "hf:"
+GROUP = "stepcli.backbones"
+"""Entry points of backbones."""
+
+
+def known_names() -> list[str]:
+    """Short names that come with stepcli, then those of installed packages."""
+    return list(dict.fromkeys((*BACKBONES, *sorted(plugins(GROUP)))))
 
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@.+)?")
@@ -97,8 +107,9 @@ def full_name(name: str) -> str:
     """Normalise a backbone's name: a short name, or "hf:<folder or repository[@revision]>".
 
     A folder and OWNER/NAME are taken for "hf:...". A short name goes before a folder of that name.
+    `file.py:name` is left alone.
     """
-    if name in BACKBONES:
+    if name in BACKBONES or is_code(name) or name in plugins(GROUP):
         return name
     place = name.removeprefix(PREFIX)
     folder = Path(place).expanduser()
@@ -110,8 +121,8 @@ def full_name(name: str) -> str:
 
 
 def stored_name(name: str) -> str:
-    """The name that a store's spec holds: of a folder its own name, not its place."""
-    full = full_name(name)
+    """The name that a store's spec holds: of a folder or file its own name, not its place."""
+    full = short_name(full_name(name))
     folder = Path(full.removeprefix(PREFIX))
     if full.startswith(PREFIX) and full != PREFIX and folder.is_dir():
         return f"{PREFIX}{folder.resolve().name}"
@@ -131,5 +142,6 @@ def source_of(name: str) -> str:
     if name.startswith(PREFIX):
         return name.removeprefix(PREFIX)
     if name not in BACKBONES:
-        raise UnknownName("backbone", name, (*BACKBONES, "a folder", "OWNER/NAME on the hub"))
+        known = (*known_names(), "a folder", "OWNER/NAME on the hub")
+        raise UnknownName("backbone", name, known)
     return BACKBONES[name].repository

@@ -15,12 +15,15 @@ datasets_app = typer.Typer(no_args_is_help=True)
 @datasets_app.command("list")
 def list_datasets() -> None:
     """Every data set, and whether its folder is in its default place."""
-    from stepcli.extract.datasets.registry import DATASETS
+    from stepcli.extract.datasets.registry import DATASETS, GROUP
+    from stepcli.runtime.plugins import plugins
 
     home = os.environ.get("STEPCLI_DATA")
     for name, info in sorted(DATASETS.items()):
         here = info.bundled_root is not None or (home and (Path(home) / name).exists())
         say(f"{name:16} {'here' if here else '':6} {info.source}")
+    for name, offered in sorted(plugins(GROUP).items()):
+        say(f"{name:16} {'':6} package {', '.join(plugin.package for plugin in offered)}")
 
 
 @datasets_app.command("show")
@@ -42,7 +45,11 @@ def show_dataset(
 
 def backbones() -> None:
     """Short names of backbones; any other by its folder, or OWNER/NAME on the hub."""
-    from stepcli.extract.backbones.names import BACKBONES
+    from stepcli.extract.backbones.names import BACKBONES, GROUP
+    from stepcli.runtime.plugins import plugins
 
     for name, entry in BACKBONES.items():
         say(f"{name:24} {entry.repository or '(bundled)':44} {entry.source}")
+    for name, offered in sorted(plugins(GROUP).items()):
+        packages = ", ".join(plugin.package for plugin in offered)
+        say(f"{name:24} {', '.join(plugin.value for plugin in offered):44} package {packages}")

@@ -10,16 +10,16 @@ from stepcli.extract.choices import Precision, Preprocess
 
 def complete_datasets(incomplete: str) -> list[str]:
     """Data sets that a shell may go on with."""
-    from stepcli.extract.datasets.registry import DATASETS
+    from stepcli.extract.datasets.registry import known_names
 
-    return sorted(name for name in DATASETS if name.startswith(incomplete))
+    return [name for name in known_names() if name.startswith(incomplete)]
 
 
 def complete_backbones(incomplete: str) -> list[str]:
     """Short names of backbones that a shell may go on with."""
-    from stepcli.extract.backbones.names import BACKBONES
+    from stepcli.extract.backbones.names import known_names
 
-    return [name for name in BACKBONES if name.startswith(incomplete)]
+    return [name for name in known_names() if name.startswith(incomplete)]
 
 
 DatasetOption = Annotated[

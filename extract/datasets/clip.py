@@ -112,6 +112,8 @@ class DatasetInfo:
     """Where users get it."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Name of each option -> what it does, with its default."""
+    code: tuple[str, str] = ("", "")
+    """Of a data set from outside: its file or object, and what identifies its code."""
     bundled_root: Callable[[], Path] | None = None
     """The root to use when none is given, for clips that ship with stepcli."""
 

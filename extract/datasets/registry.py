@@ -1,58 +1,75 @@
-"""Every data set by name."""
+"""Every data set by name: a file beside this one, an installed package's, or a user's own file."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
-from stepcli.extract.datasets import (
-    charades,
-    csv_file,
-    diving48,
-    driveact,
-    epic_kitchens,
-    folder,
-    hmdb51,
-    hri30,
-    ikea_asm,
-    jester,
-    kinetics,
-    ntu,
-    openclose,
-    ssv2,
-    ucf101,
-)
+from stepcli.extract.datasets import custom_dataset
 from stepcli.extract.datasets.clip import Dataset, DatasetInfo
+from stepcli.runtime.code_files import is_code
 from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.plugins import find_plugin, plugins
+
+GROUP = "stepcli.datasets"
+"""Entry points of data sets."""
 
 
-def _by_name(infos: Sequence[DatasetInfo]) -> dict[str, DatasetInfo]:
+def _declared() -> dict[str, DatasetInfo]:
+    """What the modules beside this one declare: a DatasetInfo called INFO, or several as INFOS."""
     found: dict[str, DatasetInfo] = {}
-    for info in infos:
-        if info.name in found:
-            raise ValueError(f"two data sets are called {info.name!r}")
-        found[info.name] = info
+    here = __name__.rpartition(".")[2]
+    for module in iter_modules(import_module(__package__).__path__):
+        if module.name == here:
+            continue
+        names = vars(import_module(f"{__package__}.{module.name}"))
+        for info in (*names.get("INFOS", {}).values(), names.get("INFO")):
+            if info is None:
+                continue
+            if info.name in found:
+                raise ValueError(f"two data sets are called {info.name!r}")
+            found[info.name] = info
     return found
 
 
-_SINGLE = (
-    *(charades, csv_file, diving48, driveact, epic_kitchens, folder, hmdb51, hri30, ikea_asm),
-    *(jester, openclose, ssv2, ucf101),
-)
-DATASETS = _by_name(
-    [*(module.INFO for module in _SINGLE), *kinetics.INFOS.values(), *ntu.INFOS.values()]
-)
+DATASETS = _declared()
+"""The data sets that come with stepcli, by name."""
+
+
+def known_names() -> list[str]:
+    """Data sets that come with stepcli and those of installed packages, sorted."""
+    return sorted({*DATASETS, *plugins(GROUP)})
 
 
 def find_dataset(name: str) -> DatasetInfo:
-    """The data set of that name.
+    """The data set of that name; of `file.py:name` the file is executed.
 
     Raises:
         UnknownName: listing the close names.
+        UsageError: a file that does not run, a package that fails to load, a name defined twice.
     """
+    if is_code(name):
+        return custom_dataset.load_own(name)
+    plugin = find_plugin(GROUP, name, DATASETS)
+    if plugin is not None:
+        return custom_dataset.of_plugin(plugin)
     if name not in DATASETS:
-        raise UnknownName("data set", name, DATASETS)
+        raise UnknownName("data set", name, known_names())
     return DATASETS[name]
+
+
+def code_of(name: str) -> dict[str, str]:
+    """Which code lists the clips of a data set from outside; {} for one of stepcli's own, or where
+    that code is not on this machine."""
+    if name in DATASETS:
+        return {}
+    try:
+        place, identity = find_dataset(name).code
+    except UsageError:
+        return {}
+    return {place: identity}
 
 
 def load_dataset(name: str, root: Path | None, options: Mapping[str, str]) -> Dataset:
@@ -72,7 +89,9 @@ def load_dataset(name: str, root: Path | None, options: Mapping[str, str]) -> Da
             raise UnknownName(f"option of the data set {name}", option, info.options)
     found = root_of(info, root)
     bundled = info.bundled_root is not None and found == info.bundled_root()
-    return replace(info.load(found, options), root=folder_of(found), bundled=bundled)
+    made = info.load(found, options)
+    notes = made.notes if not info.code[0] else (*made.notes, f"listed by {' '.join(info.code)}")
+    return replace(made, root=folder_of(found), bundled=bundled, notes=notes)
 
 
 def folder_of(root: Path) -> Path:

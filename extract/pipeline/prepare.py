@@ -15,7 +15,7 @@ from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.token_selection import TokenSelection, parse_tokens
 from stepcli.extract.config import ExtractionRequest
 from stepcli.extract.datasets.clip import Clip, Dataset
-from stepcli.extract.datasets.registry import load_dataset
+from stepcli.extract.datasets.registry import code_of, load_dataset
 from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.torchcodec_video import load_torchcodec
 from stepcli.extract.decode.views import ViewPlan, mirror_labels, require_crops, rows_of, with_views
@@ -75,7 +75,7 @@ def prepare(request: ExtractionRequest) -> Prepared:
         views=request.views,
     )
     resources = _resources(request, device)
-    producer = make_producer(backbone, resources)
+    producer = make_producer(backbone, resources, code_of(request.dataset))
     return Prepared(backbone, selection, spec, producer, resources, request.views)
 
 

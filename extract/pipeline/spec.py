@@ -1,7 +1,7 @@
 """What determines a run's tokens, and what is only recorded of it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 import av
@@ -29,6 +29,7 @@ def make_spec(
     return StoreSpec(
         backbone=facts.name,
         weights_digest=backbone.weights_digest,
+        code_digest=backbone.code_digest,
         layers=tuple(layers),
         segments=selection.segments,
         dim=facts.dim,
@@ -41,14 +42,22 @@ def make_spec(
     )
 
 
-def make_producer(backbone: Backbone, resources: Resources) -> Producer:
-    """What is recorded beside the tokens, and never a reason to refuse a store."""
+def make_producer(
+    backbone: Backbone, resources: Resources, dataset_code: Mapping[str, str]
+) -> Producer:
+    """What is recorded beside the tokens, and never a reason to refuse a store.
+
+    Args:
+        backbone: What made the tokens.
+        resources: What it ran on.
+        dataset_code: File or object of a data set from outside -> what identifies its code.
+    """
     device = resources.device
     name = f"{device}: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "cpu"
     packages = ["stepcli", "torch", "transformers", "av", "numpy", "pillow"]
     if resources.decoder == "torchcodec":
         packages.append("torchcodec")
-    versions = {package: version(package) for package in packages}
+    versions = {package: version(package) for package in packages} | dict(dataset_code)
     versions["libavcodec"] = ".".join(map(str, av.library_versions["libavcodec"]))
     versions["python"] = ".".join(map(str, sys.version_info[:3]))
     numerics = str(resources.dtype).removeprefix("torch.")
