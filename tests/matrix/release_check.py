@@ -9,7 +9,6 @@ The files to upload are left in build/release/dist/.
 
 import argparse
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -94,7 +93,6 @@ def check_files(work: Path, python: str) -> None:
             smoke = str(TREE / "tests" / "matrix" / "smoke.py")
             say(run(str(place / "bin" / "python"), smoke, *extra, cwd=str(empty)).rstrip())
         done("commands on the bundled clips")
-    shutil.rmtree(TREE / "build" / "lib", ignore_errors=True)
 
 
 if __name__ == "__main__":
