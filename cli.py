@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from stepcli.examples.command_lines import add_command_lines
 from stepcli.runtime.errors import StepcliError
-from stepcli.runtime.lazy_commands import LazyCommand, LazyGroup, keep_brackets
+from stepcli.runtime.lazy_commands import LazyCommand, LazyGroup, show_as_written
 from stepcli.runtime.preemption import exit_code
 from stepcli.runtime.terminal import say, say_lines, shown
 
@@ -169,7 +169,7 @@ COMMANDS = (
 
 def _complete(command: Any, path: str) -> None:
     add_command_lines(command, path)
-    keep_brackets(command)
+    show_as_written(command)
 
 
 class _Commands(_ErrorsAsLines):

@@ -41,17 +41,18 @@ from stepcli.cache.schema.clips import Failure
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.token_selection import parse_tokens
-from stepcli.extract.config import PartLimits
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.decode.pool import DecodePool
 from stepcli.extract.decode.sampling import uniform
+from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.decode.worker import DecodeSettings
-from stepcli.extract.pipeline.backbone_runner import Forward
-from stepcli.extract.pipeline.prepare import default_resources, spread
+from stepcli.extract.pipeline.backbone_runner import BackboneRunner
+from stepcli.extract.pipeline.prepare import Prepared, make_producer, make_spec, spread
 from stepcli.extract.pipeline.progress import ExtractionProgress
-from stepcli.extract.pipeline.spec import make_producer, make_spec
-from stepcli.extract.pipeline.stages import run
+from stepcli.extract.pipeline.resources import resources_of
+from stepcli.extract.pipeline.stages import extract_clips
 from stepcli.runtime.threads import cores, use_one_thread_a_pass
 
 FRAMES = 16
@@ -99,7 +100,7 @@ def backbone_only(count: int, backbone: Backbone) -> float:
     """Clips a second of the forward passes alone."""
     selection = parse_tokens(TOKENS, backbone.facts)
     device = torch.device("cpu")
-    forward = Forward(backbone, selection, device=device, dtype=torch.float32, batch=FRAMES)
+    forward = BackboneRunner(backbone, selection, device=device, dtype=torch.float32, batch=FRAMES)
     plan = backbone.facts.plan
     frames = torch.randint(0, 256, (FRAMES, plan.height, plan.width, 3), dtype=torch.uint8)
     with ThreadPoolExecutor(cores(), initializer=use_one_thread_a_pass) as threads:
@@ -114,11 +115,13 @@ def pipeline(clips: list[Clip], backbone: Backbone, folder: Path) -> float:
     selection = parse_tokens(TOKENS, backbone.facts)
     spec = make_spec(backbone, selection, FRAMES, "uniform", "float16")
     store = create_store(folder, spec, dataset="benchmark")
-    setting = default_resources(torch.device("cpu"))
+    config = ExtractConfig(dataset="openclose", device="cpu")
+    resources = resources_of(config)
     started = time.perf_counter()
     with ExtractionProgress(len(clips), 0) as progress:
-        producer = make_producer(backbone, setting)
-        run(clips, store, backbone, selection, producer, setting, PartLimits(), progress)
+        producer = make_producer(backbone, resources, config)
+        prepared = Prepared(config, backbone, selection, spec, producer, resources, ViewPlan())
+        extract_clips(clips, store, prepared, progress)
     return len(clips) / (time.perf_counter() - started)
 
 

@@ -25,17 +25,18 @@ from stepcli.cache.schema.clips import Failure
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.token_selection import parse_tokens
-from stepcli.extract.config import PartLimits
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.decode.pool import DecodePool
 from stepcli.extract.decode.sampling import uniform
+from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.decode.worker import DecodeSettings
-from stepcli.extract.pipeline.backbone_runner import Forward
-from stepcli.extract.pipeline.prepare import default_resources, spread
+from stepcli.extract.pipeline.backbone_runner import BackboneRunner
+from stepcli.extract.pipeline.prepare import Prepared, make_producer, make_spec, spread
 from stepcli.extract.pipeline.progress import ExtractionProgress
-from stepcli.extract.pipeline.spec import make_producer, make_spec
-from stepcli.extract.pipeline.stages import Resources, run
+from stepcli.extract.pipeline.resources import Resources, resources_of
+from stepcli.extract.pipeline.stages import extract_clips
 from stepcli.runtime.threads import cores, use_one_thread_a_pass
 
 FRAMES = 16
@@ -96,7 +97,7 @@ def decode_only(clips: list[Clip], backbone: Backbone, resources: Resources) -> 
 def backbone_only(batches: int, backbone: Backbone, resources: Resources) -> float:
     """Clips a second of forward passes on frames in memory, both copies included."""
     selection = parse_tokens(TOKENS, backbone.facts)
-    forward = Forward(
+    forward = BackboneRunner(
         backbone,
         selection,
         device=resources.device,
@@ -121,8 +122,10 @@ def pipeline(clips: list[Clip], backbone: Backbone, folder: Path, resources: Res
     store = create_store(folder, spec, dataset="benchmark")
     started = time.perf_counter()
     with ExtractionProgress(len(clips), 0) as progress:
-        producer = make_producer(backbone, resources)
-        run(clips, store, backbone, selection, producer, resources, PartLimits(), progress)
+        config = ExtractConfig(dataset="openclose")
+        producer = make_producer(backbone, resources, config)
+        prepared = Prepared(config, backbone, selection, spec, producer, resources, ViewPlan())
+        extract_clips(clips, store, prepared, progress)
     return len(clips) / (time.perf_counter() - started)
 
 
@@ -159,7 +162,7 @@ def measure(
     many = load_dataset("openclose", None, {}).clips
     chosen = [replace(many[i % len(many)], id=str(i)) for i in range(clips)]
     chosen = list(spread(many, 16)) if tiny else chosen
-    resources = default_resources(device)
+    resources = resources_of(ExtractConfig(dataset="openclose", device=str(device)))
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         numbers = iter(range(10_000))

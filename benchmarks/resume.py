@@ -20,7 +20,6 @@ from store_clips import PRODUCER, Size
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.schema.clips import ClipRecord, ClipRow
-from stepcli.extract.choices import WhenChanged
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.sources.digests import FileFacts
 from stepcli.extract.sources.origin import source_of
@@ -73,7 +72,7 @@ def decide(place: Path) -> None:
         dataset.clips,
         prefix="",
         share=slice(None),
-        changed=WhenChanged.refuse,
+        changed="refuse",
         full=False,
     )
     lap("compare sources")

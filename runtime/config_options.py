@@ -29,6 +29,7 @@ CONFIG = "config_file"
 CONTEXT = "typer_context"
 _FROM_FILE = "stepcli.config_file"
 _GIVEN = {"COMMANDLINE", "ENVIRONMENT"}
+Complete = Callable[[str], list[str]]
 _SIMPLE = (bool, int, float, str, Path)
 
 
@@ -72,12 +73,13 @@ class _Part:
 
 
 def with_config_options(
-    *, config_file: bool = False
+    *, config_file: bool = False, complete: Mapping[str, Complete] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one option for each setting of the configs that its function takes.
 
     Args:
         config_file: also take --config FILE, whose values flags override.
+        complete: option's name -> its values that a shell may complete, from the characters typed.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -91,7 +93,7 @@ def with_config_options(
                 parameters.append(_parameter(parameter.name, hint, parameter.default))
                 continue
             parts[parameter.name] = part
-            parameters += _options(part)
+            parameters += _options(part, complete or {})
         configured = [key for part in parts.values() for key in part.fields]
         if config_file:
             required = {p.name for p in parameters if p.default is p.empty}
@@ -139,7 +141,7 @@ def _chosen(model: type[BaseModel], only: tuple[str, ...]) -> dict[str, str]:
     return {key: keys[key] for key in only} if only else keys
 
 
-def _options(part: _Part) -> Iterator[inspect.Parameter]:
+def _options(part: _Part, complete: Mapping[str, Complete]) -> Iterator[inspect.Parameter]:
     for key, name in part.fields.items():
         field = part.model.model_fields[name]
         setting = setting_of(field)
@@ -150,8 +152,8 @@ def _options(part: _Part) -> Iterator[inspect.Parameter]:
             settings |= {"min": _limit(field, "ge"), "max": _limit(field, "le")}
         if setting.unit:
             settings["metavar"] = setting.unit.upper()
-        if setting.complete is not None:
-            settings["autocompletion"] = setting.complete
+        if key in complete:
+            settings["autocompletion"] = complete[key]
         if setting.envvar is not None:
             settings["envvar"] = setting.envvar
         flag = flag_of(part.model, name)

@@ -89,13 +89,19 @@ def _made(found: Any, name: str, summary: str) -> Any:
     return group.commands[name]
 
 
-def keep_brackets(command: Any) -> None:
-    """Keep Rich from taking `[ray]` in the help of a command, or of a group's, for a style."""
+def show_as_written(command: Any) -> None:
+    """Keep Rich from taking `[ray]` in the help of a command, or of a group's, for a style, and
+    from breaking its paragraphs where the docstring does."""
     if not HAS_RICH:
         return
+    if command.help:
+        paragraphs = command.help.split("\n\n")
+        command.help = "\n\n".join(
+            text if text.startswith(" ") else text.replace("\n", " ") for text in paragraphs
+        )
     for each in (command, *command.params):
         for name in ("help", "short_help", "epilog"):
             if text := getattr(each, name, None):
                 setattr(each, name, re.sub(r"(?<!\\)\[(?=[a-z/#@])", r"\\[", text))
     for inner in getattr(command, "commands", {}).values():
-        keep_brackets(inner)
+        show_as_written(inner)

@@ -1,6 +1,6 @@
 """Settings of a command: one declaration each, from which options, files and checks are made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -32,8 +32,6 @@ class Setting:
     """Of the value, in place of its type in --help, e.g. "seconds"."""
     repeat: bool = False
     """The option may be given several times; the field's validator receives a list of texts."""
-    complete: Callable[[str], list[str]] | None = None
-    """Values that a shell may complete, from the characters typed so far."""
     envvar: str | None = None
     """Environment variable that stands for the option."""
 
@@ -60,6 +58,12 @@ def keys_of(model: type[BaseModel]) -> dict[str, str]:
         for name, field in model.model_fields.items()
         if (setting := setting_of(field)) is not None
     }
+
+
+def options_of(config: BaseModel) -> dict[str, Any]:
+    """The resolved settings by option's name, as JSON has them: a `--config` file gives them."""
+    content = config.model_dump(mode="json")
+    return {key: content[field] for key, field in keys_of(type(config)).items()}
 
 
 def validated(

@@ -23,8 +23,8 @@ MAY_IMPORT = {
 FLOORS = {
     "cache": ("storage", "schema", "parts", "tables", "store", "maintenance", "cli"),
     "extract": (
-        *("choices", "datasets", "sources", "decode", "backbones"),
-        *("config", "pipeline", "engines", "cli"),
+        *("config", "datasets", "sources", "decode", "backbones"),
+        *("pipeline", "engines", "cli"),
     ),
     "probe": (
         *("config", "data", "nn", "methods", "training"),
@@ -135,7 +135,7 @@ def test_the_picture_in_the_guide_shows_this_order(project: Path) -> None:
     for room in ("cache", "extract", "probe"):
         chain = drawn.partition(f"subgraph {room}\n")[2].partition("end\n")[0]
         shown = [re.sub(r".*\[(.+)\]", r"\1", each.strip()) for each in chain.split("-->")]
-        assert tuple(shown) == tuple(each for each in FLOORS[room] if each != "choices")
+        assert tuple(shown) == FLOORS[room]
     arrows = drawn.rpartition("end\n")[2]
     below: dict[str, set[str]] = {"runtime": set()}
     for line in arrows.splitlines():
@@ -170,7 +170,7 @@ def test_no_command_is_heavy_before_it_runs() -> None:
     loaded = loaded_by(
         "import typer; from stepcli.cli import app;"
         "[each.params for each in typer.main.get_command(app).commands.values()];"
-        "from stepcli.extract.cli.options import complete_backbones, complete_datasets;"
+        "from stepcli.extract.cli.completion import complete_backbones, complete_datasets;"
         "complete_backbones(''), complete_datasets('')"
     )
     assert loaded <= {"pydantic"}  # of the configs that options are made from

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stepcli.extract.cli.options import complete_backbones
+from stepcli.extract.cli.completion import complete_backbones
 from stepcli.runtime.terminal import say, say_lines
 
 if TYPE_CHECKING:

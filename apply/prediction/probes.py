@@ -21,8 +21,9 @@ from stepcli.cache.schema.spec import explain_difference
 from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import Sampling, parse_sampling
-from stepcli.extract.pipeline.backbone_runner import Forward, resolve_device
-from stepcli.extract.pipeline.spec import make_spec
+from stepcli.extract.pipeline.backbone_runner import BackboneRunner
+from stepcli.extract.pipeline.prepare import make_spec
+from stepcli.extract.pipeline.resources import resolve_device
 from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe, spec_of_run
 from stepcli.probe.analysis.temperature import KeptCalibration, config_of, kept_calibration
@@ -132,7 +133,7 @@ class Applied:
             self._probe(folder, record) for folder, record in zip(folders, records, strict=True)
         ]
 
-    def _load(self, name: str | None, records: Sequence[dict[str, Any]]) -> Forward:
+    def _load(self, name: str | None, records: Sequence[dict[str, Any]]) -> BackboneRunner:
         spec = self.spec
         backbone = backbone_of_runs(name, spec, records)
         if self.plan.path == "fast":
@@ -153,7 +154,7 @@ class Applied:
                 f"backbone {backbone.facts.name} is not the one that the probes were trained on "
                 f"({'; '.join(differing)}); give the right one with --backbone"
             )
-        return Forward(
+        return BackboneRunner(
             backbone,
             selection,
             device=self.device,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stepcli.extract.cli.options import complete_datasets
+from stepcli.extract.cli.completion import complete_datasets
 from stepcli.runtime.terminal import say, say_lines
 
 datasets_app = typer.Typer(no_args_is_help=True)

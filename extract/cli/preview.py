@@ -5,51 +5,31 @@ from typing import Annotated
 
 import typer
 
-from stepcli.extract.choices import Precision, Preprocess
-from stepcli.extract.cli.options import (
-    BackboneOption,
-    DatasetOption,
-    DeviceOption,
-    FramesOption,
-    LayersOption,
-    PrecisionOption,
-    PreprocessOption,
-    RootOption,
-    SamplingOption,
-    SetOption,
-    TrainViewsOption,
-    ViewsOption,
-)
-from stepcli.extract.cli.parsers import parse_layers, parse_options
+from stepcli.extract.cli.completion import COMPLETE
+from stepcli.extract.config import ExtractConfig
+from stepcli.runtime.config_options import Only, with_config_options
 from stepcli.runtime.terminal import say, say_lines
 
+PLANNED = Only(
+    *("dataset", "root", "set", "backbone", "frames", "sampling", "views", "train_views"),
+    *("mirrors", "layers", "preprocess", "device", "precision"),
+)
+"""The options that costs depend on; tokens are compared."""
 
+
+@with_config_options(complete=COMPLETE)
 def plan(
-    dataset: DatasetOption,
-    root: RootOption = None,
-    backbone: BackboneOption = "dinov2-base",
-    frames: FramesOption = 16,
+    config: Annotated[ExtractConfig, PLANNED],
     tokens: Annotated[
         list[str] | None,
-        typer.Option(help="Tokens a frame as for extract; repeatable. Default: compare them."),
+        typer.Option(help="Tokens per frame as for extract; repeatable. Default: compare them."),
     ] = None,
-    sampling: SamplingOption = "uniform",
-    views: ViewsOption = "center",
-    train_views: TrainViewsOption = 0,
-    mirrors: Annotated[
-        Path | None, typer.Option(help="For flips, as for extract; or the word none.")
-    ] = None,
-    layers: LayersOption = "-1",
-    preprocess: PreprocessOption = Preprocess.exact,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = Precision.float32,
     stores: Annotated[
         Path, typer.Option(envvar="STEPCLI_STORES", help="Where the store would lie.")
     ] = Path("stores"),
     probe_clips: Annotated[
         int, typer.Option(min=1, help="Clips to try, to learn how fast this machine is.")
     ] = 16,
-    options: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Bytes, hours and break-even read speed of each choice of tokens, before a byte is written.
@@ -59,25 +39,9 @@ def plan(
     import dataclasses
     import json
 
-    from stepcli.extract.config import ExtractionRequest
-    from stepcli.extract.decode.views import make_view_plan
     from stepcli.extract.pipeline.plan import describe, make_plan
 
-    request = ExtractionRequest(
-        dataset=dataset,
-        root=root,
-        options=parse_options(options or []),
-        backbone=backbone,
-        frames=frames,
-        sampling=sampling,
-        views=make_view_plan(views, train_views),
-        mirrors=mirrors,
-        layers=parse_layers(layers),
-        preprocess=preprocess.value,
-        device=device,
-        precision=precision.value,
-    )
-    made = make_plan(request, stores, probe_clips, tokens or ())
+    made = make_plan(config, stores, probe_clips, tokens or ())
     if as_json:
         values = {**dataclasses.asdict(made), "hours": made.hours}
         best = made.recommended

@@ -15,7 +15,7 @@ from functools import partial
 from math import prod
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
 import numpy as np
@@ -33,8 +33,6 @@ from stepcli.extract.decode.views import ViewPlan, cut
 from stepcli.extract.sources.digests import facts_of, state_of
 from stepcli.runtime.errors import ClipError, VideoError
 
-Decoder = Literal["pyav", "torchcodec"]
-
 
 @dataclass(frozen=True, slots=True)
 class DecodeSettings:
@@ -45,7 +43,8 @@ class DecodeSettings:
     frames: int
     """Frames of a view of a clip: T time steps, times the frames that a token spans."""
     views: ViewPlan = field(default_factory=ViewPlan)
-    decoder: Decoder = "pyav"
+    decoder: str = "pyav"
+    """"pyav" or "torchcodec"."""
 
     @property
     def slot_bytes(self) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.cache.store.store import Store
-from stepcli.extract.config import RayOptions
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.engines.ray_worker import CLIPS_AT_ONCE, Extract, Worker
 from stepcli.extract.engines.work_queue import WorkerState, WorkQueue
@@ -41,14 +41,14 @@ class WorkerShare:
     gpus: float
 
     @classmethod
-    def of(cls, options: RayOptions, nodes: Sequence[Mapping[str, float]]) -> "WorkerShare":
-        """As the options say; else a GPU with its part of the node's cores, or a few cores.
+    def of(cls, config: ExtractConfig, nodes: Sequence[Mapping[str, float]]) -> "WorkerShare":
+        """As the config says; else a GPU with its part of the node's cores, or a few cores.
 
         Args:
-            options: of the run.
+            config: of the run.
             nodes: "CPU" and "GPU" of each node.
         """
-        gpus = options.gpus
+        gpus = config.worker_gpus
         if gpus is None:
             gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
         with_gpus = [node for node in nodes if node.get("GPU")]
@@ -56,7 +56,7 @@ class WorkerShare:
             usual = min(node.get("CPU", 1.0) // (node["GPU"] / gpus) for node in with_gpus)
         else:
             usual = min(USUAL_CPUS, max(node.get("CPU", 1.0) for node in nodes))
-        return cls(options.cpus or max(1.0, usual), gpus)
+        return cls(config.worker_cpus or max(1.0, usual), gpus)
 
     def fitting(self, nodes: Sequence[Mapping[str, float]], at_most: int | None) -> int:
         """How many workers the nodes hold."""
@@ -74,7 +74,7 @@ def run(
     clips: Sequence[Clip],
     store: Store,
     extract: Extract,
-    options: RayOptions,
+    config: ExtractConfig,
     progress: ExtractionProgress,
     redo: Redo | None = None,
 ) -> StageSeconds:
@@ -85,7 +85,7 @@ def run(
         clips: those to do, none of them committed.
         store: where to.
         extract: what each worker runs; travels to it, so it holds plain data alone.
-        options: how to use the cluster.
+        config: how to use the cluster.
         progress: shows the counts, and the workers.
         redo: clips whose stored tokens do not count.
 
@@ -98,7 +98,7 @@ def run(
         KeyboardInterrupt: finished clips are committed.
     """
     started = time.monotonic()
-    driver = _Driver(ray, store, extract, options, progress)
+    driver = _Driver(ray, store, extract, config, progress)
     tried = {clip: failure.attempt for clip, failure in store.quarantined().items()}
     left = clips
     try:
@@ -140,15 +140,15 @@ class _Driver:
         ray: Any,
         store: Store,
         extract: Extract,
-        options: RayOptions,
+        config: ExtractConfig,
         progress: ExtractionProgress,
     ) -> None:
         self._ray = ray
         self._store = store
         self._extract = extract
         self._progress = progress
-        self._at_most = options.workers
-        self._share = WorkerShare.of(options, self._nodes())
+        self._at_most = config.ray_workers
+        self._share = WorkerShare.of(config, self._nodes())
         # Here, and nowhere else: a lost node must not take the queue along.
         here = on_node(ray, ray.get_runtime_context().get_node_id(), soft=False)
         queue = ray.remote(WorkQueue).options(num_cpus=0, scheduling_strategy=here)

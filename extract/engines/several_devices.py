@@ -1,11 +1,16 @@
-"""`--devices 0,1`: one extraction a device, each on its share of the data set, into one store."""
+"""`--devices 0,1`: one extraction per device, each on its share of the data set, into one store."""
 
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from stepcli.extract.config import ExtractConfig
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.settings import options_of
 
 QUARANTINED = 3
 
@@ -18,41 +23,34 @@ def device_names(text: str) -> list[str]:
     return [f"cuda:{name}" if name.isdigit() else name for name in names]
 
 
-def without_option(words: Sequence[str], option: str) -> list[str]:
-    """A command line without one option and its value, in either way of writing it."""
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        if skip or word.startswith(f"{option}="):
-            skip = False
-        elif word == option:
-            skip = True
-        else:
-            kept.append(word)
-    return kept
-
-
-def run_on(devices: Sequence[str], words: Sequence[str]) -> int:
-    """Run `stepcli WORDS` once a device, side by side, and wait for all of them.
+def run_on(devices: Sequence[str], config: ExtractConfig, words: Sequence[str] = ()) -> int:
+    """Run `stepcli extract` once per device, side by side, and wait for all of them.
 
     Args:
         devices: as for --device.
-        words: the command line as the user gave it, without --devices.
+        config: settings of the run; its own device and shares do not count.
+        words: further options of each command.
 
     Returns:
         An error's exit code where one ended with an error, else 3 where one had to quarantine
         clips, else 0.
     """
-    stepcli = [sys.executable, "-P", "-m", "stepcli.cli", *words]
-    processes = [
-        subprocess.Popen(
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "config.json"
+        file.write_text(json.dumps(options_of(config) | {"devices": None}))
+        stepcli = [sys.executable, "-P", "-m", "stepcli.cli", "extract", "--config", str(file)]
+        shares = [
+            ("--rank", str(n), "--world-size", str(len(devices))) for n in range(len(devices))
+        ]
+        return _wait_for(
             [
-                *stepcli,
-                *("--device", device, "--rank", str(rank), "--world-size", str(len(devices))),
+                subprocess.Popen([*stepcli, "--device", device, *share, *words])
+                for device, share in zip(devices, shares, strict=True)
             ]
         )
-        for rank, device in enumerate(devices)
-    ]
+
+
+def _wait_for(processes: Sequence["subprocess.Popen[bytes]"]) -> int:
     try:
         codes = [process.wait() for process in processes]
     except KeyboardInterrupt:

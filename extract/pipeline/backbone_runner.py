@@ -1,7 +1,5 @@
 """The middle stage: pixels of several clips through the backbone in one batch."""
 
-import os
-import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,39 +17,6 @@ from stepcli.extract.decode.pool import DecodedClip, DecodedView
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.pipeline.dtype_encode import encode
 from stepcli.extract.sources.origin import source_of
-from stepcli.runtime.errors import UsageError
-
-
-def require_device_name(name: str) -> None:
-    """Refuse a name that is no device's anywhere, whatever this machine has.
-
-    Raises:
-        UsageError: listing what is expected.
-    """
-    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", name) is None:
-        raise UsageError(f"--device {name} is not known; expected auto, cpu, cuda or cuda:<number>")
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device of a name: "auto" takes the first GPU there is, else the CPU.
-
-    Raises:
-        UsageError: the device is not here; nothing else is taken in its place.
-    """
-    if name == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        # Under SLURM the processes of one machine take a GPU each.
-        local = int(os.environ.get("SLURM_LOCALID", "0"))
-        return torch.device(f"cuda:{local % torch.cuda.device_count()}")
-    require_device_name(name)
-    kind, _, number = name.partition(":")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"--device {name}: this machine offers torch {torch.cuda.device_count()} GPUs; "
-            "ask for auto or cpu, or install a torch with CUDA"
-        )
-    return torch.device(name)
 
 
 class ToPixels:
@@ -76,7 +41,7 @@ class ToPixels:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipTokens:
+class EncodedClip:
     """One view of a clip, ready to be stored."""
 
     record: ClipRecord
@@ -86,7 +51,7 @@ class ClipTokens:
     """[(L,) T, S, D] float32 of a clip that does not fit, so that the store can say why."""
 
 
-class Forward:
+class BackboneRunner:
     """A backbone on a device, with its token selection: decoded clips in, stored arrays out.
 
     Args:
@@ -133,7 +98,7 @@ class Forward:
         with torch.inference_mode():
             self._whole_clips(black[None]) if clip else self._frames(black)
 
-    def __call__(self, clips: Sequence[DecodedClip]) -> list[ClipTokens]:
+    def __call__(self, clips: Sequence[DecodedClip]) -> list[EncodedClip]:
         """Run the clips in one batch, and give their memory back."""
         with torch.inference_mode(), self._stream():
             tokens = self._tokens(clips)  # [views, T, (L,) S, D]
@@ -147,9 +112,9 @@ class Forward:
                 for view in clip.views
             ]
             return [
-                ClipTokens(record, [array[i] for array in arrays], None)
+                EncodedClip(record, [array[i] for array in arrays], None)
                 if fits[i]
-                else ClipTokens(record, None, tokens[i].float().cpu().numpy())
+                else EncodedClip(record, None, tokens[i].float().cpu().numpy())
                 for i, record in enumerate(records)
             ]
 

@@ -12,11 +12,11 @@ from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.spec import Dtype
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.token_selection import parse_tokens
-from stepcli.extract.config import ExtractionRequest, PartLimits
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.pipeline import stages as pipeline
 from stepcli.extract.pipeline.prepare import Prepared, load_clips, prepare, spread
 from stepcli.extract.pipeline.progress import ExtractionProgress
+from stepcli.extract.pipeline.stages import extract_clips
 from stepcli.extract.pipeline.summary import gigabytes
 from stepcli.extract.sources.todo import what_is_left
 from stepcli.runtime.errors import UsageError
@@ -77,12 +77,12 @@ class Plan:
 
 
 def make_plan(
-    request: ExtractionRequest, stores: Path, probe_clips: int, layouts: Sequence[str] = ()
+    config: ExtractConfig, stores: Path, probe_clips: int, layouts: Sequence[str] = ()
 ) -> Plan:
     """Extract a few clips into a temporary store, and multiply.
 
     Args:
-        request: what is to be extracted; its tokens, dtype and store do not matter.
+        config: what is to be extracted; its tokens, dtype and store do not matter.
         stores: where the store would lie: its free space counts.
         probe_clips: how many clips to try.
         layouts: of tokens to compare; none: those that the backbone has.
@@ -90,8 +90,8 @@ def make_plan(
     Raises:
         StepcliError: as `stepcli extract` would; also where not one of the clips can be read.
     """
-    dataset, clips, rows = load_clips(request)
-    prepared = prepare(replace(request, tokens="grid1"))
+    dataset, clips, rows = load_clips(config)
+    prepared = prepare(config.model_copy(update={"tokens": "grid1"}))
     seconds = _try_out(prepared, spread(clips, probe_clips))
     free = shutil.disk_usage(_existing(stores)).free
     costs = []
@@ -125,17 +125,7 @@ def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> float:
     trial = _storing(prepared, f"grid{side}", "float32")
     with tempfile.TemporaryDirectory() as place, ExtractionProgress(len(clips), 0) as progress:
         store = create_store(Path(place) / "probe", trial.spec, dataset="plan")
-        spent = pipeline.run(
-            clips,
-            store,
-            trial.backbone,
-            trial.selection,
-            trial.producer,
-            trial.resources,
-            PartLimits(),
-            progress,
-            trial.views,
-        )
+        spent = extract_clips(clips, store, trial, progress)
         store.refresh()
         todo = what_is_left(store, clips)
         if not todo.done:

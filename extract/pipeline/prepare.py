@@ -1,29 +1,36 @@
 """Everything that a run settles before it reads its first video."""
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
+import av
 import torch
 
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.padding import is_padded
-from stepcli.cache.schema.spec import Producer, StoreSpec
+from stepcli.cache.schema.spec import Dtype, Producer, StoreSpec
 from stepcli.cache.schema.views import is_flip
 from stepcli.extract.backbones.base import Backbone, ClipBackbone
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.token_selection import TokenSelection, parse_tokens
-from stepcli.extract.config import ExtractionRequest
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.registry import code_of, load_dataset
 from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.torchcodec_video import load_torchcodec
-from stepcli.extract.decode.views import ViewPlan, mirror_labels, require_crops, rows_of, with_views
-from stepcli.extract.pipeline.backbone_runner import resolve_device
-from stepcli.extract.pipeline.spec import make_producer, make_spec
-from stepcli.extract.pipeline.stages import Resources
+from stepcli.extract.decode.views import (
+    ViewPlan,
+    make_view_plan,
+    mirror_labels,
+    require_crops,
+    rows_of,
+    with_views,
+)
+from stepcli.extract.pipeline.resources import Resources, resources_of
 from stepcli.extract.sources.place import with_prefix
-from stepcli.runtime import threads as cpu
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UsageError
 
@@ -34,6 +41,7 @@ NO_MIRRORS = Path("none")
 class Prepared:
     """What a process needs to extract any of a run's clips; made anew in each process."""
 
+    config: ExtractConfig
     backbone: Backbone
     selection: TokenSelection
     spec: StoreSpec
@@ -42,68 +50,116 @@ class Prepared:
     views: ViewPlan
 
 
-def prepare(request: ExtractionRequest) -> Prepared:
+def prepare(config: ExtractConfig) -> Prepared:
     """Load the backbone and settle everything that a run's tokens depend on.
 
     Raises:
         StepcliError: anything that the user can mend.
     """
-    sampling = parse_sampling(request.sampling)
-    device = resolve_device(request.device)
-    if request.decoder == "torchcodec":
+    sampling, views = parse_sampling(config.sampling_rule), _views_of(config)
+    resources = resources_of(config)
+    if config.decoder == "torchcodec":
         load_torchcodec()
-    backbone = load_backbone(request.backbone)
-    if request.preprocess == "fast":
+    backbone = load_backbone(config.backbone)
+    if config.preprocess == "fast":
         backbone.preprocess_fast()
     if isinstance(backbone, ClipBackbone):
-        backbone.require_frames(request.frames)
+        backbone.require_frames(config.frames)
         if is_padded(sampling.name):
             raise UsageError(
                 f"--short pad: tokens of {backbone.facts.name} depend on the whole clip, padding "
                 "included; leave --short out"
             )
-    backbone.require_layers(request.layers)
-    require_crops(request.views, backbone.facts.plan, backbone.facts.name)
-    selection = parse_tokens(request.tokens, backbone.facts)
+    backbone.require_layers(config.layers)
+    require_crops(views, backbone.facts.plan, backbone.facts.name)
+    selection = parse_tokens(config.tokens, backbone.facts)
     spec = make_spec(
         backbone,
         selection,
-        request.frames,
+        config.frames,
         sampling.name,
-        request.dtype,
-        layers=request.layers,
-        views=request.views,
+        config.dtype,
+        layers=config.layers,
+        views=views,
     )
-    resources = _resources(request, device)
-    producer = make_producer(backbone, resources, code_of(request.dataset))
-    return Prepared(backbone, selection, spec, producer, resources, request.views)
+    producer = make_producer(backbone, resources, config)
+    return Prepared(config, backbone, selection, spec, producer, resources, views)
 
 
-def load_clips(request: ExtractionRequest) -> tuple[Dataset, tuple[Clip, ...], list[ClipRow]]:
+def make_spec(
+    backbone: Backbone,
+    selection: TokenSelection,
+    frames: int,
+    sampling: str,
+    dtype: Dtype,
+    *,
+    layers: Sequence[int] = (-1,),
+    views: ViewPlan | None = None,
+) -> StoreSpec:
+    """Everything that determines the tokens of this run."""
+    facts = backbone.facts
+    return StoreSpec(
+        backbone=facts.name,
+        weights_digest=backbone.weights_digest,
+        code_digest=backbone.code_digest,
+        layers=tuple(layers),
+        segments=selection.segments,
+        dim=facts.dim,
+        frames=frames // facts.frames_per_token,
+        sampling=sampling,
+        token_scope=facts.token_scope,
+        frames_per_token=facts.frames_per_token,
+        preprocessing=facts.plan.to_spec() | (views or ViewPlan()).to_spec(),
+        dtype=dtype,
+    )
+
+
+def make_producer(backbone: Backbone, resources: Resources, config: ExtractConfig) -> Producer:
+    """What is recorded beside the tokens, and never a reason to refuse a store."""
+    device = resources.device
+    name = f"{device}: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "cpu"
+    packages = ["stepcli", "torch", "transformers", "av", "numpy", "pillow"]
+    if config.decoder == "torchcodec":
+        packages.append("torchcodec")
+    versions = {package: version(package) for package in packages}
+    versions |= code_of(config.dataset)
+    versions["libavcodec"] = ".".join(map(str, av.library_versions["libavcodec"]))
+    versions["python"] = ".".join(map(str, sys.version_info[:3]))
+    numerics = str(resources.dtype).removeprefix("torch.")
+    return Producer(
+        source=backbone.facts.source,
+        device=name,
+        numerics=f"{numerics}, compiled" if config.compiled else numerics,
+        versions=versions,
+    )
+
+
+def load_clips(config: ExtractConfig) -> tuple[Dataset, tuple[Clip, ...], list[ClipRow]]:
     """The data set; those of its clips that the run is about, with their views; their rows.
 
     Raises:
         UsageError: pieces are missing, or flips cannot be labelled.
     """
-    dataset, clips, mirror_of = load_list(request)
+    dataset, clips, mirror_of = load_list(config)
     return dataset, clips, [row for clip in clips for row in rows_of(clip, mirror_of)]
 
 
 def load_list(
-    request: ExtractionRequest,
+    config: ExtractConfig,
 ) -> tuple[Dataset, tuple[Clip, ...], dict[str, str]]:
     """The same without the rows: the data set, the clips, and the class that a flip makes of each.
 
     Raises:
         UsageError: as of `load_clips`.
     """
-    dataset = load_dataset(request.dataset, request.root, request.options)
-    dataset = with_prefix(dataset, request.append)
-    clips = spread(dataset.clips, request.limit)
-    clips = with_views(clips, request.views, parse_sampling(request.sampling))
+    views = _views_of(config)
+    dataset = load_dataset(config.dataset, config.root, config.options)
+    dataset = with_prefix(dataset, config.append)
+    clips = spread(dataset.clips, config.limit)
+    clips = with_views(clips, views, parse_sampling(config.sampling_rule))
     mirror_of: dict[str, str] = {}
     if any(is_flip(view) for clip in clips for view in clip.views):
-        mirror_of = mirror_labels(dataset.classes, _mirrors(request.mirrors), dataset.name)
+        mirror_of = mirror_labels(dataset.classes, _mirrors(config.mirrors), dataset.name)
     return dataset, clips, mirror_of
 
 
@@ -114,6 +170,10 @@ def spread(clips: Sequence[Clip], limit: int | None) -> tuple[Clip, ...]:
     return tuple(clips[i * len(clips) // limit] for i in range(limit))
 
 
+def _views_of(config: ExtractConfig) -> ViewPlan:
+    return make_view_plan(config.views, config.train_views, config.crop_seed, config.crop_min_area)
+
+
 def _mirrors(file: Path | None) -> list[tuple[str, str]] | None:
     if file is None:
         return None
@@ -122,30 +182,3 @@ def _mirrors(file: Path | None) -> list[tuple[str, str]] | None:
     if not file.is_file():
         raise UsageError(f"--mirrors: there is no file {file}; expected a CSV, or the word none")
     return [(row["label"], row["mirror"]) for row in read_csv(file, ("label", "mirror"))]
-
-
-def default_resources(device: torch.device) -> Resources:
-    """How a run uses this machine unless told otherwise."""
-    on_cpu = device.type == "cpu"
-    return Resources(
-        device=device,
-        dtype=torch.float32,
-        batch=16 if on_cpu else 256,
-        passes=cpu.cores() if on_cpu else 2,
-        # Decoders that are ahead of the backbone sleep, so a core for each costs nothing.
-        workers=min(32, cpu.cores()),
-        clip_seconds=120.0,
-    )
-
-
-def _resources(request: ExtractionRequest, device: torch.device) -> Resources:
-    usual = default_resources(device)
-    return replace(
-        usual,
-        dtype=getattr(torch, request.precision),
-        batch=request.batch or usual.batch,
-        workers=request.workers or usual.workers,
-        clip_seconds=request.clip_seconds,
-        decoder=request.decoder,
-        compiled=request.compiled,
-    )

@@ -12,45 +12,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
-
 from stepcli.cache.schema.clips import Failure
-from stepcli.cache.schema.spec import Producer
 from stepcli.cache.store.store import Store
 from stepcli.cache.tables.failures import read_failures
-from stepcli.extract.backbones.base import Backbone
-from stepcli.extract.backbones.token_selection import TokenSelection
-from stepcli.extract.config import PartLimits
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.pool import AHEAD, DecodedClip, DecodePool
-from stepcli.extract.decode.views import ViewPlan
-from stepcli.extract.decode.worker import Decoder, DecodeSettings
-from stepcli.extract.pipeline.backbone_runner import ClipTokens, Forward, group_by_frames
+from stepcli.extract.decode.worker import DecodeSettings
+from stepcli.extract.pipeline.backbone_runner import BackboneRunner, EncodedClip, group_by_frames
+from stepcli.extract.pipeline.prepare import Prepared
 from stepcli.extract.pipeline.progress import ProgressListener
-from stepcli.extract.pipeline.writer_thread import Sink
+from stepcli.extract.pipeline.writer_thread import WriterThread
 from stepcli.runtime.threads import use_one_thread_a_pass
 
 FORWARD = "stepcli-forward"
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """How a run uses the machine; nothing here changes a token beyond rounding."""
-
-    device: torch.device
-    dtype: torch.dtype
-    """Of the forward pass."""
-    batch: int
-    """Frames of one forward pass."""
-    passes: int
-    """Forward passes at once, one torch thread each."""
-    workers: int
-    """Decoder processes."""
-    clip_seconds: float
-    """Time limit for decoding one clip."""
-    decoder: Decoder = "pyav"
-    compiled: bool = False
-    """Let torch compile the backbone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +54,21 @@ class StageSeconds:
         return max(stages, key=stages.__getitem__)
 
 
-def run(
+def extract_clips(
     clips: Iterable[Clip],
     store: Store,
-    backbone: Backbone,
-    selection: TokenSelection,
-    producer: Producer,
-    resources: Resources,
-    limits: PartLimits,
+    prepared: Prepared,
     progress: ProgressListener,
-    views: ViewPlan | None = None,
+    generation: int = 0,
 ) -> StageSeconds:
     """Extract clips into a store; a broken one is quarantined and the run goes on.
 
     Args:
         clips: those to do, none of them committed; asked for one by one as decoders get free.
-        store: of the spec that all the rest agrees with.
-        backbone: on any device; moved to the one wanted.
-        selection: tokens to store.
-        producer: recorded in each part.
-        resources: how to use the machine.
-        limits: when a part of the store is closed.
+        store: of the prepared spec.
+        prepared: the run's settings and backbone, which moves to the run's device.
         progress: told of each clip.
-        views: how the clips' views are cut; None: clips have their centre only.
+        generation: of the parts; above those of clips that are extracted again.
 
     Raises:
         StoreError: the disk refused; what was added before is committed.
@@ -110,23 +76,24 @@ def run(
     """
     spec = store.spec
     frames = spec.frames * spec.frames_per_token
+    config, backbone, resources = prepared.config, prepared.backbone, prepared.resources
     settings = DecodeSettings(
-        backbone.facts.plan, spec.sampling, frames, views or ViewPlan(), resources.decoder
+        backbone.facts.plan, spec.sampling, frames, prepared.views, config.decoder
     )
     attempts = {clip: failure.attempt for clip, failure in read_failures(store.path).items()}
     use_one_thread_a_pass()
-    forward = Forward(
+    runner = BackboneRunner(
         backbone,
-        selection,
+        prepared.selection,
         device=resources.device,
         dtype=resources.dtype,
         batch=resources.batch,
         layers=spec.layers,
         store_dtype=spec.dtype,
-        compiled=resources.compiled,
+        compiled=config.compiled,
     )
-    if resources.compiled:
-        forward.warm_up(frames)
+    if config.compiled:
+        runner.warm_up(frames)
     workers = (
         min(resources.workers, len(clips)) if isinstance(clips, Sequence) else resources.workers
     )
@@ -134,35 +101,35 @@ def run(
     clips_a_batch = max(1, resources.batch // frames)
     clock = _Clock()
     with (
-        Sink(store, producer, progress, attempts, limits) as sink,
+        WriterThread(store, prepared, progress, attempts, generation) as writer,
         DecodePool(
             settings,
             workers=workers,
             slots=workers * AHEAD + (in_flight + 1) * clips_a_batch,
-            clip_seconds=resources.clip_seconds,
+            clip_seconds=config.clip_timeout,
         ) as pool,
         _passes(resources.passes) as threads,
     ):
-        pending: deque[Future[list[ClipTokens]]] = deque()
+        pending: deque[Future[list[EncodedClip]]] = deque()
 
         def store_oldest() -> None:
             with clock.stage("forward"):
                 results = pending.popleft().result()
             with clock.stage("writer"):
                 for result in results:
-                    sink.add(result)
+                    writer.add(result)
 
         decoded = clock.decoding(pool.decode(clips))
         for group in group_by_frames(decoded, resources.batch, clips_a_batch):
             if isinstance(group, Failure):
-                sink.quarantine(group)
+                writer.quarantine(group)
                 continue
-            pending.append(threads.submit(clock.timed, "passes", forward, group))
+            pending.append(threads.submit(clock.timed, "passes", runner, group))
             if len(pending) >= in_flight:
                 store_oldest()
         while pending:
             store_oldest()
-    return clock.report(sink.busy_seconds)
+    return clock.report(writer.busy_seconds)
 
 
 @contextmanager
@@ -203,9 +170,9 @@ class _Clock:
     def timed(
         self,
         name: str,
-        work: Callable[[list[DecodedClip]], list[ClipTokens]],
+        work: Callable[[list[DecodedClip]], list[EncodedClip]],
         group: list[DecodedClip],
-    ) -> list[ClipTokens]:
+    ) -> list[EncodedClip]:
         """Do a piece of work of a stage, in any thread."""
         started = time.perf_counter()
         try:

@@ -1,6 +1,6 @@
 """What a run says at its end: to people as lines, to scripts as JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,8 @@ from typing import Any
 from stepcli.cache.storage.files import Place
 from stepcli.cache.store.store import Store
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.pipeline.stages import Resources, StageSeconds, grouped_reasons
+from stepcli.extract.pipeline.resources import Resources
+from stepcli.extract.pipeline.stages import StageSeconds, grouped_reasons
 from stepcli.extract.sources.stock import Stock
 from stepcli.extract.sources.todo import Todo
 from stepcli.runtime import terminal
@@ -21,6 +22,13 @@ SHOWN_REASONS = 20
 def say(text: str) -> None:
     """A line on standard error: standard output is for what scripts read."""
     terminal.say(text, err=True)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Each note that is not empty, as a line."""
+    for note in notes:
+        if note:
+            say(f"note: {note}")
 
 
 def announce(store: Store, todo: Todo, resources: Resources | None) -> None:

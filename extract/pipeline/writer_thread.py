@@ -9,11 +9,10 @@ from typing import Self
 
 from stepcli.cache.parts.interrupts import uninterrupted
 from stepcli.cache.schema.clips import Failure
-from stepcli.cache.schema.spec import Producer
 from stepcli.cache.store.store import Store
 from stepcli.cache.store.writer import StoreWriter
-from stepcli.extract.config import PartLimits
-from stepcli.extract.pipeline.backbone_runner import ClipTokens
+from stepcli.extract.pipeline.backbone_runner import EncodedClip
+from stepcli.extract.pipeline.prepare import Prepared
 from stepcli.extract.pipeline.progress import ProgressListener
 from stepcli.runtime.errors import TokensError
 
@@ -21,37 +20,37 @@ WAITING_CLIPS = 64
 """Clips that may wait for the disk before the stages ahead of it have to."""
 
 
-class Sink:
+class WriterThread:
     """Writes what it is given, in order; commits when its context ends, however it ends.
 
     Args:
         store: where to.
-        producer: recorded in each part.
+        prepared: says when a part is closed, and what is recorded in each.
         progress: told of each clip.
         attempts: clip id -> how often it has been tried in earlier runs.
-        limits: when a part is closed.
+        generation: of the parts.
     """
 
     def __init__(
         self,
         store: Store,
-        producer: Producer,
+        prepared: Prepared,
         progress: ProgressListener,
         attempts: dict[str, int],
-        limits: PartLimits,
+        generation: int = 0,
     ) -> None:
-        self._limits = limits
         self._store = store
-        self._producer = producer
+        self._prepared = prepared
+        self._generation = generation
         self._progress = progress
         self._attempts = attempts
-        self._waiting: queue.Queue[ClipTokens | Failure | None] = queue.Queue(WAITING_CLIPS)
+        self._waiting: queue.Queue[EncodedClip | Failure | None] = queue.Queue(WAITING_CLIPS)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="writer")
         self.busy_seconds = 0.0
         """Time spent on writing."""
 
-    def add(self, clip: ClipTokens) -> None:
+    def add(self, clip: EncodedClip) -> None:
         """Hand over a clip's tokens; they must not change afterwards.
 
         Raises:
@@ -79,19 +78,20 @@ class Sink:
         if error is None and self._error is not None:
             raise self._error
 
-    def _put(self, item: ClipTokens | Failure) -> None:
+    def _put(self, item: EncodedClip | Failure) -> None:
         if self._error is not None:
             raise self._error
         self._waiting.put(item)
 
     def _run(self) -> None:
         try:
+            config = self._prepared.config
             with self._store.writer(
-                self._producer,
-                part_bytes=self._limits.megabytes << 20,
-                part_clips=self._limits.clips,
-                part_seconds=self._limits.seconds,
-                generation=self._limits.generation,
+                self._prepared.producer,
+                part_bytes=config.part_megabytes << 20,
+                part_clips=config.part_clips,
+                part_seconds=config.part_seconds,
+                generation=self._generation,
             ) as writer:
                 while (item := self._waiting.get()) is not None:
                     started = time.perf_counter()
@@ -117,7 +117,7 @@ class Sink:
                 continue
 
 
-def _write(writer: StoreWriter, clip: ClipTokens) -> None:
+def _write(writer: StoreWriter, clip: EncodedClip) -> None:
     if clip.arrays is not None:
         writer.add_stored(clip.record, clip.arrays)
     elif clip.tokens is not None:

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field, replace
 
 from stepcli.cache.maintenance.known_digests import FileKey, load_digests
 from stepcli.cache.maintenance.origins import clip_generation, origins_of, paths_read
-from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.store.store import Store
 from stepcli.cache.tables.failures import read_failures
-from stepcli.extract.choices import WhenChanged
+from stepcli.extract.config import WhenChanged
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.sources.compare import Changed, Comparison, Digester, compare, describe, look
 from stepcli.extract.sources.place import (
@@ -93,10 +92,10 @@ def take_stock(
         )
     redo = None
     if found.changed:
-        if changed is WhenChanged.refuse:
+        if changed == "refuse":
             raise UsageError(_changed_text(store, found))
         ids = frozenset(one.id for one in found.changed)
-        if changed is WhenChanged.redo:
+        if changed == "redo":
             redo = _redo(store, ids)
             notes.append(f"{_clips(len(ids))} with another source now: extracted again")
         else:
@@ -140,11 +139,6 @@ def missing_note(clips: Sequence[Clip], where: str = "") -> str:
         f"the videos of {len(gone)} of {_clips(len(clips))} to extract are missing{where} (e.g. "
         f"{gone[0].path}); such clips are quarantined"
     )
-
-
-def rows_without(rows: Sequence[ClipRow], redo: Redo | None) -> list[ClipRow]:
-    """The lines whose clips may be trained on before this run ends."""
-    return [row for row in rows if redo is None or row.id not in redo.ids]
 
 
 def _redo(store: Store, ids: frozenset[str]) -> Redo:

@@ -15,8 +15,8 @@ import pytest
 import torch
 import transformers
 
-from stepcli.extract.config import ExtractionRequest
-from stepcli.extract.engines.run import run_job
+from stepcli.extract.config import ExtractConfig
+from stepcli.extract.engines.run import run_extract
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests share plain_pixels.py
 
@@ -316,7 +316,7 @@ def extract(
     model_folder: Callable[[str], Path],
     summaries: list[dict[str, Any]],
 ) -> Callable[..., int]:
-    """Extract with a tiny model; keywords as of ExtractionRequest."""
+    """Extract with a tiny model; keywords as of ExtractConfig."""
 
     def run(family: str = "dinov2", **changes: Any) -> int:
         settings: dict[str, Any] = {
@@ -334,11 +334,11 @@ def extract(
             "precision": "float32",
             "batch": None,
             "workers": 1,
-            "clip_seconds": 60.0,
+            "clip_timeout": 60.0,
             "limit": None,
             "retry_failed": False,
         }
-        code, summary = run_job(ExtractionRequest(**{**settings, **changes}))
+        code, summary = run_extract(ExtractConfig(**{**settings, **changes}))
         summaries.append(summary)
         return code
 

@@ -21,7 +21,7 @@ from stepcli.extract.backbones.names import BACKBONES, source_of
 from stepcli.extract.backbones.processor import normalise
 from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.decode.orientation import shrunk, upright
-from stepcli.extract.pipeline.backbone_runner import Forward
+from stepcli.extract.pipeline.backbone_runner import BackboneRunner
 from stepcli.runtime.errors import UsageError
 
 # Prefix tokens and grid at 64 pixels (the models of conftest.py).
@@ -92,7 +92,9 @@ def test_tokens_are_those_of_the_plain_call(
     plan = backbone.facts.plan
     shaped = torch.from_numpy(np.stack([plan.shape_pixels(frame) for frame in frames]))
     selection = parse_tokens("full", backbone.facts)
-    forward = Forward(backbone, selection, device=torch.device("cpu"), dtype=torch.float32, batch=4)
+    forward = BackboneRunner(
+        backbone, selection, device=torch.device("cpu"), dtype=torch.float32, batch=4
+    )
     ours = torch.from_numpy(forward.frames(shaped))
     theirs = plain_tokens(family, folder, frames)
     assert ours.shape == theirs.shape
@@ -143,7 +145,7 @@ def test_fast_preprocessing_gives_nearly_the_same_tokens(
 ) -> None:
     backbone = load_backbone(f"hf:{model_folder(family)}")
     plan = backbone.facts.plan
-    forward = Forward(
+    forward = BackboneRunner(
         backbone,
         parse_tokens("full", backbone.facts),
         device=torch.device("cpu"),
@@ -205,7 +207,7 @@ def test_video_backbones_take_whole_clips(
     assert (facts.prefix, facts.grid) == (prefix, (4, 4))
     shaped = np.stack([facts.plan.shape_pixels(frame) for frame in frames])
     clips = torch.from_numpy(np.stack([shaped[:4], shaped[2:]]))
-    forward = Forward(
+    forward = BackboneRunner(
         backbone,
         parse_tokens("full", facts),
         device=torch.device("cpu"),

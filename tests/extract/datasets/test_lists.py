@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from stepcli.cli import app
 from stepcli.extract.backbones.names import BACKBONES
-from stepcli.extract.cli.parsers import parse_layers, parse_options
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.files import (
     note_missing,
     read_lines,
@@ -18,6 +18,7 @@ from stepcli.extract.datasets.files import (
 from stepcli.extract.datasets.registry import DATASETS
 from stepcli.runtime.csv_tables import read_csv, read_rows
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.settings import validated
 
 
 @pytest.mark.parametrize(
@@ -64,15 +65,19 @@ def test_what_a_list_holds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["-4,x", "0", "-1,3", ""])
 def test_layers_are_counted_from_the_end(text: str) -> None:
-    assert parse_layers("-4,-1") == (-4, -1)
-    with pytest.raises(UsageError, match="expected numbers from the end"):
-        parse_layers(text)
+    for given in ("-4,-1", (-4, -1), [-4, -1]):
+        assert validated(ExtractConfig, {"dataset": "ssv2", "layers": given}).layers == (-4, -1)
+    with pytest.raises(
+        UsageError, match=f"^--layers {text}: expected numbers counted from the end"
+    ):
+        validated(ExtractConfig, {"dataset": "ssv2", "layers": text})
 
 
 def test_options_are_names_with_values() -> None:
-    assert parse_options(["split=2", "text=a=b"]) == {"split": "2", "text": "a=b"}
-    with pytest.raises(UsageError, match="--set split: expected NAME=VALUE"):
-        parse_options(["split"])
+    given = {"dataset": "ssv2", "options": ["split=2", "text=a=b"]}
+    assert validated(ExtractConfig, given).options == {"split": "2", "text": "a=b"}
+    with pytest.raises(UsageError, match=r"^--set .*: expected NAME=VALUE, got 'split'"):
+        validated(ExtractConfig, given | {"options": ["split"]})
 
 
 def test_data_sets_are_listed_with_those_that_are_here(

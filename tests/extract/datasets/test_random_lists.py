@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.origins import origins_of
-from stepcli.extract.choices import WhenChanged
 from stepcli.extract.sources.digests import fresh_digest
 from stepcli.runtime.errors import UsageError
 
@@ -153,7 +152,7 @@ def test_every_list_is_accounted_for(
                 return
             if refusal:
                 assert "made from another source" in refusal
-                run(changed=WhenChanged.redo)
+                run(changed="redo")
             check(store, truth, summaries[-1], world, [row[0] for row in rows])
 
     try_plan()

@@ -35,7 +35,7 @@ from stepcli.extract.decode.views import (
     space_and_time,
     with_views,
 )
-from stepcli.extract.pipeline.backbone_runner import Forward
+from stepcli.extract.pipeline.backbone_runner import BackboneRunner
 from stepcli.runtime.errors import SpecMismatch, UnknownName, UsageError
 
 PLAN = plain_pixels(64, 64, 64)
@@ -151,7 +151,7 @@ def plain_tokens(path: Path, backbone: Any, pick: Any, change: Any) -> np.ndarra
     frames = torch.from_numpy(np.stack([clip.images[p] for p in clip.positions]))
     selection = parse_tokens("grid2", backbone.facts)
     device = torch.device("cpu")
-    forward = Forward(backbone, selection, device=device, dtype=torch.float32, batch=64)
+    forward = BackboneRunner(backbone, selection, device=device, dtype=torch.float32, batch=64)
     return forward.frames(frames)
 
 
@@ -176,7 +176,8 @@ def test_every_view_in_the_store_is_the_one_its_name_says(
     mirrors.write_text("label,mirror\npush left,push right\n")
     views = ViewPlan(parse_views("three-crops,flip"), train_views=1)
     settings = {
-        "views": views,
+        "views": "three-crops,flip",
+        "train_views": 1,
         "mirrors": mirrors,
         "sampling": "dense2-2views",
         "store": tmp_path / "views",
@@ -217,9 +218,9 @@ def test_every_view_in_the_store_is_the_one_its_name_says(
     # All is there; other views are another store.
     assert extract(**settings) == 0
     with pytest.raises(SpecMismatch, match=r"preprocessing\.crop_seed: store 0, asked 5"):
-        extract(**{**settings, "views": ViewPlan(views.spaces, 1, crop_seed=5)})
+        extract(**settings, crop_seed=5)
     with pytest.raises(SpecMismatch, match=r"preprocessing\.views"):
-        extract(**{**settings, "views": ViewPlan()})
+        extract(**{**settings, "views": "center", "train_views": 0})
 
 
 def test_views_of_a_broken_clip_are_all_accounted_for(
@@ -227,7 +228,7 @@ def test_views_of_a_broken_clip_are_all_accounted_for(
 ) -> None:
     rows = clip_table.read_text().splitlines()
     clip_table.write_text("\n".join([*rows[:2], "gone,gone.mp4,drawer-open,test,g"]))
-    settings = {"views": ViewPlan(("left", "right"))}
+    settings = {"views": "left,right"}
     assert extract(**settings) == 3
     store = open_store(tmp_path / "store")
     assert sorted(store.ids) == ["c0@left", "c0@right"]
@@ -245,7 +246,7 @@ def test_padding_keeps_real_frames_first_and_says_how_many(
     short = write_numbered(tmp_path / "three.mp4", 3, first=3)
     long = write_numbered(tmp_path / "nine.mp4", 9, first=3)
     clip_table.write_text(f"id,path,label\ns,{short},x\nl,{long},x\n")
-    assert extract(frames=8, sampling="uniform+pad") == 0
+    assert extract(frames=8, short="pad") == 0
     store = open_store(tmp_path / "store")
     assert store.spec.sampling == "uniform+pad"
     records = [store.record(name) for name in ("s", "l")]
@@ -259,7 +260,7 @@ def test_padding_keeps_real_frames_first_and_says_how_many(
     assert not np.array_equal(tokens[0], tokens[1])
     assert np.array_equal(tokens[2], tokens[7])
     with pytest.raises(UsageError, match=r"--short pad: tokens of .* depend on the whole clip"):
-        extract("videomae", sampling="uniform+pad", store=tmp_path / "other")
+        extract("videomae", short="pad", store=tmp_path / "other")
 
 
 @given(available=st.integers(1, 60), wanted=st.integers(1, 40))

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,10 @@ from stepcli.cache import open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cli import app
 from stepcli.extract.backbones.names import BUNDLED
-from stepcli.extract.config import ExtractionRequest, PartLimits, RayOptions
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.engines import ray_engine
 from stepcli.extract.engines.ray_engine import WorkerShare
-from stepcli.extract.engines.run import run_job
+from stepcli.extract.engines.run import run_extract
 from stepcli.runtime import preemption
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.ray_cluster import WorkerFailed, ray_cluster
@@ -35,10 +34,14 @@ from stepcli.runtime.ray_cluster import WorkerFailed, ray_cluster
 KILLS = int(os.environ.get("STEPCLI_KILLS", "1"))
 
 
+def asked(**settings: Any) -> ExtractConfig:
+    return ExtractConfig(dataset="openclose", engine="ray", **settings)
+
+
 @pytest.fixture
-def request_for() -> Callable[..., ExtractionRequest]:
+def request_for() -> Callable[..., ExtractConfig]:
     """Of the bundled backbone: importing transformers' models takes each process five seconds."""
-    plain = ExtractionRequest(
+    plain = ExtractConfig(
         dataset="openclose",
         root=None,
         options={},
@@ -53,14 +56,14 @@ def request_for() -> Callable[..., ExtractionRequest]:
         precision="float32",
         batch=None,
         workers=1,
-        clip_seconds=60.0,
+        clip_timeout=60.0,
         limit=24,
         retry_failed=False,
-        limits=PartLimits(clips=5),
+        part_clips=5,
     )
 
-    def make(store: Path, **changes: Any) -> ExtractionRequest:
-        return replace(plain, store=store, **changes)
+    def make(store: Path, **changes: Any) -> ExtractConfig:
+        return ExtractConfig(**{**plain.model_dump(), "store": store, **changes})
 
     return make
 
@@ -101,10 +104,11 @@ def test_a_head_without_a_gpu_leaves_the_device_to_its_workers(
 ) -> None:
     """The head refused what only the workers need; the workers of this machine refuse it too."""
     beyond = f"cuda:{torch.cuda.device_count()}"
+    few = {"limit": 2, "engine": "ray", "ray_workers": 1}
     with pytest.raises(WorkerFailed, match=f"--device {beyond}"):
-        run_job(request_for(tmp_path / "s", device=beyond, limit=2, ray=RayOptions(workers=1)))
+        run_extract(request_for(tmp_path / "s", device=beyond, **few))
     with pytest.raises(UsageError, match="--device tpu is not known"):
-        run_job(request_for(tmp_path / "t", device="tpu", limit=2, ray=RayOptions(workers=1)))
+        run_extract(request_for(tmp_path / "t", device="tpu", **few))
 
 
 def test_whoever_is_killed_the_store_is_the_one_that_one_process_makes(
@@ -121,14 +125,14 @@ def test_whoever_is_killed_the_store_is_the_one_that_one_process_makes(
     table = tmp_path / "clips.csv"
     table.write_text("\n".join(["path,label", *(f"{path},x" for path in [broken, *videos])]))
     here, store = tmp_path / "local", tmp_path / "ray"
-    assert run_job(request_for(here, dataset="csv", root=table, limit=None))[0] == 3
+    assert run_extract(request_for(here, dataset="csv", root=table, limit=None))[0] == 3
     ended = threading.Event()
     killed: list[int] = []
     killer = threading.Thread(target=kill_workers, args=(store, killed, ended))
     killer.start()
     try:
-        code, summary = run_job(
-            request_for(store, dataset="csv", root=table, limit=None, ray=RayOptions(cpus=1))
+        code, summary = run_extract(
+            request_for(store, dataset="csv", root=table, limit=None, engine="ray", worker_cpus=1)
         )
     finally:
         ended.set()
@@ -153,18 +157,14 @@ def test_what_would_stop_every_worker_stops_the_run(
     """The store is there for the driver and gone when the workers look: a disk not mounted."""
     from stepcli.extract.engines import run as job
 
-    request = request_for(tmp_path / "store", ray=RayOptions(workers=1, cpus=1))
-    change_tables = job._change_tables
+    request = request_for(tmp_path / "store", engine="ray", ray_workers=1, worker_cpus=1)
 
-    def and_lose_the_store(*arguments: Any, **options: Any) -> Any:
-        rows = change_tables(*arguments, **options)
-        request.store.rename(tmp_path / "elsewhere")
-        return rows
+    def and_lose_the_store(*arguments: Any) -> None:
+        (tmp_path / "store").rename(tmp_path / "elsewhere")
 
-    monkeypatch.setattr(job, "_change_tables", and_lose_the_store)
-    monkeypatch.setattr(job, "_require_space", lambda *arguments: None)
+    monkeypatch.setattr(job, "_require_space", and_lose_the_store)
     with pytest.raises(WorkerFailed, match="no feature store at"):
-        run_job(request)
+        run_extract(request)
 
 
 def test_sigterm_leaves_a_clean_store(
@@ -208,11 +208,11 @@ def test_sigterm_leaves_a_clean_store(
 
 def test_shares_of_nodes() -> None:
     small, large = {"CPU": 2.0}, {"CPU": 64.0, "GPU": 8.0}
-    assert WorkerShare.of(RayOptions(), [small]) == WorkerShare(2.0, 0.0)
-    assert WorkerShare.of(RayOptions(), [large]) == WorkerShare(8.0, 1.0)
-    assert WorkerShare.of(RayOptions(gpus=0.5), [small, large]) == WorkerShare(4.0, 0.5)
-    assert WorkerShare.of(RayOptions(gpus=0), [large]) == WorkerShare(4.0, 0.0)
-    assert WorkerShare.of(RayOptions(cpus=1), [small]) == WorkerShare(1.0, 0.0)
+    assert WorkerShare.of(asked(), [small]) == WorkerShare(2.0, 0.0)
+    assert WorkerShare.of(asked(), [large]) == WorkerShare(8.0, 1.0)
+    assert WorkerShare.of(asked(worker_gpus=0.5), [small, large]) == WorkerShare(4.0, 0.5)
+    assert WorkerShare.of(asked(worker_gpus=0), [large]) == WorkerShare(4.0, 0.0)
+    assert WorkerShare.of(asked(worker_cpus=1), [small]) == WorkerShare(1.0, 0.0)
     assert WorkerShare(8.0, 1.0).fitting([small, large, large], None) == 16
     assert WorkerShare(8.0, 1.0).fitting([small, large, large], 3) == 3
     assert WorkerShare(4.0, 0.0).fitting([small], None) == 0

@@ -238,18 +238,18 @@ def test_interrupted_runs_keep_what_was_added(
     extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the middle: whatever was computed is committed, and the next run goes on."""
-    from stepcli.extract.pipeline.backbone_runner import Forward
+    from stepcli.extract.pipeline.backbone_runner import BackboneRunner
 
     calls = []
-    plain = Forward.__call__
+    plain = BackboneRunner.__call__
 
-    def interrupted(self: Forward, clips: Any) -> Any:
+    def interrupted(self: BackboneRunner, clips: Any) -> Any:
         calls.append(clips)
         if len(calls) == 4:
             raise KeyboardInterrupt
         return plain(self, clips)
 
-    monkeypatch.setattr(Forward, "__call__", interrupted)
+    monkeypatch.setattr(BackboneRunner, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         extract(batch=4)
     done = len(open_store(tmp_path / "store"))

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.extract.config import ExtractionRequest
-from stepcli.extract.engines.run import run_job
+from stepcli.extract.config import ExtractConfig
+from stepcli.extract.engines.run import run_extract
 from stepcli.runtime.errors import StoreNotFound
 from stepcli.runtime.preemption import PREEMPTED
 
@@ -39,7 +39,7 @@ def start(store: Path, model: Path, store_format: str) -> "subprocess.Popen[byte
 
 def finish(store: Path, model: Path, store_format: Any) -> None:
     """The same command to its end, in this process: starting another takes longer than the run."""
-    request = ExtractionRequest(
+    request = ExtractConfig(
         dataset="openclose",
         root=None,
         options={},
@@ -54,11 +54,11 @@ def finish(store: Path, model: Path, store_format: Any) -> None:
         precision="float32",
         batch=None,
         workers=1,
-        clip_seconds=60.0,
+        clip_timeout=60.0,
         limit=CLIPS,
         retry_failed=False,
     )
-    assert run_job(request)[0] == 0
+    assert run_extract(request)[0] == 0
 
 
 def staged(store: Path) -> set[str]:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.extract.decode.views import ViewPlan
 from stepcli.runtime.errors import UsageError
 
 Extract = Callable[..., int]
@@ -32,7 +31,7 @@ def test_other_store_dtypes_hold_the_same_tokens(
 def test_several_layers_of_several_views_in_half_precision(
     extract: Extract, tmp_path: Path
 ) -> None:
-    views = ViewPlan(("center", "crop0"))
+    views = "center,crop0"
     settings = {"tokens": "cls,grid2", "limit": 3}
     assert extract(**settings, layers=(-2, -1), views=views, precision="bfloat16") == 0
     assert extract(**settings, store=tmp_path / "last") == 0

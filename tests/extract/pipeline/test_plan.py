@@ -13,13 +13,12 @@ from typer.testing import CliRunner
 
 from stepcli.cli import app
 from stepcli.extract.cli.doctor import examine
-from stepcli.extract.config import ExtractionRequest
-from stepcli.extract.decode.views import ViewPlan
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.pipeline.plan import DTYPES, LayoutCost, Plan, describe, make_plan
 from stepcli.runtime.errors import UsageError
 
 
-def request(model: Path, **changes: Any) -> ExtractionRequest:
+def request(model: Path, **changes: Any) -> ExtractConfig:
     settings: dict[str, Any] = {
         "dataset": "openclose",
         "root": None,
@@ -28,7 +27,7 @@ def request(model: Path, **changes: Any) -> ExtractionRequest:
         "device": "cpu",
         "workers": 1,
     }
-    return ExtractionRequest(**{**settings, **changes})
+    return ExtractConfig(**{**settings, **changes})
 
 
 def test_a_plan_counts_bytes_as_the_store_will(model_folder: Callable[[str], Path]) -> None:
@@ -59,7 +58,8 @@ def test_a_plan_counts_every_view_and_layer(
         dataset="csv",
         root=clip_table,
         layers=(-2, -1),
-        views=ViewPlan(("left", "center"), train_views=1),
+        views="left,center",
+        train_views=1,
     )
     made = make_plan(asked, Path(), 2, ("cls,grid2",))
     assert (made.clips, made.stored) == (10, 10 * 2 + 6)  # four clips are of the test split

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from stepcli.cache.store.locate import stores_folder
-from stepcli.extract.config import ExtractionRequest, default_store
-from stepcli.extract.pipeline.backbone_runner import resolve_device
+from stepcli.extract.config import ExtractConfig
+from stepcli.extract.pipeline.default_store import default_store
 from stepcli.extract.pipeline.progress import ExtractionProgress
+from stepcli.extract.pipeline.resources import resolve_device
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.progress import duration
 
@@ -55,9 +56,7 @@ def test_a_store_is_named_by_what_is_in_it(
     backbone: str, tokens: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEPCLI_STORES", str(tmp_path))
-    request = ExtractionRequest(
-        dataset="ssv2", root=None, backbone=backbone, tokens=tokens, frames=8
-    )
+    request = ExtractConfig(dataset="ssv2", root=None, backbone=backbone, tokens=tokens, frames=8)
     assert default_store(request, None) == tmp_path / name  # of clips that ship with stepcli
     digest = hashlib.sha256(b"/data/some thing").hexdigest()[:8]
     assert default_store(request, Path("/data/some thing")) == (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.extract.cli.parsers import share_of
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.pipeline.prepare import spread
 from stepcli.runtime.errors import UsageError
 
@@ -44,11 +44,17 @@ def test_the_share_is_given_or_slurms(
         monkeypatch.delenv(name, raising=False)
     for name, value in slurm.items():
         monkeypatch.setenv(name, value)
-    assert share_of(*given) == expected
+    rank, ranks = given
+    assert ExtractConfig(dataset="ssv2", rank=rank, world_size=ranks).share == expected
+
+
+def test_shares_are_given_one_way() -> None:
     with pytest.raises(UsageError, match="go together"):
-        share_of(1, None)
+        ExtractConfig(dataset="ssv2", rank=1)
     with pytest.raises(UsageError, match="end at 3"):
-        share_of(4, 4)
+        ExtractConfig(dataset="ssv2", rank=4, world_size=4)
+    with pytest.raises(UsageError, match="--devices divides the data set itself"):
+        ExtractConfig(dataset="ssv2", devices="0,1", rank=0, world_size=2)
 
 
 def test_spread_keeps_every_part_of_the_list() -> None:

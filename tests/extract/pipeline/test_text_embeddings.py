@@ -21,7 +21,7 @@ from stepcli.extract.backbones.base import BackboneError
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.datasets.unit_files import read_texts
-from stepcli.extract.pipeline.spec import make_spec
+from stepcli.extract.pipeline.prepare import make_spec
 from stepcli.extract.pipeline.text_embeddings import (
     label_text,
     load_text_tower,

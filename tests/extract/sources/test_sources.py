@@ -21,14 +21,13 @@ from stepcli.cache.maintenance.relabel import relabel
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.parts import sources as part_sources
-from stepcli.extract.choices import WhenChanged
 from stepcli.extract.datasets.registry import DATASETS
 from stepcli.extract.decode.worker import decode_known
 from stepcli.extract.sources import compare, digests
 from stepcli.runtime.errors import DamagedStore, UsageError
 
 Extract = Callable[..., int]
-REDO, KEEP = WhenChanged.redo, WhenChanged.keep
+REDO, KEEP = "redo", "keep"
 
 
 @pytest.fixture(scope="module")
@@ -377,9 +376,7 @@ def test_a_moved_video_without_an_id_is_no_second_clip(
 def test_views_and_shares_compare_and_move_alike(
     extract: Extract, tmp_path: Path, videos: list[Path], summaries: list[dict[str, Any]]
 ) -> None:
-    from stepcli.extract.decode.views import make_view_plan
-
-    settings = {"views": make_view_plan("center,flip", 0), "mirrors": Path("none")}
+    settings = {"views": "center,flip", "mirrors": Path("none")}
     table = make_project(tmp_path / "a", videos[:4])
     for rank in range(2):
         extract(root=table, rank=rank, world_size=2, **settings)

@@ -11,7 +11,7 @@ from command_line import invoke
 
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.store.store import Store
-from stepcli.extract.cli.parsers import parse_layers
+from stepcli.extract.config import ExtractConfig
 from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.data.slices import hold_out
 from stepcli.probe.data.splits import LabelledClips, thin
@@ -304,4 +304,4 @@ def test_recipes_name_layers_that_extract_stores(name: str) -> None:
     tasks = [sweep.task.model_dump() | variant for variant in sweep.variants]
     layers = sorted({task["layer"] for task in tasks if task["layer"] is not None})
     if layers:
-        assert parse_layers(",".join(map(str, layers))) == tuple(layers)
+        assert ExtractConfig(dataset="ssv2", layers=layers).layers == tuple(layers)

@@ -1,18 +1,27 @@
-"""Which store a run without --store goes on with: its own, or that of an earlier version."""
+"""The store of a run without --store: named by what it holds, or one of an earlier version."""
 
+import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from stepcli.cache.maintenance.origins import origins_of, paths_read
 from stepcli.cache.schema.manifest import FILE_NAME
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.store.locate import stores_folder
 from stepcli.cache.store.store import Store, open_store
+from stepcli.extract.backbones.names import PREFIX, stored_name
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.sources.compare import Digester, compare
 from stepcli.extract.sources.place import is_same_folder
+from stepcli.runtime.code_files import plain_name
 from stepcli.runtime.errors import StepcliError
 
+LONGEST_FOLDER = 40
+"""Characters of a root's name in the name of a store."""
+DIGEST_DIGITS = 8
 TRIED = 20
 """Clips that show whether another store holds the same videos."""
 
@@ -79,3 +88,27 @@ def _judge(store: Store, root: str, clips: Sequence[Clip]) -> str:
     if any(below) or relative:
         return "was made by an earlier version and may hold clips of this root"
     return ""
+
+
+def default_store(config: ExtractConfig, root: Path | None) -> Path:
+    """Where the tokens go when the user does not say.
+
+    Args:
+        config: what is to be stored.
+        root: folder of the data set; None for clips that ship with stepcli, wherever they lie.
+    """
+    name = unrooted_name(config)
+    if root is not None:
+        folder = re.sub(r"[^A-Za-z0-9._-]+", "_", root.name)[:LONGEST_FOLDER] or "root"
+        digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:DIGEST_DIGITS]
+        name += f"-{folder}-{digest}"
+    return stores_folder() / name
+
+
+def unrooted_name(config: ExtractConfig) -> str:
+    """What earlier versions called the store of any root; now the beginning of its name."""
+    backbone = plain_name(stored_name(config.backbone))
+    if backbone.startswith(PREFIX):
+        backbone = "hf-" + backbone.removeprefix(PREFIX).rstrip("/").rpartition("/")[2]
+    tokens = config.tokens.replace(",", "+")
+    return f"{plain_name(config.dataset)}-{backbone}-{config.frames}f-{tokens}"
