@@ -42,6 +42,13 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 COUNTED = re.compile(rf"\b(\d+|{'|'.join(NUMBERS)}) (methods|recipes|data sets)\b", re.IGNORECASE)
 
 
+@pytest.fixture(autouse=True)
+def folder_with_the_guides_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsing `extract --config run.yaml` reads the file."""
+    (tmp_path / "run.yaml").write_text("dataset: ssv2")
+    monkeypatch.chdir(tmp_path)
+
+
 def commands_of(block: str) -> Iterator[str]:
     """The lines of a shell block as typed: prompts gone, continued lines joined."""
     for line in block.replace("\\\n", " ").splitlines():
