@@ -6,7 +6,6 @@ import pytest
 from command_line import call
 from installed_package import Installer
 
-from stepcli.extract.config import default_store
 from stepcli.extract.datasets.registry import (
     DATASETS,
     GROUP,
@@ -155,8 +154,11 @@ def test_every_module_with_an_info_is_a_data_set(project: Path) -> None:
 
 
 def test_the_default_store_of_a_file_has_a_plain_name(tmp_path: Path) -> None:
-    from stepcli.extract.config import ExtractionRequest
+    from stepcli.extract.config import ExtractConfig
+    from stepcli.extract.pipeline.default_store import default_store
 
-    request = ExtractionRequest("d/my_data.py:load", tmp_path, "m/my_model.py:build", 4)
+    request = ExtractConfig(
+        dataset="d/my_data.py:load", root=tmp_path, backbone="m/my_model.py:build", frames=4
+    )
     name = default_store(request, None).name
     assert name == "my_data-load-my_model-build-4f-grid4"
