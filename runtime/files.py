@@ -223,6 +223,19 @@ def open_beneath(folder: Path, relative: str) -> int:
         os.close(here)
 
 
+def read_beneath(folder: Path, relative: str, limit: int) -> bytes:
+    """Read a small file below a folder, following no link on the way.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedStore: a link or a device, or more than `limit` bytes.
+        StorageError: it could not be read.
+    """
+    path = folder / relative
+    with reading(path):
+        return _read_whole(open_beneath(folder, relative), path, limit)
+
+
 def copy_beneath(folder: Path, relative: str, target: Path) -> None:
     """Copy a file below a folder to a new file and fsync it; no link is followed on the way.
 
@@ -280,22 +293,25 @@ def read_regular(path: Path, limit: int) -> bytes:
     """
     with reading(path):
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise DamagedStore(f"{path}: expected a plain file; remove what is there")
-            if status.st_size > limit:
-                raise DamagedStore(
-                    f"{path}: expected at most {limit} bytes, found {status.st_size}"
-                )
-            blocks = []
-            left = status.st_size
-            while left and (block := os.read(fd, left)):  # a read may be short, of a network's disk
-                blocks.append(block)
-                left -= len(block)
-            return b"".join(blocks)
-        finally:
-            os.close(fd)
+        return _read_whole(fd, path, limit)
+
+
+def _read_whole(fd: int, path: Path, limit: int) -> bytes:
+    """The content of an open file, which is closed."""
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedStore(f"{path}: expected a plain file; remove what is there")
+        if status.st_size > limit:
+            raise DamagedStore(f"{path}: expected at most {limit} bytes, found {status.st_size}")
+        blocks = []
+        left = status.st_size
+        while left and (block := os.read(fd, left)):  # a read may be short, of a network's disk
+            blocks.append(block)
+            left -= len(block)
+        return b"".join(blocks)
+    finally:
+        os.close(fd)
 
 
 def seal(content: dict[str, Any]) -> bytes:

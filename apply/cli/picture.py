@@ -99,10 +99,9 @@ def picture(
     import io
 
     from stepcli.apply.pictures.token_picture import token_picture
-    from stepcli.cache.storage.files import replace_synced
     from stepcli.cache.store.locate import locate_store
     from stepcli.cache.store.store import open_store
-    from stepcli.runtime.files import disk_errors
+    from stepcli.runtime.files import disk_errors, replace_synced
 
     drawn, absent = token_picture(open_store(locate_store(store)), clip, videos or ())
     sink = io.BytesIO()

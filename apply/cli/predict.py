@@ -169,8 +169,7 @@ def _write(done: "list[Prediction]", out: Path, top: int) -> None:
     """One set of files a video and probe."""
     from stepcli.apply.prediction.predict import as_json
     from stepcli.apply.prediction.timeline import picture, stretches, subtitles
-    from stepcli.cache.storage.files import replace_synced
-    from stepcli.runtime.files import disk_errors
+    from stepcli.runtime.files import disk_errors, replace_synced
 
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)

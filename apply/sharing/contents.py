@@ -14,12 +14,17 @@ from typing import Any
 from stepcli.apply.sharing.parcels import Kind, copy_files, files_of, is_permitted, remove_strays
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.manifest import FILE_NAME as MANIFEST
-from stepcli.cache.storage.files import read_regular
 from stepcli.cache.store.store import Store
 from stepcli.probe.runs.staging import staging_folder, sweep_staging
 from stepcli.runtime.code_files import is_code
 from stepcli.runtime.errors import DamagedStore, StoreError, UsageError
-from stepcli.runtime.files import SEALED_LIMIT, disk_errors, fsync_folder, replace_beneath
+from stepcli.runtime.files import (
+    SEALED_LIMIT,
+    disk_errors,
+    fsync_folder,
+    read_regular,
+    replace_beneath,
+)
 
 _CLIENT_NOTES, _CLIENT_BEGUN = ".cache", ".incomplete"
 """Where the hub's client keeps what it knows of a folder, and how a file begun there ends."""

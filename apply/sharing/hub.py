@@ -32,6 +32,7 @@ from stepcli.cache.parts.commit import PARTS, RECORD
 from stepcli.cache.schema.manifest import FILE_NAME as MANIFEST
 from stepcli.cache.schema.manifest import read_manifest
 from stepcli.cache.schema.spec import require_same_spec
+from stepcli.cache.storage.local import LocalPath
 from stepcli.cache.store.store import Store, open_store
 from stepcli.runtime.errors import StepcliError, UsageError
 
@@ -124,10 +125,11 @@ def _push_store(
     on_part: Callable[[int, int], None] | None,
 ) -> str:
     """Part by part, the manifest last: what was sent before a break is not sent again."""
-    assert isinstance(store.path, Path)  # it was opened from one
+    folder = store.path.local
+    assert folder is not None  # the store was opened from one
     if MANIFEST in there:
         _require_same_store(api, store, repo)
-    names = files_of(store.path, "store")
+    names = files_of(folder, "store")
     sent = {name.split("/")[1] for name in there if name.endswith(f"/{RECORD}")}
     foreign = sorted(sent.difference(store.parts))
     if foreign and not replace:
@@ -138,14 +140,14 @@ def _push_store(
     for done, part in enumerate(store.parts, 1):
         mine = [name for name in names if name.startswith(f"{PARTS}/{part}/")]
         if part not in sent:
-            _commit(api, repo, "dataset", store.path, mine, (), f"Part {part}")
+            _commit(api, repo, "dataset", folder, mine, (), f"Part {part}")
         if on_part is not None:
             on_part(done, len(store.parts))
     rest = [name for name in names if not name.startswith(f"{PARTS}/")]
     stale = _ours(there, "store").difference(names)
     card = CommitOperationAdd(CARD, store_card(store).encode())
     return _commit(
-        *(api, repo, "dataset", store.path, rest, stale),
+        *(api, repo, "dataset", folder, rest, stale),
         f"Tables and manifest: {len(store)} clips in {len(store.parts)} parts",
         card,
     )
@@ -163,7 +165,7 @@ def _require_same_store(api: HfApi, store: Store, repo: str) -> None:
         hf_hub_download(
             repo, MANIFEST, repo_type="dataset", local_dir=folder, endpoint=api.endpoint
         )
-        theirs = read_manifest(Path(folder))
+        theirs = read_manifest(LocalPath(folder))
     require_same_spec(theirs.spec, store.spec, f"hub {repo}")
     for what in ("dataset", "format"):
         mine, other = getattr(store, what), getattr(theirs, what)

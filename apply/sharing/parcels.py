@@ -13,6 +13,7 @@ from typing import Literal
 from stepcli.cache.parts.commit import PARTS, RECORD, TOMBSTONES, is_part_name, list_parts
 from stepcli.cache.parts.record import is_part_file
 from stepcli.cache.schema.manifest import FILE_NAME as MANIFEST
+from stepcli.cache.storage.local import LocalPath
 from stepcli.cache.tables import changes as tables
 from stepcli.cache.tables.failures import FOLDER as FAILURES
 from stepcli.cache.tables.table_versions import FOLDER as VERSIONS
@@ -76,7 +77,7 @@ def files_of(folder: Path, kind: Kind) -> list[str]:
     # Of what lies in parts/ only committed parts count.
     roots = [name for name in folders if name != PARTS]
     if PARTS in folders:
-        roots += [f"{PARTS}/{part}" for part in list_parts(folder)]
+        roots += [f"{PARTS}/{part}" for part in list_parts(LocalPath(folder))]
     names = [name for name in files if os.path.lexists(folder / name)]
     for root in roots:
         if os.path.lexists(folder / root):

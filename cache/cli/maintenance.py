@@ -95,7 +95,7 @@ def merge(
 ) -> None:
     """Add the parts of other stores of one spec, by hard link where the file system has them."""
     from stepcli.cache.maintenance.merge import merge_stores
-    from stepcli.cache.storage.objects import place_of
+    from stepcli.cache.storage.places import place_of
     from stepcli.runtime.progress import Progress
 
     into = place_of(target)
@@ -136,7 +136,7 @@ def convert(
 ) -> None:
     """Copy a store into another format, dtype or place; begun again, it goes on where it was."""
     from stepcli.cache.maintenance.convert import convert_store
-    from stepcli.cache.storage.objects import place_of
+    from stepcli.cache.storage.places import place_of
     from stepcli.runtime.progress import Progress
 
     with Progress("clip", description="convert") as progress:

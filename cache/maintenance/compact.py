@@ -15,12 +15,11 @@ from stepcli.cache.parts.commit import (
     sweep_staging,
 )
 from stepcli.cache.parts.damaged import set_aside_part
-from stepcli.cache.parts.files import is_there
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.scan import intact_clips
 from stepcli.cache.parts.tombstones import buried_parts
 from stepcli.cache.schema.spec import Producer
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import Location
 from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.store.store import Store, open_store
 from stepcli.cache.store.writer import StoreWriter
@@ -48,7 +47,7 @@ class CompactPlan:
 
 
 def compact_store(
-    path: Place | str,
+    path: Location,
     *,
     part_bytes: int = 1 << 30,
     part_clips: int = 4096,
@@ -105,7 +104,7 @@ def _compact(
     gone = [*plan.rewritten, *plan.removed]
     plan.superseded = sum(records[name].clips - len(live[name]) for name in gone)
     plan.bytes_before = sum(_size(records[name]) for name in gone)
-    buried = sorted(name for name in buried_parts(root) if is_there(root / PARTS / name))
+    buried = sorted(name for name in buried_parts(root) if (root / PARTS / name).is_there())
     plan.removed += buried
     if dry_run:
         return plan

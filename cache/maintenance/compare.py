@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stepcli.cache.schema.spec import explain_difference
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import Location
 from stepcli.cache.store.store import Store, open_store
 from stepcli.runtime.errors import UsageError
 
@@ -51,8 +51,8 @@ class Comparison:
 
 
 def compare_stores(
-    a: Place | str,
-    b: Place | str,
+    a: Location,
+    b: Location,
     *,
     limit: int = 0,
     on_clip: Callable[[int, int], None] | None = None,

@@ -11,8 +11,8 @@ from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Format, read_manifest
 from stepcli.cache.schema.quantize import decode_clips
 from stepcli.cache.schema.spec import Dtype, Producer, StoreSpec
-from stepcli.cache.storage.files import Place
-from stepcli.cache.storage.objects import is_same_place, place_of
+from stepcli.cache.storage.path import Location
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.store.store import Store, create_store, open_store
 from stepcli.cache.store.writer import StoreWriter
@@ -37,8 +37,8 @@ class ConvertPlan:
 
 
 def convert_store(
-    source: Place | str,
-    target: Place | str,
+    source: Location,
+    target: Location,
     *,
     form: Format | None = None,
     dtype: Dtype | None = None,
@@ -69,7 +69,7 @@ def convert_store(
     reading = open_store(source)
     spec = StoreSpec.model_validate({**dict(reading.spec), "dtype": dtype or reading.spec.dtype})
     form = form or reading.format
-    if is_same_place(reading.path, place_of(target)):
+    if reading.path.location == place_of(target).location:
         raise UsageError(f"{target}: a store cannot be converted in place; give another folder")
     done: set[str] = set()
     writing = None
@@ -96,7 +96,7 @@ def convert_store(
     return plan
 
 
-def _is_store(place: Place | str) -> bool:
+def _is_store(place: Location) -> bool:
     try:
         read_manifest(place_of(place))
     except StoreNotFound:

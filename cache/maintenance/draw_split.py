@@ -9,7 +9,7 @@ from stepcli.cache.maintenance.duplicates import find_copies
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.groups import group_keys, plain_names
 from stepcli.cache.schema.split_names import normalise_split
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.store import open_store
 from stepcli.runtime.errors import UsageError
 
@@ -30,7 +30,7 @@ class DrawnSplit:
     """Groups whose clips have several splits already; their other clips stay without one."""
 
 
-def draw_split(root: Place, share: float, *, dry_run: bool = False) -> DrawnSplit:
+def draw_split(root: StoragePath, share: float, *, dry_run: bool = False) -> DrawnSplit:
     """Let about `share` of each class's groups be test, the others train.
 
     A clip without a group is a group of its own, with all its views; groups are united where a clip
@@ -64,7 +64,7 @@ def draw_split(root: Place, share: float, *, dry_run: bool = False) -> DrawnSpli
 
 
 def _draw_into(
-    rows: list[ClipRow], copies: Sequence[Sequence[str]], share: float, place: Place
+    rows: list[ClipRow], copies: Sequence[Sequence[str]], share: float, place: StoragePath
 ) -> tuple[DrawnSplit, list[ClipRow]]:
     """What is drawn for the rows of a clips table, and the rows with it."""
     if all(row.split.strip() for row in rows):

@@ -9,7 +9,7 @@ from stepcli.cache.parts.commit import PARTS, list_parts, read_part_record
 from stepcli.cache.parts.index import INDEX_LIMIT
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.schema.manifest import FILE_NAME, Manifest, parse_manifest, read_manifest
-from stepcli.cache.storage.files import Place, read_regular
+from stepcli.cache.storage.path import StoragePath
 from stepcli.runtime.errors import DamagedStore, StoreError, StoreNotFound
 
 Identity = tuple[str, str, str]
@@ -24,7 +24,7 @@ def identity_of(manifest: Manifest) -> Identity:
     return manifest.dataset, manifest.format, manifest.spec_digest
 
 
-def copy_in_part(root: Place, name: str, record: PartRecord | None) -> Manifest | None:
+def copy_in_part(root: StoragePath, name: str, record: PartRecord | None) -> Manifest | None:
     """A part's copy of the manifest; None where it has no whole one.
 
     Args:
@@ -37,7 +37,7 @@ def copy_in_part(root: Place, name: str, record: PartRecord | None) -> Manifest 
     """
     path = root / PARTS / name / FILE_NAME
     try:
-        data = read_regular(path, INDEX_LIMIT)
+        data = path.read(INDEX_LIMIT)
         if record is None:
             return parse_manifest(data, path)
         listed = record.files.get(FILE_NAME)
@@ -57,7 +57,7 @@ class _Copies:
     unread: list[StoreError]
 
 
-def settled_manifest(root: Place) -> tuple[Manifest, str]:
+def settled_manifest(root: StoragePath) -> tuple[Manifest, str]:
     """The manifest that the parts agree on, and what is wrong with the store's own, "" if nothing.
 
     Raises:
@@ -97,7 +97,7 @@ def settled_manifest(root: Place) -> tuple[Manifest, str]:
 FOREIGN = "of another store: all parts were written for another manifest"
 
 
-def _copies(root: Place, names: Sequence[str]) -> _Copies:
+def _copies(root: StoragePath, names: Sequence[str]) -> _Copies:
     copies = _Copies({}, {}, [])
 
     def look(name: str) -> Manifest | StoreError | None:

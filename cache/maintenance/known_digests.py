@@ -11,11 +11,9 @@ from contextlib import suppress
 import pyarrow as pa
 
 from stepcli.cache.parts.index import INDEX_LIMIT, decode_table, encode_table
-from stepcli.cache.storage.files import Place, list_names, read_regular, replace_synced
-from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.consolidated import FOLDER
 from stepcli.runtime.errors import StoreError
-from stepcli.runtime.files import own_folder
 
 FileKey = tuple[str, int, int]
 """Absolute path, bytes, nanoseconds of the last change."""
@@ -31,16 +29,16 @@ _SCHEMA = pa.schema(
 )
 
 
-def load_digests(root: Place) -> dict[FileKey, str]:
+def load_digests(root: StoragePath) -> dict[FileKey, str]:
     """All digests that a store keeps."""
     found: dict[FileKey, str] = {}
-    for name in list_names(root, FOLDER):
+    for name in (root / FOLDER).child_names():
         if name.startswith("digests-") and name.endswith(".parquet"):
             found |= _read(root, name)
     return found
 
 
-def save_digests(root: Place, owner: str, fresh: Mapping[FileKey, str]) -> None:
+def save_digests(root: StoragePath, owner: str, fresh: Mapping[FileKey, str]) -> None:
     """Add digests to those kept; on a read-only store, do nothing.
 
     Args:
@@ -56,15 +54,14 @@ def save_digests(root: Place, owner: str, fresh: Mapping[FileKey, str]) -> None:
     except UnicodeEncodeError:
         return  # a path that is not UTF-8: its clips are in quarantine for that
     with suppress(OSError, StoreError):  # every file system and server refuses in its own way
-        if not isinstance(root, ObjectPath):
-            own_folder(root, FOLDER, create=True)
-        replace_synced(root / FOLDER / f"{name}.parquet", encode_table(table))
+        folder = (root / FOLDER).make_folder()
+        (folder / f"{name}.parquet").write(encode_table(table))
 
 
-def _read(root: Place, name: str) -> dict[FileKey, str]:
+def _read(root: StoragePath, name: str) -> dict[FileKey, str]:
     path = root / FOLDER / name
     try:
-        table = decode_table(read_regular(path, INDEX_LIMIT), _SCHEMA, path, _MOST)
+        table = decode_table(path.read(INDEX_LIMIT), _SCHEMA, path, _MOST)
     except (StoreError, FileNotFoundError):
         return {}
     paths, sizes, times, digests = (column.to_pylist() for column in table.columns)

@@ -15,13 +15,13 @@ from stepcli.cache.parts.commit import (
     read_part_record,
     sweep_staging,
 )
-from stepcli.cache.parts.files import copy_file, wrong_file
+from stepcli.cache.parts.files import wrong_file
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.tombstones import buried_parts
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.spec import require_same_spec
-from stepcli.cache.storage.files import Place
-from stepcli.cache.storage.objects import ObjectPath, is_same_place
+from stepcli.cache.storage.local import LocalPath
+from stepcli.cache.storage.path import Location, StoragePath
 from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.store.store import Store, open_store
 from stepcli.cache.tables.failures import FailureLog, read_failures
@@ -52,8 +52,8 @@ class MergePlan:
 
 
 def merge_stores(
-    target: Place | str,
-    sources: Sequence[Place | str],
+    target: Location,
+    sources: Sequence[Location],
     *,
     dry_run: bool = False,
     on_part: Callable[[int, int], None] | None = None,
@@ -122,7 +122,7 @@ def _part_of(source: Store, name: str) -> Iterator[None]:
         ) from None
 
 
-def _lacking(root: Place, others: list[Store]) -> dict[str, tuple[PartRecord, Store]]:
+def _lacking(root: StoragePath, others: list[Store]) -> dict[str, tuple[PartRecord, Store]]:
     """The parts of other stores that this one lacks, by name."""
     found: dict[str, tuple[PartRecord, Store]] = {}
     present = {*list_parts(root), *buried_parts(root)}
@@ -142,9 +142,9 @@ def _size(record: PartRecord) -> int:
     return sum(file.size for file in record.files.values())
 
 
-def _compatible(into: Store, path: Place | str) -> Store:
+def _compatible(into: Store, path: Location) -> Store:
     other = open_store(path)
-    if is_same_place(other.path, into.path):
+    if other.path.location == into.path.location:
         raise UsageError(f"{path} is the store to merge into; name other stores")
     require_same_spec(into.spec, other.spec, str(into.path))
     for what in ("dataset", "format"):
@@ -166,15 +166,13 @@ def _add_parts(
 ) -> None:
     sweep_staging(into.path)
     staging = Staging(into.path)
-    uploading = isinstance(into.path, ObjectPath)
     try:
         staging.make_folder()
         for name, (record, source) in found.items():
             staged = staging.folder / name
             with _part_of(source, name):
                 copied = _stage(source.path / PARTS / name, staged, record)
-            plan.copied_bytes += _size(record) if uploading else copied
-            publish_part(into.path, staged, record)
+            plan.copied_bytes += publish_part(into.path, staged, record) or copied
             added.add(name)
             if on_part is not None:
                 on_part(len(added), len(plan.parts))
@@ -198,13 +196,13 @@ def _merge_tables(into: Store, others: list[Store], plan: MergePlan) -> None:
     into.save_index()
 
 
-def _stage(source: Place, staged: Path, record: PartRecord) -> int:
+def _stage(source: StoragePath, staged: Path, record: PartRecord) -> int:
     """Link or copy a part's files into staging; bytes copied, which are checked."""
-    copied = copy_file(source / RECORD, staged / RECORD)
+    copied = (source / RECORD).download(staged / RECORD)
     for path, expected in record.files.items():
-        size = copy_file(source / path, staged / path)
+        size = (source / path).download(staged / path)
         copied += size
-        problem = wrong_file(staged / path, expected) if size else ""
+        problem = wrong_file(LocalPath(staged / path), expected) if size else ""
         if problem:
             raise DamagedStore(f"{source / path}: {problem}; run stepcli store repair there first")
     return copied

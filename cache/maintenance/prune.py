@@ -9,18 +9,17 @@ import io
 import uuid
 from collections.abc import Collection
 from dataclasses import fields
-from pathlib import Path
 
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.cache.storage.files import Place, create_synced
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.store import Store
-from stepcli.runtime.files import disk_errors, own_folder
+from stepcli.runtime.files import disk_errors
 
 FOLDER = "pruned"
 COLUMNS = [field.name for field in fields(ClipRow)]
 
 
-def take_out(store: Store, stored_ids: Collection[str]) -> tuple[list[ClipRow], Place | None]:
+def take_out(store: Store, stored_ids: Collection[str]) -> tuple[list[ClipRow], StoragePath | None]:
     """Remove clips' lines from the clips table, and keep those of stored clips in a file.
 
     Returns:
@@ -41,14 +40,12 @@ def take_out(store: Store, stored_ids: Collection[str]) -> tuple[list[ClipRow], 
     return taken, file
 
 
-def _keep(root: Place, rows: list[ClipRow]) -> Place:
+def _keep(root: StoragePath, rows: list[ClipRow]) -> StoragePath:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(COLUMNS)
     writer.writerows([getattr(row, name) for name in COLUMNS] for row in rows)
     with disk_errors(root):
-        if isinstance(root, Path):
-            own_folder(root, FOLDER, create=True)
-        file = root / FOLDER / f"{uuid.uuid4().hex[:12]}.csv"
-        create_synced(file, text.getvalue().encode())
+        file = (root / FOLDER).make_folder() / f"{uuid.uuid4().hex[:12]}.csv"
+        file.create(text.getvalue().encode())
     return file

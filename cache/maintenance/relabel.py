@@ -12,12 +12,12 @@ from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.leakage import find_leakage
 from stepcli.cache.schema.matching import match_ids
 from stepcli.cache.schema.split_names import normalise_split, split_notes, unused_splits
-from stepcli.cache.storage.files import Place, read_regular
+from stepcli.cache.storage.path import Location
 from stepcli.cache.store.store import Store, open_store
 from stepcli.cache.tables.changes import CLASSES, CLIPS, ROWS_LIMIT, parse_classes
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import DamagedStore, UsageError
-from stepcli.runtime.files import SEALED_LIMIT, disk_errors
+from stepcli.runtime.files import SEALED_LIMIT, disk_errors, read_regular
 from stepcli.runtime.parquet_tables import LARGEST, read_parquet
 from stepcli.runtime.words import counted, listed
 
@@ -42,7 +42,7 @@ class RelabelPlan:
     """What train and test share after the change."""
 
 
-def relabel(root: Place, table: Path, *, dry_run: bool = False) -> RelabelPlan:
+def relabel(root: Location, table: Path, *, dry_run: bool = False) -> RelabelPlan:
     """Take labels, splits, groups or views from a CSV or Parquet file into the clips table.
 
     Args:
@@ -61,7 +61,7 @@ def relabel(root: Place, table: Path, *, dry_run: bool = False) -> RelabelPlan:
     unused = unused_splits(texts)
     plan.notes += [*split_notes(texts), *([] if unused is None else [unused])]
     # A table that was edited in place is what it says; a copy of it made here might be older.
-    in_place = table.resolve() == Path(str(store.path), CLIPS).resolve()
+    in_place = str(table.resolve()) == (store.path / CLIPS).location
 
     def change(rows: list[ClipRow]) -> list[ClipRow]:
         return rows if in_place else _relabel(rows, lines, store, table, plan)
@@ -113,7 +113,7 @@ def _relabel(
     return list(rows.values())
 
 
-def replace_classes(root: Place, table: Path, *, dry_run: bool = False) -> tuple[int, list[str]]:
+def replace_classes(root: Location, table: Path, *, dry_run: bool = False) -> tuple[int, list[str]]:
     """Take over a user's classes.csv. Cells are stripped.
 
     Returns:
@@ -137,7 +137,7 @@ def replace_classes(root: Place, table: Path, *, dry_run: bool = False) -> tuple
         clean = {k: text if text in labels else text.strip() for k, text in cells.items()}
         rows[place] = replace(row, **clean)
     if not dry_run:
-        in_place = table.resolve() == Path(str(store.path), CLASSES).resolve()
+        in_place = str(table.resolve()) == (store.path / CLASSES).location
         store.change_classes(lambda present: present if in_place else rows)
     return len(rows), _class_notes(rows, labels)
 
@@ -201,7 +201,7 @@ def _read_parquet(table: Path) -> pa.Table:
     return kept
 
 
-def write_lines(root: Place, table: Path, *, dry_run: bool = False) -> int:
+def write_lines(root: Location, table: Path, *, dry_run: bool = False) -> int:
     """Write the clips table as CSV, for a user to edit; returns the number of lines."""
     rows = open_store(root).clips()
     if dry_run:

@@ -21,15 +21,14 @@ from stepcli.cache.parts.damaged import (
     keep_aside,
     set_aside_part,
 )
-from stepcli.cache.parts.files import is_there, part_file_names
 from stepcli.cache.parts.format_registry import array_file
 from stepcli.cache.parts.open_part import OpenPart
 from stepcli.cache.parts.scan import part_clips
 from stepcli.cache.parts.tombstones import buried_parts, bury
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import FILE_NAME, Manifest, manifest_bytes
-from stepcli.cache.storage.files import Place, read_regular, replace_synced
-from stepcli.cache.storage.objects import place_of
+from stepcli.cache.storage.path import Location, StoragePath
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.tables import changes as tables
 from stepcli.runtime.errors import DamagedStore, StorageError
@@ -59,7 +58,7 @@ class RepairPlan:
 
 
 def repair_store(
-    path: Place | str,
+    path: Location,
     *,
     workers: int = 4,
     delete: bool = False,
@@ -108,10 +107,10 @@ def repair_store(
     return plan
 
 
-def _restore_manifest(root: Place, manifest: Manifest) -> None:
+def _restore_manifest(root: StoragePath, manifest: Manifest) -> None:
     with suppress(FileNotFoundError, DamagedStore):
-        keep_aside(root, FILE_NAME, read_regular(root / FILE_NAME, SEALED_LIMIT))
-    replace_synced(root / FILE_NAME, manifest_bytes(manifest))
+        keep_aside(root, FILE_NAME, (root / FILE_NAME).read(SEALED_LIMIT))
+    (root / FILE_NAME).write(manifest_bytes(manifest))
 
 
 def _reasons(report: Report) -> dict[str, str]:
@@ -123,7 +122,7 @@ def _reasons(report: Report) -> dict[str, str]:
     return {part: "; ".join(texts) for part, texts in sorted(reasons.items())}
 
 
-def _mend_others(root: Place, report: Report, plan: RepairPlan, dry_run: bool) -> None:
+def _mend_others(root: StoragePath, report: Report, plan: RepairPlan, dry_run: bool) -> None:
     plan.left += [
         replace(problem, problem=f"{problem.problem}; left as it is") for problem in report.unread
     ]
@@ -142,7 +141,7 @@ def _mend_others(root: Place, report: Report, plan: RepairPlan, dry_run: bool) -
             plan.left.append(Problem(problem.place, text))
 
 
-def _replace_parts(root: Place, manifest: Manifest, plan: RepairPlan, dry_run: bool) -> None:
+def _replace_parts(root: StoragePath, manifest: Manifest, plan: RepairPlan, dry_run: bool) -> None:
     unread = {problem.part for problem in plan.left}
     whole_elsewhere = _clips_in(root, manifest, set(list_parts(root)) - plan.parts.keys() - unread)
     staging = Staging(root)
@@ -166,14 +165,14 @@ def _replace_parts(root: Place, manifest: Manifest, plan: RepairPlan, dry_run: b
         if not dry_run:
             # Those that a killed repair buried, and those that a backup or a copy brought back.
             for name in sorted(buried_parts(root)):
-                if is_there(root / PARTS / name):
+                if (root / PARTS / name).is_there():
                     set_aside_part(root, name)
     finally:
         staging.close()
     plan.dropped_clips.sort()
 
 
-def _clips_in(root: Place, manifest: Manifest, parts: set[str]) -> set[str]:
+def _clips_in(root: StoragePath, manifest: Manifest, parts: set[str]) -> set[str]:
     found: set[str] = set()
     for name in parts:
         with suppress(FileNotFoundError):  # compacted away since
@@ -182,7 +181,7 @@ def _clips_in(root: Place, manifest: Manifest, parts: set[str]) -> set[str]:
 
 
 def _rescue(
-    root: Place, name: str, manifest: Manifest, staging: Staging, dry_run: bool
+    root: StoragePath, name: str, manifest: Manifest, staging: Staging, dry_run: bool
 ) -> tuple[int, list[str]]:
     """Copy a part's whole clips to a new part; (how many, ids of those that are not whole)."""
     try:
@@ -193,7 +192,7 @@ def _rescue(
         # in the clips table, and count as left from now on.
         return 0, []
     files = {array_file(manifest.format, array) for array in layout_of(manifest.spec).arrays}
-    if not files <= part_file_names(root / PARTS / name):
+    if not files <= {*(root / PARTS / name).names()}:
         return 0, index["id"].to_pylist()
     part: OpenPart | None = None
     kept, dropped = 0, []

@@ -10,14 +10,7 @@ from stepcli.cache.parts.commit import TOMBSTONES, is_part_name, staging_owners
 from stepcli.cache.parts.damaged import DAMAGED, move_aside
 from stepcli.cache.parts.index import INDEX_LIMIT
 from stepcli.cache.parts.tombstones import rewrite_tombstone
-from stepcli.cache.storage.files import (
-    Place,
-    create_synced,
-    delete_file,
-    read_regular,
-    replace_synced,
-)
-from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.consolidated import FOLDER as CACHE
 from stepcli.cache.tables import changes as tables
 from stepcli.cache.tables import table_versions
@@ -27,7 +20,7 @@ from stepcli.cache.tables.texts import FOLDER as TEXT
 from stepcli.cache.tables.texts import is_damaged, set_aside
 
 
-def mend(root: Place, place: str, *, dry_run: bool) -> str:
+def mend(root: StoragePath, place: str, *, dry_run: bool) -> str:
     """Make one damaged file outside of the parts again.
 
     Args:
@@ -42,7 +35,7 @@ def mend(root: Place, place: str, *, dry_run: bool) -> str:
     folder, _, name = place.rpartition("/")
     if folder in (CACHE, table_versions.FOLDER):
         if not dry_run:
-            delete_file(path)
+            path.remove()
         return "deleted: it is only a copy"
     if folder == TOMBSTONES and is_part_name(name.removesuffix(".json")):
         if not dry_run:
@@ -57,7 +50,7 @@ def mend(root: Place, place: str, *, dry_run: bool) -> str:
     return ""
 
 
-def _mend_text(root: Place, tower: str, dry_run: bool) -> str:
+def _mend_text(root: StoragePath, tower: str, dry_run: bool) -> str:
     if not is_damaged(root, tower):
         return ""
     if not dry_run:
@@ -65,26 +58,24 @@ def _mend_text(root: Place, tower: str, dry_run: bool) -> str:
     return f"moved to {DAMAGED}: extract --text on the same store embeds the texts again"
 
 
-def _mend_failures(root: Place, path: Place, dry_run: bool) -> str:
+def _mend_failures(root: StoragePath, path: StoragePath, dry_run: bool) -> str:
     writers = {owner.unique for owner, _ in staging_owners(root)}
     if path.name.partition(".")[0] in writers:
         return ""  # its writer is at work and would go on writing to the old file
-    lines, lost = intact_lines(read_regular(path, INDEX_LIMIT))
-    if not dry_run and isinstance(path, ObjectPath):  # one line, never appended to
-        replace_synced(path, lines)
-    elif not dry_run:
+    lines, lost = intact_lines(path.read(INDEX_LIMIT))
+    if not dry_run:
         # Its writer may be at work all the same, without a part: it sees that its file was moved
         # and goes on in a new one. What it wrote until then is in the file that was moved.
         fresh = root / FAILURES / f"{uuid.uuid4().hex}.jsonl"
-        create_synced(fresh, lines)
+        fresh.create(lines)
         moved = move_aside(root, f"{FAILURES}/{path.name}")
-        latest, lost = intact_lines(read_regular(moved, INDEX_LIMIT))
+        latest, lost = intact_lines(moved.read(INDEX_LIMIT))
         if latest != lines:
-            replace_synced(fresh, latest)
+            fresh.write(latest)
     return f"{lost} damaged lines dropped: those clips count as left"
 
 
-def _mend_table(root: Place, name: str, dry_run: bool) -> str:
+def _mend_table(root: StoragePath, name: str, dry_run: bool) -> str:
     if tables.is_readable(root, name):
         return ""  # perhaps the user's own edit: not for us to undo
     accepted = tables.accepted_digests(root).get(name, [])
@@ -96,14 +87,14 @@ def _mend_table(root: Place, name: str, dry_run: bool) -> str:
     return "restored from its last version"
 
 
-def mend_digests(root: Place, *, dry_run: bool) -> str:
+def mend_digests(root: StoragePath, *, dry_run: bool) -> str:
     """Seal tables.json anew, for the tables as they are."""
     if not dry_run:
         tables.seal_digests(root)
     return "written again for the tables as they are"
 
 
-def advice(root: Place, place: str) -> str:
+def advice(root: StoragePath, place: str) -> str:
     """What a user can do about a file that could not be mended."""
     if place.partition("/")[0] == TEXT:
         return "remove it; extract --text on the same store embeds the texts again"

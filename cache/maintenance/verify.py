@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 
 from stepcli.cache.maintenance.identity import FOREIGN, copy_in_part, identity_of
 from stepcli.cache.parts.commit import INDEX, PARTS, RECORD, list_parts, read_part_record
-from stepcli.cache.parts.files import part_file_names, wrong_file
+from stepcli.cache.parts.files import wrong_file
 from stepcli.cache.parts.index import INDEX_LIMIT, decode_index
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.scan import part_clips
 from stepcli.cache.parts.tombstones import check_tombstone, tombstone_files
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import FILE_NAME, Manifest, read_manifest
-from stepcli.cache.storage.files import Place, read_regular
-from stepcli.cache.storage.objects import place_of
+from stepcli.cache.storage.path import Location, StoragePath
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.consolidated import check_consolidated, consolidated_files
 from stepcli.cache.tables import changes as tables
 from stepcli.cache.tables import table_versions
@@ -82,7 +82,7 @@ class _PartResult:
 
 
 def verify_store(
-    path: Place | str,
+    path: Location,
     *,
     workers: int = 4,
     on_part: Callable[[int, int], None] | None = None,
@@ -135,7 +135,7 @@ def verify_store(
     return report
 
 
-def _verify_part(root: Place, name: str, manifest: Manifest | None) -> _PartResult:
+def _verify_part(root: StoragePath, name: str, manifest: Manifest | None) -> _PartResult:
     result = _PartResult()
     try:
         _check_part(root, name, manifest, result)
@@ -158,7 +158,9 @@ def _told(place: str, error: Exception, part: str = "") -> Problem:
     return Problem(place, text, part, unread=not isinstance(error, DamagedStore))
 
 
-def _check_part(root: Place, name: str, manifest: Manifest | None, result: _PartResult) -> None:
+def _check_part(
+    root: StoragePath, name: str, manifest: Manifest | None, result: _PartResult
+) -> None:
     folder = root / PARTS / name
 
     def problem(path: str, text: str, clips: tuple[str, ...] = ()) -> None:
@@ -173,7 +175,7 @@ def _check_part(root: Place, name: str, manifest: Manifest | None, result: _Part
         problem(RECORD, str(error))
         return
     result.clips = record.clips
-    found = part_file_names(folder)
+    found = {*folder.names()}
     for stray in sorted(found - record.files.keys() - {RECORD}):
         problem(stray, "not a file of this part")
     for path, expected in sorted(record.files.items()):
@@ -196,12 +198,12 @@ def _check_part(root: Place, name: str, manifest: Manifest | None, result: _Part
 
 
 def _wrong_clips(
-    root: Place, record: PartRecord, manifest: Manifest
+    root: StoragePath, record: PartRecord, manifest: Manifest
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Clips of a part whose bytes do not match their checksums."""
     folder = root / PARTS / record.name
     try:
-        data = read_regular(folder / INDEX, INDEX_LIMIT)
+        data = (folder / INDEX).read(INDEX_LIMIT)
         listed = record.files.get(INDEX)
         if listed is None or hashlib.sha256(data).hexdigest() != listed.sha256:
             return  # said already, and what an index says that is damaged counts for nothing
@@ -215,11 +217,11 @@ def _wrong_clips(
         yield f"{len(damaged)} of {record.clips} clips are damaged", damaged
 
 
-def _below(root: Place, path: Place) -> str:
+def _below(root: StoragePath, path: StoragePath) -> str:
     return str(path).removeprefix(f"{root}/")
 
 
-def _verify_tables(root: Place) -> Iterator[Problem]:
+def _verify_tables(root: StoragePath) -> Iterator[Problem]:
     for wrong in (tables.wrong_tables, wrong_texts):
         try:
             for name, text in wrong(root):
@@ -249,7 +251,7 @@ def _verify_tables(root: Place) -> Iterator[Problem]:
             yield _told(f"{table_versions.FOLDER}/{name}", error)
     for path in failure_files(root):
         try:
-            for _ in parse_failures(read_regular(path, INDEX_LIMIT), path):
+            for _ in parse_failures(path.read(INDEX_LIMIT), path):
                 pass
         except FileNotFoundError:
             continue  # a repair put another in its place

@@ -4,9 +4,9 @@ import google_crc32c
 import numpy as np
 import pyarrow as pa
 
-from stepcli.cache.parts.file_reader import OpenFile
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.schema.layout import ArrayLayout
+from stepcli.cache.storage.file_reader import OpenFile
 from stepcli.runtime.errors import DamagedStore, StorageError
 
 

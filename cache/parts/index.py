@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import Location
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.parquet_tables import LARGEST, numbers, read_parquet
 
@@ -86,7 +86,7 @@ def encode_table(table: pa.Table) -> bytes:
 def decode_table(
     data: bytes,
     schema: pa.Schema,
-    place: Place | str,
+    place: Location,
     rows: int,
     *,
     list_values: int = 0,
@@ -128,7 +128,7 @@ def decode_table(
     return table
 
 
-def _require_short(column: Any, place: Place | str) -> None:
+def _require_short(column: Any, place: Location) -> None:
     for chunk in column.chunks:
         if not pa.types.is_dictionary(chunk.type) or chunk.dictionary.null_count:
             raise DamagedStore(f"{place}: expected text, found {chunk.type}")
@@ -140,7 +140,7 @@ def _require_short(column: Any, place: Place | str) -> None:
             raise DamagedStore(f"{place}: more than {INDEX_LIMIT} bytes of text")
 
 
-def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Place | str) -> pa.Table:
+def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Location) -> pa.Table:
     """Parse a part's index and check that it can be one.
 
     Raises:
@@ -160,7 +160,7 @@ def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Place | st
     return table
 
 
-def require_offsets(offsets: np.ndarray, array: ArrayLayout, place: Place | str) -> None:
+def require_offsets(offsets: np.ndarray, array: ArrayLayout, place: Location) -> None:
     """Refuse byte offsets [clips] that no file of an array can have.
 
     Raises:

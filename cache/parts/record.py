@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.schema.manifest import SCHEMA, Format
 from stepcli.cache.schema.spec import Producer
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import Location
 from stepcli.runtime.errors import DamagedStore, StoreError
 from stepcli.runtime.files import unseal
 
@@ -52,7 +52,7 @@ class PartRecord(BaseModel):
     """When, in UTC, as ISO 8601."""
 
 
-def parse_part_record(data: bytes, place: Place | str) -> PartRecord:
+def parse_part_record(data: bytes, place: Location) -> PartRecord:
     """Check the bytes of a part.json and return what they say."""
     content = unseal(data, place)
     number = content.get("schema_number")

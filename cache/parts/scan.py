@@ -6,18 +6,15 @@ What copies or checks clips reads them here; what serves probes reads in `clip_r
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from stepcli.cache.parts.byte_source import OpenObject, open_source
 from stepcli.cache.parts.commit import PARTS, read_part_record
 from stepcli.cache.parts.compressed import read_compressed
-from stepcli.cache.parts.file_reader import OpenFile
-from stepcli.cache.parts.files import copy_file, wrong_file
+from stepcli.cache.parts.files import wrong_file
 from stepcli.cache.parts.format_registry import array_file
 from stepcli.cache.parts.index import COMPRESSED, offset_column, record_of
 from stepcli.cache.parts.open_part import clip_checksum
@@ -26,8 +23,9 @@ from stepcli.cache.parts.sources import read_sources
 from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.layout import ArrayLayout, layout_of
 from stepcli.cache.schema.manifest import Manifest
-from stepcli.cache.storage.files import Place
-from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.file_reader import OpenFile
+from stepcli.cache.storage.local import LocalPath
+from stepcli.cache.storage.path import RangeFile, StoragePath
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.parquet_tables import numbers
 
@@ -43,7 +41,11 @@ class StoredClip:
 
 
 def part_clips(
-    root: Place, name: str, manifest: Manifest, index: pa.Table, rows: Iterable[int] | None = None
+    root: StoragePath,
+    name: str,
+    manifest: Manifest,
+    index: pa.Table,
+    rows: Iterable[int] | None = None,
 ) -> Iterator[StoredClip]:
     """Read clips of a part, in the order of `rows`.
 
@@ -70,7 +72,7 @@ def part_clips(
                 local = _local_folder(folder, file, copies)
                 sources.append(_Compressed(local, file, array, read_part_record(root, name)))
             else:
-                sources.append(_Plain(open_source(folder, file), array, offsets))
+                sources.append(_Plain(folder.open_ranges(file), array, offsets))
         try:
             origins = read_sources(root, name)
         except DamagedStore:  # verify says so; the tokens do not need them
@@ -84,17 +86,17 @@ def part_clips(
             yield StoredClip(record, arrays, intact)
 
 
-def _local_folder(folder: Place, file: str, copies: ExitStack) -> Path:
-    """A part's folder, or a temporary copy of one file of it that lies in object storage."""
-    if not isinstance(folder, ObjectPath):
-        return folder
-    copy = Path(copies.enter_context(TemporaryDirectory(prefix="compressed-part-")))
-    copy_file(folder / file, copy / file)
+def _local_folder(folder: StoragePath, file: str, copies: ExitStack) -> LocalPath:
+    """A part's folder, or a temporary copy of one file of it if that is not on this disk."""
+    if folder.local is not None:
+        return LocalPath(folder.local)
+    copy = LocalPath(copies.enter_context(TemporaryDirectory(prefix="compressed-part-")))
+    (folder / file).download(copy / file)
     return copy
 
 
 def intact_clips(
-    root: Place, name: str, manifest: Manifest, index: pa.Table, rows: Iterable[int]
+    root: StoragePath, name: str, manifest: Manifest, index: pa.Table, rows: Iterable[int]
 ) -> Iterator[StoredClip]:
     """The same, for copying: a damaged clip is an error, never a copy.
 
@@ -122,9 +124,7 @@ class _Source(Protocol):
 class _Plain:
     """Byte ranges of a file or an object."""
 
-    def __init__(
-        self, file: OpenFile | OpenObject, array: ArrayLayout, offsets: np.ndarray
-    ) -> None:
+    def __init__(self, file: RangeFile, array: ArrayLayout, offsets: np.ndarray) -> None:
         self._file = file
         self._array = array
         self._offsets = offsets
@@ -141,7 +141,9 @@ class _Plain:
 class _Compressed:
     """A compressed file on a disk, opened only when its digest is right."""
 
-    def __init__(self, folder: Path, file: str, array: ArrayLayout, record: PartRecord) -> None:
+    def __init__(
+        self, folder: LocalPath, file: str, array: ArrayLayout, record: PartRecord
+    ) -> None:
         known = record.files.get(file)
         intact = known is not None and not wrong_file(folder / file, known)
         self._file = OpenFile(folder, file) if intact else None

@@ -12,7 +12,7 @@ import pyarrow as pa
 from stepcli.cache.parts.commit import PARTS, read_part_record
 from stepcli.cache.parts.index import INDEX_LIMIT, decode_table, encode_table
 from stepcli.cache.schema.clips import ClipRecord, Source
-from stepcli.cache.storage.files import Place, read_regular
+from stepcli.cache.storage.path import StoragePath
 from stepcli.runtime.errors import DamagedStore
 
 SOURCES = "sources.parquet"
@@ -30,7 +30,7 @@ def encode_sources(records: Sequence[ClipRecord]) -> bytes:
     return encode_table(pa.table(columns, schema=_SCHEMA))
 
 
-def read_sources(root: Place, part: str) -> dict[int, Source]:
+def read_sources(root: StoragePath, part: str) -> dict[int, Source]:
     """Row of a clip in its part's index -> what the clip was made from.
 
     A clip whose source is not recorded has no entry.
@@ -47,7 +47,7 @@ def read_sources(root: Place, part: str) -> dict[int, Source]:
     return {number: source for number, source in enumerate(rows) if source != UNKNOWN}
 
 
-def read_stretches(root: Place, part: str) -> list[tuple[str, str]]:
+def read_stretches(root: StoragePath, part: str) -> list[tuple[str, str]]:
     """(digest, segment) by row of a part's index, ("", "") where it is not recorded; [] for a part
     that records none: a tenth of `read_sources`' time.
 
@@ -61,12 +61,12 @@ def read_stretches(root: Place, part: str) -> list[tuple[str, str]]:
     return list(zip(table["digest"].to_pylist(), table["segment"].to_pylist(), strict=True))
 
 
-def _read(root: Place, part: str) -> pa.Table | None:
+def _read(root: StoragePath, part: str) -> pa.Table | None:
     record = read_part_record(root, part)
     if SOURCES not in record.files:
         return None
     path = root / PARTS / part / SOURCES
-    data = read_regular(path, INDEX_LIMIT)
+    data = path.read(INDEX_LIMIT)
     if hashlib.sha256(data).hexdigest() != record.files[SOURCES].sha256:
         raise DamagedStore(
             f"{path}: its bytes do not match the digest in the part's record; run stepcli store "

@@ -6,24 +6,17 @@ why, and which clips had no whole copy left to save.
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from stepcli.cache.parts.commit import TOMBSTONES
 from stepcli.cache.schema.manifest import SCHEMA
-from stepcli.cache.storage.files import (
-    Place,
-    create_synced,
-    list_names,
-    read_regular,
-    replace_synced,
-)
+from stepcli.cache.storage.path import StoragePath
 from stepcli.runtime.errors import DamagedStore
-from stepcli.runtime.files import SEALED_LIMIT, own_folder, seal, unseal
+from stepcli.runtime.files import SEALED_LIMIT, seal, unseal
 
 _FIELDS = {"schema_number", "part", "reason", "dropped_clips", "created"}
 
 
-def bury(root: Place, part: str, reason: str, dropped_clips: list[str]) -> None:
+def bury(root: StoragePath, part: str, reason: str, dropped_clips: list[str]) -> None:
     """Put a part out of use for good.
 
     Args:
@@ -32,15 +25,14 @@ def bury(root: Place, part: str, reason: str, dropped_clips: list[str]) -> None:
         reason: what was wrong with it.
         dropped_clips: those that must be extracted again.
     """
-    if isinstance(root, Path):
-        own_folder(root, TOMBSTONES, create=True)
-    create_synced(root / TOMBSTONES / f"{part}.json", _content(part, reason, dropped_clips))
+    folder = (root / TOMBSTONES).make_folder()
+    (folder / f"{part}.json").create(_content(part, reason, dropped_clips))
 
 
-def rewrite_tombstone(path: Place) -> None:
+def rewrite_tombstone(path: StoragePath) -> None:
     """Replace a damaged tombstone: its name says all that matters, and stays there throughout."""
     content = _content(path.name.removesuffix(".json"), "its tombstone was damaged", [])
-    replace_synced(path, content)
+    path.write(content)
 
 
 def _content(part: str, reason: str, dropped_clips: list[str]) -> bytes:
@@ -55,19 +47,19 @@ def _content(part: str, reason: str, dropped_clips: list[str]) -> bytes:
     )
 
 
-def tombstone_files(root: Place) -> Sequence[Place]:
+def tombstone_files(root: StoragePath) -> Sequence[StoragePath]:
     """Every tombstone of a store."""
-    names = list_names(root, TOMBSTONES)
+    names = (root / TOMBSTONES).child_names()
     return [root / TOMBSTONES / name for name in names if name.endswith(".json")]
 
 
-def buried_parts(root: Place) -> set[str]:
+def buried_parts(root: StoragePath) -> set[str]:
     """Names of the parts that are out of use."""
     return {path.name.removesuffix(".json") for path in tombstone_files(root)}
 
 
-def check_tombstone(path: Place) -> None:
+def check_tombstone(path: StoragePath) -> None:
     """Raise DamagedStore when a tombstone is not what was written."""
-    content = unseal(read_regular(path, SEALED_LIMIT), path)
+    content = unseal(path.read(SEALED_LIMIT), path)
     if content.keys() != _FIELDS or f"{content['part']}.json" != path.name:
         raise DamagedStore(f"{path}: not the tombstone of that part")

@@ -1,19 +1,12 @@
 """manifest.json: what a store is. Created once, exclusively, and never changed."""
 
 import json
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stepcli.cache.schema.spec import StoreSpec
-from stepcli.cache.storage.files import (
-    Place,
-    create_synced,
-    list_names,
-    read_regular,
-    replace_synced,
-)
+from stepcli.cache.storage.path import Location, StoragePath
 from stepcli.runtime.errors import DamagedStore, StoreError, StoreNotFound
 from stepcli.runtime.files import SEALED_LIMIT, seal, unseal
 
@@ -37,27 +30,27 @@ class Manifest(BaseModel):
     spec_digest: str
 
 
-def create_manifest(root: Place, spec: StoreSpec, dataset: str, form: Format) -> bool:
+def create_manifest(root: StoragePath, spec: StoreSpec, dataset: str, form: Format) -> bool:
     """Create the store's manifest; False when another writer was first."""
     manifest = Manifest(dataset=dataset, format=form, spec=spec, spec_digest=spec.digest)
     content = manifest_bytes(manifest)
-    if create_synced(root / FILE_NAME, content):
+    if (root / FILE_NAME).create(content):
         return True
     if not _is_none(root):
         return False
     # A kill in the middle of creating it left an empty one; what another writes now wins or loses
     # whole, and both read what is there then.
-    replace_synced(root / FILE_NAME, content)
+    (root / FILE_NAME).write(content)
     return True
 
 
-def _is_none(root: Place) -> bool:
+def _is_none(root: StoragePath) -> bool:
     """Whether the manifest is an empty file and the store has no part: then there is no store."""
     try:
-        empty = not read_regular(root / FILE_NAME, SEALED_LIMIT)
+        empty = not (root / FILE_NAME).read(SEALED_LIMIT)
     except (FileNotFoundError, DamagedStore):
         return False
-    return empty and not list_names(root, "parts")
+    return empty and not (root / "parts").child_names()
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -65,7 +58,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     return seal(manifest.model_dump(mode="json"))
 
 
-def read_manifest(root: Place) -> Manifest:
+def read_manifest(root: StoragePath) -> Manifest:
     """Read and check a store's manifest.
 
     Raises:
@@ -75,11 +68,11 @@ def read_manifest(root: Place) -> Manifest:
     """
     path = root / FILE_NAME
     try:
-        data = read_regular(path, SEALED_LIMIT)
+        data = path.read(SEALED_LIMIT)
         if not data and _is_none(root):
             raise FileNotFoundError
     except (FileNotFoundError, NotADirectoryError):
-        lost = isinstance(root, Path) and (root / "parts").is_dir()
+        lost = (root / "parts").is_there()
         advice = (
             f"`stepcli store repair --store {root}` restores it from its parts"
             if lost
@@ -96,7 +89,7 @@ def read_manifest(root: Place) -> Manifest:
         ) from error
 
 
-def parse_manifest(data: bytes, place: Place | str) -> Manifest:
+def parse_manifest(data: bytes, place: Location) -> Manifest:
     """Check the bytes of a manifest and return what they say."""
     content = unseal(data, place)
     number = content.get("schema_number")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from stepcli.cache.schema.matching import match_ids
 from stepcli.cache.schema.split_names import normalise_split, split_notes
-from stepcli.cache.storage.files import read_regular
 from stepcli.runtime.csv_tables import LARGEST, read_csv
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.files import read_regular
 from stepcli.runtime.words import counted
 
 

@@ -1,39 +1,62 @@
-"""Stores in object storage: s3://, gs://, az:// through obstore, any other URL through fsspec.
+"""Stores in object storage: an object appears whole or not at all, and there is no rename.
 
-An `ObjectPath` names an object as a `Path` names a file. What differs from a disk: an object
-appears whole or not at all, there is no rename, and creation can be exclusive (a conditional PUT).
+Creation and replacement are conditional requests, so nothing needs a lock. A part is uploaded file
+by file, its record last: a prefix without a record is no part.
 """
 
 import os
 import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepcli.cache.storage.object_client import Entry, ObjectClient
+from stepcli.cache.storage.clients import connect
+from stepcli.cache.storage.object_client import ObjectClient
+from stepcli.cache.storage.object_reader import ObjectClips, OpenObject
+from stepcli.cache.storage.path import Entry, Seen, StoragePath
+from stepcli.cache.storage.uploads import sweep_uploads, upload
+from stepcli.cache.storage.writer_identity import sweep_folders
 from stepcli.runtime.credentials import without_credentials
-from stepcli.runtime.errors import UsageError
+from stepcli.runtime.errors import StorageError
 
-_URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(.+)")
+URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(.+)")
 """One slash will do: a URL that went through `Path` has lost the other."""
-_OBSTORE_SCHEMES = {"s3", "s3a", "gs", "az", "abfs", "abfss", "azure", "http", "https"}
+BLOCK_BYTES = 16 << 20
+"""Requested at a time."""
+PAGE = 1000
+"""Objects that a server lists at once."""
+ELSEWHERE = "stepcli-"
+"""How staging folders begin in the system's temporary folder."""
 
 
 @dataclass(frozen=True)
-class ObjectPath:
+class ObjectPath(StoragePath):
     """An object, or a prefix, below the URL of a store."""
 
     url: str
-    """Of the store, without a slash at its end and without credentials: it is written down."""
+    """Of the store, without a slash at its end and without credentials: it may be recorded."""
     key: str = ""
+
+    @staticmethod
+    def of(url: str) -> "ObjectPath":
+        """The path at a URL, whose credentials are kept in memory alone."""
+        match = URL.fullmatch(url)
+        assert match is not None
+        # Schemes without a host: what follows is a path from the root, and a Path merges slashes.
+        address = f"{match[1]}://{match[2].rstrip('/')}"
+        shown = without_credentials(address).rstrip("/")
+        if shown != address:
+            _ADDRESSES[shown] = address
+        return ObjectPath(shown)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Other processes of ours need what the URL was given with.
         return _at, (self.address, self.key)
 
-    @property
-    def address(self) -> str:
-        """The URL as it was given, perhaps with credentials: for connections, never for a file."""
-        return _ADDRESSES.get(self.url, self.url)
+    # --- names
 
     def __truediv__(self, name: str) -> "ObjectPath":
         return ObjectPath(self.url, f"{self.key}/{name}" if self.key else name)
@@ -43,35 +66,224 @@ class ObjectPath:
 
     @property
     def name(self) -> str:
-        """Last part of the key."""
+        """The last part of the key."""
         return self.key.rpartition("/")[2]
 
     @property
+    def local(self) -> None:
+        """None: an object has no path on this machine."""
+        return None
+
+    @property
+    def location(self) -> str:
+        """The URL without credentials."""
+        return str(self)
+
+    @property
+    def address(self) -> str:
+        """The store's URL as it was given, perhaps with credentials."""
+        return _ADDRESSES.get(self.url, self.url)
+
+    @property
     def client(self) -> ObjectClient:
-        """The connection of this process; a forked child gets one of its own."""
+        """The connection of this process; a forked child gets its own."""
         client = _CLIENTS.get((os.getpid(), self.url))
         if client is None:
-            client = _CLIENTS[os.getpid(), self.url] = _connect(self.url, self.address)
+            client = _CLIENTS[os.getpid(), self.url] = connect(self.url, self.address)
         return client
 
-    def read(self, limit: int) -> bytes:
-        """A small object's content.
+    # --- small files
 
-        Raises:
-            FileNotFoundError: there is none.
-            DamagedStore: it is larger than `limit` bytes.
-        """
+    def read(self, limit: int) -> bytes:
+        """See `StoragePath`."""
         return self.client.get(self.key, limit)
 
+    def read_beneath(self, name: str, limit: int) -> bytes:
+        """See `StoragePath`."""
+        return (self / name).read(limit)
+
+    def write(self, content: bytes) -> None:
+        """See `StoragePath`."""
+        self.client.replace(self.key, content)
+
+    def create(self, content: bytes) -> bool:
+        """See `StoragePath`."""
+        return self.client.swap(self.key, content, None)
+
+    def look(self, limit: int) -> Seen:
+        """See `StoragePath`."""
+        try:
+            return Seen(*self.client.get_versioned(self.key, limit))
+        except FileNotFoundError:
+            return Seen(None, None)
+
+    def swap(self, content: bytes, seen: Seen) -> bool:
+        """See `StoragePath`."""
+        return self.client.swap(self.key, content, seen.version)
+
+    def remove(self) -> None:
+        """See `StoragePath`."""
+        self.client.delete(self.key)
+
+    # --- large files
+
+    def size(self) -> int:
+        """See `StoragePath`."""
+        return self.client.size(self.key)
+
+    def blocks(self) -> Iterator[memoryview]:
+        """See `StoragePath`."""
+        size = self.size()
+        for start in range(0, size, BLOCK_BYTES):
+            length = min(BLOCK_BYTES, size - start)
+            (block,) = self.client.get_ranges(self.key, [start], length)
+            if len(block) != length:
+                raise StorageError(
+                    f"cannot read {self}: the storage gave {len(block)} of {length} bytes"
+                )
+            yield memoryview(block)
+
+    def open_ranges(self, name: str) -> OpenObject:
+        """See `StoragePath`."""
+        path = self / name
+        return OpenObject(path.client, path.key, str(path))
+
+    def clip_source(self) -> ObjectClips:
+        """See `StoragePath`."""
+        return ObjectClips(lambda: self.client, self.key, str(self))
+
+    def download(self, target: Path) -> int:
+        """See `StoragePath`."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            for block in self.blocks():
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        return target.stat().st_size
+
+    # --- listing
+
     def names(self) -> list[str]:
-        """Keys below this prefix, relative to it, sorted."""
+        """See `StoragePath`."""
         return sorted(self.entries())
 
-    def entries(self) -> dict[str, Entry]:
-        """The objects below this prefix, by their keys relative to it."""
+    def child_names(self) -> list[str]:
+        """See `StoragePath`."""
+        return sorted({name.partition("/")[0] for name in self.names()})
+
+    def entries(self) -> Mapping[str, Entry]:
+        """See `StoragePath`."""
         prefix = f"{self.key}/" if self.key else ""
         found = self.client.entries(prefix)
         return {key.removeprefix(prefix): entry for key, entry in found.items()}
+
+    def is_there(self) -> bool:
+        """See `StoragePath`: whether anything is below it."""
+        return bool(self.names())
+
+    # --- folders, which objects have not
+
+    def prepare(self) -> None:
+        """See `StoragePath`."""
+
+    def make_folder(self) -> "ObjectPath":
+        """See `StoragePath`."""
+        return self
+
+    def move(self, target: "ObjectPath", first: str) -> None:
+        """See `StoragePath`: copies, whose sizes are checked, then deletes."""
+        names = self.names()
+        moved = [(self / name, target / name) for name in names] or [(self, target)]
+        for source, copy in moved:
+            self.client.copy(source.key, copy.key)
+            size = source.size()
+            if copy.size() != size:
+                raise StorageError(f"{copy}: expected {size} bytes after copying")
+        # Its record first: what is left of a part without one is no part.
+        for source, _ in sorted(moved, key=lambda pair: pair[0] != self / first):
+            source.remove()
+
+    def remove_all(self) -> None:
+        """See `StoragePath`."""
+        for name in self.names():
+            (self / name).remove()
+
+    def sweep_drafts(self, is_draft: Callable[[str], bool]) -> None:
+        """See `StoragePath`: an object has no draft."""
+
+    # --- parts
+
+    def published(self, record: str) -> tuple[set[str], bool]:
+        """See `StoragePath`: prefixes that hold a record."""
+        names = self.names()
+        whole = {name.removesuffix(f"/{record}") for name in names if name.endswith(f"/{record}")}
+        return whole, len(names) >= PAGE
+
+    def publish(self, staged: Path, sizes: Mapping[str, int], record: str) -> int:
+        """See `StoragePath`: uploads, the record last."""
+        client = self.client
+        upload(
+            self, lambda name, file: client.put(f"{self.key}/{name}", file), staged, sizes, record
+        )
+        shutil.rmtree(staged)
+        return sum(sizes.values())
+
+    def withdraw(self, trash: Callable[[], Path], record: str) -> None:
+        """See `StoragePath`: its record first, so what is left is no part any more."""
+        (self / record).remove()
+        self.remove_all()
+
+    def staging(self, name: str, *, make: bool = False) -> Path:
+        """See `StoragePath`: in the system's temporary folder."""
+        folder = Path(tempfile.gettempdir()) / (ELSEWHERE + name)
+        if make:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def staging_folders(self) -> list[Path]:
+        """See `StoragePath`: none, since folders on this machine do not tell their store."""
+        return []
+
+    def sweep_staging(self, parts: str, record: str, is_part: Callable[[str], bool]) -> list[str]:
+        """See `StoragePath`: on this machine's disk, and uploads that were never completed."""
+        here = Path(tempfile.gettempdir()).glob(f"{ELSEWHERE}*")
+        return sweep_folders(here, ELSEWHERE) + sweep_uploads(self / parts, record, is_part)
+
+    # --- the store as a whole
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """See `StoragePath`: nothing, since `swap` is atomic."""
+        return nullcontext()
+
+    def open_log(self, writer: str) -> "ObjectLog":
+        """See `StoragePath`."""
+        return ObjectLog(self, writer)
+
+    @property
+    def index_on_open(self) -> bool:
+        """See `StoragePath`: most who read a bucket may not write to it."""
+        return False
+
+    def free_bytes(self) -> None:
+        """See `StoragePath`: no limit to ask for."""
+        return
+
+
+class ObjectLog:
+    """See `path.Log`: nothing can be appended to an object, so every line is one."""
+
+    def __init__(self, folder: ObjectPath, writer: str) -> None:
+        self._folder, self._writer = folder, writer
+        self._written = 0
+
+    def append(self, line: bytes) -> None:
+        """See `path.Log`."""
+        (self._folder / f"{self._writer}-{self._written:06d}.jsonl").write(line)
+        self._written += 1
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 _CLIENTS: dict[tuple[int, str], ObjectClient] = {}
@@ -80,54 +292,4 @@ _ADDRESSES: dict[str, str] = {}
 
 
 def _at(address: str, key: str) -> ObjectPath:
-    place = place_of(address)
-    assert isinstance(place, ObjectPath)
-    return ObjectPath(place.url, key)
-
-
-def place_of(path: "str | Path | ObjectPath") -> Path | ObjectPath:
-    """A folder, or for a URL a prefix of objects."""
-    if isinstance(path, ObjectPath):
-        return path
-    match = _URL.fullmatch(str(path))
-    if match is None:
-        return Path(path)
-    if match[1] == "file":
-        return Path("/", match[2])
-    # Schemes without a host: what follows is a path from the root, and a Path has merged slashes.
-    root = "/" if match[1] == "local" else ""
-    address = f"{match[1]}://{root}{match[2].rstrip('/')}"
-    url = without_credentials(address).rstrip("/")
-    if url != address:
-        _ADDRESSES[url] = address
-    return ObjectPath(url)
-
-
-def address_of(place: str) -> str:
-    """A place for a process of ours elsewhere: of a URL with the credentials it was given with."""
-    found = place_of(place)
-    return found.address if isinstance(found, ObjectPath) else place
-
-
-def is_same_place(one: Path | ObjectPath, other: Path | ObjectPath) -> bool:
-    """Whether two places are the same folder or URL."""
-    if isinstance(one, Path) and isinstance(other, Path):
-        return one.resolve() == other.resolve()
-    return one == other
-
-
-def _connect(url: str, address: str) -> ObjectClient:
-    scheme = url.partition("://")[0]
-    try:
-        if scheme in _OBSTORE_SCHEMES:
-            from stepcli.cache.storage.obstore_client import ObstoreClient
-
-            return ObstoreClient(url, address)
-        from stepcli.cache.storage.fsspec_client import FsspecClient
-
-        return FsspecClient(url, address)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"{url}: object storage needs the extra s3 ({error.name} is missing); "
-            "pip install 'stepcli[s3]'"
-        ) from error
+    return ObjectPath(ObjectPath.of(address).url, key)

@@ -12,7 +12,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import from_url
 
-from stepcli.cache.storage.object_client import Entry
+from stepcli.cache.storage.object_client import ObjectClient
+from stepcli.cache.storage.path import Entry
 from stepcli.runtime.credentials import redacted
 from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
 
@@ -42,10 +43,8 @@ INSTANCE_METADATA = "169.254.169.254"
 """Where a machine of a cloud asks for its own credentials."""
 
 
-class ObstoreClient:
+class ObstoreClient(ObjectClient):
     """See `ObjectClient`."""
-
-    conditional = True
 
     def __init__(self, url: str, address: str = "") -> None:
         """Connect; `address` is the URL with the credentials that it was given with."""
@@ -58,10 +57,10 @@ class ObstoreClient:
             self._once: Any = from_url(address, client_options=options, retry_config=once)
 
     def get(self, key: str, limit: int | None = None) -> bytes:
-        """A whole object of at most `limit` bytes; FileNotFoundError when there is none."""
+        """See `ObjectClient`; no ETag is asked for."""
         return self._get(key, limit)[0]
 
-    def get_versioned(self, key: str, limit: int) -> tuple[bytes, dict[str, str]]:
+    def get_versioned(self, key: str, limit: int | None) -> tuple[bytes, dict[str, str]]:
         """A whole object, and what a PUT names that replaces this version of it."""
         content, meta = self._get(key, limit)
         version = _version_in(meta)
@@ -126,18 +125,14 @@ class ObstoreClient:
         with self._errors():
             return int(obstore.head(self._store, key)["size"])
 
-    def put(self, key: str, source: bytes | Path, *, create: bool = False) -> bool:
-        """Write an object; with `create` only if there is none: False when there is."""
-        if create:
-            return self._create(key, source)
+    def put(self, key: str, source: bytes | Path) -> None:
+        """Write an object."""
         with self._errors():
             obstore.put(self._store, key, source)
-        return True
 
-    def _create(self, key: str, source: bytes | Path) -> bool:
+    def _create(self, key: str, content: bytes) -> bool:
         """A conditional PUT whose answer was lost may have come through: if the object is there
         when it is repeated, and is ours, that was us."""
-        content = source if isinstance(source, bytes) else source.read_bytes()
 
         def create(attempt: int) -> bool:
             try:

@@ -26,11 +26,9 @@ from stepcli.cache.parts.index import (
 )
 from stepcli.cache.schema.layout import TokenLayout, layout_of
 from stepcli.cache.schema.manifest import Manifest
-from stepcli.cache.storage.files import Place, delete_file, list_names, read_regular, replace_synced
-from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.snapshot import Snapshot
 from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
-from stepcli.runtime.files import own_folder
 from stepcli.runtime.parquet_tables import numbers
 
 FOLDER = ".cache"
@@ -40,7 +38,7 @@ MOST_CLIPS = 1 << 26
 _NAME = re.compile(r"index-[0-9a-f]{64}\.parquet")
 
 
-def load_consolidated(root: Place, manifest: Manifest, parts: list[str]) -> Snapshot | None:
+def load_consolidated(root: StoragePath, manifest: Manifest, parts: list[str]) -> Snapshot | None:
     """The consolidated index that covers most of `parts`; None when there is none.
 
     One that covers only some of them is a beginning: a copy of a clip that was superseded among
@@ -58,7 +56,7 @@ def load_consolidated(root: Place, manifest: Manifest, parts: list[str]) -> Snap
     return best
 
 
-def save_consolidated(root: Place, manifest: Manifest, snapshot: Snapshot) -> None:
+def save_consolidated(root: StoragePath, manifest: Manifest, snapshot: Snapshot) -> None:
     """Keep a snapshot for the next to open the store; where that cannot be written, do without."""
     table = pa.table(
         {
@@ -74,28 +72,27 @@ def save_consolidated(root: Place, manifest: Manifest, snapshot: Snapshot) -> No
     data = encode_table(table.replace_schema_metadata({"stepcli": json.dumps(about)}))
     with suppress(OSError, StoreError):  # every file system and server refuses in its own way
         older = list(consolidated_files(root))
-        if not isinstance(root, ObjectPath):
-            own_folder(root, FOLDER, create=True)
-        path = root / FOLDER / f"index-{hashlib.sha256(data).hexdigest()}.parquet"
-        replace_synced(path, data)
+        folder = (root / FOLDER).make_folder()
+        path = folder / f"index-{hashlib.sha256(data).hexdigest()}.parquet"
+        path.write(data)
         for other in older:
             if other != path:
-                delete_file(other)
+                other.remove()
 
 
-def consolidated_files(root: Place) -> Sequence[Place]:
+def consolidated_files(root: StoragePath) -> Sequence[StoragePath]:
     """Every consolidated index, also a damaged one."""
-    names = list_names(root, FOLDER)
+    names = (root / FOLDER).child_names()
     return [root / FOLDER / name for name in names if _NAME.fullmatch(name)]
 
 
-def check_consolidated(path: Place) -> None:
+def check_consolidated(path: StoragePath) -> None:
     """Raise DamagedStore when a consolidated index is not what was written."""
     _trusted_bytes(path)
 
 
-def _trusted_bytes(path: Place) -> bytes:
-    data = read_regular(path, INDEX_LIMIT)
+def _trusted_bytes(path: StoragePath) -> bytes:
+    data = path.read(INDEX_LIMIT)
     if path.name != f"index-{hashlib.sha256(data).hexdigest()}.parquet":
         raise DamagedStore(f"{path}: its bytes do not match its name; delete it")
     return data
@@ -107,7 +104,7 @@ def _schema(layout: TokenLayout) -> pa.Schema:
     return pa.schema([("id", pa.string()), *places, *offsets])
 
 
-def _read(path: Place, manifest: Manifest) -> Snapshot:
+def _read(path: StoragePath, manifest: Manifest) -> Snapshot:
     layout = layout_of(manifest.spec)
     table = decode_table(_trusted_bytes(path), _schema(layout), path, MOST_CLIPS)
     try:

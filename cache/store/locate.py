@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from stepcli.cache.schema.manifest import read_manifest
-from stepcli.cache.storage.files import Place
-from stepcli.cache.storage.objects import place_of
+from stepcli.cache.storage.path import StoragePath
+from stepcli.cache.storage.places import place_of
 from stepcli.runtime.errors import StoreNotFound, UsageError
 
 STORES_VARIABLE = "STEPCLI_STORES"
@@ -25,7 +25,7 @@ def is_store(place: Path | str) -> bool:
     return True
 
 
-def chosen_place(given: Path | None) -> Place:
+def chosen_place(given: Path | None) -> StoragePath:
     """The same as the place that it is: a folder, or for a URL a prefix of objects."""
     return place_of(locate_store(given))
 

@@ -19,7 +19,7 @@ from stepcli.cache.parts.index import (
 from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.layout import TOKENS, TokenLayout, layout_of
 from stepcli.cache.schema.manifest import Manifest
-from stepcli.cache.storage.files import Place, read_regular
+from stepcli.cache.storage.path import StoragePath
 from stepcli.runtime.errors import ClipNotFound, DamagedStore
 from stepcli.runtime.parquet_tables import numbers
 
@@ -126,7 +126,7 @@ class Snapshot:
         return digest.hexdigest()
 
 
-def read_index(root: Place, name: str, manifest: Manifest) -> pa.Table:
+def read_index(root: StoragePath, name: str, manifest: Manifest) -> pa.Table:
     """The index of one part, its bytes checked against the part's record first."""
     record = read_part_record(root, name)
     if record.spec_digest != manifest.spec_digest or record.format != manifest.format:
@@ -137,13 +137,15 @@ def read_index(root: Place, name: str, manifest: Manifest) -> pa.Table:
     path = root / PARTS / name / INDEX
     if INDEX not in record.files:
         raise DamagedStore(f"{path}: the part's record does not list its index")
-    data = read_regular(path, INDEX_LIMIT)
+    data = path.read(INDEX_LIMIT)
     if hashlib.sha256(data).hexdigest() != record.files[INDEX].sha256:
         raise DamagedStore(f"{path}: its bytes do not match the digest in the part's record")
     return decode_index(data, record.clips, layout_of(manifest.spec), path)
 
 
-def read_record(root: Place, snapshot: Snapshot, clip_id: str, manifest: Manifest) -> ClipRecord:
+def read_record(
+    root: StoragePath, snapshot: Snapshot, clip_id: str, manifest: Manifest
+) -> ClipRecord:
     """What the index of its part says about one clip."""
     place = int(snapshot.places([clip_id], root)[0])
     name = snapshot.parts[snapshot.part_of[place]]

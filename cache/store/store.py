@@ -5,7 +5,6 @@ Source of the layout: docs/store-format.md.
 
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -16,8 +15,8 @@ from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Format, Manifest, create_manifest, read_manifest
 from stepcli.cache.schema.quantize import decode_clips
 from stepcli.cache.schema.spec import Producer, StoreSpec, require_same_spec
-from stepcli.cache.storage.files import Place
-from stepcli.cache.storage.objects import place_of
+from stepcli.cache.storage.path import Location, StoragePath
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.clip_reader import ClipReader
 from stepcli.cache.store.snapshot import Clips, Snapshot, read_record
 from stepcli.cache.store.store_tables import StoreTables
@@ -25,12 +24,12 @@ from stepcli.cache.store.take_snapshot import take_snapshot
 from stepcli.cache.store.writer import StoreWriter
 from stepcli.cache.tables.failures import read_failures
 from stepcli.runtime.errors import ClipNotFound, DamagedStore, UsageError
-from stepcli.runtime.files import disk_errors, make_folder_synced
+from stepcli.runtime.files import disk_errors
 
 _Read = TypeVar("_Read")
 
 
-def open_store(path: Place | str) -> "Store":
+def open_store(path: Location) -> "Store":
     """Open a store for reading and writing.
 
     Raises:
@@ -38,11 +37,11 @@ def open_store(path: Place | str) -> "Store":
         DamagedStore: its manifest or an index is not what was written.
     """
     root = place_of(path)
-    return Store(root, read_manifest(root), saves_index=isinstance(root, Path))
+    return Store(root, read_manifest(root), saves_index=root.index_on_open)
 
 
 def create_store(
-    path: Place | str,
+    path: Location,
     spec: StoreSpec,
     *,
     dataset: str,
@@ -62,8 +61,7 @@ def create_store(
     """
     root = place_of(path)
     with disk_errors(root):
-        if isinstance(root, Path):
-            make_folder_synced(root)
+        root.prepare()
         create_manifest(root, spec, dataset, format or "zarr")
     manifest = read_manifest(root)
     require_same_spec(manifest.spec, spec, str(root))
@@ -80,7 +78,7 @@ def create_store(
     return Store(root, manifest, saves_index=True)
 
 
-def _open_with_ids(path: Place, ids: list[str]) -> "Store":
+def _open_with_ids(path: StoragePath, ids: list[str]) -> "Store":
     store = open_store(path)
     store._keep_ids(ids)
     return store
@@ -94,7 +92,7 @@ class Store(StoreTables):
     and in processes that the store is sent to.
     """
 
-    def __init__(self, path: Place, manifest: Manifest, *, saves_index: bool = False) -> None:
+    def __init__(self, path: StoragePath, manifest: Manifest, *, saves_index: bool = False) -> None:
         super().__init__(path)
         self.manifest = manifest
         self._layout = layout_of(manifest.spec)

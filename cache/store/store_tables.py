@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from stepcli.cache.schema.clips import ClassRow, ClipRow
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.tables import changes as tables
 from stepcli.runtime.files import disk_errors
 
@@ -11,7 +11,7 @@ from stepcli.runtime.files import disk_errors
 class StoreTables:
     """The tables of the store at `path`: clips.parquet and classes.csv."""
 
-    def __init__(self, path: Place) -> None:
+    def __init__(self, path: StoragePath) -> None:
         self.path = path
         self._digests: dict[str, str] = {}
         """Of the tables as they were read last."""

@@ -5,13 +5,13 @@ import pyarrow as pa
 from stepcli.cache.parts.commit import list_parts
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Manifest
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.consolidated import FEWEST_PARTS, load_consolidated, save_consolidated
 from stepcli.cache.store.snapshot import Snapshot, combine, read_index
 from stepcli.runtime.errors import DamagedStore
 
 
-def take_snapshot(root: Place, manifest: Manifest, *, save: bool) -> Snapshot:
+def take_snapshot(root: StoragePath, manifest: Manifest, *, save: bool) -> Snapshot:
     """Read the indexes of all committed parts that the consolidated index does not cover.
 
     Args:

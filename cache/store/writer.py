@@ -16,7 +16,7 @@ from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.schema.quantize import encode_clip
 from stepcli.cache.schema.spec import Producer
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.tables.failures import FailureLog
 from stepcli.runtime.errors import StoreError, TokensError
 from stepcli.runtime.files import disk_errors
@@ -31,7 +31,7 @@ class StoreWriter:
 
     def __init__(
         self,
-        root: Place,
+        root: StoragePath,
         manifest: Manifest,
         producer: Producer,
         *,

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 from stepcli.cache.schema.clips import ClassRow, ClipRow
-from stepcli.cache.storage.files import Place, read_regular
+from stepcli.cache.storage.path import Seen, StoragePath
 from stepcli.cache.tables.digests import (
     ABSENT,
     CLASSES,
@@ -20,8 +20,7 @@ from stepcli.cache.tables.digests import (
     note_digest,
     settle_digest,
 )
-from stepcli.cache.tables.lock import exclusive
-from stepcli.cache.tables.swap import Seen, attempts, look, swap, sweep_temporaries
+from stepcli.cache.tables.swap import attempts, sweep_temporaries
 from stepcli.cache.tables.table_check import is_readable, restore, seal_digests, wrong_tables
 from stepcli.cache.tables.table_rows import (
     CLASS_TABLE,
@@ -53,7 +52,7 @@ __all__ = [
 ]
 
 
-def read_table(root: Place, table: Table[Row]) -> tuple[list[Row], str]:
+def read_table(root: StoragePath, table: Table[Row]) -> tuple[list[Row], str]:
     """All rows of a table, and the digest of its file; none when there is no table yet.
 
     Raises:
@@ -62,7 +61,7 @@ def read_table(root: Place, table: Table[Row]) -> tuple[list[Row], str]:
     path = root / table.name
     for _ in range(2):  # it may be created between a look at it and one at what else tells of it
         try:
-            data = read_regular(path, table.limit)
+            data = path.read(table.limit)
         except FileNotFoundError:
             if not _is_lost(root, table.name):
                 return [], ABSENT
@@ -71,7 +70,7 @@ def read_table(root: Place, table: Table[Row]) -> tuple[list[Row], str]:
     raise _missing(root, table.name)
 
 
-def _missing(root: Place, name: str) -> DamagedStore:
+def _missing(root: StoragePath, name: str) -> DamagedStore:
     advice = (
         f"`stepcli store repair --store {root}` restores it from its last version"
         if has_versions(root, name)
@@ -81,7 +80,7 @@ def _missing(root: Place, name: str) -> DamagedStore:
     return DamagedStore(f"{root / name}: this table is missing; {advice}")
 
 
-def _is_lost(root: Place, name: str) -> bool:
+def _is_lost(root: StoragePath, name: str) -> bool:
     """Whether a table that is missing has been there: its digest or a version of it says so."""
     digests = accepted_digests(root)
     if digests:
@@ -90,7 +89,7 @@ def _is_lost(root: Place, name: str) -> bool:
 
 
 def change_table(
-    root: Place,
+    root: StoragePath,
     table: Table[Row],
     change: Callable[[list[Row]], Sequence[Row]],
     *,
@@ -114,16 +113,16 @@ def change_table(
         DamagedStore: the table or tables.json is not what was written, or it is gone.
     """
     path = root / table.name
-    with exclusive(root):
+    with root.exclusive():
         for _ in attempts(path):
-            seen = look(path, table.limit)
+            seen = path.look(table.limit)
             rows = [] if seen.content is None else table.decode(seen.content, path)
             if (
                 seen.content is None
                 and has_versions(root, table.name)
                 and _is_lost(root, table.name)
             ):
-                if look(path, table.limit).content is None:
+                if path.look(table.limit).content is None:
                     raise _missing(root, table.name)  # its versions hold what would be lost
                 continue
             changed = list(change(list(rows)))
@@ -140,13 +139,13 @@ def change_table(
     raise AssertionError("attempts() ends with an error")
 
 
-def _replace(root: Place, name: str, seen: Seen, content: bytes) -> bool:
+def _replace(root: StoragePath, name: str, seen: Seen, content: bytes) -> bool:
     """Put `content` in place of what was seen; False where that is there no more."""
     if seen.content is not None:  # also what a user wrote with another program
         keep_version(root, name, seen.content)
     fresh = hashlib.sha256(content).hexdigest()
     noted = note_digest(root, name, fresh, seen.digest)
-    if not swap(root / name, content, seen):
+    if not (root / name).swap(content, seen):
         return False
     # After the table: what was refused never was a version of it.
     keep_version(root, name, content)
@@ -156,7 +155,7 @@ def _replace(root: Place, name: str, seen: Seen, content: bytes) -> bool:
     return True
 
 
-def read_clips(root: Place) -> list[ClipRow]:
+def read_clips(root: StoragePath) -> list[ClipRow]:
     """All clips of the data set, in the table's order; none when there is no table yet.
 
     Raises:
@@ -165,7 +164,7 @@ def read_clips(root: Place) -> list[ClipRow]:
     return read_table(root, CLIP_TABLE)[0]
 
 
-def add_clips(root: Place, rows: Iterable[ClipRow]) -> list[ClipRow]:
+def add_clips(root: StoragePath, rows: Iterable[ClipRow]) -> list[ClipRow]:
     """Add the clips that the table lacks; lines that are there belong to the user and stay.
 
     Returns:
@@ -179,7 +178,7 @@ def add_clips(root: Place, rows: Iterable[ClipRow]) -> list[ClipRow]:
         differing[:] = [row for row in rows if known.get(row.id, row) != row]
         return [*present, *(row for row in rows if row.id not in known)]
 
-    seen = look(root / CLIPS, CLIP_TABLE.limit)
+    seen = (root / CLIPS).look(CLIP_TABLE.limit)
     if seen.content is not None:  # of a hundred hosts that start, one has to write
         present = CLIP_TABLE.decode(seen.content, root / CLIPS)
         if len(add(present)) == len(present):
@@ -188,7 +187,7 @@ def add_clips(root: Place, rows: Iterable[ClipRow]) -> list[ClipRow]:
     return differing
 
 
-def read_classes(root: Place) -> list[ClassRow]:
+def read_classes(root: StoragePath) -> list[ClassRow]:
     """The classes, by index; none when there is no table yet.
 
     Raises:
@@ -197,7 +196,7 @@ def read_classes(root: Place) -> list[ClassRow]:
     return read_table(root, CLASS_TABLE)[0]
 
 
-def add_classes(root: Place, rows: Sequence[ClassRow]) -> None:
+def add_classes(root: StoragePath, rows: Sequence[ClassRow]) -> None:
     """Write the classes where the table has none; lines that are there belong to the user."""
     if rows:
         change_table(root, CLASS_TABLE, lambda present: present or list(rows))

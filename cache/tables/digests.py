@@ -7,8 +7,8 @@ has overtaken.
 
 from collections.abc import Callable
 
-from stepcli.cache.storage.files import Place, read_regular
-from stepcli.cache.tables.swap import ABSENT, attempts, look, swap
+from stepcli.cache.storage.path import ABSENT, StoragePath
+from stepcli.cache.tables.swap import attempts
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.files import SEALED_LIMIT, seal, unseal
 
@@ -21,7 +21,7 @@ MOST = 64
 """Digests kept of one table, should writers die between noting and writing again and again."""
 
 
-def accepted_digests(root: Place) -> dict[str, list[str]]:
+def accepted_digests(root: StoragePath) -> dict[str, list[str]]:
     """sha256 by table: what `verify` accepts; {} where there is no tables.json.
 
     Raises:
@@ -29,12 +29,12 @@ def accepted_digests(root: Place) -> dict[str, list[str]]:
     """
     path = root / DIGESTS
     try:
-        return _parse(read_regular(path, SEALED_LIMIT), path)
+        return _parse(path.read(SEALED_LIMIT), path)
     except FileNotFoundError:
         return {}
 
 
-def note_digest(root: Place, table: str, fresh: str, present: str) -> list[str]:
+def note_digest(root: StoragePath, table: str, fresh: str, present: str) -> list[str]:
     """Accept a digest, before the table gets it; returns all that are accepted then.
 
     Args:
@@ -51,7 +51,7 @@ def note_digest(root: Place, table: str, fresh: str, present: str) -> list[str]:
     return _change(root, table, note)
 
 
-def settle_digest(root: Place, table: str, fresh: str, noted: list[str]) -> None:
+def settle_digest(root: StoragePath, table: str, fresh: str, noted: list[str]) -> None:
     """Drop what was accepted when `fresh` was noted, and can be written by nobody any more."""
 
     def settle(digests: dict[str, list[str]]) -> list[str]:
@@ -64,29 +64,29 @@ def settle_digest(root: Place, table: str, fresh: str, noted: list[str]) -> None
     _change(root, table, settle)
 
 
-def replace_digests(root: Place, digests_of: Callable[[], dict[str, list[str]]]) -> None:
+def replace_digests(root: StoragePath, digests_of: Callable[[], dict[str, list[str]]]) -> None:
     """Write tables.json anew, whatever is there, for the tables as they are."""
     path = root / DIGESTS
     for _ in attempts(path):
-        seen = look(path, SEALED_LIMIT)
-        if swap(path, seal(digests_of()), seen):
+        seen = path.look(SEALED_LIMIT)
+        if path.swap(seal(digests_of()), seen):
             return
 
 
 def _change(
-    root: Place, table: str, change: Callable[[dict[str, list[str]]], list[str]]
+    root: StoragePath, table: str, change: Callable[[dict[str, list[str]]], list[str]]
 ) -> list[str]:
     path = root / DIGESTS
     for _ in attempts(path):
-        seen = look(path, SEALED_LIMIT)
+        seen = path.look(SEALED_LIMIT)
         digests = {} if seen.content is None else _parse(seen.content, path)
         listed = change(digests)
-        if swap(path, seal({**digests, table: listed}), seen):
+        if path.swap(seal({**digests, table: listed}), seen):
             return listed
     raise AssertionError("attempts() ends with an error")
 
 
-def _parse(data: bytes, path: Place) -> dict[str, list[str]]:
+def _parse(data: bytes, path: StoragePath) -> dict[str, list[str]]:
     content = unseal(data, path)
     digests: dict[str, list[str]] = {}
     for name in (CLIPS, CLASSES):

@@ -5,93 +5,42 @@ any other line that does not read back is damage.
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, fields
-from pathlib import Path
 
 import google_crc32c
 
 from stepcli.cache.parts.index import INDEX_LIMIT
 from stepcli.cache.schema.clips import Failure
-from stepcli.cache.storage.files import Place, list_names, read_regular, replace_synced
-from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.path import Location, StoragePath
 from stepcli.runtime.canonical_json import canonical_json
 from stepcli.runtime.errors import DamagedStore
-from stepcli.runtime.files import fsync_folder, own_folder
 
 FOLDER = "failures"
 _TYPES = {field.name: field.type for field in fields(Failure)}
 
 
 class FailureLog:
-    """The failures of one writer; the file appears with the first.
+    """The failures of one writer; the file appears with the first."""
 
-    In object storage, where nothing can be appended, every failure is an object of its own.
-    """
-
-    def __init__(self, root: Place, writer: str) -> None:
-        self._root = root
-        self._writer = writer
-        self._written = 0
-        self._fd: int | None = None
-        self._path = Path()
+    def __init__(self, root: StoragePath, writer: str) -> None:
+        self._log = (root / FOLDER).open_log(writer)
 
     def append(self, failure: Failure) -> None:
         """Write one failure so that it survives a crash."""
-        if isinstance(self._root, ObjectPath):
-            name = f"{self._writer}-{self._written:06d}.jsonl"
-            replace_synced(self._root / FOLDER / name, _line(failure))
-            self._written += 1
-            return
-        while True:
-            if self._fd is None:
-                folder = own_folder(self._root, FOLDER, create=True)
-                self._path = folder / f"{self._writer}.jsonl"
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-                self._fd = os.open(self._path, flags, 0o666)
-                fsync_folder(folder)
-            _append(self._fd, _line(failure))
-            if self._in_place(self._fd):
-                return
-            self.close()  # a repair moved the file, perhaps before this line was in it
-
-    def _in_place(self, fd: int) -> bool:
-        """Whether the file that is being written still lies where readers look for it."""
-        try:
-            there = os.stat(self._path, follow_symlinks=False)  # noqa: PTH116
-        except FileNotFoundError:
-            return False
-        return os.path.samestat(there, os.fstat(fd))
+        self._log.append(_line(failure))
 
     def close(self) -> None:
         """Close the file, if there was a failure at all."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        self._log.close()
 
 
-def _append(fd: int, line: bytes) -> None:
-    """Append a line wholly and durably, or not at all."""
-    size = os.fstat(fd).st_size
-    left = memoryview(line)
-    try:
-        while left:
-            left = left[os.write(fd, left) :]
-        os.fsync(fd)
-    except OSError:
-        with suppress(OSError):  # a torn line in the middle would be damage
-            os.ftruncate(fd, size)
-        raise
-
-
-def read_failures(root: Place) -> dict[str, Failure]:
+def read_failures(root: StoragePath) -> dict[str, Failure]:
     """The latest failure of each clip, by id: the highest attempt, then the last line."""
     latest: dict[str, Failure] = {}
     for path in failure_files(root):
         try:
-            data = read_regular(path, INDEX_LIMIT)
+            data = path.read(INDEX_LIMIT)
         except FileNotFoundError:
             return read_failures(root)  # a repair has put another file in its place
         for failure in parse_failures(data, path):
@@ -101,13 +50,13 @@ def read_failures(root: Place) -> dict[str, Failure]:
     return latest
 
 
-def failure_files(root: Place) -> Sequence[Place]:
+def failure_files(root: StoragePath) -> Sequence[StoragePath]:
     """Every writer's file."""
-    names = list_names(root, FOLDER)
+    names = (root / FOLDER).child_names()
     return [root / FOLDER / name for name in names if name.endswith(".jsonl")]
 
 
-def parse_failures(data: bytes, place: Place | str) -> Iterator[Failure]:
+def parse_failures(data: bytes, place: Location) -> Iterator[Failure]:
     """The failures in a file, oldest first.
 
     Raises:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from stepcli.cache.parts.damaged import keep_aside, move_aside
 from stepcli.cache.schema.clips import ClassRow, ClipRow
-from stepcli.cache.storage.files import Place, read_regular
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.tables.digests import (
     ABSENT,
     CLASSES,
@@ -16,8 +16,7 @@ from stepcli.cache.tables.digests import (
     replace_digests,
     settle_digest,
 )
-from stepcli.cache.tables.lock import exclusive
-from stepcli.cache.tables.swap import attempts, look, swap
+from stepcli.cache.tables.swap import attempts
 from stepcli.cache.tables.table_rows import CLASS_TABLE, CLIP_TABLE, Table
 from stepcli.cache.tables.table_versions import has_versions, is_version
 from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
@@ -25,23 +24,23 @@ from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
 NAMES = (CLIPS, CLASSES)
 
 
-def is_readable(root: Place, name: str) -> bool:
+def is_readable(root: StoragePath, name: str) -> bool:
     """Whether a table is there and can be read, whoever wrote it."""
     table = CLIP_TABLE if name == CLIPS else CLASS_TABLE
     try:
-        table.decode(read_regular(root / name, table.limit), root / name)
+        table.decode((root / name).read(table.limit), root / name)
     except (FileNotFoundError, DamagedStore):
         return False
     return True
 
 
-def restore(root: Place, name: str, content: bytes) -> bool:
+def restore(root: StoragePath, name: str, content: bytes) -> bool:
     """Put an earlier content of a table back; False where it can be read meanwhile."""
     table = _table(name)
-    with exclusive(root):
+    with root.exclusive():
         for _ in attempts(root / name):
             try:
-                seen = look(root / name, table.limit)
+                seen = (root / name).look(table.limit)
             except StorageError:
                 raise
             except DamagedStore:  # a link, or larger than any table
@@ -53,28 +52,28 @@ def restore(root: Place, name: str, content: bytes) -> bool:
             noted = note_digest(root, name, fresh, seen.digest)
             if seen.content is not None:  # perhaps an edit of the user's that went wrong
                 keep_aside(root, name, seen.content)
-            if swap(root / name, content, seen):
+            if (root / name).swap(content, seen):
                 settle_digest(root, name, fresh, noted)
                 return True
     raise AssertionError("attempts() ends with an error")
 
 
-def seal_digests(root: Place) -> None:
+def seal_digests(root: StoragePath) -> None:
     """Write tables.json anew for the tables as they are; one that cannot be read counts as none."""
 
     def digests_of() -> dict[str, list[str]]:
         found = {CLIPS: [ABSENT], CLASSES: [ABSENT]}
         for name in NAMES:
             if is_readable(root, name):
-                data = read_regular(root / name, _table(name).limit)
+                data = (root / name).read(_table(name).limit)
                 found[name] = [hashlib.sha256(data).hexdigest()]
         return found
 
-    with exclusive(root):
+    with root.exclusive():
         replace_digests(root, digests_of)
 
 
-def wrong_tables(root: Place) -> Iterator[tuple[str, str]]:
+def wrong_tables(root: StoragePath) -> Iterator[tuple[str, str]]:
     """What is wrong with the tables and tables.json: (file, text). Changes meanwhile are no fault.
 
     Two looks must agree before anything counts as wrong: a change is several writes.
@@ -101,7 +100,7 @@ def wrong_tables(root: Place) -> Iterator[tuple[str, str]]:
             yield name, found[0]
 
 
-def _look_at(root: Place, name: str) -> tuple[str, list[str] | None, str]:
+def _look_at(root: StoragePath, name: str) -> tuple[str, list[str] | None, str]:
     """(what is wrong, digests accepted, digest found); "" where nothing is."""
     accepted: list[str] | None
     try:
@@ -109,7 +108,7 @@ def _look_at(root: Place, name: str) -> tuple[str, list[str] | None, str]:
     except StoreError:
         accepted = None  # said of tables.json already
     try:
-        data = read_regular(root / name, _table(name).limit)
+        data = (root / name).read(_table(name).limit)
     except FileNotFoundError:
         lost = has_versions(root, name) if accepted is None else ABSENT not in accepted
         return "missing" if lost else "", accepted, ABSENT
@@ -126,9 +125,9 @@ def _look_at(root: Place, name: str) -> tuple[str, list[str] | None, str]:
     return "" if known else text, accepted, digest
 
 
-def _present(root: Place, name: str) -> bool:
+def _present(root: StoragePath, name: str) -> bool:
     try:
-        read_regular(root / name, _table(name).limit)
+        (root / name).read(_table(name).limit)
     except FileNotFoundError:
         return False
     except StoreError:

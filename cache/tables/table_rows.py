@@ -16,7 +16,7 @@ from stepcli.cache.parts.index import (
     is_storable,
 )
 from stepcli.cache.schema.clips import ClassKind, ClassRow, ClipRow
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import Location
 from stepcli.cache.tables.digests import CLASSES, CLIPS
 from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.files import SEALED_LIMIT
@@ -37,11 +37,11 @@ class Table(Generic[Row]):
     name: str
     limit: int
     """Bytes."""
-    decode: Callable[[bytes, Place | str], list[Row]]
+    decode: Callable[[bytes, Location], list[Row]]
     encode: Callable[[Sequence[Row]], bytes]
 
 
-def parse_classes(text: str, place: Place | str) -> list[ClassRow]:
+def parse_classes(text: str, place: Location) -> list[ClassRow]:
     """Read the lines of a classes.csv."""
     reader = csv.DictReader(io.StringIO(text), strict=True)
     names = [field.name for field in fields(ClassRow)]
@@ -79,7 +79,7 @@ def parse_classes(text: str, place: Place | str) -> list[ClassRow]:
     return rows
 
 
-def _decode_classes(data: bytes, path: Place | str) -> list[ClassRow]:
+def _decode_classes(data: bytes, path: Location) -> list[ClassRow]:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -105,7 +105,7 @@ def _encode_classes(rows: Sequence[ClassRow]) -> bytes:
     return text.getvalue().encode()
 
 
-def _decode_clips(data: bytes, path: Place | str) -> list[ClipRow]:
+def _decode_clips(data: bytes, path: Location) -> list[ClipRow]:
     # The user may have written it with other tools, which compress.
     table = decode_table(data, SCHEMA, path, ROWS_LIMIT, compressed=True)
     return [ClipRow(*cells) for cells in zip(*(c.to_pylist() for c in table.columns), strict=True)]

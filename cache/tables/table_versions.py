@@ -9,10 +9,8 @@ import hashlib
 import re
 from collections.abc import Collection
 
-from stepcli.cache.storage.files import Place, create_synced, delete_file, list_names, read_regular
-from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.path import StoragePath
 from stepcli.runtime.errors import DamagedStore
-from stepcli.runtime.files import own_folder
 
 FOLDER = "versions"
 KEPT = 4
@@ -23,43 +21,42 @@ LIMIT = 1 << 30
 _NAME = re.compile(r"(clips|classes)-(\d{6,12})-([0-9a-f]{64})(\.parquet|\.csv)")
 
 
-def keep_version(root: Place, table: str, content: bytes) -> None:
+def keep_version(root: StoragePath, table: str, content: bytes) -> None:
     """Keep what a table is about to hold; the oldest beyond `KEPT` goes."""
     digest = hashlib.sha256(content).hexdigest()
     older = version_names(root, table)
     if older and _digest_of(older[-1]) == digest:
         return
-    if not isinstance(root, ObjectPath):
-        own_folder(root, FOLDER, create=True)
+    folder = (root / FOLDER).make_folder()
     stem, _, suffix = table.rpartition(".")
     number = 1 + (int(older[-1].split("-")[1]) if older else 0)
-    create_synced(root / FOLDER / f"{stem}-{number:06d}-{digest}.{suffix}", content)
+    (folder / f"{stem}-{number:06d}-{digest}.{suffix}").create(content)
     for name in older[: max(0, len(older) + 1 - KEPT)]:
-        delete_file(root / FOLDER / name)
+        (root / FOLDER / name).remove()
 
 
-def version_names(root: Place, table: str = "") -> list[str]:
+def version_names(root: StoragePath, table: str = "") -> list[str]:
     """File names of the versions of one table, oldest first; without a name of both tables."""
     stem = table.rpartition(".")[0]
-    found = [match for name in list_names(root, FOLDER) if (match := _NAME.fullmatch(name))]
+    found = [match for name in (root / FOLDER).child_names() if (match := _NAME.fullmatch(name))]
     wanted = [match for match in found if stem in ("", match[1])]
     return [match[0] for match in sorted(wanted, key=lambda match: (match[1], int(match[2])))]
 
 
-def read_version(root: Place, name: str) -> bytes:
+def read_version(root: StoragePath, name: str) -> bytes:
     """One version's content.
 
     Raises:
         DamagedStore: it is not what was written.
     """
     path = root / FOLDER / name
-    data = read_regular(path, LIMIT)
+    data = path.read(LIMIT)
     if hashlib.sha256(data).hexdigest() != _digest_of(name):
         raise DamagedStore(f"{path}: its bytes do not match its name; delete it")
     return data
 
 
-def newest_intact(root: Place, table: str, accepted: Collection[str] = ()) -> bytes | None:
+def newest_intact(root: StoragePath, table: str, accepted: Collection[str] = ()) -> bytes | None:
     """The newest version of a table that is what was written; None when there is none.
 
     Args:
@@ -77,12 +74,12 @@ def newest_intact(root: Place, table: str, accepted: Collection[str] = ()) -> by
     return None
 
 
-def has_versions(root: Place, table: str) -> bool:
+def has_versions(root: StoragePath, table: str) -> bool:
     """Whether a table has been there: some content of it was kept."""
     return bool(version_names(root, table))
 
 
-def is_version(root: Place, table: str, digest: str) -> bool:
+def is_version(root: StoragePath, table: str, digest: str) -> bool:
     """Whether a table once had this content."""
     return any(_digest_of(name) == digest for name in version_names(root, table))
 

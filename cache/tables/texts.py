@@ -10,21 +10,16 @@ it, other than of the tensors' digest, cannot be told.
 
 import hashlib
 import json
-import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stepcli.cache.parts.damaged import move_aside
-from stepcli.cache.storage.files import Place, delete_file, replace_synced
-from stepcli.cache.storage.objects import ObjectPath
-from stepcli.cache.tables.lock import exclusive
-from stepcli.cache.tables.swap import attempts, look, swap, sweep_temporaries
+from stepcli.cache.storage.path import StoragePath
+from stepcli.cache.tables.swap import attempts, sweep_temporaries
 from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
-from stepcli.runtime.files import SEALED_LIMIT, open_beneath, own_folder, reading, seal, unseal
+from stepcli.runtime.files import SEALED_LIMIT, seal, unseal
 
 FOLDER = "text"
 FACTS = "text.json"
@@ -48,26 +43,21 @@ class StoredText:
     """Of that file."""
 
 
-def text_folders(root: Place) -> list[str]:
+def text_folders(root: StoragePath) -> list[str]:
     """Names of the towers' folders, sorted.
 
     Raises:
         DamagedStore: text/ or a folder in it is a link.
     """
-    if isinstance(root, ObjectPath):
-        found = [name.split("/") for name in (root / FOLDER).names()]
-        return sorted({steps[0] for steps in found if steps[1:] == [FACTS]})
-    try:
-        entries = sorted(own_folder(root, FOLDER).iterdir())
-    except FileNotFoundError:
-        return []
-    for path in entries:
-        if path.is_symlink():
-            raise DamagedStore(f"{path}: a link; a store's folders must lie in the store")
-    return [path.name for path in entries if os.path.lexists(path / FACTS)]
+    folder = root / FOLDER
+    found = [name.split("/") for name in folder.names()]
+    for steps in found:
+        if len(steps) == 1:
+            (folder / steps[0]).size()  # a link is refused
+    return sorted({steps[0] for steps in found if steps[1:] == [FACTS]})
 
 
-def read_text(root: Place, tower: str) -> StoredText:
+def read_text(root: StoragePath, tower: str) -> StoredText:
     """What the text.json of a tower says.
 
     Raises:
@@ -75,10 +65,10 @@ def read_text(root: Place, tower: str) -> StoredText:
         DamagedStore: it is not what was written, or a link.
     """
     folder = root / FOLDER / tower
-    return _parse(_read(folder, FACTS, SEALED_LIMIT), tower, folder / FACTS)
+    return _parse(folder.read_beneath(FACTS, SEALED_LIMIT), tower, folder / FACTS)
 
 
-def read_tensors(folder: Place, file: str, sha256: Any) -> bytes:
+def read_tensors(folder: StoragePath, file: str, sha256: Any) -> bytes:
     """The bytes of a file of tensors.
 
     Args:
@@ -91,7 +81,7 @@ def read_tensors(folder: Place, file: str, sha256: Any) -> bytes:
     """
     path = folder / file
     try:
-        data = _read(folder, file, LIMIT)
+        data = folder.read_beneath(file, LIMIT)
     except FileNotFoundError:
         raise DamagedStore(
             f"{path}: missing; embed the texts again: extract --text on the same store"
@@ -104,7 +94,7 @@ def read_tensors(folder: Place, file: str, sha256: Any) -> bytes:
     return data
 
 
-def write_text(root: Place, tower: str, facts: dict[str, Any], tensors: bytes) -> Place:
+def write_text(root: StoragePath, tower: str, facts: dict[str, Any], tensors: bytes) -> StoragePath:
     """Put a tower's texts in place of older ones, both files at once; returns their folder.
 
     Args:
@@ -116,25 +106,24 @@ def write_text(root: Place, tower: str, facts: dict[str, Any], tensors: bytes) -
     folder = root / FOLDER / tower
     digest = hashlib.sha256(tensors).hexdigest()
     file = f"text-{digest}.safetensors"
-    with exclusive(root):
-        if isinstance(root, Path):
-            own_folder(own_folder(root, FOLDER, create=True), tower, create=True)
+    with root.exclusive():
+        ((root / FOLDER).make_folder() / tower).make_folder()
         for _ in attempts(folder / FACTS):
-            seen = look(folder / FACTS, SEALED_LIMIT)
+            seen = (folder / FACTS).look(SEALED_LIMIT)
             older = _older(seen.content, tower, folder / FACTS)
-            replace_synced(folder / file, tensors)
+            (folder / file).write(tensors)
             content = {**facts, "file": file, "sha256": digest, "previous": older[:1]}
-            if not swap(folder / FACTS, seal(content), seen):
+            if not (folder / FACTS).swap(seal(content), seen):
                 continue
             sweep_temporaries(folder)
             for name in older[1:]:
                 if name not in (file, older[0]):
-                    delete_file(folder / name)
+                    (folder / name).remove()
             return folder
     raise AssertionError("attempts() ends with an error")
 
 
-def copy_texts(source: Place, target: Place) -> tuple[list[str], list[str]]:
+def copy_texts(source: StoragePath, target: StoragePath) -> tuple[list[str], list[str]]:
     """Copy the texts of another store that this one lacks; what is there stays.
 
     Returns:
@@ -153,7 +142,7 @@ def copy_texts(source: Place, target: Place) -> tuple[list[str], list[str]]:
     return copied, differing
 
 
-def wrong_texts(root: Place) -> Iterator[tuple[str, str]]:
+def wrong_texts(root: StoragePath) -> Iterator[tuple[str, str]]:
     """What is wrong with a store's texts: (path below the store, text).
 
     Raises:
@@ -190,7 +179,7 @@ def wrong_texts(root: Place) -> Iterator[tuple[str, str]]:
             break
 
 
-def is_damaged(root: Place, tower: str) -> bool:
+def is_damaged(root: StoragePath, tower: str) -> bool:
     """Whether a tower's texts were read and are not what was written."""
     try:
         text = read_text(root, tower)
@@ -202,14 +191,14 @@ def is_damaged(root: Place, tower: str) -> bool:
     return False
 
 
-def set_aside(root: Place, tower: str) -> None:
+def set_aside(root: StoragePath, tower: str) -> None:
     """Move texts that are damaged to `.damaged/`, where nothing reads them."""
-    with exclusive(root):
+    with root.exclusive():
         if is_damaged(root, tower):  # not written anew meanwhile
             move_aside(root, f"{FOLDER}/{tower}")
 
 
-def _older(content: bytes | None, tower: str, path: Place) -> Sequence[str]:
+def _older(content: bytes | None, tower: str, path: StoragePath) -> Sequence[str]:
     """Files of tensors that are there already: the one named, and the one named before."""
     if content is None:
         return []
@@ -222,7 +211,7 @@ def _older(content: bytes | None, tower: str, path: Place) -> Sequence[str]:
     return [name for name in named if isinstance(name, str) and _TENSORS.fullmatch(name)]
 
 
-def _parse(data: bytes, tower: str, path: Place) -> StoredText:
+def _parse(data: bytes, tower: str, path: StoragePath) -> StoredText:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -237,24 +226,3 @@ def _parse(data: bytes, tower: str, path: Place) -> StoredText:
     if file != f"text-{digest}.safetensors" or not _TENSORS.fullmatch(file):
         raise DamagedStore(f"{path}: file is {file!r:.60}; extract --text again")
     return StoredText(tower, content, file, digest)
-
-
-def _read(folder: Place, name: str, limit: int) -> bytes:
-    """Read a file of a tower of at most `limit` bytes, following no link on the way."""
-    if isinstance(folder, ObjectPath):
-        return (folder / name).read(limit)
-    path = folder / name
-    try:
-        fd = open_beneath(folder.parent, f"{folder.name}/{name}")
-    except FileNotFoundError:
-        raise
-    except OSError:
-        with reading(path):
-            raise
-    with reading(path), os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise DamagedStore(f"{path}: expected a plain file; remove what is there")
-        if status.st_size > limit:
-            raise DamagedStore(f"{path}: expected at most {limit} bytes, found {status.st_size}")
-        return file.read(status.st_size)

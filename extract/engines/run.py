@@ -1,6 +1,5 @@
 """One `stepcli extract` from its settings to the summary at the end."""
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.known_digests import save_digests
 from stepcli.cache.maintenance.summary import producer_differences
 from stepcli.cache.schema.layout import layout_of
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.locate import is_store
 from stepcli.cache.store.store import Store
 from stepcli.extract.config import ExtractConfig
@@ -153,7 +152,7 @@ class OnWorker:
     """One worker's part of a run on a cluster; plain data, because it travels there."""
 
     config: ExtractConfig
-    store: Place
+    store: StoragePath
     generation: int
 
     def __call__(self, clips: Iterator[Clip], progress: ProgressListener) -> StageSeconds:
@@ -162,7 +161,7 @@ class OnWorker:
         return extract_clips(clips, open_store(self.store), prepared, progress, self.generation)
 
 
-def _text_job(config: ExtractConfig) -> Callable[[Store], Place]:
+def _text_job(config: ExtractConfig) -> Callable[[Store], StoragePath]:
     """Load the text tower and the texts now, so that what is wrong is said before the run."""
     from stepcli.extract.datasets.unit_files import units_of
     from stepcli.extract.pipeline.text_embeddings import load_text_tower, read_templates, store_text
@@ -174,10 +173,10 @@ def _text_job(config: ExtractConfig) -> Callable[[Store], Place]:
 
 
 def _require_space(store: Store, count: int) -> None:
-    if not isinstance(store.path, Path):
-        return  # an object store has no free space to ask for
+    free = store.path.free_bytes()
+    if free is None:
+        return
     needed = count * sum(array.clip_bytes for array in layout_of(store.spec).arrays)
-    free = shutil.disk_usage(store.path).free
     if needed > free:
         raise UsageError(
             f"{count} clips need {gigabytes(needed)} and {store.path} has {gigabytes(free)} free; "

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.store import Store
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.pipeline.resources import Resources
@@ -104,10 +103,10 @@ def say_dry(store: Store, todo: Todo, stock: Stock, share: str, *, prune: bool) 
             say(f"  and {len(going) - SHOWN_REASONS} clips more")
 
 
-def way_back(store: Store, file: Place) -> str:
+def way_back(store: Store, file: StoragePath) -> str:
     """How clips that were taken out of training come back."""
     command = f"stepcli store labels --store {store.path} --from"
-    kept = f"{command} {file}" if isinstance(file, Path) else f"{command} FILE, a copy of {file}"
+    kept = f"{command} {file}" if file.local else f"{command} FILE, a copy of {file}"
     return f"their tokens stay; they come back when the list names them again, or with {kept}"
 
 

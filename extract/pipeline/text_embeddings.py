@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from stepcli.cache.schema.clips import ClassRow
-from stepcli.cache.storage.files import Place
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.store import Store
 from stepcli.cache.tables.texts import write_text
 from stepcli.extract.backbones.base import BackboneError
@@ -147,7 +147,7 @@ def label_text(row: ClassRow) -> str:
 
 def store_text(
     store: Store, tower: TextTower, templates: Sequence[str], units: Sequence[str]
-) -> Place:
+) -> StoragePath:
     """Embed a store's class labels, and semantic units, and write them beside the tokens.
 
     Returns:

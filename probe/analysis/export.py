@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stepcli.cache.storage.local import LocalPath
 from stepcli.cache.tables.texts import FACTS, read_text
 from stepcli.probe.analysis.clip_length import FIELD, training_seconds
 from stepcli.probe.analysis.load_run import WEIGHTS, layout_of_run, load_probe, texts_of_run
@@ -65,12 +66,13 @@ def export_folder(folder: Path, out: Path) -> Path:
         for name in names:
             _copy(folder, name, staging / name)
         for text in texts_of_run(record, folder):
-            assert isinstance(text.folder, Path)
             for name in (text.file, FACTS):  # what is named before the name of it
                 names.append(f"text/{text.folder.name}/{name}")
                 (staging / names[-1]).parent.mkdir(parents=True, exist_ok=True)
-                _copy(text.folder, name, staging / names[-1])
-            if read_text(staging, text.folder.name).file != text.file:
+                source = text.folder.local
+                assert source is not None  # `texts_of_run` gives no others
+                _copy(source, name, staging / names[-1])
+            if read_text(LocalPath(staging), text.folder.name).file != text.file:
                 raise UsageError(f"{text.folder}: replaced meanwhile; export the run again")
         write_synced(staging / "run.json", json.dumps(record, indent=1).encode())
         write_synced(staging / CARD, card(folder, record).encode())

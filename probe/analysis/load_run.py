@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from stepcli.cache.schema.spec import StoreSpec
-from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.storage.places import place_of
 from stepcli.probe.analysis.temperature import config_of
 from stepcli.probe.data.features import deepest_last
 from stepcli.probe.data.layout import TokenLayout
@@ -79,7 +79,7 @@ def texts_of_run(record: dict[str, Any], folder: Path) -> tuple[StoreText, ...]:
     if found := stored_texts(folder):
         return found
     place = place_of(record["store"])
-    if isinstance(place, ObjectPath):
+    if place.local is None:
         raise UsageError(
             f"{folder}: its texts are in {place / 'text'}; copy that folder to {folder / 'text'}"
         )

@@ -8,14 +8,13 @@ stepcli.cache.tables.texts, which keeps them.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from stepcli.cache.storage.files import Place
-from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.path import Location, StoragePath
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.tables.texts import FACTS, OLD_TENSORS, read_tensors, read_text, text_folders
 from stepcli.runtime.errors import DamagedStore, UsageError
 
@@ -29,7 +28,7 @@ class StoreText:
 
     sha256: str
     """Of the file of tensors."""
-    folder: Place = field(compare=False)
+    folder: StoragePath = field(compare=False)
     tower: str = field(compare=False)
     classes: tuple[str, ...] = field(compare=False)
     """Names of the classes that `labels` are of."""
@@ -133,18 +132,17 @@ class StoreText:
         return self.tensors["units"]
 
 
-def stored_texts(store: object) -> tuple[StoreText, ...]:
+def stored_texts(store: Location) -> tuple[StoreText, ...]:
     """What a store, or a trained probe, at that place holds of text towers.
 
     Raises:
         DamagedStore: a text.json that is none, or a link.
     """
-    if not isinstance(store, Path | ObjectPath):
-        return ()
+    root = place_of(store)
     found = []
-    for tower in text_folders(store):
-        text = read_text(store, tower)
-        path = store / "text" / tower / FACTS
+    for tower in text_folders(root):
+        text = read_text(root, tower)
+        path = root / "text" / tower / FACTS
         facts = {**text.facts, "sha256": text.sha256}
         names = {key: facts.get(key) for key in ("classes", "units")}
         for key, kind in (("sha256", str), ("tower", str), ("classes", list), ("units", list)):
@@ -155,7 +153,7 @@ def stored_texts(store: object) -> tuple[StoreText, ...]:
         found.append(
             StoreText(
                 sha256=facts["sha256"],
-                folder=store / "text" / tower,
+                folder=root / "text" / tower,
                 file=text.file,
                 tower=facts["tower"],
                 classes=tuple(facts["classes"]),

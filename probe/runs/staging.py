@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stepcli.cache.parts.writer_identity import LEASE_HOURS, is_dead, new_owner, parse_owner
+from stepcli.cache.storage.writer_identity import LEASE_HOURS, is_dead, new_owner, parse_owner
 
 PREFIX = ".writing-"
 _EARLIER = re.compile(r"\..+[-.][0-9a-f]{32}")

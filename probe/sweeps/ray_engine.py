@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from stepcli.cache.storage.objects import address_of
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.store import open_store
 from stepcli.probe.config import RunConfig
 from stepcli.probe.methods.registry import methods
@@ -88,7 +88,7 @@ class RaySession(Session):
         for number, share in enumerate(every):
             place = on_node(ray, list(nodes)[number % len(nodes)], soft=True)
             task = work.options(scheduling_strategy=place).remote(
-                address_of(self._source.store), str(self.runs), self._worker_device, share
+                place_of(self._source.store).address, str(self.runs), self._worker_device, share
             )
             pending[task] = share
         runs = sum(map(len, every))
@@ -111,7 +111,7 @@ class RaySession(Session):
         sees = ray.remote(num_cpus=0)(sees_store)
         answers = {
             name: sees.options(scheduling_strategy=on_node(ray, name, soft=False)).remote(
-                address_of(self._source.store), self.store.fingerprint
+                place_of(self._source.store).address, self.store.fingerprint
             )
             for name in alive
         }

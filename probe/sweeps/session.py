@@ -85,7 +85,7 @@ class Session:
         self._trackers = tuple(trackers)
         self._strict = strict
         path = self.store.path
-        place = str(path.resolve() if isinstance(path, Path) else path)
+        place = path.location
         fingerprint = self.store.fingerprint
         texts = "".join(text.sha256 for text in stored_texts(path))
         weights = tuple(weight_sources(self.store))

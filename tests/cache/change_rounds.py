@@ -49,7 +49,7 @@ def serve() -> None:
         fcntl.flock = _refuse  # type: ignore[assignment]
     from stepcli.cache.maintenance.merge import merge_stores
     from stepcli.cache.maintenance.relabel import relabel
-    from stepcli.cache.storage.objects import place_of
+    from stepcli.cache.storage.places import place_of
     from stepcli.cache.tables import changes as tables
 
     _say("ready")

@@ -14,6 +14,13 @@ from s3_server import s3_server
 from sample_clips import PRODUCER, SPEC
 
 from stepcli.cache.schema.spec import Producer, StoreSpec
+from stepcli.cache.storage.local import LocalPath
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> LocalPath:
+    """As the store's own code names a folder, since many tests here go below `open_store`."""
+    return LocalPath(tmp_path)
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClipRow, Failure
 from stepcli.cache.schema.manifest import Format
-from stepcli.cache.storage.files import Place
 from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.store import Store
 from stepcli.runtime.errors import DamagedStore, StorageError
 
@@ -30,7 +30,7 @@ class Action:
     """One command, as its function in the library."""
 
     name: str
-    run: Callable[[Place, Format], None]
+    run: Callable[[StoragePath, Format], None]
     """On a folder or prefix with the stores that it needs."""
     needs: tuple[str, ...]
     """Stores that are there before."""
@@ -40,7 +40,7 @@ class Action:
     """In the target when it has succeeded: the first so many."""
 
 
-def make_stores(root: Place, form: Format) -> None:
+def make_stores(root: StoragePath, form: Format) -> None:
     """The stores that actions begin with."""
     fill_store(str(root / "source"), form, 6, part_clips=2)
     store = fill_store(str(root / "store"), form, 4, part_clips=2)
@@ -66,7 +66,7 @@ def _flip(store: Store, clip: str) -> None:
         file.write_bytes(data)
 
 
-def _write(root: Place, form: Format) -> None:
+def _write(root: StoragePath, form: Format) -> None:
     store = create_store(root / "new", SPEC, dataset="test", format=form)
     store.add_clips(ClipRow(clip, "label", "train") for clip in clip_ids(6))
     with store.writer(PRODUCER, part_clips=2) as writer:
@@ -76,12 +76,12 @@ def _write(root: Place, form: Format) -> None:
         writer.quarantine(Failure("bad", "bad.webm", "VideoError", "no frames"))
 
 
-def _labels(root: Place, form: Format) -> None:
+def _labels(root: StoragePath, form: Format) -> None:
     store = open_store(root / "store")
     store.replace_clips([ClipRow(row.id, MINE, row.split) for row in store.clips()])
 
 
-def _verify(root: Place, form: Format) -> None:
+def _verify(root: StoragePath, form: Format) -> None:
     report = verify_store(root / "store", workers=1)
     if len(report.unread) < len(report.problems):
         raise DamagedStore(f"false alarm: {report.problems}")
@@ -89,13 +89,13 @@ def _verify(root: Place, form: Format) -> None:
         raise StorageError(report.problems[0].problem)
 
 
-def _repair(root: Place, form: Format) -> None:
+def _repair(root: StoragePath, form: Format) -> None:
     plan = repair_store(root / "damaged", workers=1)
     if plan.left:
         raise StorageError(plan.left[0].problem)
 
 
-def _read(root: Place, form: Format) -> None:
+def _read(root: StoragePath, form: Format) -> None:
     require_tokens(open_store(root / "store"), clip_ids(4))
 
 
@@ -147,7 +147,7 @@ def require_tokens(store: Store, clips: list[str]) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-def check_kept(root: Place, action: Action) -> None:
+def check_kept(root: StoragePath, action: Action) -> None:
     """After a fault: what was there before is there, and nothing else is damaged than was."""
     for name, clips in (("source", clip_ids(6)), ("store", clip_ids(4))):
         if name in action.needs:
@@ -162,7 +162,7 @@ def check_kept(root: Place, action: Action) -> None:
         require_tokens(open_store(root / "damaged"), good)
 
 
-def check_done(root: Place, action: Action) -> None:
+def check_done(root: StoragePath, action: Action) -> None:
     """After success: all is as it must be."""
     check_kept(root, action)
     store = open_store(root / action.target)

@@ -28,12 +28,13 @@ from sample_clips import PRODUCER, SPEC, clip_ids, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.parts import writer_identity as owner
 from stepcli.cache.parts import zarr_tokens  # noqa: F401 (else each child imports it anew)
 from stepcli.cache.parts.commit import sweep_staging
 from stepcli.cache.schema.clips import ClipRow, Failure
 from stepcli.cache.storage import obstore_client  # noqa: F401 (likewise)
-from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.storage import writer_identity as owner
+from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.places import place_of
 from stepcli.runtime.errors import StoreNotFound
 
 CLIPS = 24

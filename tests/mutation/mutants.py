@@ -40,18 +40,17 @@ PARTS = CACHE + "parts/test_parts.py::test_"
 TARGETS: dict[str, tuple[str, ...]] = {
     "cache/schema/spec.py": STORE,
     "cache/schema/quantize.py": (CACHE + "schema/test_quantize.py",),
-    "cache/parts/byte_source.py": REMOTE,
     "cache/parts/files.py": (REMOTE[0], CACHE + "parts/test_part_files.py"),
-    "cache/parts/commit.py": (*REMOTE, CACHE + "parts/test_writer_identity.py"),
+    "cache/parts/commit.py": (*REMOTE, CACHE + "storage/test_writer_identity.py"),
     "cache/parts/index.py": (
         CACHE + "parts/test_part_index.py",
         PARTS + "a_part_is_committed_once_and_only_whole",
         *HANDED_OVER,
     ),
     "cache/parts/open_part.py": STORE,
-    "cache/parts/writer_identity.py": (CACHE + "parts/test_writer_identity.py",),
+    "cache/storage/writer_identity.py": (CACHE + "storage/test_writer_identity.py",),
     "cache/parts/compressed.py": (CACHE + "parts/test_compressed.py",),
-    "cache/parts/file_reader.py": (CACHE + "parts/test_file_reader.py",),
+    "cache/storage/file_reader.py": (CACHE + "storage/test_file_reader.py",),
     "cache/parts/record.py": STORE,
     "cache/parts/scan.py": (
         PARTS + "damaged_clips_are_told_from_whole_ones",
@@ -59,13 +58,13 @@ TARGETS: dict[str, tuple[str, ...]] = {
         CACHE + "parts/test_compressed.py",
     ),
     "cache/parts/tombstones.py": STORE,
-    "cache/parts/uploads.py": (REMOTE[0],),
+    "cache/storage/uploads.py": (REMOTE[0],),
     "probe/nn/folded.py": ("tests/probe/nn/test_folded.py",),
     "probe/runs/stats.py": ("tests/probe/runs/test_stats.py",),
 }
 """File -> its fast tests."""
 LIBRARIES = (
-    *("fsspec.implementations.memory", "h5py", "hypothesis", "numpy", "pyarrow.parquet"),
+    *("h5py", "hypothesis", "numpy", "pyarrow.parquet"),
     *("pydantic", "pytest", "torch", "typer.testing", "zarr"),
 )
 VARIANTS = 2

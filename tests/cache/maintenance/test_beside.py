@@ -25,6 +25,7 @@ from stepcli.cache.parts import commit as folders
 from stepcli.cache.parts.commit import list_parts
 from stepcli.cache.schema.clips import Failure
 from stepcli.cache.schema.manifest import Format
+from stepcli.cache.storage import objects
 from stepcli.cache.storage.objects import ObjectPath
 from stepcli.cache.store.store import Store
 from stepcli.cache.tables.failures import FailureLog, read_failures
@@ -298,7 +299,7 @@ def test_a_listing_in_pages_is_not_believed_at_once(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = fill_store(url, "zarr", 4, part_clips=1)
-    monkeypatch.setattr(folders, "PAGE", 2)
+    monkeypatch.setattr(objects, "PAGE", 2)
     real = ObjectPath.names
 
     def names(path: ObjectPath) -> list[str]:

@@ -1,4 +1,4 @@
-"""Looking after a store that lies in object storage: on a real server, and through fsspec."""
+"""Looking after a store that lies in object storage: on a real server, and in memory."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,15 +17,16 @@ from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClipRow, Failure
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.storage.object_client import ObjectClient
-from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.storage.objects import ObjectPath
 from stepcli.cache.storage.obstore_client import ObstoreClient
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.store import Store
 from stepcli.runtime.errors import DamagedStore, SpecMismatch
 
 
-@pytest.fixture(params=["s3", "local", "memory"])
+@pytest.fixture(params=["s3", "memory"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URLs of stores: through obstore, and through two of fsspec's file systems."""
+    """URLs of stores: through obstore, and in memory."""
     if request.param == "s3":
         yield request.getfixturevalue("url")
     else:
@@ -124,7 +125,7 @@ def test_merge_convert_compact_and_compare(place: str, tmp_path: Path) -> None:
 
 
 def test_of_two_first_writers_in_object_storage_one_is_refused(url: str) -> None:
-    """A conditional PUT on a real server; fsspec's local files have none."""
+    """By conditional PUTs on a real server."""
     specs = [StoreSpec.model_validate({**dict(SPEC), "frames": frames}) for frames in (4, 8)]
     barrier = Barrier(6)
 

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
-from stepcli.cache.parts import commit as folders
-from stepcli.cache.parts import writer_identity as owners
 from stepcli.cache.parts.commit import (
     Staging,
     generation_of,
@@ -22,7 +20,7 @@ from stepcli.cache.parts.commit import (
     read_part_record,
     remove_part,
 )
-from stepcli.cache.parts.files import part_file_names, wrong_file
+from stepcli.cache.parts.files import wrong_file
 from stepcli.cache.parts.open_part import OpenPart, clip_checksum
 from stepcli.cache.parts.record import parse_part_record
 from stepcli.cache.parts.scan import intact_clips, part_clips
@@ -36,8 +34,10 @@ from stepcli.cache.parts.tombstones import (
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.schema.quantize import encode_clip
+from stepcli.cache.storage import writer_identity as owners
 from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.store.store import Store
+from stepcli.runtime import files as runtime_files
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.files import seal, sync_all, unseal
 
@@ -122,7 +122,7 @@ def test_a_part_is_committed_once_and_only_whole(tmp_path: Path) -> None:
     staging = Staging(tmp_path)
     assert staging.folder == tmp_path / ".staging" / staging.owner.name
     part = OpenPart(staging, MANIFEST, 4, 7)
-    assert (part.clips, part_file_names(tmp_path / "parts")) == (0, set())
+    assert (part.clips, {*(tmp_path / "parts").names()}) == (0, set())
     for clip in clip_ids(2):
         part.add(make_record(clip), encode_clip(make_tokens(clip), LAYOUT, clip))
     assert part.clips == 2
@@ -133,7 +133,7 @@ def test_a_part_is_committed_once_and_only_whole(tmp_path: Path) -> None:
     assert generation_of(record.name) == 7
     assert record == read_part_record(tmp_path, record.name)
     folder = tmp_path / "parts" / record.name
-    assert part_file_names(folder) == {*record.files, "part.json"}
+    assert {*folder.names()} == {*record.files, "part.json"}
     assert not any(wrong_file(folder / path, known) for path, known in record.files.items())
     index = read_index(tmp_path, record.name, MANIFEST)
     found = list(part_clips(tmp_path, record.name, MANIFEST, index))
@@ -301,7 +301,7 @@ def test_every_file_and_folder_of_a_part_is_synced_before_it_is_seen(
         synced.update(paths)
         sync_all(paths)
 
-    monkeypatch.setattr(folders, "sync_all", note)
+    monkeypatch.setattr(runtime_files, "sync_all", note)
     store = fill_store(tmp_path, "zarr", 2)
     (part,) = (tmp_path / "parts" / name for name in store.parts)
     there = {path.relative_to(part) for path in part.rglob("*")} - {Path("part.json")}

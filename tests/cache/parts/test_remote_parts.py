@@ -12,7 +12,6 @@ import pytest
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache.parts import files
-from stepcli.cache.parts import writer_identity as owners
 from stepcli.cache.parts.commit import (
     Staging,
     list_parts,
@@ -28,9 +27,12 @@ from stepcli.cache.parts.scan import part_clips
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.schema.quantize import encode_clip
-from stepcli.cache.storage.fsspec_client import FsspecClient
-from stepcli.cache.storage.object_client import Entry
-from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.storage import objects
+from stepcli.cache.storage import writer_identity as owners
+from stepcli.cache.storage.memory_client import MemoryClient
+from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.path import Entry
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.snapshot import read_index
 from stepcli.runtime.errors import StoreError
 
@@ -94,14 +96,15 @@ def test_a_part_whose_files_did_not_all_arrive_is_not_shown(
     remote: ObjectPath, monkeypatch: pytest.MonkeyPatch, arrives: bytes | None, said: str
 ) -> None:
     """What the storage lists is believed, not what an upload answered."""
-    put = FsspecClient.put
+    put = MemoryClient.put
 
-    def loses(client: FsspecClient, key: str, source: Any, *, create: bool = False) -> bool:
+    def loses(client: MemoryClient, key: str, source: Any) -> None:
         if not key.endswith("tokens.h5"):
-            return put(client, key, source, create=create)
-        return arrives is None or put(client, key, arrives, create=create)
+            put(client, key, source)
+        elif arrives is not None:
+            put(client, key, arrives)
 
-    monkeypatch.setattr(FsspecClient, "put", loses)
+    monkeypatch.setattr(MemoryClient, "put", loses)
     part = staged(remote)
     expected = r"tokens.h5: expected \d+ bytes after uploading, the storage lists " + said
     with pytest.raises(StoreError, match=f"{expected}; run the same command again to resume"):
@@ -132,13 +135,13 @@ def test_uploads_that_were_given_up_are_swept(
     }
     for key in written:
         remote.client.put(f"parts/{key}", b"x")
-    entries = FsspecClient.entries
+    entries = MemoryClient.entries
 
-    def dated(client: FsspecClient, prefix: str) -> dict[str, Entry]:
+    def dated(client: MemoryClient, prefix: str) -> dict[str, Entry]:
         found = entries(client, prefix)
         return {key: replace(e, written=written[key[6:]]) for key, e in found.items()}
 
-    monkeypatch.setattr(FsspecClient, "entries", dated)
+    monkeypatch.setattr(MemoryClient, "entries", dated)
     assert sweep_staging(remote) == [old]
     left = {key.removeprefix("parts/") for key in remote.names()}
     assert left == {key for key in written if not key.startswith(old)}
@@ -152,9 +155,9 @@ def test_an_upload_that_goes_on_meanwhile_is_left(
     name, given_up = new_part_name(0), new_part_name(1)
     for part in (name, given_up):
         remote.client.put(f"parts/{part}/tokens.h5", b"x")
-    entries = FsspecClient.entries
+    entries = MemoryClient.entries
 
-    def later(client: FsspecClient, prefix: str) -> dict[str, Entry]:
+    def later(client: MemoryClient, prefix: str) -> dict[str, Entry]:
         found = {key: replace(e, written=1.0) for key, e in entries(client, prefix).items()}
         if name in prefix and comes == "its record":
             found[f"parts/{name}/part.json"] = Entry(1, 1.0)
@@ -162,7 +165,7 @@ def test_an_upload_that_goes_on_meanwhile_is_left(
             found[f"parts/{name}/index.parquet"] = Entry(1, time.time())
         return found
 
-    monkeypatch.setattr(FsspecClient, "entries", later)
+    monkeypatch.setattr(MemoryClient, "entries", later)
     assert sweep_staging(remote) == [given_up]
     assert remote.names() == [f"parts/{name}/tokens.h5"]
 
@@ -194,17 +197,17 @@ def test_only_this_machines_dead_staging_folders_are_swept(
 def test_a_file_is_hashed_and_copied_in_blocks(
     remote: ObjectPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "BLOCK_BYTES", 4)
+    monkeypatch.setattr(objects, "BLOCK_BYTES", 4)
     for size in (0, 3, 4, 5, 8, 11):
         content = os.urandom(size)
         path = remote / "parts" / f"file-{size}"
         path.client.put(path.key, content)
         assert files.file_record(path) == FileRecord.of_bytes(content)
         copy = tmp_path / "a" / "b" / f"copy-{size}"
-        assert files.copy_file(path, copy) == size
+        assert path.download(copy) == size
         assert copy.read_bytes() == content
         with pytest.raises(FileExistsError):
-            files.copy_file(path, copy)
+            path.download(copy)
 
 
 def test_a_damaged_clip_in_object_storage_is_told(remote: ObjectPath) -> None:

@@ -11,12 +11,19 @@ from sample_clips import fill_store
 
 from stepcli.cache.maintenance.relabel import relabel
 from stepcli.cache.schema.clips import Failure
-from stepcli.cache.storage.files import create_synced, read_regular, replace_synced
-from stepcli.cache.storage.objects import place_of
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.tables.failures import FailureLog, intact_lines, parse_failures, read_failures
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import DamagedStore, StoreError, UsageError
-from stepcli.runtime.files import disk_errors, own_folder, seal, unseal
+from stepcli.runtime.files import (
+    create_synced,
+    disk_errors,
+    own_folder,
+    read_regular,
+    replace_synced,
+    seal,
+    unseal,
+)
 from stepcli.runtime.json_files import read_json
 from stepcli.runtime.parquet_tables import read_parquet
 

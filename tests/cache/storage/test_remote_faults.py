@@ -13,7 +13,8 @@ from stepcli.cache import open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.storage import obstore_client
 from stepcli.cache.storage.disk_cache import DiskCache
-from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.places import place_of
 from stepcli.runtime.errors import StoreError, UsageError
 
 

@@ -14,8 +14,9 @@ from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.convert import convert_store
 from stepcli.cache.maintenance.merge import merge_stores
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.storage.files import Place, delete_file, list_names
-from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.path import StoragePath
+from stepcli.cache.storage.places import place_of
 from stepcli.runtime.errors import DamagedStore, StoreError
 
 WRITING = ("PUT", "POST", "DELETE")
@@ -42,8 +43,8 @@ def read_only(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr("stepcli.cache.storage.objects._CLIENTS", {})
 
 
-def indexes(root: Place) -> list[str]:
-    return list_names(root, ".cache")
+def indexes(root: StoragePath) -> list[str]:
+    return (root / ".cache").child_names()
 
 
 def test_a_bucket_that_may_only_be_read_is_opened_and_read(
@@ -52,7 +53,7 @@ def test_a_bucket_that_may_only_be_read_is_opened_and_read(
     fill_store(url, "zarr", 18, part_clips=1)
     root = place_of(url)
     for name in indexes(root):
-        delete_file(root / ".cache" / name)
+        (root / ".cache" / name).remove()
     with read_only(s3, monkeypatch) as seen:
         store = open_store(url)
         assert store.ids == clip_ids(18)
@@ -118,7 +119,7 @@ def test_opening_asks_for_each_file_once(
 def test_a_file_that_ends_too_early(url: str, far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether its clips are asked for together, or the last of them first."""
     if far:
-        monkeypatch.setattr("stepcli.cache.store.clip_reader.DENSE_GAPS", 0)
+        monkeypatch.setattr("stepcli.cache.storage.object_reader.DENSE_GAPS", 0)
     store = fill_store(url, "hdf5", 4)
     (part,) = store.parts
     path = place_of(url) / "parts" / part / "tokens.h5"
@@ -136,7 +137,7 @@ def test_a_file_that_ends_too_early(url: str, far: bool, monkeypatch: pytest.Mon
 
 
 def test_clips_that_lie_far_apart(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepcli.cache.store.clip_reader.DENSE_GAPS", 0)
+    monkeypatch.setattr("stepcli.cache.storage.object_reader.DENSE_GAPS", 0)
     store = fill_store(url, "zarr", 6, part_clips=6)
     order = store.storage_order(store.ids)
     for clips in ([order[5], order[0], order[3]], [order[0], order[0], order[5], order[5]]):

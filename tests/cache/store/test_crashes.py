@@ -15,8 +15,8 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.parts.commit import Staging, sweep_staging
-from stepcli.cache.parts.writer_identity import LEASE_HOURS, is_dead, new_owner, parse_owner
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.storage.writer_identity import LEASE_HOURS, is_dead, new_owner, parse_owner
 from stepcli.cache.tables.changes import read_clips
 from stepcli.runtime.errors import SpecMismatch
 

@@ -14,8 +14,8 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.manifest import create_manifest
-from stepcli.cache.storage.files import create_synced
 from stepcli.runtime.errors import DamagedStore, StoreNotFound
+from stepcli.runtime.files import create_synced
 
 
 def no_links(*words: object, **named: object) -> None:

@@ -16,13 +16,13 @@ from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.merge import merge_stores
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.parts import writer_identity as owners
 from stepcli.cache.parts.commit import sweep_staging
 from stepcli.cache.parts.tombstones import bury
 from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
+from stepcli.cache.storage import lock
+from stepcli.cache.storage import writer_identity as owners
+from stepcli.cache.storage.claims import claimed
 from stepcli.cache.storage.disk_cache import DiskCache
-from stepcli.cache.tables import lock
-from stepcli.cache.tables.claims import claimed
 from stepcli.cache.tables.texts import write_text
 
 
@@ -102,7 +102,7 @@ def test_a_lock_of_another_user_is_one_all_the_same(tmp_path: Path) -> None:
     (tmp_path / lock.LOCK).chmod(0o444)
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from stepcli.cache.tables.lock import exclusive\n"
+        "from stepcli.cache.storage.lock import exclusive\n"
         "os.geteuid() == 0 and os.setuid(65534)\n"
         "with exclusive(Path(sys.argv[1])): print('held')"
     )

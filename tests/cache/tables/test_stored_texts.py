@@ -16,22 +16,23 @@ from stepcli.cache.maintenance.convert import convert_store
 from stepcli.cache.maintenance.merge import merge_stores
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.storage.files import Place, delete_file
-from stepcli.cache.storage.objects import place_of
+from stepcli.cache.storage.path import StoragePath
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.tables import texts
 from stepcli.cache.tables.texts import read_tensors, read_text, text_folders, write_text
+from stepcli.runtime import files as runtime_files
 from stepcli.runtime.errors import DamagedStore, StorageError
 
 FACTS = {"tower": "clip", "classes": ["open"], "units": [], "labels": ["öffnen"]}
 
 
 @pytest.fixture(params=["disk", "S3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> StoragePath:
     path = request.getfixturevalue("url") if request.param == "S3" else tmp_path / "store"
     return fill_store(path, "zarr", 2).path
 
 
-def read(root: Place, tower: str = "clip") -> tuple[dict[str, object], bytes]:
+def read(root: StoragePath, tower: str = "clip") -> tuple[dict[str, object], bytes]:
     text = read_text(root, tower)
     return text.facts, read_tensors(root / "text" / tower, text.file, text.sha256)
 
@@ -46,7 +47,7 @@ def write_old(root: Path, tensors: bytes = b"old tensors") -> Path:
     return folder
 
 
-def test_texts_are_replaced_as_one(place: Place) -> None:
+def test_texts_are_replaced_as_one(place: StoragePath) -> None:
     for number in range(4):
         facts = {**FACTS, "classes": [f"class {number}"]}
         write_text(place, "clip", facts, b"tensors %d" % number)
@@ -56,7 +57,7 @@ def test_texts_are_replaced_as_one(place: Place) -> None:
     assert len(files) == 2, "the present one, and the one before it for those who read it now"
 
 
-def names_in(place: Place) -> list[str]:
+def names_in(place: StoragePath) -> list[str]:
     if isinstance(place, Path):
         return [path.name for path in (place / "text" / "clip").iterdir()]
     return (place / "text" / "clip").names()
@@ -93,14 +94,14 @@ def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["text.json", "tensors"])
 @pytest.mark.parametrize("damage", ["flip", "remove"])
-def test_damaged_texts_are_found_and_set_aside(place: Place, file: str, damage: str) -> None:
+def test_damaged_texts_are_found_and_set_aside(place: StoragePath, file: str, damage: str) -> None:
     write_text(place, "clip", FACTS, b"tensors")
     write_text(place, "other", FACTS, b"others")
     path = (
         place / "text" / "clip" / (file if file == "text.json" else read_text(place, "clip").file)
     )
     if damage == "remove":
-        delete_file(path)
+        path.remove()
     else:
         write(path, flipped(content(path)))
     if (file, damage) == ("text.json", "remove"):
@@ -126,11 +127,11 @@ def test_damaged_texts_are_found_and_set_aside(place: Place, file: str, damage: 
     assert verify_store(place).ok
 
 
-def content(path: Place) -> bytes:
+def content(path: StoragePath) -> bytes:
     return path.read_bytes() if isinstance(path, Path) else path.read(1 << 20)
 
 
-def write(path: Place, data: bytes) -> None:
+def write(path: StoragePath, data: bytes) -> None:
     if isinstance(path, Path):
         path.write_bytes(data)
     else:
@@ -221,7 +222,7 @@ def test_texts_that_cannot_be_read_are_left(
     def fail(folder: Path, name: str) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(texts, "open_beneath", fail)
+    monkeypatch.setattr(runtime_files, "open_beneath", fail)
     assert not texts.is_damaged(root, "clip")
     with pytest.raises(StorageError, match=r"cannot read .*text/clip/text.json"):
         list(texts.wrong_texts(root))

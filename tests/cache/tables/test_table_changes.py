@@ -17,13 +17,13 @@ from store_commands import run
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.parts import writer_identity as owner
 from stepcli.cache.schema.clips import ClassRow, ClipRow
-from stepcli.cache.storage.files import create_synced, delete_file, list_names
-from stepcli.cache.storage.objects import ObjectPath, place_of
+from stepcli.cache.storage import claims, lock
+from stepcli.cache.storage import writer_identity as owner
+from stepcli.cache.storage.objects import ObjectPath
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.tables import changes as tables
-from stepcli.cache.tables import claims, lock, table_versions
-from stepcli.cache.tables.swap import look, swap
+from stepcli.cache.tables import table_versions
 from stepcli.runtime.errors import DamagedStore, StoreError
 
 
@@ -82,9 +82,9 @@ def test_rows_read_before_another_change_are_not_written_back(tmp_path: Path) ->
 def test_a_table_edited_in_place_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     store = fill_store(tmp_path, "zarr", 3)
     path = tmp_path / tables.CLIPS
-    seen = look(path, 1 << 20)
+    seen = path.look(1 << 20)
     path.write_bytes(path.read_bytes())
-    assert not swap(path, b"stale", seen)
+    assert not path.swap(b"stale", seen)
     assert len(store.clips()) == 3
 
 
@@ -175,14 +175,14 @@ def test_claims_stand_in_where_a_file_system_has_no_locks(tmp_path: Path) -> Non
 
 def dead_owner() -> str:
     """The name of a process of this machine that has gone."""
-    code = "from stepcli.cache.parts.writer_identity import new_owner; print(new_owner().name)"
+    code = "from stepcli.cache.storage.writer_identity import new_owner; print(new_owner().name)"
     return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
 
 
 def test_the_claim_of_a_dead_process_is_taken_by_one_only(tmp_path: Path) -> None:
     folder = tmp_path / claims.FOLDER
     folder.mkdir()
-    create_synced(folder / f"{7:012d}", dead_owner().encode())
+    (folder / f"{7:012d}").create(dead_owner().encode())
     inside, most, lock_of_most = 0, 0, threading.Lock()
 
     def take() -> None:
@@ -261,7 +261,7 @@ def test_tables_that_are_gone_come_back_from_their_versions(
     rows, root = store.clips(), place_of(place)
     for lost in ((tables.CLIPS, tables.DIGESTS), (tables.CLIPS, tables.CLASSES, tables.DIGESTS)):
         for name in lost:
-            delete_file(root / name)
+            (root / name).remove()
         for action in (open_store(place).clips, lambda: store.add_clips(rows)):
             with pytest.raises(
                 DamagedStore, match=r"clips\.parquet: this table is missing; .*repair"
@@ -334,7 +334,7 @@ def test_what_repair_replaces_is_kept(
     assert store.clips() == rows
     assert verify_store(place).ok
     assert (tmp_path / "elsewhere").read_bytes() == b"my edit"
-    (kept,) = list_names(store.path, ".damaged")
+    (kept,) = (store.path / ".damaged").child_names()
     kept_at = store.path / ".damaged" / kept
     content = kept_at.read(99) if isinstance(kept_at, ObjectPath) else kept_at.read_bytes()
     assert content == b"my edit"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import call
 
-from stepcli.cache.parts.writer_identity import LEASE_HOURS, Owner, new_owner
+from stepcli.cache.storage.writer_identity import LEASE_HOURS, Owner, new_owner
 from stepcli.cache.store.store import Store
 from stepcli.probe.runs.staging import PREFIX, staging_folder, sweep_staging
 

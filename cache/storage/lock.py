@@ -1,9 +1,9 @@
 """One change at a time on the tables of a store.
 
 On a disk the operating system's lock on `.tables.lock` is held from reading to writing: it ends
-with its process, whoever kills that. File systems without such locks, and object storage without
-conditional requests, have numbered claims instead (`claims.py`). Object storage with conditional
-requests needs no lock: a change that another one overtook is refused and made again.
+with its process, even if that is killed. File systems without such locks have numbered claims
+instead (`claims.py`). Object storage needs neither: there `swap` is atomic, and a change that
+another one overtook is refused and made again.
 """
 
 import errno
@@ -14,9 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stepcli.cache.storage.files import Place
-from stepcli.cache.storage.objects import ObjectPath
-from stepcli.cache.tables.claims import claimed
+from stepcli.cache.storage.claims import claimed
 from stepcli.runtime.errors import StoreError
 
 LOCK = ".tables.lock"
@@ -27,19 +25,12 @@ _WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextmanager
-def exclusive(root: Place) -> Iterator[None]:
-    """Hold what keeps other changes of the tables away. Parts need no such thing.
+def exclusive(root: Path) -> Iterator[None]:
+    """Hold off other changes of the tables of a store on a disk. Parts need no lock.
 
     Raises:
         StoreError: another process has held it for `WAIT_SECONDS`.
     """
-    if isinstance(root, ObjectPath):
-        if root.client.conditional:
-            yield
-            return
-        with claimed(root):
-            yield
-        return
     fd = _open_lock(root / LOCK)
     try:
         try:

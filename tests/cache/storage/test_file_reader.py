@@ -11,8 +11,8 @@ import pytest
 from sample_clips import SPEC, fill_store
 
 from stepcli.cache import open_store
-from stepcli.cache.parts import file_reader as ranges
-from stepcli.cache.parts.file_reader import FilePool, OpenFile, read_pieces
+from stepcli.cache.storage import file_reader as ranges
+from stepcli.cache.storage.file_reader import FilePool, OpenFile, read_pieces
 from stepcli.cache.store.store import Store
 from stepcli.runtime.errors import DamagedStore, StorageError
 

@@ -11,16 +11,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from stepcli.cache.parts import commit as folders
-from stepcli.cache.parts import writer_identity as owners
 from stepcli.cache.parts.commit import Staging, staging_owners, sweep_staging
+from stepcli.cache.storage import writer_identity as owners
 
 
 def test_only_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
     child = subprocess.run(
         [
             *(sys.executable, "-c"),
-            "from stepcli.cache.parts.writer_identity import new_owner; print(new_owner().name)",
+            "from stepcli.cache.storage.writer_identity import new_owner; print(new_owner().name)",
         ],
         capture_output=True,
         text=True,
@@ -61,7 +60,7 @@ def test_a_folder_that_its_owner_has_just_removed_stops_no_sweep(
         os.utime(folder, (0, 0))
     listed = list(staging_owners(tmp_path))
     listed[0][1].rmdir()
-    monkeypatch.setattr(folders, "staging_owners", lambda root: listed)
+    monkeypatch.setattr(owners, "owned", lambda found, prefix: listed)
     assert sweep_staging(tmp_path) == dead[1:]
 
 

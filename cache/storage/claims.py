@@ -1,4 +1,4 @@
-"""Mutual exclusion by files that are created exclusively, for places without locks.
+"""Mutual exclusion by files that are created exclusively, for file systems without locks.
 
 `.claims/<number>` holds its owner's name, and "released" when that one is done. Whoever comes next
 creates the next number: of several at once one succeeds. A number is taken after one that was
@@ -12,17 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stepcli.cache.parts.writer_identity import is_dead, new_owner, parse_owner
-from stepcli.cache.storage.files import (
-    Place,
+from stepcli.cache.storage.writer_identity import is_dead, new_owner, parse_owner
+from stepcli.runtime.errors import StoreError
+from stepcli.runtime.files import (
+    SEALED_LIMIT,
     create_synced,
-    delete_file,
     list_names,
+    own_folder,
     read_regular,
     replace_synced,
 )
-from stepcli.runtime.errors import StoreError
-from stepcli.runtime.files import SEALED_LIMIT, own_folder
 
 FOLDER = ".claims"
 RELEASED = b"released"
@@ -31,14 +30,13 @@ WAIT_SECONDS = 300.0
 
 
 @contextmanager
-def claimed(root: Place) -> Iterator[None]:
+def claimed(root: Path) -> Iterator[None]:
     """Hold the claim on a store's tables.
 
     Raises:
         StoreError: another owner has held it for `WAIT_SECONDS`.
     """
-    if isinstance(root, Path):
-        own_folder(root, FOLDER, create=True)
+    own_folder(root, FOLDER, create=True)
     mine = new_owner().name.encode()
     claim = _wait(root, mine)
     try:
@@ -47,7 +45,7 @@ def claimed(root: Place) -> Iterator[None]:
         replace_synced(claim, RELEASED)
 
 
-def _wait(root: Place, mine: bytes) -> Place:
+def _wait(root: Path, mine: bytes) -> Path:
     end = time.monotonic() + WAIT_SECONDS
     pause = 0.02
     while True:
@@ -59,10 +57,10 @@ def _wait(root: Place, mine: bytes) -> Place:
                 numbers = _numbers(root)
                 if numbers[-1:] == [latest + 1]:
                     for number in numbers[:-1]:
-                        delete_file(_path(root, number))
+                        _path(root, number).unlink(missing_ok=True)
                     return claim
                 # The list was old: others have gone on since, and removed this number.
-                delete_file(claim)
+                claim.unlink(missing_ok=True)
         if time.monotonic() > end:
             raise StoreError(
                 f"{_path(root, latest)}: another process has been changing the tables for "
@@ -73,22 +71,22 @@ def _wait(root: Place, mine: bytes) -> Place:
         pause = min(2 * pause, 0.2)
 
 
-def _path(root: Place, number: int) -> Place:
+def _path(root: Path, number: int) -> Path:
     return root / FOLDER / f"{number:012d}"
 
 
-def _numbers(root: Place) -> list[int]:
+def _numbers(root: Path) -> list[int]:
     return sorted(int(name) for name in list_names(root, FOLDER) if name.isdecimal())
 
 
-def _owner(claim: Place) -> str:
+def _owner(claim: Path) -> str:
     try:
         return read_regular(claim, SEALED_LIMIT).decode(errors="replace")
     except FileNotFoundError:
         return ""
 
 
-def _is_free(claim: Place) -> bool:
+def _is_free(claim: Path) -> bool:
     name = _owner(claim)
     owner = parse_owner(name)
     # As touched now: a lease would compare clocks, so owners elsewhere count as alive.

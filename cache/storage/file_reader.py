@@ -11,10 +11,13 @@ import resource
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
+from stepcli.cache.storage.path import ClipSource
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.files import open_beneath, reading
 
@@ -188,3 +191,45 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+class FileClips(ClipSource):
+    """See `ClipSource`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._files = FilePool()
+
+    def read(
+        self,
+        folders: Sequence[str],
+        file: str,
+        which: np.ndarray,
+        offsets: np.ndarray,
+        size: int,
+        buffer: Callable[[], memoryview],
+    ) -> None:
+        """See `ClipSource`."""
+        files: dict[int, OpenFile] = {}
+        pieces: list[Piece] = []
+        for folder, offset, start, end in _runs(which, offsets, size):
+            opened = files.get(folder)
+            if opened is None:
+                opened = files[folder] = self._files.get(self._root, folders[folder], file)
+            opened.require(offset + (end - start) * size)
+            pieces.append((opened, offset, start * size, end * size))
+        read_pieces(pieces, buffer())
+
+    def forget(self) -> None:
+        """See `ClipSource`."""
+        self._files.clear()
+
+
+def _runs(which: np.ndarray, offsets: np.ndarray, size: int) -> Iterator[tuple[int, int, int, int]]:
+    """Ranges that lie one behind the other are one read: (folder, offset, first, past the last)."""
+    if len(which) == 1:
+        return iter([(int(which[0]), int(offsets[0]), 0, 1)])
+    apart = (which[1:] != which[:-1]) | (offsets[1:] - offsets[:-1] != size)
+    starts = [0, *(np.flatnonzero(apart) + 1).tolist()]
+    ends = [*starts[1:], len(which)]
+    return zip(which[starts].tolist(), offsets[starts].tolist(), starts, ends, strict=True)

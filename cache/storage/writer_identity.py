@@ -9,11 +9,13 @@ touched their folder for `LEASE_HOURS`.
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,8 @@ from pathlib import Path
 LEASE_HOURS = 24.0
 """A folder of another machine that shows no heartbeat for so long is dead."""
 HEARTBEAT_SECONDS = 60.0
+STAGING = ".staging"
+"""Folder of a store on a disk with the staging folders of its writers."""
 
 _PROC = Path("/proc")
 _NAME = re.compile(r"([\w.-]{1,80})~([\w.-]{1,80})~(\d{1,10})~(\d{1,20})~([0-9a-f]{32})")
@@ -72,6 +76,29 @@ def is_dead(owner: Owner, last_sign_seconds: float) -> bool:
         except PermissionError:
             pass
     return time.time() - last_sign_seconds > LEASE_HOURS * 3600
+
+
+def owned(folders: Iterable[Path], prefix: str = "") -> Iterator[tuple[Owner, Path]]:
+    """Those of some folders whose name, after a prefix, tells an owner."""
+    for folder in folders:
+        owner = parse_owner(folder.name.removeprefix(prefix))
+        if owner is not None and folder.is_dir() and not folder.is_symlink():
+            yield owner, folder
+
+
+def sweep_folders(folders: Iterable[Path], prefix: str = "") -> list[str]:
+    """Delete the staging folders of dead owners; their names."""
+    swept = []
+    for owner, folder in owned(folders, prefix):
+        try:
+            last_sign = folder.stat().st_mtime
+        except FileNotFoundError:  # its owner has just finished
+            continue
+        if is_dead(owner, last_sign):
+            shutil.rmtree(folder, ignore_errors=True)  # another sweeper may be at it too
+            if not folder.exists():  # else another user's
+                swept.append(folder.name)
+    return swept
 
 
 @cache
