@@ -32,16 +32,30 @@ class Manifest(BaseModel):
 
 def create_manifest(root: StoragePath, spec: StoreSpec, dataset: str, form: Format) -> bool:
     """Create the store's manifest; False when another writer was first."""
+    path = root / FILE_NAME
+    if _is_written(path):
+        return False
     manifest = Manifest(dataset=dataset, format=form, spec=spec, spec_digest=spec.digest)
     content = manifest_bytes(manifest)
-    if (root / FILE_NAME).create(content):
+    # Without hard links a file is created by claiming its name and then filling it. Under the
+    # lock an empty manifest is what a killed writer left, never one that is about to be filled.
+    with root.exclusive():
+        if path.create(content):
+            return True
+        if not _is_none(root):
+            return False
+        path.write(content)
         return True
-    if not _is_none(root):
+
+
+def _is_written(path: StoragePath) -> bool:
+    """Whether there is a manifest that is not empty, whatever it says."""
+    try:
+        return bool(path.read(SEALED_LIMIT))
+    except FileNotFoundError:
         return False
-    # A kill in the middle of creating it left an empty one; what another writes now wins or loses
-    # whole, and both read what is there then.
-    (root / FILE_NAME).write(content)
-    return True
+    except DamagedStore:
+        return True
 
 
 def _is_none(root: StoragePath) -> bool:

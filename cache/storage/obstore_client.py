@@ -39,6 +39,8 @@ CLIENT_VARIABLES = ("allow_http", "allow_invalid_certificates", "proxy_url", *TI
 """What a user may set of the connection: AWS_ALLOW_HTTP, GOOGLE_PROXY_URL, AZURE_TIMEOUT ..."""
 BEYOND_THE_END = "416"
 """In the error of a range that begins where the object has ended: HTTP's status for it."""
+NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
+"""In the error of any request to a bucket that does not exist: of S3, Azure, Google."""
 INSTANCE_METADATA = "169.254.169.254"
 """Where a machine of a cloud asks for its own credentials."""
 
@@ -211,8 +213,10 @@ class ObstoreClient(ObjectClient):
         except (AlreadyExistsError, PreconditionError):
             raise
         except NotFoundError as error:
+            self._require_bucket(error)
             raise FileNotFoundError(redacted(str(error))) from error
         except BaseError as error:
+            self._require_bucket(error)
             reason = redacted(" ".join(str(error).partition("Debug source")[0].split()))[:300]
             if INSTANCE_METADATA in reason:  # asked for credentials, since the user gave none
                 raise StorageError(
@@ -222,6 +226,14 @@ class ObstoreClient(ObjectClient):
             raise StorageError(
                 f"{self._url}: the object storage refused ({type(error).__name__}: {reason}); "
                 "check the URL, the endpoint and the credentials in the environment"
+            ) from error
+
+    def _require_bucket(self, error: BaseException) -> None:
+        """Tell a missing bucket from a missing object; the answer to HEAD cannot tell."""
+        if any(words in str(error) for words in NO_BUCKET):
+            bucket = self._url.partition("://")[2].partition("/")[0]
+            raise StorageError(
+                f"{self._url}: there is no bucket {bucket!r}; create it, or correct the URL"
             ) from error
 
 

@@ -19,6 +19,7 @@ from stepcli.cache import open_store
 from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.storage.local import LocalPath
 
 CLIPS = 12
 
@@ -66,7 +67,7 @@ def main() -> None:
     total, failed = 0, 0
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
-            looks, wrong = run_round(Path(folder) / str(number), ("zarr", "hdf5")[number % 2])
+            looks, wrong = run_round(LocalPath(folder) / str(number), ("zarr", "hdf5")[number % 2])
             total += looks
             failed += bool(wrong)
             if wrong:

@@ -27,6 +27,7 @@ from sample_clips import PRODUCER, SPEC, make_record, make_tokens
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClassRow, ClipRow
+from stepcli.cache.storage.local import LocalPath
 
 WITHOUT_LOCKS = "CHANGE_ROUNDS_WITHOUT_LOCKS"
 """Set in the environment of children that are to find a file system without locks."""
@@ -162,11 +163,11 @@ def main() -> None:
         serve()
         return
     with tempfile.TemporaryDirectory() as folder:
-        disk = Path(folder, "disk")
+        disk = LocalPath(folder, "disk")
         disk.mkdir()
         checked = run_rounds(str(disk / "store"), disk, options.rounds)
         _say(f"disk: {options.rounds} rounds of each kind, {checked} lines checked, none lost")
-        lockless = Path(folder, "lockless")
+        lockless = LocalPath(folder, "lockless")
         lockless.mkdir()
         os.environ[WITHOUT_LOCKS] = "1"
         checked = run_rounds(str(lockless / "store"), lockless, options.rounds)

@@ -20,6 +20,7 @@ from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.storage.local import LocalPath
 from stepcli.runtime.errors import StoreError
 
 BIG = StoreSpec.model_validate({**dict(SPEC), "dim": 2000})
@@ -71,7 +72,7 @@ def main() -> None:
             mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", folder]
             subprocess.run(mount, check=True)
             try:
-                sys.stdout.write(fill_and_resume(Path(folder), form) + ", resumed whole\n")
+                sys.stdout.write(fill_and_resume(LocalPath(folder), form) + ", resumed whole\n")
             finally:
                 subprocess.run(["umount", folder], check=True)
 

@@ -25,6 +25,7 @@ from fault_actions import ACTIONS, FORMATS, Action, check_done, check_kept, copy
 from fault_seam import ERRORS, SHORT, Faults
 
 from stepcli.cache.schema.manifest import Format
+from stepcli.cache.storage.local import LocalPath
 from stepcli.runtime.errors import StepcliError
 
 SAID, BROKE = 1, 3
@@ -128,7 +129,7 @@ def main() -> None:
     given = parser.parse_args()
     wrong = 0
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name).resolve()
+        folder = LocalPath(name).resolve()
         faults: list[Fault] = []
         for form in given.formats:
             base = folder / form

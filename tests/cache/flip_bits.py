@@ -21,6 +21,7 @@ from stepcli.cache.parts.tombstones import bury
 from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.storage.local import LocalPath
 from stepcli.cache.store.consolidated import save_consolidated
 from stepcli.runtime.errors import StepcliError
 
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "store"
+        root = LocalPath(folder) / "store"
         make_store(root, chosen.format)
         report = verify_store(root)
         if not report.ok:

@@ -28,6 +28,7 @@ from stepcli.cache.cli.store import app
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.parts.file_record import FileRecord
+from stepcli.cache.storage.local import LocalPath
 from stepcli.runtime.errors import StepcliError
 from stepcli.runtime.files import seal, unseal
 
@@ -257,7 +258,7 @@ def main() -> None:
     share = parser.parse_args().share
     generator = random.Random(0)
     with tempfile.TemporaryDirectory() as text:
-        made, folder = Path(text) / "made", Path(text) / "tried"
+        made, folder = LocalPath(text) / "made", LocalPath(text) / "tried"
         folder.mkdir()
         store = fill_store(made, "zarr", 4, part_clips=2)
         part = made / "parts" / store.parts[0]

@@ -33,6 +33,7 @@ from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.parts.commit import sweep_staging
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.manifest import Format
+from stepcli.cache.storage.local import LocalPath
 
 CLIPS = 24
 
@@ -157,7 +158,7 @@ def ended_by(child: int, deadline: float) -> int | None:
 def run(action: Action, form: Format, rounds: int, seed: int) -> dict[str, int]:
     generator = random.Random(seed)
     counts = {"killed": 0, "finished": 0, "resumed_with_some_done": 0}
-    folder = Path(tempfile.mkdtemp(prefix="kill-rounds-"))
+    folder = LocalPath(tempfile.mkdtemp(prefix="kill-rounds-"))
     root = folder / "0"
     done_before = 0
     try:

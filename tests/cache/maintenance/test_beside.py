@@ -26,6 +26,7 @@ from stepcli.cache.parts.commit import list_parts
 from stepcli.cache.schema.clips import Failure
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.storage import objects
+from stepcli.cache.storage.local import LocalPath
 from stepcli.cache.storage.objects import ObjectPath
 from stepcli.cache.store.store import Store
 from stepcli.cache.tables.failures import FailureLog, read_failures
@@ -150,14 +151,15 @@ def test_a_damaged_part_that_was_compacted_away_is_not_buried(
     assert list_parts(store.path) == [newer]
 
 
-@pytest.mark.parametrize("moment", ["read_index", "copy_file"])
+@pytest.mark.parametrize("moment", ["read_index", "download"])
 def test_merge_of_a_source_that_is_compacted_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     source = fill_store(tmp_path / "source", "zarr", 8, part_clips=2)
     target = fill_store(tmp_path / "target", "zarr", 1)
-    late = once(lambda: compact_store(source.path), getattr(merging, moment))
-    monkeypatch.setattr(merging, moment, late)
+    place = merging if moment == "read_index" else LocalPath
+    late = once(lambda: compact_store(source.path), getattr(place, moment))
+    monkeypatch.setattr(place, moment, late)
     plan = merge_stores(target.path, [source.path])
     assert set(plan.parts) <= set(list_parts(target.path))
     assert open_store(target.path).ids == clip_ids(8)
@@ -222,7 +224,7 @@ def failure(name: str) -> Failure:
     return Failure(name, "x.webm", "VideoError", "no frames")
 
 
-@pytest.mark.parametrize("moment", ["create_synced", "move_aside", "intact_lines"])
+@pytest.mark.parametrize("moment", ["create", "move_aside", "intact_lines"])
 def test_lines_that_are_written_during_a_repair_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -235,8 +237,9 @@ def test_lines_that_are_written_during_a_repair_stay(
     data[3] ^= 1
     path.write_bytes(data)
 
-    late = once(lambda: log.append(failure("late")), getattr(mending, moment))
-    monkeypatch.setattr(mending, moment, late)
+    place = LocalPath if moment == "create" else mending
+    late = once(lambda: log.append(failure("late")), getattr(place, moment))
+    monkeypatch.setattr(place, moment, late)
     repair_store(tmp_path)
     log.append(failure("afterwards"))
     log.close()

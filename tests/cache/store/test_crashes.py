@@ -72,8 +72,9 @@ def test_clips_added_by_several_at_once_are_all_there(tmp_path: Path) -> None:
 def test_a_dead_writers_staging_is_swept_and_a_live_ones_is_not(tmp_path: Path) -> None:
     store = create_store(tmp_path, SPEC, dataset="test", format="hdf5")
     script = (
-        "import os, sys; from pathlib import Path; from stepcli.cache.parts.commit import Staging;"
-        "staging = Staging(Path(sys.argv[1])); staging.new_part(0);"
+        "import os, sys; from stepcli.cache.parts.commit import Staging;"
+        "from stepcli.cache.storage.places import place_of;"
+        "staging = Staging(place_of(sys.argv[1])); staging.new_part(0);"
         "print(staging.folder.name, flush=True); sys.stdin.read(); os._exit(0)"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]

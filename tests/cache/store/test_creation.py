@@ -1,9 +1,11 @@
 """A store is made durably, on file systems without hard links too; full disks are clear errors."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.manifest import create_manifest
+from stepcli.cache.schema.spec import StoreSpec
 from stepcli.runtime.errors import DamagedStore, StoreNotFound
 from stepcli.runtime.files import create_synced
 
@@ -41,6 +44,42 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError, match="No space"):
         create_synced(tmp_path / "third", b"third")
     assert not (tmp_path / "third").exists()
+
+
+def test_a_manifest_that_is_being_created_is_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without hard links its name is there, empty, before its content is."""
+    monkeypatch.setattr(os, "link", no_links)
+    other = StoreSpec.model_validate({**dict(SPEC), "frames": 7})
+    second: list[bool] = []
+    rival = threading.Thread(
+        target=lambda: second.append(create_manifest(tmp_path, other, "test", "zarr"))
+    )
+    blocked = threading.Event()
+    flock, replace = fcntl.flock, Path.replace
+
+    def told(fd: int, operation: int) -> None:
+        try:
+            flock(fd, operation)
+        except BlockingIOError:
+            blocked.set()
+            raise
+
+    def late(path: Path, target: Path) -> Path:
+        if target.name == "manifest.json" and threading.current_thread() is not rival:
+            assert target.read_bytes() == b""
+            rival.start()
+            while rival.is_alive() and not blocked.is_set():
+                blocked.wait(0.01)
+        return replace(path, target)
+
+    monkeypatch.setattr(fcntl, "flock", told)
+    monkeypatch.setattr(Path, "replace", late)
+    assert create_manifest(tmp_path, SPEC, "test", "zarr")
+    rival.join()
+    assert second == [False]
+    assert open_store(tmp_path).spec == SPEC
 
 
 def test_an_empty_manifest_without_parts_is_none(tmp_path: Path) -> None:
