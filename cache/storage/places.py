@@ -14,6 +14,6 @@ def place_of(path: str | Path | StoragePath) -> StoragePath:
     match = URL.fullmatch(str(path))
     if match is None:
         return LocalPath(path)
-    if match[1] == "file":
+    if match[1] in ("file", "local"):
         return LocalPath("/", match[2])
     return ObjectPath.of(str(path))

@@ -13,6 +13,7 @@ from small_store import make_store
 from stepcli.apply.prediction.api import train
 from stepcli.apply.sharing.contents import pull_from_folder, push_to_folder
 from stepcli.apply.sharing.hub import HubError, pull, push
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.store import Store, open_store
 from stepcli.cache.tables.texts import read_text, write_text
 from stepcli.runtime.errors import DamagedStore, SpecMismatch, UsageError
@@ -182,7 +183,7 @@ def test_texts_go_with_their_store_and_damaged_ones_are_refused(tmp_path: Path) 
     given = push_to_folder(tmp_path / "door", tmp_path / "given")
     got = pull_from_folder(given, tmp_path / "out")
     assert contents(got / "text") == contents(folder.parent)
-    tensors = given / "text" / "clip" / read_text(given, "clip").file
+    tensors = given / "text" / "clip" / read_text(place_of(given), "clip").file
     tensors.write_bytes(b"TENSORS")
     with pytest.raises(DamagedStore, match="what came is damaged: text/clip/text-"):
         pull_from_folder(given, tmp_path / "again")

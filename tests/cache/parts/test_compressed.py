@@ -15,6 +15,7 @@ from store_commands import run
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.store import Store
 from stepcli.runtime.errors import DamagedStore, StoreError
 
@@ -82,9 +83,10 @@ def test_a_lone_compressed_part_is_rewritten_with_its_scales(
 def test_from_object_storage(tmp_path: Path, form: Any, compression: str) -> None:
     fill_store(tmp_path / "disk", form, 5, part_clips=3)
     compress_parts(tmp_path / "disk", compression)
-    (tmp_path / "remote").mkdir()
-    (tmp_path / "disk").rename(tmp_path / "remote" / "store")
-    url = f"local://{tmp_path}/remote/store"
+    url = f"memory://{tmp_path}"
+    for path in (tmp_path / "disk").rglob("*"):
+        if path.is_file():
+            (place_of(url) / str(path.relative_to(tmp_path / "disk"))).write(path.read_bytes())
     with pytest.raises(StoreError, match="2 compressed parts"):
         open_store(url).read(["clip-0001"])
     assert verify_store(url).ok
