@@ -20,7 +20,7 @@ from typing import Any
 from stepcli.probe.runs.compare import correctness
 from stepcli.probe.runs.runs import read_runs
 from stepcli.probe.runs.stats import FEWEST_GROUPS, accuracy_interval
-from stepcli.probe.sweeps.run import flags_over, run_sweep
+from stepcli.probe.sweeps.run import options_over, run_sweep
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.canonical_json import canonical_json
 from stepcli.runtime.errors import StepcliError, UsageError
@@ -111,14 +111,14 @@ def train(
 ) -> None:
     """A sweep's methods on the slice, with each number of epochs."""
     for each in epochs:
-        sweep = flags_over(
+        sweep = options_over(
             file,
             methods=methods,
             settings=[],
-            recipe={},
+            optim={},
             task={"slice_seed": 0, "slice_share": SHARE},
-            shared={"epochs": each},
-            top={"select": False},
+            data={"epochs": each},
+            search={"select": False},
         )
         run_sweep(Session(store, runs, "auto"), sweep, dry_run=False)
 

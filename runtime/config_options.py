@@ -53,6 +53,8 @@ class Given:
     model: type[BaseModel]
     keys: tuple[str, ...] = ()
     """Options to take; none: all."""
+    lists: bool = False
+    """Each option takes several values with commas, as text, for a search over them."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class _Part:
     fields: Mapping[str, str]
     """Option's name -> field."""
     checked: bool
+    lists: bool = False
 
     def value(self, given: Mapping[str, Any], places: Mapping[str, str]) -> Any:
         values = {field: given[key] for key, field in self.fields.items() if key in given}
@@ -129,7 +132,7 @@ def _part_of(hint: Any) -> _Part | None:
     plain, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     for extra in extras:
         if isinstance(extra, Given):
-            return _Part(extra.model, _chosen(extra.model, extra.keys), checked=False)
+            return _Part(extra.model, _chosen(extra.model, extra.keys), False, extra.lists)
     if isinstance(plain, type) and issubclass(plain, BaseModel):
         only = next((extra.keys for extra in extras if isinstance(extra, Only)), ())
         return _Part(plain, _chosen(plain, only), checked=True)
@@ -148,6 +151,11 @@ def _options(part: _Part, complete: Mapping[str, Complete]) -> Iterator[inspect.
         assert setting is not None
         kind, default = _type_of(field, setting)
         settings: dict[str, Any] = {"help": field.description, "rich_help_panel": setting.panel}
+        if setting.shown_default:
+            settings["show_default"] = setting.shown_default
+        if part.lists:
+            kind, default = str | None, None
+            settings["metavar"] = "VALUE,..."
         if kind in (int, float, int | None, float | None):
             settings |= {"min": _limit(field, "ge"), "max": _limit(field, "le")}
         if setting.unit:
@@ -240,6 +248,6 @@ def _config_option(configured: list[str], own: Mapping[str, str], required: set[
         "--config",
         is_eager=True,
         callback=read,
-        help="YAML file of these options, e.g. `batch: 64`. Options given here override it.",
+        help="YAML file of these options, name: value. Options given here override it.",
     )
     return _parameter(CONFIG, Annotated[Path | None, option], None)

@@ -30,6 +30,8 @@ class Setting:
     """Of the command line; empty: the field's name, e.g. --part-clips for part_clips."""
     unit: str = ""
     """Of the value, in place of its type in --help, e.g. "seconds"."""
+    shown_default: str = ""
+    """Of --help, where the field's own default is not what counts in the end."""
     repeat: bool = False
     """The option may be given several times; the field's validator receives a list of texts."""
     envvar: str | None = None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepcli.probe.cli.options import RUNS_VARIABLE, slice_minimum
+from stepcli.probe.cli.options import RUNS_VARIABLE, DeviceOption
 from stepcli.probe.methods.catalogue import complete_methods
 from stepcli.runtime.terminal import print_json, say, warn
 
@@ -24,7 +24,6 @@ MethodOption = Annotated[
 StoreOption = Annotated[
     Path | None, typer.Option(help="Where the runs' store is now. Default: where it was.")
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts; fractions of 1.")]
 
 
@@ -208,7 +207,7 @@ def calibrate(
         train_slices,
         undo_calibration,
     )
-    from stepcli.probe.config import SliceMinimum
+    from stepcli.probe.config import SliceMinimum, slice_minimum
     from stepcli.probe.runs.configurations import configurations
     from stepcli.runtime.errors import UsageError
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from stepcli.probe.config.task import CLIPS
 from stepcli.runtime.preemption import exit_code, heed_sigterm
 from stepcli.runtime.terminal import say
 
@@ -22,27 +23,27 @@ RunsOption = Annotated[
 ]
 
 
-# What `probe` and `sweep` say alike of the data; None in a sweep: as the file says.
-SLICE_MIN_PARTS = ("clips", "groups", "classes")
-JITTER = typer.Option(
-    "--jitter", help="Train on a random frame of each of --clip-frames stretches, test on middles."
-)
-OBSERVED = typer.Option(min=0.01, max=1, help="Share of the stored frames, from the first, seen.")
-VIEWS = typer.Option(min=1, help="At most so many stored training views a clip. Default: all.")
-SPLIT_FILE = typer.Option(help="CSV with columns clip,split in place of the store's own splits.")
-PAIRS = typer.Option(help="CSV with columns label,partner. Default: the store's own pairs.")
-TRAIN_SPLIT = typer.Option(help="Split to train on. Default: train.")
-TEST_SPLIT = typer.Option(help="Split to report on. Default: test.")
-STRICT = typer.Option(
-    "--strict", help="Refuse test clips that share groups with, or are copies of, training clips."
-)
-FRAME_ORDER = typer.Option(help="shuffled: train on frames in a fresh random order, test as is.")
-DIRECTIONS = typer.Option(help="Of --task arrow: directions to train on; tests show both.")
-MIXUP = typer.Option(min=0, help="alpha of mixup between the tokens of two clips; 0: off.")
-TOKEN_DROPOUT = typer.Option(min=0, max=0.99, help="Share of tokens zeroed at each step.")
-ACCUMULATE = typer.Option(min=1, help="Parts that a batch is worked on in: less memory.")
-PRECISION = typer.Option(help="Of products with tokens; all else stays float32.")
-TRACK = typer.Option(help="Copy losses and results to tensorboard, wandb, mlflow (a,b).")
+CLUSTER = "Cluster"
+PairsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV with columns label,partner. Default: the store's own pairs.",
+        rich_help_panel=CLIPS,
+    ),
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse test clips that share groups with, or are copies of, training clips.",
+        rich_help_panel=CLIPS,
+    ),
+]
+TrackOption = Annotated[
+    str | None,
+    typer.Option(help="Copy losses and results to tensorboard, wandb, or both: a,b."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 
 
 def tune_early() -> None:
@@ -77,23 +78,3 @@ def resumable() -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(exit_code(interrupt)) from interrupt
-
-
-def slice_minimum(text: str) -> dict[str, int]:
-    """The parts of --slice-min clips=30,groups=5,classes=8 that are given.
-
-    Raises:
-        UsageError: a part is none of these, or not a whole number above 0.
-    """
-    from stepcli.runtime.errors import UsageError
-
-    found = {}
-    for part in text.split(","):
-        name, _, value = part.partition("=")
-        if name not in SLICE_MIN_PARTS or not value.isdecimal() or int(value) < 1:
-            raise UsageError(
-                f"--slice-min {part!r}: expected clips=N, groups=N or classes=N, N above 0, "
-                "e.g. --slice-min clips=30,groups=5"
-            )
-        found[name] = int(value)
-    return found

@@ -3,19 +3,16 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
+from stepcli.probe.config import MOST_RUNS, DataConfig, OptimConfig, RunConfig, Search, TaskConfig
 from stepcli.probe.methods.registry import ProbeInfo, methods, parse_options
 from stepcli.runtime.errors import UnknownName, UsageError
 
-MOST_RUNS = 1_000_000
-"""Of a sweep: more are a slip, and would fill the memory before the first is trained."""
 Model = TypeVar("Model", bound=BaseModel)
-Search = Literal["grid", "random", "zip", "optuna"]
 Values = Mapping[str, Sequence[Any]]
 """Name of a recipe field or method option to the values that are tried."""
 

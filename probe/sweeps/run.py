@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcli.probe.config import RunConfig
+from stepcli.probe.config import RunConfig, SweepConfig
 from stepcli.probe.sweeps.expand import parse_settings
 from stepcli.probe.sweeps.holding import HoldOut, hold_out
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.sweeps.sweep import (
     Choice,
-    SweepConfig,
     budget_warnings,
     checked_sweep,
     choose,
@@ -25,17 +24,26 @@ from stepcli.runtime.files import disk_errors, replace_synced
 from stepcli.runtime.terminal import say, warn
 
 
-def flags_over(
+def options_over(
     file: Path | None,
     *,
     methods: Sequence[str] | None,
     settings: Sequence[str],
-    recipe: Mapping[str, str | None],
+    optim: Mapping[str, str],
     task: Mapping[str, Any],
-    shared: Mapping[str, Any],
-    top: Mapping[str, Any],
+    data: Mapping[str, Any],
+    search: Mapping[str, Any],
 ) -> SweepConfig:
-    """A sweep from a file, from flags, or from a file with flags over it; None: not given.
+    """A sweep from a file, from options, or from a file with options over it.
+
+    Args:
+        file: Of the sweep.
+        methods: In place of the file's.
+        settings: Texts "option=value[,value...]".
+        optim: Fields of OptimConfig to the values to try, with commas.
+        task: Fields of TaskConfig that were given.
+        data: Fields of DataConfig that were given.
+        search: Fields of SweepConfig that were given.
 
     Raises:
         UsageError: neither file nor methods, or a value that does not fit.
@@ -46,19 +54,16 @@ def flags_over(
         content["methods"] = {name: content.get("methods", {}).get(name, {}) for name in methods}
     if not content.get("methods"):
         raise UsageError("nothing to sweep: give a YAML file, or --method step,linear")
-    for name, tried in recipe.items():
-        if tried is not None:
-            for values in content["methods"].values():
-                values[name] = tried.split(",")
+    for name, tried in optim.items():
+        for values in content["methods"].values():
+            values[name] = tried.split(",")
     for method, options in parse_settings(settings, list(content["methods"])).items():
         content["methods"][method] |= options
-    for section, values in (("task", task), ("shared", shared)):
-        given = {key: value for key, value in values.items() if value is not None}
-        content[section] = content.get(section, {}) | given
-        if "epochs" in given:
-            content[section]["steps"] = None
-    content |= {key: value for key, value in top.items() if value is not None}
-    return checked_sweep(content, "sweep")
+    content["task"] = content.get("task", {}) | task
+    content["shared"] = content.get("shared", {}) | data
+    if "epochs" in data:
+        content["shared"]["steps"] = None
+    return checked_sweep({**content, **search}, "sweep")
 
 
 def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:

@@ -3,53 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, SliceMinimum, TaskConfig
+from stepcli.probe.config import MOST_RUNS, OptimConfig, RunConfig, SweepConfig, TaskConfig
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.stats import expected_best
-from stepcli.probe.sweeps.expand import MOST_RUNS, Search, checked, points, run_configs, sweepable
+from stepcli.probe.sweeps.expand import checked, points, run_configs, sweepable
 from stepcli.probe.sweeps.holding import HoldOut
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.yaml_files import read_yaml_fields
-
-Scalar = bool | int | float | str
-
-
-class SweepConfig(BaseModel):
-    """What `stepcli sweep FILE` reads; flags make the same."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    methods: dict[str, dict[str, Scalar | list[Scalar]]] = Field(min_length=1)
-    """Method -> recipe fields and options; a list is searched."""
-    task: TaskConfig = TaskConfig()
-    variants: list[dict[str, Any]] = Field(default=[{}], min_length=1)
-    """Fields of the task that differ; every method is swept on each variant."""
-    shared: DataConfig = DataConfig()
-    """Epochs, batch_size and data_seed."""
-    recipe: dict[str, Scalar] = {}
-    """Training settings that all methods share."""
-    seeds: int = Field(default=5, ge=1, le=MOST_RUNS)
-    search: Search = "grid"
-    trials: int = Field(default=20, ge=1)
-    """Points to try of each method, for search: random (of the grid) and optuna."""
-    recipe_mode: Literal["same", "own"] = "same"
-    """"own": where the sweep gives a method no value, its authors' recipe counts."""
-    search_seed: int = Field(default=0, ge=0)
-    select: bool = False
-    """Choose on held-out slices of train, refit on all, test once; otherwise test every point."""
-    slice_min: SliceMinimum = SliceMinimum()
-    """The least that a slice must be; smaller ones give way to folds."""
-    folds: int = Field(default=5, ge=2)
-    """At most so many: where a slice is too small, every group of train is held out in turn."""
-
-    @property
-    def own_recipes(self) -> bool:
-        """Whether methods' authors' recipes fill in what is not given."""
-        return self.recipe_mode == "own"
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -9,12 +9,9 @@ import optuna
 from command_line import invoke
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import DataConfig, SliceMinimum
+from stepcli.probe.config import DataConfig, SliceMinimum, SweepConfig
 from stepcli.probe.sweeps.adaptive import adaptive_search
 from stepcli.probe.sweeps.session import Session
-from stepcli.probe.sweeps.sweep import (
-    SweepConfig,
-)
 
 
 def test_optuna_searches_on_slices_and_takes_up_where_it_was(store: Store, tmp_path: Path) -> None:

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import DataConfig, RunConfig, SliceMinimum, TaskConfig
+from stepcli.probe.config import DataConfig, RunConfig, SliceMinimum, SweepConfig, TaskConfig
 from stepcli.probe.sweeps import ray_engine
 from stepcli.probe.sweeps.adaptive import AT_ONCE, adaptive_search
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.ray_engine import RaySession, sees_store, shares
 from stepcli.probe.sweeps.session import Session
-from stepcli.probe.sweeps.sweep import SweepConfig
 from stepcli.probe.training.plan import PassPlan
 from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost
 

@@ -12,13 +12,12 @@ from command_line import invoke
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.store.store import Store
 from stepcli.extract.config import ExtractConfig
-from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
+from stepcli.probe.config import DataConfig, RunConfig, SweepConfig, TaskConfig
 from stepcli.probe.data.slices import hold_out
 from stepcli.probe.data.splits import LabelledClips, thin
 from stepcli.probe.sweeps.expand import points, run_configs
 from stepcli.probe.sweeps.holding import on_slice
 from stepcli.probe.sweeps.sweep import (
-    SweepConfig,
     budget_warnings,
     choose,
     read_sweep,

@@ -1,0 +1,67 @@
+"""What one run is: a method and its options, a task, training settings and a seed."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from stepcli.probe.config.task import TaskConfig
+from stepcli.probe.config.training import DataConfig, OptimConfig
+from stepcli.runtime.canonical_json import canonical_json
+from stepcli.runtime.settings import FrozenConfig
+
+CODE_SCHEMA = 2
+"""Raised whenever the same config would train another probe, so old runs are not taken for it."""
+
+
+def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config, as JSON has it, with files named by their digests alone.
+
+    The class of an own probe stays, since one file may hold several.
+    """
+    found = dict(config)
+    options, task = found.get("options"), found.get("task")  # of a run that may come from anybody
+    if isinstance(options, Mapping) and options.get("sha256"):
+        found["method"] = str(found.get("method")).rpartition(":")[2]
+    if isinstance(task, Mapping) and task.get("split_digest"):
+        found["task"] = {**task, "split_file": None}
+    return found
+
+
+class RunConfig(FrozenConfig):
+    """Everything that determines a run's result, given the store's tokens."""
+
+    method: str
+    options: dict[str, Any]
+    """Every option of the method, defaults written out."""
+    task: TaskConfig = TaskConfig()
+    recipe: OptimConfig = OptimConfig()
+    shared: DataConfig = DataConfig()
+    seed: int = Field(default=0, ge=0)
+    """Initial values of the probe."""
+
+    def run_id(self, fingerprint: str) -> str:
+        """Name of the run: its method, and a hash of config, tokens and code schema.
+
+        Files are part of it by their digests, not by their paths: a split file or an own probe that
+        was moved gives the same run.
+
+        Args:
+            fingerprint: Of the tokens, and of the texts where the method reads some.
+        """
+        return self._run_id(without_paths(self.model_dump(mode="json")), fingerprint)
+
+    def earlier_run_id(self, fingerprint: str) -> str:
+        """The name that versions gave which hashed paths too; `run_id`'s where there is no path."""
+        return self._run_id(self.model_dump(mode="json"), fingerprint)
+
+    def _run_id(self, config: dict[str, Any], fingerprint: str) -> str:
+        identity = {
+            "config": config,
+            "fingerprint": fingerprint,
+            "code_schema": CODE_SCHEMA,
+        }
+        digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+        readable = "".join(c if c.isalnum() or c == "-" else "-" for c in config["method"])
+        return f"{readable}-{digest[:16]}"

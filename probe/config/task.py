@@ -1,0 +1,184 @@
+"""What is asked of a probe: its task, its clips and frames. Options of `probe` and `sweep`."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from stepcli.runtime.csv_tables import LARGEST
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.files import read_regular
+from stepcli.runtime.settings import FrozenConfig, Setting
+
+TaskName = Literal["classify", "arrow"]
+CLIPS, FRAMES = "Splits and clips", "Frames and views"
+
+
+class TaskConfig(FrozenConfig):
+    """What is asked of a probe; fields without a Setting are set by a sweep's file or the code."""
+
+    name: Annotated[
+        TaskName,
+        Field(description="arrow: each clip forward and backward, telling opposite classes apart."),
+        Setting(flag="--task"),
+    ] = "classify"
+    clip_frames: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Frames that a probe sees, e.g. 8, evenly spread over the stored ones. "
+            "Default: all.",
+        ),
+        Setting(),
+    ] = None
+    temporal_crop: Annotated[
+        bool,
+        Field(
+            description="Train on random contiguous crops of --clip-frames, test on the first, "
+            "middle and last one."
+        ),
+        Setting(FRAMES),
+    ] = False
+    jitter: Annotated[
+        bool,
+        Field(
+            description="Train on a random frame of each of --clip-frames equal stretches, test on "
+            "the middle ones."
+        ),
+        Setting(FRAMES),
+    ] = False
+    observed: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Early recognition: share of the stored frames, from the first, that a "
+            "probe sees.",
+        ),
+        Setting(FRAMES),
+    ] = 1.0
+    layer: int | None = None
+    """Which of the stored layers a probe reads, by its number in the store's spec; None: the
+    deepest, and every one for methods that read several."""
+    views: Annotated[
+        int | None,
+        Field(ge=1, description="Maximum number of stored training views per clip. Default: all."),
+        Setting(FRAMES),
+    ] = None
+    test_views: bool = True
+    """Average the probabilities over a clip's stored test views; otherwise its first one counts."""
+    pairs: tuple[tuple[str, str], ...] | None = None
+    """Nearly symmetric pairs of labels, in place of the store's own."""
+    frame_order: Annotated[
+        Literal["natural", "shuffled"],
+        Field(
+            description="shuffled: train on a random permutation of the frames each time; tests "
+            "keep their order."
+        ),
+        Setting(FRAMES),
+    ] = "natural"
+    directions: Annotated[
+        Literal["both", "forward", "backward"],
+        Field(description="For --task arrow: directions to train on; tests always show both."),
+        Setting(FRAMES),
+    ] = "both"
+    train_split: Annotated[str, Field(description="Split to train on."), Setting(CLIPS)] = "train"
+    test_split: Annotated[str, Field(description="Split to report on."), Setting(CLIPS)] = "test"
+    split_file: Annotated[
+        str | None,
+        Field(description="CSV with the columns clip,split in place of the store's own splits."),
+        Setting(CLIPS, unit="path"),
+    ] = None
+    split_digest: str | None = None
+    """SHA-256 of that file, filled in when it is read."""
+    slice_seed: int | None = Field(default=None, ge=0)
+    """Where given, the probe never sees the test split: a slice of the training clips, drawn by
+    group with this seed, is held out and reported on, to choose hyper-parameters by."""
+    slice_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of each class's training clips that the slice takes."""
+    folds: int | None = Field(default=None, ge=2)
+    """Where given, the groups of the training clips are dealt to this many folds by slice_seed, and
+    one fold is held out instead of a slice."""
+    fold: int | None = Field(default=None, ge=0)
+    """Which one."""
+    train_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of each class's training clips that is used."""
+    shots: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Few-shot: maximum number of training clips per class, drawn anew for each "
+            "seed.",
+        ),
+        Setting(CLIPS),
+    ] = None
+    protocol: Annotated[
+        Literal["all", "base-to-novel"],
+        Field(
+            description="base-to-novel: train on the first half of the classes, test the others by "
+            "their texts, each half among itself (arXiv 2203.05557)."
+        ),
+        Setting(CLIPS),
+    ] = "all"
+    draw_seed: int | None = Field(default=None, ge=0)
+    """Which clips a share or shots take; smaller draws of one seed are parts of larger ones."""
+
+    @property
+    def thinned(self) -> bool:
+        """Whether not all training clips are used."""
+        return self.train_share < 1 or self.shots is not None
+
+    @property
+    def reported_split(self) -> str:
+        """What the numbers of a run are about."""
+        if self.slice_seed is None:
+            return self.test_split
+        return f"{self.train_split}-{'slice' if self.folds is None else 'fold'}"
+
+    @property
+    def of_pass(self) -> "TaskConfig":
+        """The task whose batches all folds share: the same, without a fold."""
+        return self if self.fold is None else self.model_copy(update={"fold": None})
+
+    @model_serializer(mode="wrap")
+    def _folds_only_where_given(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without folds a config is written, and so named, as before there were any."""
+        content: dict[str, Any] = plain(self)
+        if self.folds is None:
+            del content["folds"], content["fold"]
+        return content
+
+    @model_validator(mode="after")
+    def _a_fold_is_one_of_them(self) -> "TaskConfig":
+        given = (self.folds is not None, self.fold is not None)
+        if any(given) and (not all(given) or self.slice_seed is None):
+            raise UsageError("folds, fold and slice_seed belong together: give all or none")
+        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
+            raise UsageError(f"fold {self.fold} of {self.folds}: they are numbered from 0")
+        return self
+
+    @model_validator(mode="after")
+    def _split_file_is_known_by_its_content(self) -> "TaskConfig":
+        if self.split_file is not None and self.split_digest is None:
+            try:
+                # A run or sweep of a stranger may name a device, which never ends.
+                data = read_regular(Path(self.split_file).resolve(), LARGEST)
+            except (OSError, ValueError, DamagedStore) as error:
+                raise UsageError(
+                    f"--split-file {self.split_file}: expected a CSV file, got: {error}"
+                ) from None
+            digest = hashlib.sha256(data).hexdigest()
+            object.__setattr__(self, "split_digest", digest)
+        return self
+
+    @model_validator(mode="after")
+    def _frames_are_chosen_one_way(self) -> "TaskConfig":
+        if self.temporal_crop and self.jitter:
+            raise UsageError("--temporal-crop and --jitter are two ways to choose frames: give one")
+        if (self.temporal_crop or self.jitter) and self.clip_frames is None:
+            flag = "--temporal-crop" if self.temporal_crop else "--jitter"
+            raise UsageError(
+                f"{flag} needs a length, --clip-frames belongs to it: e.g. --clip-frames 8 {flag}"
+            )
+        return self
