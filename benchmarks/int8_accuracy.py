@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stepcli.probe.runs.compare import correctness
-from stepcli.probe.runs.runs import read_runs
+from stepcli.probe.runs.record import read_runs
 from stepcli.probe.runs.stats import FEWEST_GROUPS, paired_difference
 
 
@@ -52,9 +52,7 @@ def main() -> None:
             sides = {}
             for kind in ("float16", "int8"):
                 runs = folder / f"runs-{kind}"
-                sides[kind] = correctness(
-                    runs, [r for r in read_runs(runs) if r["method"] == method]
-                )
+                sides[kind] = correctness(runs, [r for r in read_runs(runs) if r.method == method])
             a, b = sides["float16"], sides["int8"]
             assert a.samples == b.samples
             found = paired_difference(b.right, a.right, a.groups)

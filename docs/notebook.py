@@ -25,8 +25,8 @@ task = {"name": "arrow", "clip_frames": 8, "temporal_crop": True}
 runs = {}
 for method in ("linear", "step"):
     (record,) = train(store.path, method, runs="runs", task=task, shared={"epochs": 10})
-    runs[method] = f"runs/{record['run']}"
-    print(f"{method}: forced choice {100 * record['forced_choice']:.1f} %")
+    runs[method] = f"runs/{record.run}"
+    print(f"{method}: forced choice {100 * (record.forced_choice or 0):.1f} %")
 
 # %% Ask the trained probe about a video; it is decoded as the store's videos were.
 probe = load_probe(runs["step"])

@@ -11,13 +11,16 @@ import sys
 import time
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stepcli.probe.cli import sweep as sweep_commands
 from stepcli.runtime.errors import StepcliError
 from stepcli.runtime.terminal import say, say_lines
+
+if TYPE_CHECKING:
+    from stepcli.probe.runs.record import RunRecord
 
 CONTROLS = ("first-frame", "last-frame", "first-last")
 ORDER_BLIND = ("linear", "attentive", "self-attention")
@@ -57,7 +60,7 @@ def demo(
         store=[store],
         runs=runs,
     )
-    from stepcli.probe.runs.runs import read_runs
+    from stepcli.probe.runs.record import read_runs
     from stepcli.probe.runs.table import render, terminal_width
 
     _say(f"results --runs {shlex.quote(str(runs))}")
@@ -83,11 +86,11 @@ def _extract(*words: str) -> None:
         raise DemoFailed(f"`stepcli {line}` ended with exit code {code}; its message is above")
 
 
-def _verdict(rows: list[dict[str, Any]]) -> str:
+def _verdict(rows: "list[RunRecord]") -> str:
     """Say what the table shows, from its numbers alone."""
 
     def mean_top1(method: str) -> float:
-        return 100 * fmean(row["top1"] for row in rows if row["method"] == method)
+        return 100 * fmean(row.top1 for row in rows if row.method == method)
 
     step, both_ends = mean_top1("step"), mean_top1("first-last")
     blind = max(map(mean_top1, ORDER_BLIND))

@@ -5,11 +5,14 @@ docs/notebook.py goes the whole way.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepcli.apply.prediction.probes import Applied
 from stepcli.cache.store.store import open_store
 from stepcli.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from stepcli.probe.runs.record import RunRecord
 
 __all__ = ["load_probe", "open_store", "predict", "train"]
 
@@ -25,7 +28,7 @@ def train(
     shared: dict[str, Any] | None = None,
     device: str = "auto",
     **options: Any,
-) -> list[dict[str, Any]]:
+) -> "list[RunRecord]":
     """Train a method on a store; what is done already is not done again.
 
     Args:
@@ -40,7 +43,7 @@ def train(
         options: Of the method, e.g. heads=12.
 
     Returns:
-        What run.json says of each seed; its "run" names the folder.
+        The record of each seed, as its run.json has it; `run` names the folder.
 
     Raises:
         StoreNotFound: there is no store.

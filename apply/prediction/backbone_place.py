@@ -7,7 +7,6 @@ file, are the spec's; a file of code is only executed if the user trusts it.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from stepcli.cache.maintenance.summary import weight_sources
 from stepcli.cache.schema.spec import StoreSpec
@@ -16,13 +15,12 @@ from stepcli.extract.backbones.base import Backbone, BackboneError
 from stepcli.extract.backbones.custom_backbone import OPTION
 from stepcli.extract.backbones.load import load_backbone, load_recorded_backbone
 from stepcli.extract.backbones.names import PREFIX
+from stepcli.probe.runs.record import RunRecord
 from stepcli.runtime.code_files import is_code, read_code
 from stepcli.runtime.errors import StoreError, UsageError
 
 
-def backbone_of_runs(
-    given: str | None, spec: StoreSpec, records: Sequence[dict[str, Any]]
-) -> Backbone:
+def backbone_of_runs(given: str | None, spec: StoreSpec, records: Sequence[RunRecord]) -> Backbone:
     """Load the backbone that made the tokens of some runs.
 
     Args:
@@ -61,7 +59,7 @@ def backbone_of_runs(
         ) from error
 
 
-def _from_code(spec: StoreSpec, records: Sequence[dict[str, Any]]) -> Backbone:
+def _from_code(spec: StoreSpec, records: Sequence[RunRecord]) -> Backbone:
     """The backbone that a file of code builds, from the first place where it is as it was."""
     looked: dict[str, str] = {}
     for place in dict.fromkeys((*_recorded(records), spec.backbone)):
@@ -84,12 +82,11 @@ def _from_code(spec: StoreSpec, records: Sequence[dict[str, Any]]) -> Backbone:
     )
 
 
-def _recorded(records: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _recorded(records: Sequence[RunRecord]) -> Iterator[str]:
     """Places of weights by the runs, then by their stores, which may be gone."""
     for record in records:
-        weights = record.get("weights", ())
-        yield from (str(place) for place in weights if isinstance(weights, list))
-    for store in dict.fromkeys(str(record.get("store", "")) for record in records):
+        yield from record.weights
+    for store in dict.fromkeys(record.store for record in records):
         if store and Path(store).is_dir():  # one in object storage is not asked
             try:
                 yield from weight_sources(open_store(Path(store)))

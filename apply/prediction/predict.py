@@ -31,7 +31,7 @@ class Prediction:
         return {
             "video": str(self.video),
             "run": self.probe.name,
-            "method": self.probe.record["method"],
+            "method": self.probe.record.method,
             "temperature": None if kept is None else kept.temperature,
             "windows": [
                 {

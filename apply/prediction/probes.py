@@ -7,7 +7,6 @@ a video gets the answer that extracting and evaluating it would have given.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,13 +25,13 @@ from stepcli.extract.pipeline.prepare import make_spec
 from stepcli.extract.pipeline.resources import resolve_device
 from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe, spec_of_run
-from stepcli.probe.analysis.temperature import KeptCalibration, config_of, kept_calibration
+from stepcli.probe.analysis.temperature import KeptCalibration, kept_calibration
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import deepest_last, frames_first
 from stepcli.probe.data.tasks import shown_crops
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.nn.bank import Probe
-from stepcli.probe.runs.runs import read_run
+from stepcli.probe.runs.record import FILE, RunRecord, read_run
 from stepcli.runtime.errors import SpecMismatch, UsageError
 
 BATCH = 32
@@ -59,7 +58,7 @@ class TrainedProbe:
 
     name: str
     """Of its folder."""
-    record: dict[str, Any]
+    record: RunRecord
     probe: Probe
     task: TaskConfig
     layer: int | None
@@ -70,8 +69,7 @@ class TrainedProbe:
     @property
     def classes(self) -> list[str]:
         """Names by index."""
-        names: list[str] = self.record["classes"]
-        return names
+        return self.record.classes
 
     def probabilities(self, clip: ClipTokens, device: torch.device) -> NDArray[np.float64]:
         """Of one clip: [C], mean over the crops that a test would show."""
@@ -133,7 +131,7 @@ class Applied:
             self._probe(folder, record) for folder, record in zip(folders, records, strict=True)
         ]
 
-    def _load(self, name: str | None, records: Sequence[dict[str, Any]]) -> BackboneRunner:
+    def _load(self, name: str | None, records: Sequence[RunRecord]) -> BackboneRunner:
         spec = self.spec
         backbone = backbone_of_runs(name, spec, records)
         if self.plan.path == "fast":
@@ -163,9 +161,9 @@ class Applied:
             layers=spec.layers,
         )
 
-    def _probe(self, folder: Path, record: dict[str, Any]) -> TrainedProbe:
+    def _probe(self, folder: Path, record: RunRecord) -> TrainedProbe:
         probe = load_probe(folder, record, layout_of_run(record, folder)).to(self.device)
-        task = config_of(record).task
+        task = record.settings.task
         layer = None if task.layer is None else deepest_last(self.spec.layers).index(task.layer)
         return TrainedProbe(folder.name, record, probe, task, layer, kept_calibration(folder))
 
@@ -211,8 +209,8 @@ class Applied:
         )
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / "run.json"
+def _read(folder: Path) -> RunRecord:
+    path = folder / FILE
     if not path.is_file():
         raise UsageError(f"{folder} is not a run's folder (no run.json); give runs/<name of a run>")
     return read_run(path)

@@ -4,12 +4,11 @@ Nothing that is pulled is ever run or unpickled: weights are safetensors, settin
 data that are checked, and files of other names stay where they were.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from stepcli.apply.sharing.parcels import Kind, copy_files, files_of, is_permitted, remove_strays
 from stepcli.cache.maintenance.verify import verify_store
@@ -25,6 +24,9 @@ from stepcli.runtime.files import (
     read_regular,
     replace_beneath,
 )
+
+if TYPE_CHECKING:
+    from stepcli.probe.runs.record import RunRecord
 
 _CLIENT_NOTES, _CLIENT_BEGUN = ".cache", ".incomplete"
 """Where the hub's client keeps what it knows of a folder, and how a file begun there ends."""
@@ -113,28 +115,28 @@ def check_received(folder: Path, kind: Kind) -> None:
     from stepcli.probe.analysis.load_run import layout_of_run, load_probe
 
     record = _record(folder)
-    if is_code(str(record.get("method"))):
+    if is_code(record.method):
         raise UsageError(
-            f"the probe's method is code of its author ({record['method']}); code is never pulled "
+            f"the probe's method is code of its author ({record.method}); code is never pulled "
             "and never run"
         )
     load_probe(folder, record, layout_of_run(record, folder))
 
 
-def _record(folder: Path) -> dict[str, Any]:
+def _record(folder: Path) -> "RunRecord":
+    """A probe's folder is not called as its run yet."""
+    from stepcli.probe.runs.record import FILE, parse_run
+
     try:
-        record = json.loads(read_regular(folder / "run.json", SEALED_LIMIT))
-    except (OSError, ValueError, RecursionError, StoreError) as error:
+        return parse_run(read_regular(folder / FILE, SEALED_LIMIT))
+    except (OSError, ValueError, StoreError) as error:
         raise UsageError(f"no trained probe came: run.json cannot be read ({error})") from None
-    if not isinstance(record, dict):
-        raise UsageError("no trained probe came: run.json holds no settings")
-    return record
 
 
 def _run_name(folder: Path) -> str:
     """A probe's folder is called as its run; the name comes from a stranger."""
-    name = _record(folder).get("run")
-    if not isinstance(name, str) or Path(name).name != name or name.startswith("."):
+    name = _record(folder).run
+    if Path(name).name != name or name.startswith("."):
         raise UsageError(f"the probe calls itself {name!r}, which is no name of a folder")
     return name
 

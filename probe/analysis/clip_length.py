@@ -1,21 +1,18 @@
 """How long the clips were that a probe was trained on: the length of a window over a long video."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from stepcli.cache.store.store import open_store
-from stepcli.probe.analysis.temperature import config_of
+from stepcli.probe.runs.record import RunRecord
 from stepcli.runtime.errors import StoreError, UsageError
 
 LOOKED_AT = 200
 """Training clips whose length is read."""
-FIELD = "clip_seconds"
-"""Of run.json in a probe's exported folder, which has no store any more."""
 
 
-def training_seconds(record: dict[str, Any]) -> float:
+def training_seconds(record: RunRecord) -> float:
     """Median length of the clips that a run was trained on.
 
     Of T frames in the middles of T equal stretches, the first and last are (T - 1) / T apart.
@@ -23,15 +20,15 @@ def training_seconds(record: dict[str, Any]) -> float:
     Raises:
         UsageError: its store is not there any more, or has no such clips.
     """
-    if FIELD in record:
-        return float(record[FIELD])
+    if record.clip_seconds is not None:
+        return record.clip_seconds
     try:
-        store = open_store(Path(record["store"]))
-    except StoreError as error:
+        store = open_store(Path(record.store_place))
+    except (StoreError, UsageError) as error:
         raise UsageError(
             f"--window auto measures the training clips, and {error}; give --window SECONDS"
         ) from None
-    split, frames = config_of(record).task.train_split, store.spec.frames
+    split, frames = record.settings.task.train_split, store.spec.frames
     ids = [row.id for row in store.clips() if row.split == split and row.id in store]
     if not ids or frames < 2:
         raise UsageError(

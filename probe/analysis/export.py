@@ -1,6 +1,5 @@
 """A trained probe to take away: a folder with its card, and ONNX that any runtime reads."""
 
-import json
 import logging
 import os
 import warnings
@@ -15,13 +14,21 @@ from torch import Tensor, nn
 
 from stepcli.cache.storage.local import LocalPath
 from stepcli.cache.tables.texts import FACTS, read_text
-from stepcli.probe.analysis.clip_length import FIELD, training_seconds
-from stepcli.probe.analysis.load_run import WEIGHTS, layout_of_run, load_probe, texts_of_run
+from stepcli.probe.analysis.clip_length import training_seconds
+from stepcli.probe.analysis.load_run import (
+    WEIGHTS,
+    layout_of_run,
+    load_probe,
+    spec_of_run,
+    texts_of_run,
+)
 from stepcli.probe.analysis.temperature import kept_calibration
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.bank import Probe
-from stepcli.probe.runs.runs import read_run
+from stepcli.probe.runs.metrics import METRICS
+from stepcli.probe.runs.record import FILE as RUN
+from stepcli.probe.runs.record import RunRecord, read_run
 from stepcli.probe.runs.staging import staging_folder, sweep_staging
 from stepcli.runtime.credentials import without_credentials
 from stepcli.runtime.errors import DamagedStore, UsageError
@@ -47,11 +54,11 @@ def export_folder(folder: Path, out: Path) -> Path:
     Raises:
         UsageError: the folder is no run with a probe, or holds a link.
     """
-    record = read_run(_require(folder) / "run.json")
-    # Runs of earlier versions wrote down what the URL was given with.
-    if "store" in record:
-        record["store"] = without_credentials(str(record["store"]))
-    target = out / str(record["run"])
+    record = read_run(_require(folder) / RUN)
+    if record.store:
+        # Runs of earlier versions wrote down what the URL was given with.
+        record = record.model_copy(update={"store": without_credentials(record.store)})
+    target = out / record.run
     if target.is_symlink():
         raise UsageError(f"{target} is a link; remove it, or give another --out")
     with disk_errors(target):
@@ -60,7 +67,7 @@ def export_folder(folder: Path, out: Path) -> Path:
     in_place = folder.resolve() == target.resolve()
     # Where the probe goes there is no store to measure the clips of.
     with suppress(UsageError):
-        record |= {FIELD: training_seconds(record)}
+        record = record.model_copy(update={"clip_seconds": training_seconds(record)})
     with disk_errors(target), staging_folder(out) as staging:
         names = [name for name in KEPT if os.path.lexists(folder / name)]
         for name in names:
@@ -74,9 +81,9 @@ def export_folder(folder: Path, out: Path) -> Path:
                 _copy(source, name, staging / names[-1])
             if read_text(LocalPath(staging), text.folder.name).file != text.file:
                 raise UsageError(f"{text.folder}: replaced meanwhile; export the run again")
-        write_synced(staging / "run.json", json.dumps(record, indent=1).encode())
+        write_synced(staging / RUN, record.encode())
         write_synced(staging / CARD, card(folder, record).encode())
-        for name in (*names, "run.json", CARD):
+        for name in (*names, RUN, CARD):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (staging / name).replace(target / name)
         for name in KEPT if not in_place else ():
@@ -94,23 +101,22 @@ def _copy(folder: Path, name: str, target: Path) -> None:
 
 
 def _require(folder: Path) -> Path:
-    for name in ("run.json", WEIGHTS):
+    for name in (RUN, WEIGHTS):
         if not (folder / name).is_file():
             raise UsageError(f"{folder} is not the folder of a trained probe: it has no {name}")
     return folder
 
 
-def card(folder: Path, record: dict[str, Any]) -> str:
+def card(folder: Path, record: RunRecord) -> str:
     """What somebody who is given the probe must know, from its own record alone."""
-    spec = record.get("spec", {})
     kept = kept_calibration(folder)
+    scores = {name: getattr(record, name) for name in METRICS}
     numbers = [
-        f"| {name.replace('_', ' ')} | {100 * record[name]:.1f} % |"
-        for name in ("top1", "top5", "mean_class", "forced_choice")
-        if record.get(name) is not None
+        f"| {name.replace('_', ' ')} | {100 * value:.1f} % |"
+        for name, value in scores.items()
+        if value is not None
     ]
-    tokens = ", ".join(segment["name"] for segment in spec.get("segments", ()))
-    classes = ", ".join(f"`{shown(name).replace('`', chr(39))}`" for name in record["classes"])
+    classes = ", ".join(f"`{shown(name).replace('`', chr(39))}`" for name in record.classes)
     scaled = (
         "Probabilities are as trained; `stepcli calibrate` fits a temperature."
         if kept is None
@@ -123,13 +129,13 @@ def card(folder: Path, record: dict[str, Any]) -> str:
             "pipeline_tag: video-classification",
             "---",
             "",
-            f"# {record['run']}",
+            f"# {record.run}",
             "",
-            f"A `{record['method']}` probe ({record['params']:,} trainable parameters) on frozen "
-            f"features of `{record.get('backbone', 'unknown')}`, trained on {record['dataset']} "
-            f"(task {record['task']}, seed {record['seed']}).",
+            f"A `{record.method}` probe ({record.params:,} trainable parameters) on frozen "
+            f"features of `{record.backbone or 'unknown'}`, trained on {record.dataset} "
+            f"(task {record.task}, seed {record.seed}).",
             "",
-            f"| on split {record['split']} ({record['test_samples']} samples) | |",
+            f"| on split {record.split} ({record.test_samples} samples) | |",
             "| --- | ---: |",
             *numbers,
             "",
@@ -137,14 +143,12 @@ def card(folder: Path, record: dict[str, Any]) -> str:
             "",
             "## What it reads",
             "",
-            f"{spec.get('frames', '?')} frames a clip, sampling `{spec.get('sampling', '?')}`, "
-            f"tokens {tokens} with {spec.get('dim', '?')} channels; backbone weights sha256 "
-            f"`{spec.get('weights_digest', '?')}`.",
+            _tokens_read(record),
             "",
             "## Use",
             "",
             "```sh",
-            f"stepcli predict {record['run']} --video clip.mp4",
+            f"stepcli predict {record.run} --video clip.mp4",
             "```",
             "",
             "## Classes",
@@ -155,6 +159,18 @@ def card(folder: Path, record: dict[str, Any]) -> str:
             "treats people or places that its data does not show.",
             "",
         ]
+    )
+
+
+def _tokens_read(record: RunRecord) -> str:
+    try:
+        spec = spec_of_run(record)
+    except UsageError as error:
+        return f"Not known: {error}."
+    tokens = ", ".join(segment.name for segment in spec.segments)
+    return (
+        f"{spec.frames} frames per clip, sampling `{spec.sampling}`, tokens {tokens} with "
+        f"{spec.dim} channels; backbone weights sha256 `{spec.weights_digest}`."
     )
 
 
@@ -178,9 +194,9 @@ def export_onnx(folder: Path, path: Path) -> float:
         UsageError: the folder is no run with a probe, its method cannot be written so, or the
             answers differ.
     """
-    record = read_run(_require(folder) / "run.json")
+    record = read_run(_require(folder) / RUN)
     layout = layout_of_run(record, folder)
-    return write_onnx(load_probe(folder, record, layout), layout, record["method"], path)
+    return write_onnx(load_probe(folder, record, layout), layout, record.method, path)
 
 
 def write_onnx(probe: Probe, layout: TokenLayout, method: str, path: Path) -> float:

@@ -9,11 +9,11 @@ import torch
 
 from stepcli.probe.analysis.load_run import WEIGHTS, load_probe
 from stepcli.probe.analysis.order_tests import order_json, require_frame_scope, run_order_tests
-from stepcli.probe.analysis.temperature import config_of
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import layout_of
 from stepcli.probe.data.placement import free_bytes, place_features
-from stepcli.probe.runs.configurations import Configuration, Record
+from stepcli.probe.runs.configurations import Configuration
+from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.process import tune_process
 from stepcli.runtime.errors import UsageError
@@ -23,7 +23,7 @@ from stepcli.runtime.json_files import read_json
 FILE = "order.json"
 
 
-def kept_order_tests(runs: Path, record: Record) -> dict[str, Any] | None:
+def kept_order_tests(runs: Path, record: RunRecord) -> dict[str, Any] | None:
     """What is kept beside a run, None where it was not tested.
 
     Earlier versions showed the deepest layer to probes that read another one: such tests do not
@@ -32,11 +32,11 @@ def kept_order_tests(runs: Path, record: Record) -> dict[str, Any] | None:
     Raises:
         UsageError: the file is not JSON.
     """
-    path = runs / record["run"] / FILE
+    path = runs / record.run / FILE
     if not path.is_file():
         return None
     kept = read_json(path, dict, links=False)
-    layer = record["config"].get("task", {}).get("layer")
+    layer = record.task_settings.get("layer")
     return kept if layer is None or kept.get("layer") == layer else None
 
 
@@ -47,13 +47,13 @@ def keep_order_tests(found: Sequence[Configuration], store: Path | None, device:
         StoreNotFound: a store is not where it was, and no other place was given.
         UsageError: tokens that depend on other frames, or another store's tokens.
     """
-    left: dict[Path, list[tuple[Path, Record]]] = {}
+    left: dict[Path, list[tuple[Path, RunRecord]]] = {}
     for each in found:
         for record in each.records:
-            folder = each.runs / record["run"]
+            folder = each.runs / record.run
             untested = kept_order_tests(each.runs, record) is None
             if (folder / WEIGHTS).is_file() and untested:
-                place = store or Path(record["store"])
+                place = store or Path(record.store_place)
                 left.setdefault(place, []).append((folder, record))
     tune_process()
     for place, members in left.items():
@@ -61,14 +61,14 @@ def keep_order_tests(found: Sequence[Configuration], store: Path | None, device:
         for _, record in members:
             require_tokens(session, record)
         require_frame_scope(session.store.spec)
-        by_task: dict[TaskConfig, list[tuple[Path, Record]]] = {}
+        by_task: dict[TaskConfig, list[tuple[Path, RunRecord]]] = {}
         for folder, record in members:
-            by_task.setdefault(config_of(record).task, []).append((folder, record))
+            by_task.setdefault(record.settings.task, []).append((folder, record))
         for config, same in by_task.items():
             _test_together(session, config, same)
 
 
-def session_of(store: Path, record: Record, runs: Path, device: str) -> Session:
+def session_of(store: Path, record: RunRecord, runs: Path, device: str) -> Session:
     """A session on a run's store.
 
     Raises:
@@ -80,23 +80,23 @@ def session_of(store: Path, record: Record, runs: Path, device: str) -> Session:
     return session
 
 
-def require_tokens(session: Session, record: Record) -> None:
+def require_tokens(session: Session, record: RunRecord) -> None:
     """Refuse a store that holds other tokens than a run was trained on.
 
     Raises:
         UsageError: it does; the message names both fingerprints.
     """
-    mine, theirs = session.store.fingerprint, record["fingerprint"]
+    mine, theirs = session.store.fingerprint, record.fingerprint
     if mine != theirs:
         raise UsageError(
             f"{session.store.path} holds other tokens (fingerprint {mine[:8]}) than run "
-            f"{record['run']} was trained on ({theirs[:8]}); give the right --store, or choose "
+            f"{record.run} was trained on ({theirs[:8]}); give the right --store, or choose "
             "runs with --method"
         )
 
 
 def _test_together(
-    session: Session, config: TaskConfig, members: Sequence[tuple[Path, Record]]
+    session: Session, config: TaskConfig, members: Sequence[tuple[Path, RunRecord]]
 ) -> None:
     """All probes of one task see the same batches, loaded once."""
     task = session.task(config)

@@ -10,7 +10,7 @@ import numpy as np
 from stepcli.probe.analysis.summary import interval
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.predictions import read_predictions
-from stepcli.probe.runs.runs import is_done, read_run
+from stepcli.probe.runs.record import FILE, is_done, read_run
 from stepcli.probe.runs.stats import FEWEST_GROUPS
 from stepcli.probe.runs.table import Format, arranged
 from stepcli.runtime.errors import UsageError
@@ -111,11 +111,11 @@ def _row(runs: Path, name: str, choice: dict[str, Any]) -> tuple[float, list[str
             raise UsageError(
                 f"{name}: the chosen run {run} is not there; let the sweep come to its end"
             )
-    records = [read_run(runs / run / "run.json") for run in names]
+    records = [read_run(runs / run / FILE) for run in names]
     seeds = [read_predictions(runs / run) for run in names]
     if any(seed.clips != seeds[0].clips for seed in seeds):
         raise UsageError(f"{name}: its seeds were tested on different samples")
-    top1 = [100 * record["top1"] for record in records]
+    top1 = [100 * record.top1 for record in records]
     span = interval(np.stack([seed.correct for seed in seeds]), seeds[0].groups)
     spread = f" ± {stdev(top1):.1f}" if len(top1) > 1 else ""
     few = ""
@@ -127,12 +127,12 @@ def _row(runs: Path, name: str, choice: dict[str, Any]) -> tuple[float, list[str
         fmean(top1),
         [
             name,
-            "seen" if methods().sees_order(records[0]["method"]) else "not seen",
+            "seen" if methods().sees_order(records[0].method) else "not seen",
             str(len(records)),
             f"{fmean(top1):.1f}{spread}",
             "-" if span.low is None else f"{100 * span.low:.1f} to {100 * (span.high or 0):.1f}",
-            f"{records[0]['params']:,}",
-            f"{fmean(record['seconds'] for record in records):.1f}",
+            f"{records[0].params:,}",
+            f"{fmean(record.seconds for record in records):.1f}",
             ", ".join(f"{settings.count(each)} x {each}" for each in dict.fromkeys(settings)),
         ],
         few,

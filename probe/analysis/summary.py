@@ -81,7 +81,7 @@ class CalibrationRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassRow:
+class ClassScore:
     """One class."""
 
     name: str
@@ -116,7 +116,7 @@ class Analysis:
     types: tuple[TypeRow, ...]
     """In the arrow task the classes by what becomes of them backward; elsewhere empty."""
     calibration: CalibrationRow
-    classes: tuple[ClassRow, ...]
+    classes: tuple[ClassScore, ...]
     warnings: tuple[str, ...]
 
 
@@ -137,16 +137,16 @@ def analyse(found: Configuration, given: Pairs | None = None) -> Analysis:
     first = found.first
     return Analysis(
         label=found.label,
-        method=first["method"],
-        task=first["task"],
-        split=first["split"],
-        dataset=first["dataset"],
+        method=first.method,
+        task=first.task,
+        split=first.split,
+        dataset=first.dataset,
         seeds=len(seeds),
-        params=first["params"],
+        params=first.params,
         samples=len(truth),
         top1=interval(correct, seeds[0].groups),
         top5=fmean(top_k(seed.logits, truth, 5) for seed in seeds),
-        mean_class=fmean(record["mean_class"] for record in found.records),
+        mean_class=fmean(record.mean_class for record in found.records),
         pairs=tuple(
             _pair_row(found.classes[a], found.classes[b], [each[(a, b)] for each in scores])
             for a, b in scores[0]
@@ -154,10 +154,10 @@ def analyse(found: Configuration, given: Pairs | None = None) -> Analysis:
         overall=_mean_summary(summaries),
         symmetric=_mean_group([half[0] for half in halves]),
         other=_mean_group([half[1] for half in halves]),
-        types=by_type(seeds, found.pairs()) if first["task"] == "arrow" else (),
+        types=by_type(seeds, found.pairs()) if first.task == "arrow" else (),
         calibration=_calibrate(found, seeds),
         classes=_class_rows(found, seeds, pairs),
-        warnings=tuple(dict.fromkeys(w for r in found.records for w in r["warnings"])),
+        warnings=tuple(dict.fromkeys(w for r in found.records for w in r.warnings)),
     )
 
 
@@ -210,7 +210,7 @@ def _mean_group(each: Sequence[ClassGroup | None]) -> ClassGroup | None:
 
 def temperatures(found: Configuration) -> list[float] | None:
     """For each seed the temperature that `stepcli calibrate` has kept; None where one has none."""
-    kept = [kept_calibration(found.runs / record["run"]) for record in found.records]
+    kept = [kept_calibration(found.runs / record.run) for record in found.records]
     return None if None in kept else [each.temperature for each in kept if each is not None]
 
 
@@ -265,7 +265,7 @@ def confusion(found: Configuration, seeds: Sequence[Predictions]) -> NDArray[np.
 
 def _class_rows(
     found: Configuration, seeds: Sequence[Predictions], pairs: Sequence[tuple[int, int]]
-) -> tuple[ClassRow, ...]:
+) -> tuple[ClassScore, ...]:
     shares = confusion(found, seeds)
     partners: dict[int, list[str]] = {}
     for a, b in pairs:
@@ -277,7 +277,7 @@ def _class_rows(
         recall, wrong[index] = float(wrong[index]), 0
         worst = int(wrong.argmax())
         rows.append(
-            ClassRow(
+            ClassScore(
                 found.classes[index],
                 int((seeds[0].labels == index).sum()),
                 recall,

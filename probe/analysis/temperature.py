@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from stepcli.cache.schema.views import clip_of
 from stepcli.cache.store.store import open_store
@@ -20,10 +19,11 @@ from stepcli.probe.analysis.calibration import (
     softmax,
     threshold_for,
 )
-from stepcli.probe.config import RunConfig, SliceMinimum
-from stepcli.probe.runs.configurations import Configuration, Record
+from stepcli.probe.config import SliceMinimum
+from stepcli.probe.runs.configurations import Configuration
 from stepcli.probe.runs.predictions import read_predictions
-from stepcli.probe.runs.runs import read_run
+from stepcli.probe.runs.record import FILE as RUN
+from stepcli.probe.runs.record import RunRecord, read_run
 from stepcli.probe.sweeps.holding import Size, missing, on_slice, size_of
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.errors import UsageError
@@ -96,9 +96,9 @@ def keep_calibration(
     outcomes = []
     for each in found:
         for record, twin in zip(each.records, each.held_out, strict=True):
-            path = each.runs / record["run"] / FILE
-            kept, note = None, refused.get(record["run"], IMPORTED)
-            if twin is not None and record["run"] not in refused:
+            path = each.runs / record.run / FILE
+            kept, note = None, refused.get(record.run, IMPORTED)
+            if twin is not None and record.run not in refused:
                 try:
                     kept, note = _fit(each, record, twin, minimum)
                 except UsageError as error:
@@ -108,12 +108,12 @@ def keep_calibration(
                     replace_synced(path, json.dumps(asdict(kept), indent=1).encode())
                 else:
                     path.unlink(missing_ok=True)
-            outcomes.append(Fitted(each.label, record["seed"], kept, note))
+            outcomes.append(Fitted(each.label, record.seed, kept, note))
     return outcomes
 
 
 def _fit(
-    each: Configuration, record: Record, twin: str, minimum: SliceMinimum
+    each: Configuration, record: RunRecord, twin: str, minimum: SliceMinimum
 ) -> tuple[KeptCalibration, str]:
     held = read_predictions(each.runs / twin)
     size = Size(
@@ -140,11 +140,11 @@ def _fit(
     ), note
 
 
-def _wanted(runs: Path, record: Record, minimum: SliceMinimum) -> Size:
+def _wanted(runs: Path, record: RunRecord, minimum: SliceMinimum) -> Size:
     """The least that a run's slice must be; by default of half of the classes of its test."""
     classes = minimum.classes
     if classes is None:
-        classes = max(1, len(np.unique(read_predictions(runs / record["run"]).labels)) // 2)
+        classes = max(1, len(np.unique(read_predictions(runs / record.run).labels)) // 2)
     # Two groups at least, so that held-out samples can be told from those that were fitted.
     return Size(minimum.clips, classes, max(2, minimum.groups))
 
@@ -162,7 +162,7 @@ def undo_calibration(found: Sequence[Configuration]) -> int:
     removed = 0
     for each in found:
         for record in each.records:
-            path = each.runs / record["run"] / FILE
+            path = each.runs / record.run / FILE
             with disk_errors(path):
                 removed += path.is_file()
                 path.unlink(missing_ok=True)
@@ -230,13 +230,13 @@ def train_slices(
         session = Session(place, runs, device)
         configs = []
         for label, record in members:
-            if session.store.fingerprint != record["fingerprint"]:
+            if session.store.fingerprint != record.fingerprint:
                 raise UsageError(
                     f"{place} holds other tokens than {label} was trained on (fingerprint "
-                    f"{session.store.fingerprint[:8]}, expected {record['fingerprint'][:8]}); "
+                    f"{session.store.fingerprint[:8]}, expected {record.fingerprint[:8]}); "
                     "give --store, or --method"
                 )
-            config = on_slice(config_of(record))
+            config = on_slice(record.settings)
             if share is not None:
                 task = config.task.model_copy(update={"slice_share": share})
                 config = config.model_copy(update={"task": task})
@@ -244,7 +244,7 @@ def train_slices(
                 size = size_of([session.task(config.task)])
                 _require(size, _wanted(runs, record, minimum))
             except UsageError as error:
-                refused[record["run"]] = str(error)
+                refused[record.run] = str(error)
             else:
                 configs.append(config)
         if configs:
@@ -253,43 +253,26 @@ def train_slices(
 
 
 def _share_of(twin: Path) -> float:
-    return config_of(read_run(twin / "run.json")).task.slice_share
+    return read_run(twin / RUN).settings.task.slice_share
 
 
 def _by_store(
     found: Sequence[Configuration], given: Path | None, share: float | None
-) -> dict[Path, list[tuple[str, Record]]]:
+) -> dict[Path, list[tuple[str, RunRecord]]]:
     """The runs without a twin on such a share, by the store that they are looked up in."""
     fingerprint = None if given is None else open_store(given).fingerprint
-    others = {record["fingerprint"] for each in found for record in each.records}
-    members: dict[Path, list[tuple[str, Record]]] = {}
+    others = {record.fingerprint for each in found for record in each.records}
+    members: dict[Path, list[tuple[str, RunRecord]]] = {}
     for each in found:
         for record, twin in zip(each.records, each.held_out, strict=True):
-            if "imported" in record["config"] or (
+            if record.imported or (
                 twin is not None and (share is None or _share_of(each.runs / twin) >= share)
             ):
                 continue
             # A store that is none of the runs' is an error, and is named by the caller.
             here = given is not None and (
-                record["fingerprint"] == fingerprint or fingerprint not in others
+                record.fingerprint == fingerprint or fingerprint not in others
             )
-            place = given if here and given is not None else Path(record["store"])
+            place = given if here and given is not None else Path(record.store_place)
             members.setdefault(place, []).append((each.label, record))
     return members
-
-
-def config_of(record: dict[str, object]) -> RunConfig:
-    """The settings of a finished run.
-
-    Raises:
-        UsageError: another version of stepcli wrote them.
-    """
-    try:
-        return RunConfig.model_validate(record["config"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"run {record['run']}: this stepcli does not know its setting {place} "
-            f"({first['msg']}); use the version that trained it, or train it again"
-        ) from None

@@ -168,7 +168,7 @@ def order(
     kept = {each: [kept_order_tests(runs, record) for record in each.records] for each in found}
     if as_json:
         every = [
-            {"label": each.label, "run": record["run"], "tests": test}
+            {"label": each.label, "run": record.run, "tests": test}
             for each, of_seeds in kept.items()
             for record, test in zip(each.records, of_seeds, strict=True)
         ]

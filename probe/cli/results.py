@@ -68,11 +68,10 @@ def results(
     if context.invoked_subcommand is not None:
         return
     from stepcli.probe.analysis.selection import chosen_table
-    from stepcli.probe.runs.compare import compare_methods, describe
+    from stepcli.probe.runs.compare import clear_winners, compare_methods, describe
     from stepcli.probe.runs.import_logits import read_imported
     from stepcli.probe.runs.leakage import leakage_notes
-    from stepcli.probe.runs.runs import read_runs
-    from stepcli.probe.runs.significance import survivors
+    from stepcli.probe.runs.record import read_runs
     from stepcli.probe.runs.table import render, terminal_width, write_parquet
     from stepcli.runtime.files import disk_errors
 
@@ -93,7 +92,7 @@ def results(
             found,
             format_,
             published=read_imported(folder),
-            bold=survivors(folder, found) if format_ == "latex" else (),
+            bold=clear_winners(folder, found) if format_ == "latex" else (),
             average_splits=average_splits,
             width=terminal_width() if out is None else None,
         )
@@ -144,4 +143,4 @@ def import_results(
     if like is None or name is None:
         raise UsageError("a file of logits needs --like RUN and --name MODEL; see docs/sweep.md")
     record = import_logits(file, runs_folder(runs), like, name=name, seed=seed, params=params)
-    say(f"{name} seed {seed}  top-1 {100 * record['top1']:5.1f} %  {record['run']}")
+    say(f"{name} seed {seed}  top-1 {100 * record.top1:5.1f} %  {record.run}")

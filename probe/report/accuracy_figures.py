@@ -162,15 +162,15 @@ def fractions(study: Study) -> Figure | None:
     lines: dict[str, list[tuple[float, Entry]]] = {}
     counted = False
     for entry in study.entries:
-        task = entry.found.first["config"].get("task", {})
-        if task.get("shots"):
+        shots = entry.found.first.task_settings.get("shots")
+        if isinstance(shots, int) and shots:
             counted = True
-            lines.setdefault(entry.analysis.method, []).append((float(task["shots"]), entry))
+            lines.setdefault(entry.analysis.method, []).append((float(shots), entry))
     if not counted:
         for entry in study.entries:
-            task = entry.found.first["config"].get("task", {})
-            share = 100 * task.get("train_share", 1.0)
-            lines.setdefault(entry.analysis.method, []).append((share, entry))
+            share = entry.found.first.task_settings.get("train_share", 1.0)
+            if isinstance(share, int | float):
+                lines.setdefault(entry.analysis.method, []).append((100 * share, entry))
     lines = {m: sorted(p, key=lambda point: point[0]) for m, p in lines.items()}
     lines = {m: p for m, p in lines.items() if len({x for x, _ in p}) > 1}
     if not lines:

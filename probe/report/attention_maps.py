@@ -14,7 +14,6 @@ from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.analysis.explain import Attention, attention, encoding_similarity, patch_grid
 from stepcli.probe.analysis.load_run import load_probe
 from stepcli.probe.analysis.order_runs import session_of
-from stepcli.probe.analysis.temperature import config_of
 from stepcli.probe.data.features import Streamed, layout_of
 from stepcli.probe.report.report_data import Entry
 from stepcli.probe.runs.predictions import Predictions
@@ -61,12 +60,12 @@ class Looker:
         """
         record = entry.found.first
         runs = entry.found.runs
-        session = session_of(place or Path(record["store"]), record, runs, "cpu")
+        session = session_of(place or Path(record.store_place), record, runs, "cpu")
         self.entry = entry
         self.store = session.store
-        self.task = session.task(config_of(record).task)
+        self.task = session.task(record.settings.task)
         layout = layout_of(session.store, self.task)
-        self.probe: Probe = load_probe(runs / record["run"], record, layout)
+        self.probe: Probe = load_probe(runs / record.run, record, layout)
         self._features = Streamed(session.store, session.device)
 
     def similarity(self) -> NDArray[np.float64] | None:

@@ -14,6 +14,7 @@ from stepcli.probe.analysis.summary import Analysis, analyse
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.configurations import Configuration, configurations
 from stepcli.probe.runs.pairs import Pairs
+from stepcli.probe.runs.record import JsonObject
 from stepcli.probe.runs.stats import Difference, paired_difference
 from stepcli.runtime.errors import UnknownName
 
@@ -51,7 +52,7 @@ class Entry:
     @property
     def losses(self) -> list[list[float]]:
         """Training loss by epoch, of the seeds that have one."""
-        return [record["losses"] for record in self.found.records if record.get("losses")]
+        return [record.losses for record in self.found.records if record.losses]
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,8 @@ class Study:
     @property
     def title(self) -> str:
         """E.g. "arrow on openclose (test), mobilenet_v2-bundled"."""
-        record = self.entries[0].found.first
-        backbone = record.get("backbone") or next(
-            (e.found.first["backbone"] for e in self.entries if "backbone" in e.found.first), ""
-        )
+        backbones = (entry.found.first.backbone for entry in self.entries)
+        backbone = next((name for name in backbones if name), "")
         title = f"{self.first.task} on {self.first.dataset} ({self.first.split})"
         return f"{title}, {backbone}" if backbone else title
 
@@ -96,10 +95,10 @@ def gather(runs: Path, given: Pairs | None = None) -> list[Study]:
     Raises:
         UsageError: there is no run, or one cannot be read.
     """
-    studies: dict[tuple[Any, ...], list[Entry]] = {}
+    studies: dict[tuple[str, str, str, str, int], list[Entry]] = {}
     for found in configurations(runs):
         first = found.first
-        key = (first["dataset"], first["fingerprint"], first["task"], first["split"])
+        key = (first.dataset, first.fingerprint, first.task, first.split)
         tests = [kept_order_tests(runs, record) for record in found.records]
         known = tuple(test for test in tests if test is not None)
         usable = None if given is None else _known_pairs(given, found.classes)
@@ -118,26 +117,25 @@ def _known_pairs(given: Pairs, classes: Sequence[str]) -> Pairs:
 
 def kind_of(found: Configuration, tests: Sequence[dict[str, Any]]) -> Kind:
     """What a configuration is compared as; what was measured goes before what is known of it."""
-    config = found.first["config"]
-    if "imported" in config:
+    if found.first.imported:
         return "imported"
-    if found.first["method"] in CONTROLS or _shuffled(found):
+    if found.first.method in CONTROLS or _shuffled(found):
         return "control"
     if tests:
         return "order-blind" if moved(tests, list(REORDERINGS)) < BLIND else "sees order"
-    encoding = config.get("options", {}).get("pe")
+    options = found.first.config.get("options")
+    encoding = options.get("pe") if isinstance(options, dict) else None
     if encoding is not None:
         return "order-blind" if encoding == "none" else "sees order"
     try:
-        aware = methods().sees_order(found.first["method"])
+        aware = methods().sees_order(found.first.method)
     except UnknownName:
         aware = True
     return "sees order" if aware else "order-blind"
 
 
 def _shuffled(found: Configuration) -> bool:
-    order: str = found.first["config"].get("task", {}).get("frame_order", "natural")
-    return order == "shuffled"
+    return found.first.task_settings.get("frame_order") == "shuffled"
 
 
 def shuffled_twins(study: Study) -> list[tuple[Entry, Entry]]:
@@ -146,12 +144,13 @@ def shuffled_twins(study: Study) -> list[tuple[Entry, Entry]]:
     for twin in study.entries:
         if not _shuffled(twin.found):
             continue
-        config = twin.found.first["config"]
-        natural = config | {"task": config["task"] | {"frame_order": "natural"}}
+        first = twin.found.first
+        task: JsonObject = {**first.task_settings, "frame_order": "natural"}
+        natural = {**first.config, "task": task, "seed": 0}
         twins += [
             (entry, twin)
             for entry in study.entries
-            if entry.found.first["config"] | {"seed": 0} == natural | {"seed": 0}
+            if {**entry.found.first.config, "seed": 0} == natural
         ]
     return twins
 

@@ -4,13 +4,15 @@ import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from shlex import quote
-from typing import Any
 
-from stepcli.probe.config import TaskConfig
+from stepcli.probe.analysis.load_run import spec_of_run
+from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.methods.registry import IDENTITY, methods
 from stepcli.probe.report.report_data import SINGLE_FRAMES, Entry, Study, difference, shuffled_twins
 from stepcli.probe.report.tables import percent
 from stepcli.probe.runs.compare import covered, no_interval
+from stepcli.probe.runs.record import RunRecord
+from stepcli.runtime.errors import UsageError
 
 
 def verdict(study: Study) -> list[str]:
@@ -83,43 +85,37 @@ def _gain(sees: Entry, rival: Entry) -> str:
 
 def protocol(study: Study) -> str:
     """How the numbers came about, as a paragraph for a paper."""
-    records = [r for e in study.entries for r in e.found.records]
-    own = [r for r in records if "imported" not in r["config"]]
+    records = [record for entry in study.entries for record in entry.found.records]
+    own = [record for record in records if not record.imported]
     if not own:
         return "All models of this table are imported; their training is described elsewhere."
-    first = own[0]
-    task, shared = first["config"]["task"], first["config"]["shared"]
-    spec = first.get("spec", {})
+    known = [(record, found) for record in own if (found := _settings(record)) is not None]
+    if not known:
+        return "The settings of these runs were written by another version of stepcli."
+    first, settings = known[0]
+    task = settings.task
     seeds = sorted({len(e.found.records) for e in study.entries})
-    parts = [
-        f"All probes read frozen {first['backbone']} tokens"
-        + (
-            f" ({spec['frames']} frames of {sum(s['count'] for s in spec['segments'])} tokens with "
-            f"{spec['dim']} channels, {spec['dtype']}, sampling {spec['sampling']})"
-            if spec
-            else ""
-        )
-        + ", extracted once."
-    ]
-    if task["temporal_crop"]:
+    parts = [f"All probes read frozen {first.backbone} tokens{_tokens(first)}, extracted once."]
+    if task.temporal_crop:
         parts.append(
-            f"They are trained on fresh contiguous crops of {task['clip_frames']} of the stored "
+            f"They are trained on fresh contiguous crops of {task.clip_frames} of the stored "
             "frames, and tested on the first, the middle and the last crop."
         )
-    if task["name"] == "arrow":
+    if task.name == "arrow":
         parts.append(
             "Each clip is shown forward and backward; a backward clip takes the label of the "
             "opposite class, so that a probe that does not see order has 50 % within a pair."
         )
-    epochs = sorted({r["config"]["shared"]["epochs"] for r in own})
+    epochs = sorted({found.shared.epochs for _, found in known})
+    rates = sorted({found.recipe.lr for _, found in known})
     parts.append(
-        f"Training: AdamW, {_list(epochs)} epochs, batches of {shared['batch_size']}, learning "
-        f"rates {_list(sorted({r['config']['recipe']['lr'] for r in own}))}, linear warm-up and "
-        "cosine decay; no early stopping, the last epoch is tested."
+        f"Training: AdamW, {_list(epochs)} epochs, batches of {settings.shared.batch_size}, "
+        f"learning rates {_list(rates)}, linear warm-up and cosine decay; no early stopping, the "
+        "last epoch is tested."
     )
     scaled = any(e.analysis.calibration.after is not None for e in study.entries)
     parts.append(
-        f"Results are means over {_list(seeds)} seeds on split {first['split']!r} "
+        f"Results are means over {_list(seeds)} seeds on split {first.split!r} "
         f"({study.first.samples} samples in {study.first.top1.groups} groups of clips); intervals "
         "are 95 %, over groups of clips and seeds together (crossed variance components, quantile "
         "of t with Satterthwaite's degrees of freedom)."
@@ -136,7 +132,27 @@ def protocol(study: Study) -> str:
     return " ".join(parts)
 
 
-def _list(values: Sequence[Any]) -> str:
+def _settings(record: RunRecord) -> RunConfig | None:
+    """None of an imported run, and of another version's."""
+    try:
+        return record.settings
+    except UsageError:
+        return None
+
+
+def _tokens(record: RunRecord) -> str:
+    """ " (16 frames of 50 tokens ...)" as far as the run says."""
+    try:
+        spec = spec_of_run(record)
+    except UsageError:
+        return ""
+    return (
+        f" ({spec.frames} frames of {sum(s.count for s in spec.segments)} tokens with {spec.dim} "
+        f"channels, {spec.dtype}, sampling {spec.sampling})"
+    )
+
+
+def _list(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
 
 
@@ -145,12 +161,12 @@ def versions(study: Study) -> list[str]:
     lines = [f"report: stepcli {version('stepcli')}, matplotlib {version('matplotlib')}"]
     for entry in study.entries:
         for record in entry.found.records:
-            if "versions" in record:
-                libraries = ", ".join(f"{n} {v}" for n, v in record["versions"].items())
-                machine = record["hardware"]
-                where = machine.get("gpu") or f"{machine['cores']} cores, {machine['machine']}"
+            if record.versions:
+                libraries = ", ".join(f"{n} {v}" for n, v in record.versions.items())
+                machine = record.hardware
+                where = machine.gpu or f"{machine.cores} cores, {machine.machine}"
                 lines.append(f"runs: {libraries}; {where}")
-    lines.append(f"tokens: fingerprint {study.entries[0].found.first['fingerprint']}")
+    lines.append(f"tokens: fingerprint {study.entries[0].found.first.fingerprint}")
     return list(dict.fromkeys(lines))
 
 
@@ -161,11 +177,11 @@ _TASK_FLAGS = (
 _FOUND_BY_ITSELF = ("slice_seed", "draw_seed", "split_digest")
 
 
-def _task_words(task: dict[str, Any]) -> list[str]:
+def _task_words(task: TaskConfig) -> list[str]:
     """Flags for what differs from a plain task; what has no flag is named for a sweep's file."""
     usual = TaskConfig().model_dump(mode="json")
-    words = [f"--task {task['name']}"] if task["name"] != usual["name"] else []
-    for name, value in task.items():
+    words = [f"--task {task.name}"] if task.name != usual["name"] else []
+    for name, value in task.model_dump(mode="json").items():
         if name in ("name", *_FOUND_BY_ITSELF) or value == usual.get(name):
             continue
         flag = f"--{name.replace('_', '-')}"
@@ -183,22 +199,22 @@ def commands(study: Study) -> list[str]:
     lines = []
     for entry in study.entries:
         record = entry.found.first
-        config = record["config"]
-        if "imported" in config:
-            file, name = config["imported"]["file"], entry.analysis.method
-            lines.append(f"stepcli results import {quote(file)} --name {quote(name)}")
+        method = record.method
+        if (imported := record.imported) is not None:
+            lines.append(f"stepcli results import {quote(imported.file)} --name {quote(method)}")
             continue
-        task, recipe, shared = config["task"], config["recipe"], config["shared"]
-        method = config["method"]
+        if (config := _settings(record)) is None:
+            lines.append(f"# {record.run}: its settings were written by another version of stepcli")
+            continue
         words = [f"stepcli probe --method {quote(method)} --seeds {len(entry.found.records)}"]
-        of_task = _task_words(task)
+        of_task = _task_words(config.task)
         words += [word for word in of_task if not word.startswith("#")]
-        words.append(f"--epochs {shared['epochs']} --batch-size {shared['batch_size']}")
-        words.append(f"--lr {recipe['lr']:g} --weight-decay {recipe['weight_decay']:g}")
+        words.append(f"--epochs {config.shared.epochs} --batch-size {config.shared.batch_size}")
+        words.append(f"--lr {config.recipe.lr:g} --weight-decay {config.recipe.weight_decay:g}")
         usual = methods().usual_options(method)
         words += [
             f"--set {quote(f'{name}={value}')}"
-            for name, value in config["options"].items()
+            for name, value in config.options.items()
             if usual.get(name) != value and name not in IDENTITY
         ]
         words += [word for word in of_task if word.startswith("#")]

@@ -1,16 +1,21 @@
-"""Two methods on the same test samples: per-clip predictions, paired, by groups."""
+"""Methods on the same test samples: per-clip predictions, paired, by groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stepcli.probe.runs.configurations import configuration
 from stepcli.probe.runs.predictions import read_predictions
+from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.stats import FEWEST_GROUPS, Difference, holm, paired_difference
 from stepcli.runtime.errors import UnknownName, UsageError
+
+LEVEL = 0.05
+"""Of corrected p, below which two methods differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class Correctness:
         return len(self.right)
 
 
-def correctness(runs: Path, records: Sequence[dict[str, Any]]) -> Correctness:
+def correctness(runs: Path, records: Sequence[RunRecord]) -> Correctness:
     """Read the predictions of one configuration's seeds.
 
     Raises:
@@ -46,9 +51,9 @@ def correctness(runs: Path, records: Sequence[dict[str, Any]]) -> Correctness:
     samples: list[tuple[tuple[str, int, bool], ...]] = []
     rights: list[NDArray[np.float64]] = []
     # Seeds of two methods are paired by their order.
-    records = sorted(records, key=lambda record: record["seed"])
+    records = sorted(records, key=lambda record: record.seed)
     for record in records:
-        found = read_predictions(runs / record["run"])
+        found = read_predictions(runs / record.run)
         names = found.samples
         order = sorted(range(len(names)), key=names.__getitem__)
         samples.append(tuple(names[row] for row in order))
@@ -56,14 +61,14 @@ def correctness(runs: Path, records: Sequence[dict[str, Any]]) -> Correctness:
         groups = tuple(found.groups[row] for row in order)
         if samples[-1] != samples[0]:
             raise UsageError(
-                f"run {record['run']} was tested on other samples than {records[0]['run']}; "
+                f"run {record.run} was tested on other samples than {records[0].run}; "
                 "compare runs of one store, task and split"
             )
     return Correctness(samples[0], groups, np.stack(rights))
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class MethodDifference:
     """One method against the reference."""
 
     method: str
@@ -73,22 +78,22 @@ class Comparison:
 
 
 def compare_methods(
-    runs: Path, records: Sequence[dict[str, Any]], names: Sequence[str]
-) -> list[Comparison]:
+    runs: Path, records: Sequence[RunRecord], names: Sequence[str]
+) -> list[MethodDifference]:
     """Compare every method but the first with the first.
 
     Raises:
         UnknownName: no run of that method.
         UsageError: a method has several configurations, or samples differ.
     """
-    found = {record["method"] for record in records}
+    found = {record.method for record in records}
     sides = []
     for name in names:
         if name not in found:
             raise UnknownName("method among the runs", name, found)
-        mine = [record for record in records if record["method"] == name]
-        kinds = {(r["task"], r["split"], r["fingerprint"]) for r in mine}
-        if len(kinds) > 1 or len({r["seed"] for r in mine}) != len(mine):
+        mine = [record for record in records if record.method == name]
+        kinds = {(r.task, r.split, r.fingerprint) for r in mine}
+        if len(kinds) > 1 or len({r.seed for r in mine}) != len(mine):
             raise UsageError(
                 f"{name} has several configurations, tasks or stores among these runs; keep one "
                 "a folder, or let stepcli sweep --select choose"
@@ -106,12 +111,12 @@ def compare_methods(
     # All share their groups, so either all have a p-value or none has.
     corrected = holm([d.p for d in differences if d.p is not None])
     return [
-        Comparison(name, difference, corrected[i] if difference.p is not None else None)
+        MethodDifference(name, difference, corrected[i] if difference.p is not None else None)
         for i, (name, difference) in enumerate(zip(names[1:], differences, strict=True))
     ]
 
 
-def describe(reference: str, comparisons: Sequence[Comparison]) -> list[str]:
+def describe(reference: str, comparisons: Sequence[MethodDifference]) -> list[str]:
     """Lines for a terminal: points of top-1, interval, corrected p; or the groups' own values."""
     lines = []
     for each in comparisons:
@@ -120,7 +125,7 @@ def describe(reference: str, comparisons: Sequence[Comparison]) -> list[str]:
         if gain.low is None or gain.high is None or each.corrected_p is None:
             lines.append(f"{head} ({no_interval(gain)})")
             continue
-        verdict = "differs" if each.corrected_p < 0.05 else "no difference shown"
+        verdict = "differs" if each.corrected_p < LEVEL else "no difference shown"
         lines.append(
             f"{head}, 95 % interval [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over "
             f"{covered(gain)}, {_p(each.corrected_p)} after Holm: {verdict}"
@@ -142,3 +147,33 @@ def no_interval(gain: Difference) -> str:
     """Why there is none, and each group's own difference in points."""
     values = ", ".join(f"{group} {100 * v:+.1f}" for group, v in gain.by_group.items())
     return f"fewer than {FEWEST_GROUPS} groups, no interval; by group: {values}"
+
+
+def clear_winners(runs: Path, records: Sequence[RunRecord]) -> frozenset[str]:
+    """Configurations whose top-1 is the best of their task, split and store, and differs from every
+    other one's there after Holm's correction: paired on the same test samples.
+
+    Rows tested on other samples than the best are not compared with it, and then none is marked.
+    """
+    tables: dict[object, dict[str, list[RunRecord]]] = {}
+    for record in records:
+        place = record.task, record.split, record.fingerprint
+        tables.setdefault(place, {}).setdefault(configuration(record), []).append(record)
+    found = set()
+    for rows in tables.values():
+        if len(rows) < 2:
+            continue
+        best = max(rows, key=lambda row: fmean(record.top1 for record in rows[row]))
+        try:
+            sides = {row: correctness(runs, members) for row, members in rows.items()}
+        except UsageError:
+            continue
+        mine = sides[best]
+        if any(side.samples != mine.samples for side in sides.values()):
+            continue
+        others = [side for row, side in sides.items() if row != best]
+        p = [paired_difference(mine.right, side.right, side.groups).p for side in others]
+        known = [value for value in p if value is not None]
+        if len(known) == len(p) and max(holm(known)) < LEVEL:
+            found.add(best)
+    return frozenset(found)

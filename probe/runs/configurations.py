@@ -1,30 +1,92 @@
 """Finished runs, gathered by configuration: the seeds of one method with one group of settings."""
 
-import contextlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from stepcli.probe.config import RunConfig, without_paths
+from stepcli.probe.config import TaskConfig, without_paths
 from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.predictions import Predictions, read_predictions
-from stepcli.probe.runs.runs import read_runs
-from stepcli.probe.runs.table import configuration, labels
+from stepcli.probe.runs.record import JsonObject, RunRecord, read_runs
 from stepcli.runtime.errors import UnknownName, UsageError
 
-Record = dict[str, Any]
+_DIGESTS = ("split_digest", "sha256")
+SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
+"""Fields of a task that an official split has its own of."""
+
+
+def configuration(run: RunRecord) -> str:
+    """Equal for runs that differ in their seed alone, and in what is drawn by it."""
+    return json.dumps([_without_seeds(run), run.fingerprint], sort_keys=True)
+
+
+def over_splits(run: RunRecord) -> str:
+    """Equal for runs that differ in their seed and official split alone."""
+    config = _without_seeds(run)
+    if isinstance(task := config.get("task"), dict):
+        config["task"] = {name: v for name, v in task.items() if name not in SPLIT_FIELDS}
+    return json.dumps([config, run.dataset or None, run.backbone or None], sort_keys=True)
+
+
+def _without_seeds(run: RunRecord) -> JsonObject:
+    """A run's config without its seed, and without what is drawn anew for each seed."""
+    config = without_paths(run.config)
+    config.pop("seed", None)
+    if isinstance(task := config.get("task"), dict):
+        drawn = {"draw_seed", "fold"}
+        config["task"] = {name: v for name, v in task.items() if name not in drawn} | {
+            "slice_seed": task.get("slice_seed") is not None
+        }
+    return config
+
+
+def labels(runs: Sequence[RunRecord]) -> list[str]:
+    """A method's name, with whatever settings tell its rows apart; a usual task is not named."""
+    usual = {f"task.{name}": v for name, v in TaskConfig().model_dump(mode="json").items()}
+    rows: dict[tuple[str, str], list[JsonObject]] = {}
+    flat = [_flat(run) for run in runs]
+    for run, settings in zip(runs, flat, strict=True):
+        rows.setdefault((run.method, run.task), []).append(settings)
+    varied = {place: _varied(group) for place, group in rows.items()}
+    names = []
+    for run, settings in zip(runs, flat, strict=True):
+        differing = [
+            f"{key.rpartition('.')[2]}={value}"
+            for key, value in settings.items()
+            if key in varied[run.method, run.task] and (key not in usual or value != usual[key])
+        ]
+        names.append(" ".join([run.method, *differing]))
+    return names
+
+
+def _varied(group: Sequence[JsonObject]) -> set[str]:
+    """Settings in which the runs of a group are not all alike."""
+    names = {name for settings in group for name in settings}
+    first = group[0]
+    return {name for name in names if any(s.get(name) != first.get(name) for s in group)}
+
+
+def _flat(run: RunRecord) -> JsonObject:
+    """A run's settings by dotted name."""
+    flat: JsonObject = {"store": run.fingerprint[:8]}
+    for section, values in _without_seeds(run).items():
+        if isinstance(values, dict):
+            # 8 digits of a digest tell files apart in a label.
+            short = {k: str(v)[:8] if v and k in _DIGESTS else v for k, v in values.items()}
+            flat |= {f"{section}.{key}": value for key, value in short.items()}
+        else:
+            flat[section] = values
+    return flat
 
 
 class Configuration:
     """The seeds of one method with one group of settings, on one task of one store."""
 
     def __init__(
-        self, label: str, runs: Path, records: Sequence[Record], held_out: Sequence[str | None]
+        self, label: str, runs: Path, records: Sequence[RunRecord], held_out: Sequence[str | None]
     ):
         self.label = label
         self.runs = runs
@@ -33,14 +95,14 @@ class Configuration:
         """For each record the run of the same settings that was tested on a slice of train."""
 
     @property
-    def first(self) -> Record:
+    def first(self) -> RunRecord:
         """The record of the first seed; seeds differ in what they measured alone."""
         return self.records[0]
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes by index."""
-        return tuple(self.first["classes"])
+        return tuple(self.first.classes)
 
     def pairs(self, given: Pairs | None = None) -> list[tuple[int, int]]:
         """Nearly symmetric classes by index: the given ones, or those that were trained with.
@@ -49,7 +111,7 @@ class Configuration:
             UnknownName: a given pair names a class that there is not.
         """
         index = {name: i for i, name in enumerate(self.classes)}
-        chosen = self.first["pairs"] if given is None else given
+        chosen = [(a, b) for a, b in self.first.pairs] if given is None else given
         for name in (name for pair in chosen for name in pair):
             if name not in index:
                 raise UnknownName("label in pairs", name, self.classes)
@@ -61,11 +123,11 @@ class Configuration:
         Raises:
             UsageError: the seeds were tested on different samples.
         """
-        found = [read_predictions(self.runs / record["run"]) for record in self.records]
+        found = [read_predictions(self.runs / record.run) for record in self.records]
         for record, other in zip(self.records, found, strict=True):
             if other.clips != found[0].clips or not np.array_equal(other.labels, found[0].labels):
                 raise UsageError(
-                    f"run {record['run']} was tested on other samples than {self.first['run']}; "
+                    f"run {record.run} was tested on other samples than {self.first.run}; "
                     "keep runs of one store, task and split in a folder"
                 )
         return found
@@ -79,19 +141,18 @@ def configurations(runs: Path, methods: Sequence[str] | None = None) -> list[Con
         UnknownName: a method of `methods` has no run.
     """
     every = read_runs(runs, slices=True)
-    tested = [record for record in every if _slice_seed(record) is None]
+    tested = [record for record in every if not record.on_slice]
     # Of several slices of a run the largest counts.
-    sliced = [record for record in every if _slice_seed(record) is not None]
-    sliced.sort(key=lambda record: record.get("test_samples", 0))
-    slices = {_without_slice(record): record["run"] for record in sliced}
-    known = {record["method"] for record in tested}
+    sliced = sorted((r for r in every if r.on_slice), key=lambda record: record.test_samples)
+    slices = {_without_slice(record): record.run for record in sliced}
+    known = {record.method for record in tested}
     for name in methods or ():
         if name not in known:
             raise UnknownName("method among the runs", name, known)
-    chosen = [record for record in tested if not methods or record["method"] in methods]
+    chosen = [record for record in tested if not methods or record.method in methods]
     if not chosen:
         raise UsageError(f"{runs} holds only runs on slices of train; refit them: sweep --select")
-    groups: dict[str, list[Record]] = {}
+    groups: dict[str, list[RunRecord]] = {}
     for record in chosen:
         groups.setdefault(configuration(record), []).append(record)
     names = labels([members[0] for members in groups.values()])
@@ -101,17 +162,14 @@ def configurations(runs: Path, methods: Sequence[str] | None = None) -> list[Con
     ]
 
 
-def _slice_seed(record: Record) -> Any:
-    return record["config"].get("task", {}).get("slice_seed")
-
-
-def _without_slice(record: Record) -> str:
-    config = record["config"]
-    with contextlib.suppress(ValidationError):
+def _without_slice(record: RunRecord) -> str:
+    try:
         # A setting that came with a later version has its default in runs from before it.
-        config = RunConfig.model_validate(config).model_dump(mode="json")
+        config: JsonObject = record.settings.model_dump(mode="json")
+    except UsageError:
+        config = record.config
     config = without_paths(config)
-    task = {
-        k: v for k, v in config.get("task", {}).items() if k not in ("slice_seed", "slice_share")
-    }
-    return json.dumps([config | {"task": task}, record["fingerprint"]], sort_keys=True)
+    task = config.get("task")
+    if isinstance(task, dict):
+        config["task"] = {k: v for k, v in task.items() if k not in ("slice_seed", "slice_share")}
+    return json.dumps([config, record.fingerprint], sort_keys=True)

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,9 @@ from stepcli.probe.runs.leakage import without_copies
 from stepcli.probe.runs.metrics import summary
 from stepcli.probe.runs.predictions import FILE, encode_predictions, read_predictions
 from stepcli.probe.runs.published import Published, read_published
-from stepcli.probe.runs.runs import read_run, write_folder
+from stepcli.probe.runs.record import FILE as RUN
+from stepcli.probe.runs.record import Imported, RunRecord, read_run
+from stepcli.probe.runs.write import write_folder
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.files import disk_errors, replace_synced
@@ -23,7 +24,7 @@ from stepcli.runtime.words import listed
 
 def import_logits(
     path: Path, runs: Path, like: str, *, name: str, seed: int, params: int
-) -> dict[str, Any]:
+) -> RunRecord:
     """Write a run from a CSV of logits.
 
     Columns: clip, one column a class with its logit (or probability: only order and differences
@@ -34,12 +35,12 @@ def import_logits(
         UsageError: a column, sample or number is missing or one too many.
         UnknownName: there is no run of that name.
     """
-    known = [folder.name for folder in runs.glob("[!.]*/") if (folder / "run.json").is_file()]
+    known = [folder.name for folder in runs.glob("[!.]*/") if (folder / RUN).is_file()]
     if like not in known:
         raise UnknownName(f"run in {runs}", like, known)
-    model = read_run(runs / like / "run.json")
+    model = read_run(runs / like / RUN)
     samples = read_predictions(runs / like)
-    given = _read(path, model["classes"])
+    given = _read(path, model.classes)
     # Cells of a CSV are stripped; an id of a clip may come from a folder's name with white space.
     keys = [(clip.strip(), start, backward) for clip, start, backward in samples.samples]
     wanted = set(keys)
@@ -52,30 +53,36 @@ def import_logits(
             + _named("; not tested by that run", excess)
         )
     logits = np.stack([given[key] for key in keys])
-    pairs = [tuple(model["classes"].index(label) for label in pair) for pair in model["pairs"]]
+    place = {name: index for index, name in enumerate(model.classes)}
+    pairs = [(place[a], place[b]) for a, b in model.pairs]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     identity = hashlib.sha256(f"{digest} {name} {seed} {like}".encode()).hexdigest()
-    record: dict[str, Any] = {
+    said = replace(samples, logits=logits)
+    imported = Imported(file=path.name, sha256=digest, like=like)
+    changed = {
         "run": f"{name}-{identity[:16]}",
         "method": name,
-        "config": {"imported": {"file": path.name, "sha256": digest, "like": like}, "seed": seed},
+        "config": {"imported": imported.model_dump(), "seed": seed},
         "seed": seed,
-        **summary(logits, samples.labels, [(a, b) for a, b in pairs]),
+        **summary(logits, samples.labels, pairs),
         "params": params,
         "seconds": 0.0,
         "warnings": [],
     }
-    said = replace(samples, logits=logits)
-    if "leakage" in model:
-        clean = without_copies(said, [(a, b) for a, b in pairs])
-        record["leakage"] = model["leakage"] | {"without_copies": clean}
-    kept = (
-        *("task", "split", "fingerprint", "dataset", "backbone", "store"),
-        *("classes", "pairs", "test_samples"),
-    )
-    record |= {key: model[key] for key in kept if key in model}
+    if model.leakage is not None:
+        clean = without_copies(said, pairs)
+        changed["leakage"] = model.leakage.model_copy(update={"without_copies": clean})
+    kept = {name: getattr(model, name) for name in OF_SAMPLES if name in model.model_fields_set}
+    record = RunRecord.model_validate({**kept, **changed})
     write_folder(runs, record, {FILE: encode_predictions(said)})
     return record
+
+
+OF_SAMPLES = (
+    *("task", "split", "fingerprint", "dataset", "backbone", "store"),
+    *("classes", "pairs", "test_samples"),
+)
+"""What an imported run has in common with the one that was tested on the same samples."""
 
 
 def _named(what: str, keys: Sequence[tuple[str, int, bool]]) -> str:

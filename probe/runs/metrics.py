@@ -8,6 +8,7 @@ and in a change of the answer, it is the first of those that tie.
 """
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,27 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 Shares = NDArray[np.float64]
+
+METRICS = ("top1", "top5", "mean_class", "forced_choice")
+"""The headline numbers of a run in the order of tables."""
+
+
+class Headline(TypedDict):
+    """The headline numbers of a run."""
+
+    top1: float
+    top5: float
+    mean_class: float
+    forced_choice: float | None
+    """Mean over pairs; None without any."""
+
+
+class BaseToNovel(TypedDict, total=False):
+    """The numbers of the protocol base-to-novel; none of them elsewhere."""
+
+    base_top1: float
+    novel_top1: float
+    harmonic: float
 
 
 def credit(logits: Floats, labels: Ints, k: int = 1) -> Shares:
@@ -76,7 +98,7 @@ def forced_choice(
     return choices
 
 
-def base_to_novel(logits: Floats, labels: Ints, base: int) -> dict[str, float]:
+def base_to_novel(logits: Floats, labels: Ints, base: int) -> BaseToNovel:
     """Top-1 of the first `base` classes' samples and of the others', and their harmonic mean."""
     right = credit(logits, labels)
     old, new = (float(right[side].mean()) for side in (labels < base, labels >= base))
@@ -84,10 +106,8 @@ def base_to_novel(logits: Floats, labels: Ints, base: int) -> dict[str, float]:
     return {"base_top1": old, "novel_top1": new, "harmonic": harmonic}
 
 
-def summary(
-    logits: Floats, labels: Ints, pairs: Sequence[tuple[int, int]]
-) -> dict[str, float | None]:
-    """The headline numbers; forced_choice is the mean over pairs, None without any."""
+def summary(logits: Floats, labels: Ints, pairs: Sequence[tuple[int, int]]) -> Headline:
+    """The headline numbers."""
     choices = forced_choice(logits, labels, pairs)
     return {
         "top1": top_k(logits, labels, 1),

@@ -8,15 +8,17 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import JsonValue
 
-from stepcli.probe.config import TaskConfig, without_paths
 from stepcli.probe.runs.cells import csv_cell, latex, markdown
+from stepcli.probe.runs.configurations import configuration, labels, over_splits
+from stepcli.probe.runs.metrics import METRICS
 from stepcli.probe.runs.published import Published
-from stepcli.probe.training.tracking import METRICS
+from stepcli.probe.runs.record import RunRecord
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.terminal import shown
 
@@ -35,23 +37,13 @@ NO_COPIES = "top1_no_copies"
 """Column of tables in which some run's test clips are copies of training clips."""
 
 
-def _fields(run: dict[str, Any]) -> dict[str, Any]:
+def _fields(run: RunRecord) -> dict[str, JsonValue]:
     """`FIELDS` of one run."""
-    return {name: (run | _copies(run))[name] for name in FIELDS}
-
-
-def _copies(run: dict[str, Any]) -> dict[str, Any]:
-    """What one run says of copies; None for what a run of an earlier version does not say."""
-    leakage = run.get("leakage", {})
-    clean = leakage.get("without_copies") or {}
-    return {
-        "copied_test_clips": leakage.get("copied_clips"),
-        "top1_without_copies": clean.get("top1"),
-    }
+    return {name: getattr(run, name) for name in FIELDS}
 
 
 def render(
-    runs: Sequence[dict[str, Any]],
+    runs: Sequence[RunRecord],
     form: Format,
     *,
     published: Sequence[Published] = (),
@@ -159,7 +151,7 @@ def _latex_cell(cell: str) -> str:
     return rf"\textbf{{{latex(cell)}}}" if isinstance(cell, Bold) else latex(cell)
 
 
-def _csv(runs: Sequence[dict[str, Any]]) -> str:
+def _csv(runs: Sequence[RunRecord]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FIELDS)
@@ -169,7 +161,7 @@ def _csv(runs: Sequence[dict[str, Any]]) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def write_parquet(runs: Sequence[dict[str, Any]], path: Path | None) -> None:
+def write_parquet(runs: Sequence[RunRecord], path: Path | None) -> None:
     """One row a run, as "csv" has it, in a Parquet file.
 
     Raises:
@@ -183,83 +175,46 @@ def write_parquet(runs: Sequence[dict[str, Any]], path: Path | None) -> None:
     pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
 
 
-def _without_seeds(run: dict[str, Any]) -> dict[str, Any]:
-    """A run's config without its seed, and without what is drawn anew for each seed."""
-    config = without_paths(run["config"])
-    config.pop("seed", None)
-    if "task" in config:
-        task = dict(config["task"])
-        task.pop("draw_seed", None)
-        task.pop("fold", None)
-        task["slice_seed"] = task.get("slice_seed") is not None
-        config["task"] = task
-    return config
-
-
-def configuration(run: dict[str, Any]) -> str:
-    """Equal for runs that differ in their seed alone, and in what is drawn by it."""
-    return json.dumps([_without_seeds(run), run["fingerprint"]], sort_keys=True)
-
-
-_DIGESTS = ("split_digest", "sha256")
-SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
-"""Fields of a task that an official split has its own of."""
-
-
-def over_splits(run: dict[str, Any]) -> str:
-    """Equal for runs that differ in their seed and official split alone."""
-    config = _without_seeds(run)
-    if "task" in config:
-        task = {name: v for name, v in config["task"].items() if name not in SPLIT_FIELDS}
-        config = config | {"task": task}
-    return json.dumps([config, run.get("dataset"), run.get("backbone")], sort_keys=True)
-
-
 def summary_rows(
-    runs: Sequence[dict[str, Any]], bold: Collection[str] = (), average_splits: bool = False
+    runs: Sequence[RunRecord], bold: Collection[str] = (), average_splits: bool = False
 ) -> tuple[list[str], list[list[str]]]:
     """Header and one row a configuration, the weakest first within a task."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[RunRecord]] = {}
     for run in runs:
         groups.setdefault((over_splits if average_splits else configuration)(run), []).append(run)
     names = labels([members[0] for members in groups.values()])
-    copied = any(run.get("leakage", {}).get("copied_clips") for run in runs)
+    copied = any(run.copied_test_clips for run in runs)
     clean = [NO_COPIES] if copied else []
     top1, *others = METRICS
     header = ["method", "task", "split", "seeds", top1, *clean, *others, "params", "s/run"]
+    columns = [top1, *(["top1_without_copies"] if copied else []), *others]
     rows = []
     order = sorted(
         zip(names, groups.values(), strict=True),
-        key=lambda item: (item[1][0]["task"], fmean(run["top1"] for run in item[1])),
+        key=lambda item: (item[1][0].task, fmean(run.top1 for run in item[1])),
     )
     for label, members in order:
         first = members[0]
-        splits: dict[str, list[dict[str, Any]]] = {}
+        splits: dict[str, list[RunRecord]] = {}
         for run in members:
             splits.setdefault(configuration(run), []).append(run)
-        shown = [top1, *(["top1_without_copies"] if copied else []), *others]
-        each_run = {run["run"]: run | _copies(run) for run in members}
-        values = {metric: [run[metric] for run in each_run.values()] for metric in shown}
-        if average_splits:
-            values = {
-                metric: [
-                    _mean([each_run[run["run"]][metric] for run in each])
-                    for each in splits.values()
-                ]
-                for metric in shown
-            }
-        cells = [_percent(values[metric]) for metric in shown]
+        cells = [
+            _percent([_mean([getattr(run, metric) for run in each]) for each in splits.values()])
+            if average_splits
+            else _percent([getattr(run, metric) for run in members])
+            for metric in columns
+        ]
         if configuration(first) in bold:
             cells[0] = Bold(cells[0])
         rows.append(
             [
                 label,
-                first["task"],
-                f"{len(splits)} splits" if average_splits else first["split"],
-                str(len({run["seed"] for run in members})),
+                first.task,
+                f"{len(splits)} splits" if average_splits else first.split,
+                str(len({run.seed for run in members})),
                 *cells,
-                f"{first['params']:,}",
-                f"{fmean(run['seconds'] for run in members):.1f}",
+                f"{first.params:,}",
+                f"{fmean(run.seconds for run in members):.1f}",
             ]
         )
     return header, rows
@@ -283,35 +238,3 @@ def _percent(values: Sequence[float | None]) -> str:
         return "-"
     spread = f" ± {stdev(known):.1f}" if len(known) > 1 else ""
     return f"{fmean(known):.1f}{spread}"
-
-
-def labels(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """A method's name, with whatever settings tell its rows apart; a usual task is not named."""
-    usual = {f"task.{name}": v for name, v in TaskConfig().model_dump(mode="json").items()}
-    names = []
-    for run in runs:
-        rivals = [
-            _flat(r) for r in runs if r["method"] == run["method"] and r["task"] == run["task"]
-        ]
-        mine = _flat(run)
-        differing = [
-            f"{key.rpartition('.')[2]}={value}"
-            for key, value in mine.items()
-            if any(rival.get(key) != value for rival in rivals)
-            and (key not in usual or value != usual[key])
-        ]
-        names.append(" ".join([run["method"], *differing]))
-    return names
-
-
-def _flat(run: dict[str, Any]) -> dict[str, Any]:
-    """A run's settings by dotted name."""
-    flat: dict[str, Any] = {"store": run["fingerprint"][:8]}
-    for section, values in _without_seeds(run).items():
-        if isinstance(values, dict):
-            # 8 digits of a digest tell files apart in a label.
-            short = {k: str(v)[:8] if v and k in _DIGESTS else v for k, v in values.items()}
-            flat |= {f"{section}.{key}": value for key, value in short.items()}
-        else:
-            flat[section] = values
-    return flat

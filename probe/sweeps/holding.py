@@ -10,6 +10,7 @@ from stepcli.cache.schema.views import clip_of
 from stepcli.probe.config import RunConfig, SliceMinimum, TaskConfig
 from stepcli.probe.data.slices import most_folds
 from stepcli.probe.data.tasks import Task
+from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.errors import UsageError
 
@@ -54,7 +55,7 @@ class HoldOut:
             return [on_slice(config)]
         return [on_fold(config, self.folds, fold) for fold in range(self.folds)]
 
-    def scores(self, records: Sequence[dict[str, Any]]) -> list[float]:
+    def scores(self, records: Sequence[RunRecord]) -> list[float]:
         """Top-1 of each point, of the records of all points' `configs` in order.
 
         Over folds every held-out sample counts once.
@@ -63,8 +64,8 @@ class HoldOut:
         return [
             float(
                 np.average(
-                    [record["top1"] for record in records[start : start + each]],
-                    weights=[record["test_samples"] for record in records[start : start + each]],
+                    [record.top1 for record in records[start : start + each]],
+                    weights=[record.test_samples for record in records[start : start + each]],
                 )
             )
             for start in range(0, len(records), each)

@@ -15,11 +15,10 @@ from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.store import open_store
 from stepcli.probe.config import RunConfig
 from stepcli.probe.methods.registry import methods
-from stepcli.probe.runs.runs import read_run
+from stepcli.probe.sweeps.progress import SweepProgress
 from stepcli.probe.sweeps.session import Session
+from stepcli.probe.sweeps.tracking import open_trackers
 from stepcli.probe.training.plan import PassPlan
-from stepcli.probe.training.progress import SweepProgress
-from stepcli.probe.training.tracking import open_trackers
 from stepcli.runtime.errors import StepcliError, UsageError
 from stepcli.runtime.preemption import GRACE_SECONDS
 from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost, on_node, ray_cluster
@@ -131,7 +130,7 @@ class RaySession(Session):
             raise WorkerFailed(failure)
         for config in configs:
             name = self.name(config)
-            progress.run(read_run(self.runs / name / "run.json"), str(self.runs / name))
+            progress.run(self._record(name), str(self.runs / name))
         progress.advance()
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,16 +19,16 @@ from stepcli.probe.data.splits import LabelledClips, labelled_clips, only_base, 
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.methods import registry
-from stepcli.probe.runs.runs import Source, is_done, read_run
+from stepcli.probe.runs.record import FILE, RunRecord, is_done, read_run
 from stepcli.probe.runs.staging import sweep_staging
-from stepcli.probe.runs.write_all import write_all
+from stepcli.probe.runs.write import Source, write_all
+from stepcli.probe.sweeps.progress import SweepProgress
+from stepcli.probe.sweeps.tracking import open_trackers
 from stepcli.probe.training.checkpoint import SAVE_SECONDS, Checkpoint
 from stepcli.probe.training.estimate import estimate_seconds
 from stepcli.probe.training.memory import OutOfMemory
 from stepcli.probe.training.plan import PassPlan, make_plan
 from stepcli.probe.training.process import tune_process
-from stepcli.probe.training.progress import SweepProgress
-from stepcli.probe.training.tracking import open_trackers
 from stepcli.probe.training.train import train
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import require_writable
@@ -101,6 +100,7 @@ class Session:
         )
         self._tables: dict[tuple[str, str, str | None], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
+        self._written: dict[str, RunRecord] = {}
 
     def task(self, config: TaskConfig) -> Task:
         """The samples of a task on this store.
@@ -172,7 +172,7 @@ class Session:
             )
         return total
 
-    def run(self, configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
+    def run(self, configs: Sequence[RunConfig]) -> list[RunRecord]:
         """Train what is left; returns the records of all configs, in their order.
 
         Raises:
@@ -191,7 +191,13 @@ class Session:
             require_writable(self.runs, sum(plan.kept_bytes for plan in plans))
             self.warn(plans)
             self._train(plans)
-        return [read_run(self.runs / self.name(config) / "run.json") for config in configs]
+        return [self._record(self.name(config)) for config in configs]
+
+    def _record(self, run: str) -> RunRecord:
+        """Of a finished run: as this session wrote it, or as it lies there."""
+        if run not in self._written:
+            self._written[run] = read_run(self.runs / run / FILE)
+        return self._written[run]
 
     def warn(self, plans: Sequence[PassPlan]) -> None:
         """Say once what is odd about the tasks of the plans."""
@@ -238,8 +244,9 @@ class Session:
             checkpoint.discard()
             return
 
-        def written(record: dict[str, Any]) -> None:
-            progress.run(record, str(self.runs / record["run"]))
+        def written(record: RunRecord) -> None:
+            self._written[record.run] = record
+            progress.run(record, str(self.runs / record.run))
 
         write_all(self.runs, every, lambda config: self.task(config.task), self._source, written)
         checkpoint.discard()

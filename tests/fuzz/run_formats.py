@@ -30,14 +30,15 @@ from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import methods
+from stepcli.probe.runs.compare import clear_winners
 from stepcli.probe.runs.configurations import configurations
 from stepcli.probe.runs.import_logits import import_logits, import_published, is_published
-from stepcli.probe.runs.leakage import leakage_notes, leakage_record
+from stepcli.probe.runs.leakage import leakage_counts, leakage_notes
 from stepcli.probe.runs.pairs import read_pairs
 from stepcli.probe.runs.predictions import Predictions, encode_predictions
-from stepcli.probe.runs.runs import read_runs, write_folder
-from stepcli.probe.runs.significance import survivors
+from stepcli.probe.runs.record import RunRecord, read_runs
 from stepcli.probe.runs.table import render
+from stepcli.probe.runs.write import write_folder
 from stepcli.probe.sweeps.sweep import read_sweep, sweep_configs
 from stepcli.probe.training.banks import build_probe
 from stepcli.runtime.csv_tables import read_csv, read_rows
@@ -92,32 +93,32 @@ def make_runs(folder: Path) -> None:
             logits,
             np.arange(12) < 3,
         )
-        record: dict[str, Any] = {
-            "run": config.run_id("f" * 64),
-            "method": "step",
-            "task": "classify",
-            "config": config.model_dump(mode="json"),
-            "seed": seed,
-            "split": "test",
-            "top1": 0.5,
-            "top5": 1.0,
-            "mean_class": 0.5,
-            "forced_choice": 0.5,
-            "params": 100,
-            "seconds": 1.5,
-            "fingerprint": "f" * 64,
-            "dataset": "test",
-            "backbone": "b",
-            "store": "stores/s",
-            "spec": SPEC.model_dump(mode="json"),
-            "classes": list(CLASSES),
-            "pairs": [list(CLASSES)],
-            "test_samples": 12,
-            "losses": [0.5, 0.25],
-            "warnings": [],
-            "leakage": leakage_record(Leakage(12, copied=frozenset(clips[:3])), said, ()),
-        }
-        names.append(record["run"])
+        record = RunRecord(
+            run=config.run_id("f" * 64),
+            method="step",
+            task="classify",
+            config=config.model_dump(mode="json"),
+            seed=seed,
+            split="test",
+            top1=0.5,
+            top5=1.0,
+            mean_class=0.5,
+            forced_choice=0.5,
+            params=100,
+            seconds=1.5,
+            fingerprint="f" * 64,
+            dataset="test",
+            backbone="b",
+            store="stores/s",
+            spec=SPEC.model_dump(mode="json"),
+            classes=list(CLASSES),
+            pairs=[list(CLASSES)],
+            test_samples=12,
+            losses=[0.5, 0.25],
+            warnings=[],
+            leakage=leakage_counts(Leakage(12, copied=frozenset(clips[:3])), said, ()),
+        )
+        names.append(record.run)
         probe = build_probe(config, layout, 2)
         contents = {
             "predictions.parquet": encode_predictions(said),
@@ -144,13 +145,13 @@ def use_runs(folder: Path) -> None:
         for form in ("table", "json", "csv", "markdown", "latex"):
             render(found, form, average_splits=form == "markdown")  # type: ignore[arg-type]
         leakage_notes(found)
-        survivors(runs, found)
+        clear_winners(runs, found)
 
     def probes() -> None:
         for found in configurations(runs):
             found.pairs()
             for record in found.records:
-                place = runs / record["run"]
+                place = runs / record.run
                 layout = layout_of_run(record, place)
                 probe = load_probe(place, record, layout)
                 shape = (1, layout.frames, layout.tokens, layout.dim)

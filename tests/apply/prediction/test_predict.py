@@ -313,9 +313,9 @@ def test_the_api_trains_loads_and_predicts(work: Path, applied: Applied) -> None
     shared = {"epochs": 3}
     # The same settings as the command's: nothing is trained again.
     (record,) = train(work / "store", "linear", runs=work / "runs", shared=shared, device="cpu")
-    assert record["run"] == applied.probes[0].name
+    assert record.run == applied.probes[0].name
     videos = [CLIPS / label / "004.mp4" for label in ("handle-press", "handle-pull")]
-    found = predict(load_probe(work / "runs" / record["run"], device="cpu"), videos, top=1)
+    found = predict(load_probe(work / "runs" / record.run, device="cpu"), videos, top=1)
     assert [Path(each["video"]).parent.name for each in found] == ["handle-press", "handle-pull"]
     assert [len(each["windows"][0]["top"]) for each in found] == [1, 1]
     assert predict(applied, videos[0])[0]["windows"][0]["said"] == found[0]["windows"][0]["said"]

@@ -40,7 +40,7 @@ def test_probes_of_a_video_backbone_see_whole_windows(tmp_path: Path) -> None:
     (record,) = train(
         tmp_path / "store", "linear", runs=tmp_path / "runs", shared={"epochs": 1}, device="cpu"
     )
-    run = tmp_path / "runs" / str(record["run"])
+    run = tmp_path / "runs" / record.run
     applied = load_probe(run, device="cpu", backbone=f"hf:{tmp_path / 'tiny-videomae'}")
     assert (applied.by_frame, applied.frames_shown, applied.spec.frames) == (False, 4, 2)
     said = read_predictions(run)
@@ -48,7 +48,7 @@ def test_probes_of_a_video_backbone_see_whole_windows(tmp_path: Path) -> None:
         (found,) = predict(applied, CLIPS / label / "001.mp4", top=2)
         expected = softmax(said.logits)[said.clips.index(f"{label}-1")]
         got = {entry["label"]: entry["probability"] for entry in found["windows"][0]["top"]}
-        assert [got[name] for name in record["classes"]] == pytest.approx(expected, abs=2e-4)
+        assert [got[name] for name in record.classes] == pytest.approx(expected, abs=2e-4)
     (several,) = predict(applied, CLIPS / "handle-pull" / "001.mp4", window=0.5)
     assert len(several["windows"]) > 2
     with pytest.raises(UsageError, match="depend on the whole window"):

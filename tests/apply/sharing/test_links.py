@@ -25,7 +25,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path]:
     store = make_store(tmp_path_factory.mktemp("links") / "door")
     runs = tmp_path_factory.mktemp("runs")
     (record,) = train(store.path, "step", runs=runs, shared={"epochs": 1}, device="cpu", heads=1)
-    return store, runs / str(record["run"])
+    return store, runs / record.run
 
 
 @pytest.fixture

@@ -32,10 +32,10 @@ def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained probe's folder."""
     runs = tmp_path_factory.mktemp("runs")
     (record,) = train(store.path, "step", runs=runs, shared={"epochs": 1}, device="cpu", heads=1)
-    (runs / record["run"] / "calibration.json").write_text(
+    (runs / record.run / "calibration.json").write_text(
         json.dumps({"temperature": 2.0, "samples": 9, "thresholds": {"0.05": None}})
     )
-    return runs / str(record["run"])
+    return runs / record.run
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from stepcli.probe.analysis.load_run import layout_of_run, load_probe
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.nn.attention_kernels import Rows, _gather_in_one, gather
-from stepcli.probe.runs.runs import read_run
+from stepcli.probe.runs.record import read_run
 from stepcli.runtime.errors import UsageError
 
 
@@ -39,16 +39,16 @@ def test_the_folder_is_a_probe_with_a_card(runs: Path, tmp_path: Path) -> None:
         *("run.json", "probe.safetensors", "README.md")
     }
     record = read_run(target / "run.json")
-    assert record["clip_seconds"] == 0  # the made-up clips have no length
+    assert record.clip_seconds == 0  # the made-up clips have no length
     probe = load_probe(target, record, layout_of_run(record, target))
-    assert probe.parameters_each == record["params"]
-    record["config"]["task"]["clip_frames"] = 1 << 70
+    assert probe.parameters_each == record.params
+    record.config["task"]["clip_frames"] = 1 << 70
     with pytest.raises(UsageError, match=r"--clip-frames \d+: the store has \d frames a clip"):
         layout_of_run(record, target)
     card = (target / "README.md").read_text()
-    assert f"| top1 | {100 * record['top1']:.1f} % |" in card
+    assert f"| top1 | {100 * record.top1:.1f} % |" in card
     assert "`close`, `open`" in card
-    assert record["spec"]["weights_digest"] in card
+    assert record.spec["weights_digest"] in card
 
 
 def test_texts_go_along_with_a_probe_that_compares_with_them(

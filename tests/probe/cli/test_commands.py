@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from stepcli.cache.schema.clips import ClassRow
 from stepcli.cache.store.store import Store
 from stepcli.probe.runs.metrics import summary
-from stepcli.probe.runs.runs import read_runs
+from stepcli.probe.runs.record import read_runs
 from stepcli.probe.runs.table import render
 
 CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "2")

@@ -15,7 +15,7 @@ from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.runs.predictions import read_predictions
-from stepcli.probe.runs.runs import read_run
+from stepcli.probe.runs.record import read_run
 from stepcli.probe.sweeps.holding import on_fold
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.banks import make_banks
@@ -171,17 +171,17 @@ def test_runs_on_folds_say_what_they_were_trained_and_tested_on(
     records = session.run(configs)
     clips: list[str] = []
     for record, each in zip(records, configs, strict=True):
-        said = read_predictions(tmp_path / "runs" / record["run"])
+        said = read_predictions(tmp_path / "runs" / record.run)
         task = session.task(each.task)
         assert said.samples == [name[:3] for name in names_of(task, np.ones(len(task.test), bool))]
-        assert record["top1"] == pytest.approx(said.correct.mean())
-        assert record["test_samples"] == len(said.clips)
-        assert record["train_clips"] == task.train_clips == 24 - len(set(said.clips))
-        assert record == read_run(tmp_path / "runs" / record["run"] / "run.json")
+        assert record.top1 == pytest.approx(said.correct.mean())
+        assert record.test_samples == len(said.clips)
+        assert record.train_clips == task.train_clips == 24 - len(set(said.clips))
+        assert record == read_run(tmp_path / "runs" / record.run / "run.json")
         clips += sorted(set(said.clips))
     assert len(clips) == len(set(clips)) == 24
     # Killed after two of three: the third alone is trained, and comes out the same.
-    last = tmp_path / "runs" / records[2]["run"]
+    last = tmp_path / "runs" / records[2].run
     kept = read_predictions(last).logits
     for path in last.iterdir():
         path.unlink()

@@ -170,4 +170,4 @@ def test_a_probe_of_any_stored_type_becomes_a_run(
     configs = run_configs("linear", [{}], {}, task, shared, [0])
     (record,) = Session(store.path, tmp_path / "runs", "cpu").run(configs)
     stored = layout_of(store.spec).tokens.clip_bytes
-    assert record["bytes_a_clip"] == stored * 4 // store.spec.frames
+    assert record.bytes_a_clip == stored * 4 // store.spec.frames

@@ -19,7 +19,7 @@ from stepcli.probe.data.splits import LabelledClips, labelled_clips
 from stepcli.probe.report.report_data import gather
 from stepcli.probe.report.tables import leaderboard
 from stepcli.probe.runs.predictions import read_predictions
-from stepcli.probe.runs.runs import read_runs
+from stepcli.probe.runs.record import read_runs
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.holding import on_slice
 from stepcli.probe.sweeps.session import Session
@@ -112,25 +112,27 @@ def test_a_run_says_how_many_test_clips_are_copies(
     assert done.exit_code == 0, done.output
     assert "warning: 2 of 7 test clips are copies" in done.output
     for record in read_runs(runs):
-        assert any("copies of training clips" in line for line in record["warnings"])
-        found = record["leakage"]
-        assert (found["copied_clips"], found["test_clips"], found["grouped_clips"]) == (2, 7, 0)
-        said = read_predictions(runs / record["run"])
+        assert any("copies of training clips" in line for line in record.warnings)
+        found = record.leakage
+        assert found is not None
+        assert (found.copied_clips, found.test_clips, found.grouped_clips) == (2, 7, 0)
+        said = read_predictions(runs / record.run)
         kept = np.array([clip not in ("open/1", "close/3") for clip in said.clips])
         assert said.copied is not None
         assert np.array_equal(kept, ~said.copied)
         right = said.logits[kept].argmax(axis=1) == said.labels[kept]
-        assert found["without_copies"]["top1"] == pytest.approx(right.mean())
-        assert found["without_copies"]["samples"] == 5
+        assert found.without_copies is not None
+        assert found.without_copies.top1 == pytest.approx(right.mean())
+        assert found.without_copies.samples == 5
     shown = CliRunner().invoke(app, ["results", "--runs", str(runs)])
     assert "note: 2 of 7 test clips are copies of training clips" in shown.output
     header, *rows = shown.stdout.splitlines()
     for row in rows:
-        (record,) = (r for r in read_runs(runs) if r["method"] == row.split()[0])
+        (record,) = (r for r in read_runs(runs) if r.method == row.split()[0])
         cells = dict(zip(header.split(), row.split(), strict=True))
-        clean = record["leakage"]["without_copies"]["top1"]
+        clean = record.top1_without_copies
         assert cells["top1_no_copies"] == f"{100 * clean:.1f}"
-        assert cells["top1"] == f"{100 * record['top1']:.1f}"
+        assert cells["top1"] == f"{100 * record.top1:.1f}"
 
 
 def test_a_run_of_an_earlier_version_does_not_say(
@@ -157,7 +159,8 @@ def test_shared_groups_are_named(tmp_path: Path, store_of: Callable[..., Store])
     done = probed(store, tmp_path / "runs")
     assert warning in done.output
     for record in read_runs(tmp_path / "runs"):
-        assert (record["leakage"]["shared_groups"], record["leakage"]["grouped_clips"]) == (4, 8)
+        assert record.leakage is not None
+        assert (record.leakage.shared_groups, record.leakage.grouped_clips) == (4, 8)
     assert probed(store, tmp_path / "strict", "--strict").exit_code == 2
     # The same by a split file; a file that keeps groups whole is taken.
     path = tmp_path / "split.csv"
@@ -224,16 +227,17 @@ def test_imported_logits_are_scored_without_copies_too(
     words = ["import", str(tmp_path / "logits.csv"), "--like", like.name, "--name", "memory"]
     done = CliRunner().invoke(app, ["results", *words, "--runs", str(runs)])
     assert done.exit_code == 0, done.output
-    (record,) = (r for r in read_runs(runs) if r["method"] == "memory")
-    assert record["top1"] == pytest.approx(2 / 7)
-    assert record["leakage"]["without_copies"]["top1"] == 0
+    (record,) = (r for r in read_runs(runs) if r.method == "memory")
+    assert record.top1 == pytest.approx(2 / 7)
+    assert record.top1_without_copies == 0
     shown = CliRunner().invoke(app, ["results", "--runs", str(runs), "--format", "json"])
     (row,) = (row for row in json.loads(shown.stdout) if row["method"] == "memory")
     assert (row["copied_test_clips"], row["top1_without_copies"]) == (2, 0)
-    (linear,) = (r for r in read_runs(runs) if r["method"] == "linear")
+    (linear,) = (r for r in read_runs(runs) if r.method == "linear")
     assert "(without copies " in probed(store, tmp_path / "again").output
-    for wrong in ([], {"copied_clips": 1}, linear["leakage"] | {"without_copies": [1]}):
-        (like / "run.json").write_text(json.dumps(linear | {"leakage": wrong}))
+    whole = json.loads(linear.encode())
+    for wrong in ([], {"copied_clips": 1}, whole["leakage"] | {"without_copies": [1]}):
+        (like / "run.json").write_text(json.dumps(whole | {"leakage": wrong}))
         with pytest.raises(UsageError, match="leakage is"):
             read_runs(runs)
 
@@ -254,9 +258,9 @@ def test_the_report_gives_both_scores(tmp_path: Path, store_of: Callable[..., St
     table = leaderboard(study, ())
     for row in table.rows:
         cells = dict(zip(table.header, row, strict=True))
-        (record,) = (r for r in read_runs(runs) if r["method"] == cells["method"])
-        clean = record["leakage"]["without_copies"]["top1"]
-        assert cells["top-1"] == f"{100 * record['top1']:.1f}"
+        (record,) = (r for r in read_runs(runs) if r.method == cells["method"])
+        clean = record.top1_without_copies
+        assert cells["top-1"] == f"{100 * record.top1:.1f}"
         assert cells["top-1 without copies"] == f"{100 * clean:.1f}"
     done = CliRunner().invoke(
         app, ["report", str(runs), "--no-order", "--no-pdf", "--out", str(tmp_path / "out")]
@@ -292,7 +296,7 @@ def test_a_split_file_of_other_ids_is_refused_or_named(tmp_path: Path, store: St
     assert done.exit_code == 0, done.output
     assert "6 of 12 lines name no clip of the store: 'close/1.mp4', 'close/3.mp4'" in done.output
     for record in read_runs(tmp_path / "runs"):
-        assert any("6 of 12 lines name no clip" in line for line in record["warnings"])
+        assert any("6 of 12 lines name no clip" in line for line in record.warnings)
     path.write_text("\n".join(("clip,split", *(f"{i}.mp4,{split}" for i, split in rows))))
     done = probed(store, tmp_path / "runs", "--split-file", str(path))
     assert done.exit_code == 2

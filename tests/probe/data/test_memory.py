@@ -204,7 +204,7 @@ def test_a_pass_that_does_not_fit_is_trained_in_two(
     monkeypatch.setattr("stepcli.probe.training.train.make_banks", greedy)
     got = Session(store.path, tmp_path / "halved", "cpu").run(configs)
     assert "4 probes are trained in two passes instead" in capsys.readouterr().err
-    assert [record["run"] for record in got] == [record["run"] for record in want]
+    assert [record.run for record in got] == [record.run for record in want]
     for mine, theirs in zip(got, want, strict=True):
         assert mine["losses"] == pytest.approx(theirs["losses"], abs=1e-5)
     fitting = 0

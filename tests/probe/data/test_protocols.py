@@ -76,17 +76,17 @@ def test_zero_shot_and_concept_spotting_need_no_training_clip(
 ) -> None:
     for method in ("zero-shot", "vcs"):
         record = run(clip_store, tmp_path / "runs", method, TaskConfig())
-        assert record["top1"] > 0.9, method
-        assert record["losses"] == []
+        assert record.top1 > 0.9, method
+        assert record.losses == []
 
 
 @pytest.mark.parametrize("method", ["xclip", "asu"])
 def test_heads_with_texts_learn(method: str, clip_store: Store, tmp_path: Path) -> None:
     record = run(clip_store, tmp_path / "runs", method, TaskConfig(), epochs=15, batch_size=16)
-    losses = record["losses"]
+    losses = record.losses
     assert isinstance(losses, list)
     assert losses[-1] < 0.7 * losses[0]
-    assert record["top1"] > 0.9
+    assert record.top1 > 0.9
 
 
 def test_base_to_novel_trains_on_half_and_tests_both(clip_store: Store, tmp_path: Path) -> None:
@@ -98,11 +98,11 @@ def test_base_to_novel_trains_on_half_and_tests_both(clip_store: Store, tmp_path
     assert made.train_clips == 12
     assert made.warnings == ()
     record = run(clip_store, tmp_path / "runs", "zero-shot", task)
-    base, novel = record["base_top1"], record["novel_top1"]
+    base, novel = record.base_top1, record.novel_top1
     assert isinstance(base, float)
     assert isinstance(novel, float)
     assert min(base, novel) > 0.9
-    assert record["harmonic"] == pytest.approx(2 * base * novel / (base + novel))
+    assert record.harmonic == pytest.approx(2 * base * novel / (base + novel))
     trained = run(clip_store, tmp_path / "runs", "xclip", task, epochs=5)
     assert trained["base_top1"] > 0.5
     with pytest.raises(UsageError, match=r"linear does not know .* use .* xclip"):

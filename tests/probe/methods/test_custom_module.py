@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,12 +15,12 @@ from command_line import invoke
 from torch import Generator, Tensor, nn
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.analysis.temperature import config_of
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.custom_module import load_own
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.nn.bank import stack
+from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.training.banks import build_probe
 from stepcli.runtime.errors import UsageError
 
@@ -108,26 +109,24 @@ def test_a_file_that_a_run_names_is_run_only_where_it_is_vouched_for(
     witness = tmp_path / "was-run"
     file.write_text(f"open({str(witness)!r}, 'w').close()\n" + file.read_text())
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    record = {
-        "run": "theirs",
-        "config": {"method": f"{file}:{EXAMPLE}", "options": {"sha256": digest}},
-    }
+    config: dict[str, Any] = {"method": f"{file}:{EXAMPLE}", "options": {"sha256": digest}}
+    record = RunRecord.model_construct(run="theirs", config=config)
     methods.cache_clear()
     try:
         with pytest.raises(UsageError, match=f"STEPCLI_OWN_CODE={digest}"):
-            build_probe(config_of(record), layout, 3)
+            build_probe(record.settings, layout, 3)
         assert methods().sees_order(f"{file}:{EXAMPLE}")
         assert not witness.exists()
         monkeypatch.setenv("STEPCLI_OWN_CODE", f"{'0' * 64},{digest}")
-        probe = build_probe(config_of(record), layout, 3)
+        probe = build_probe(record.settings, layout, 3)
         assert probe.members == 1
         assert witness.exists()
-        record["config"]["options"]["sha256"] = "1" * 64
+        config["options"]["sha256"] = "1" * 64
         with pytest.raises(UsageError, match="has changed since this probe was trained"):
-            build_probe(config_of(record), layout, 3)
-        record["config"]["method"] = "nowhere.py:Probe"
+            build_probe(record.settings, layout, 3)
+        config["method"] = "nowhere.py:Probe"
         with pytest.raises(UsageError, match=r"there is no file nowhere\.py"):
-            build_probe(config_of(record), layout, 3)
+            build_probe(record.settings, layout, 3)
     finally:
         methods.cache_clear()
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, layout_of
-from stepcli.probe.runs.runs import Source, read_runs
-from stepcli.probe.runs.write_all import write_all
+from stepcli.probe.runs.record import read_runs
+from stepcli.probe.runs.write import Source, write_all
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.checkpoint import Checkpoint

@@ -1,6 +1,5 @@
 """A run is named by what was trained: files count by their content, not by where they lie."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from command_line import call
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.methods.registry import methods
-from stepcli.probe.runs.runs import read_runs
+from stepcli.probe.runs.record import parse_run, read_runs
 from stepcli.probe.runs.table import render
 from stepcli.probe.sweeps.expand import run_configs
 
@@ -76,10 +75,11 @@ def test_a_moved_file_trains_nothing_again(
     found = read_runs(runs)
     assert len(found) == 2
     # Both places in one table make one row per method; another split makes another row.
-    moved = [json.loads(json.dumps(run).replace(str(homes[0]), "elsewhere")) for run in found]
+    home = str(homes[0]).encode()
+    moved = [parse_run(run.encode().replace(home, b"elsewhere")) for run in found]
     assert len(render([*found, *moved], "markdown").splitlines()) == 4
-    task = found[0]["config"]["task"] | {"split_digest": "0" * 64}
-    other = found[0] | {"config": found[0]["config"] | {"task": task}}
+    task = found[0].task_settings | {"split_digest": "0" * 64}
+    other = found[0].model_copy(update={"config": found[0].config | {"task": task}})
     table = render([*found, other], "markdown")
     assert len(table.splitlines()) == 5
     assert "split_digest=00000000 " in table
@@ -96,13 +96,13 @@ def test_runs_of_an_earlier_version_are_found(
     )
     call(*words)
     (record,) = read_runs(runs)
-    earlier = RunConfig.model_validate(record["config"]).earlier_run_id(record["fingerprint"])
-    assert earlier != record["run"]
-    (runs / record["run"]).rename(runs / earlier)
+    earlier = record.settings.earlier_run_id(record.fingerprint)
+    assert earlier != record.run
+    (runs / record.run).rename(runs / earlier)
     path = runs / earlier / "run.json"
-    path.write_text(json.dumps(record | {"run": earlier}))
+    path.write_bytes(record.model_copy(update={"run": earlier}).encode())
     assert "1 of 1 runs are done already" in call(*words)
-    assert [run["run"] for run in read_runs(runs)] == [earlier]
+    assert [run.run for run in read_runs(runs)] == [earlier]
 
 
 IDS = {

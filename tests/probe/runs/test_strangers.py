@@ -19,12 +19,11 @@ from run_formats import SWEEP, make_runs, use_runs
 from stepcli.probe.analysis.selection import chosen_table
 from stepcli.probe.analysis.temperature import kept_calibration
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.runs.compare import compare_methods, correctness
+from stepcli.probe.runs.compare import clear_winners, compare_methods, correctness
 from stepcli.probe.runs.configurations import configurations
 from stepcli.probe.runs.import_logits import import_logits, import_published, read_imported
 from stepcli.probe.runs.predictions import FILE, encode_predictions, read_predictions
-from stepcli.probe.runs.runs import read_run, read_runs
-from stepcli.probe.runs.significance import survivors
+from stepcli.probe.runs.record import read_run, read_runs
 from stepcli.probe.runs.table import summary_rows
 from stepcli.probe.sweeps.expand import MOST_RUNS
 from stepcli.probe.sweeps.sweep import read_sweep, sweep_configs
@@ -60,11 +59,11 @@ def without(record: dict[str, Any], name: str) -> dict[str, Any]:
         (lambda r: without(r, "classes"), "classes is missing"),
         (lambda r: without(r, "pairs"), "pairs is missing"),
         (lambda r: r | {"forced_choice": []}, r"forced_choice is \[\]"),
-        (lambda r: r | {"classes": ["a", 1]}, "classes are no list of names"),
+        (lambda r: r | {"classes": ["a", 1]}, r"classes is \['a', 1\]"),
         (lambda r: r | {"classes": "ab"}, "classes is 'ab'"),
         (lambda r: r | {"pairs": [["open"]]}, "is not of two of its classes"),
         (lambda r: r | {"pairs": [["open", "shut"]]}, "is not of two of its classes"),
-        (lambda r: r | {"pairs": ["op"]}, "is not of two of its classes"),
+        (lambda r: r | {"pairs": ["op"]}, r"pairs is \['op'\]"),
         (lambda r: r | {"config": r["config"] | {"task": []}}, r"config.task is \[\]"),
         (lambda r: r | {"run": "other"}, "says run 'other'; its folder must have the same name"),
     ],
@@ -153,7 +152,7 @@ def test_runs_on_other_samples_are_not_compared(runs: Path) -> None:
     assert correctness(runs, records).seeds == 2
     with pytest.raises(ValueError, match="at least one run"):
         correctness(runs, [])
-    folder = runs / records[1]["run"]
+    folder = runs / records[1].run
     said = read_predictions(folder)
     order = np.arange(12)[::-1]
     turned = {name: getattr(said, name)[order] for name in ("starts", "backward", "labels")}
@@ -167,8 +166,9 @@ def test_runs_on_other_samples_are_not_compared(runs: Path) -> None:
     with pytest.raises(UsageError, match="was tested on other samples than"):
         configurations(runs)[0].predictions()
     # A row that cannot be compared marks none of its table.
-    alone = [records[0], records[1] | {"config": records[1]["config"] | {"method": "x"}}]
-    assert survivors(runs, alone) == frozenset()
+    config = records[1].config | {"method": "x"}
+    alone = [records[0], records[1].model_copy(update={"config": config})]
+    assert clear_winners(runs, alone) == frozenset()
     with pytest.raises(UnknownName, match="method among the runs 'linear'"):
         compare_methods(runs, records, ["linear", "step"])
 

@@ -1,6 +1,5 @@
 """A sweep on a real Ray cluster of this machine: the local engine's table."""
 
-import json
 import os
 import signal
 import threading
@@ -14,6 +13,7 @@ import pytest
 
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, RunConfig, SliceMinimum, SweepConfig, TaskConfig
+from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.sweeps import ray_engine
 from stepcli.probe.sweeps.adaptive import AT_ONCE, adaptive_search
 from stepcli.probe.sweeps.expand import run_configs
@@ -33,10 +33,10 @@ def some_configs() -> list[RunConfig]:
     ]
 
 
-def figures(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def figures(records: list[RunRecord]) -> list[dict[str, Any]]:
     """What a table is made from; not when and where it was computed."""
     names = ("run", "method", "seed", "top1", "mean_class", "forced_choice")
-    return [{name: record[name] for name in names} for record in records]
+    return [{name: getattr(record, name) for name in names} for record in records]
 
 
 def test_the_table_is_the_local_engines(
@@ -52,7 +52,7 @@ def test_the_table_is_the_local_engines(
     assert "2 banks on 1 nodes, 2 at once" in said
     assert said.count("top-1") == len(configs)
     again = RaySession(tmp_path / "store", tmp_path / "ray", "cpu", cpus=1).run(configs)
-    assert json.dumps(again) == json.dumps(far)
+    assert again == far
 
 
 def test_a_search_on_a_cluster_tries_and_chooses_what_the_local_engine_does(
@@ -117,7 +117,7 @@ def test_an_interrupted_sweep_leaves_clean_runs(
     assert time.monotonic() - asked[0] < 60, "ten seconds; tests run on slow machines too"
     assert session.left([short, long]) == [long]
     assert not (runs / session.name(long)).exists()
-    assert session.run([short])[0]["method"] == "linear"
+    assert session.run([short])[0].method == "linear"
 
 
 def test_a_workers_error_is_the_sweeps(

@@ -30,4 +30,4 @@ def test_the_default_leaves_the_saddle_on_every_seed(
     )
     records = Session(tmp_path / "store", tmp_path / "runs", "cpu").run(configs)
     assert len(records) == 5
-    assert min(record["top1"] for record in records) > 0.9
+    assert min(record.top1 for record in records) > 0.9

@@ -4,15 +4,17 @@ What they show is a copy: tables are always made from the runs' own folders.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from stepcli.probe.config import RunConfig
+from stepcli.probe.runs.metrics import METRICS
+from stepcli.probe.runs.record import JsonObject, RunRecord
 from stepcli.runtime.errors import UnknownName, UsageError
 
-METRICS = ("top1", "top5", "mean_class", "forced_choice")
-"""The headline numbers of a finished run, fractions of 1; forced_choice may be None."""
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Tracker(Protocol):
@@ -21,8 +23,8 @@ class Tracker(Protocol):
     def epoch(self, run: str, config: RunConfig, epoch: int, loss: float) -> None:
         """A run's mean training loss in an epoch, counted from 1."""
 
-    def finished(self, record: dict[str, Any]) -> None:
-        """A run is tested; `record` is its run.json."""
+    def finished(self, record: RunRecord) -> None:
+        """A run is tested."""
 
     def close(self) -> None:
         """Write what is left."""
@@ -51,16 +53,17 @@ def open_trackers(names: Sequence[str], runs: Path) -> list[Tracker]:
     return trackers
 
 
-def final_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+def final_metrics(record: RunRecord) -> dict[str, float]:
     """A finished run's numbers, fractions of 1, those that it has."""
-    return {name: record[name] for name in METRICS if record.get(name) is not None}
+    found = {name: getattr(record, name) for name in METRICS}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def flat_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+def flat_settings(config: JsonObject) -> JsonObject:
     """A run's settings by dotted name."""
-    flat: dict[str, Any] = {}
+    flat: JsonObject = {}
     for name, value in config.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             flat |= {f"{name}.{key}": inner for key, inner in flat_settings(value).items()}
         else:
             flat[name] = value
@@ -75,27 +78,27 @@ class TensorBoard:
 
         self._open = SummaryWriter
         self._folder = folder
-        self._writers: dict[str, Any] = {}
+        self._writers: dict[str, SummaryWriter] = {}
 
     def epoch(self, run: str, config: RunConfig, epoch: int, loss: float) -> None:
         """Write a point of the run's loss."""
         self._writer(run).add_scalar("train/loss", loss, epoch)
 
-    def finished(self, record: dict[str, Any]) -> None:
+    def finished(self, record: RunRecord) -> None:
         """Write the run's numbers and close its file."""
-        writer = self._writer(record["run"])
+        writer = self._writer(record.run)
         for name, value in final_metrics(record).items():
-            writer.add_scalar(f"{record['split']}/{name}", value, len(record["losses"]))
-        writer.add_text("settings", str(flat_settings(record["config"])))
+            writer.add_scalar(f"{record.split}/{name}", value, len(record.losses))
+        writer.add_text("settings", str(flat_settings(record.config)))
         writer.close()
-        del self._writers[record["run"]]
+        del self._writers[record.run]
 
     def close(self) -> None:
         """Close the files of runs that were not finished."""
         for writer in self._writers.values():
             writer.close()
 
-    def _writer(self, run: str) -> Any:
+    def _writer(self, run: str) -> "SummaryWriter":
         if run not in self._writers:
             self._writers[run] = self._open(str(self._folder / run))
         return self._writers[run]
@@ -129,21 +132,21 @@ class WandB(_Later):
         self._wandb = wandb
         self._folder = folder
 
-    def finished(self, record: dict[str, Any]) -> None:
+    def finished(self, record: RunRecord) -> None:
         """Write the run with its losses."""
         run = self._wandb.init(
             project="stepcli",
-            name=record["run"],
-            group=record["method"],
-            config=flat_settings(record["config"]),
+            name=record.run,
+            group=record.method,
+            config=flat_settings(record.config),
             dir=str(self._folder),
             mode="offline",
             reinit="finish_previous",
         )
-        for epoch, loss in self.losses(record["run"]):
+        for epoch, loss in self.losses(record.run):
             run.log({"train/loss": loss}, step=epoch)
         run.summary.update(
-            {f"{record['split']}/{name}": v for name, v in final_metrics(record).items()}
+            {f"{record.split}/{name}": v for name, v in final_metrics(record).items()}
         )
         run.finish()
 
@@ -163,15 +166,15 @@ class MLflow(_Later):
             found.experiment_id if found else self._client.create_experiment("stepcli")
         )
 
-    def finished(self, record: dict[str, Any]) -> None:
+    def finished(self, record: RunRecord) -> None:
         """Write the run with its losses."""
-        run = self._client.create_run(self._experiment, run_name=record["run"]).info.run_id
-        for name, value in flat_settings(record["config"]).items():
+        run = self._client.create_run(self._experiment, run_name=record.run).info.run_id
+        for name, value in flat_settings(record.config).items():
             self._client.log_param(run, name, value)
-        for epoch, loss in self.losses(record["run"]):
+        for epoch, loss in self.losses(record.run):
             self._client.log_metric(run, "train/loss", loss, step=epoch)
         for name, value in final_metrics(record).items():
-            self._client.log_metric(run, f"{record['split']}/{name}", value)
+            self._client.log_metric(run, f"{record.split}/{name}", value)
         self._client.set_terminated(run)
 
 

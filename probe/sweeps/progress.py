@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from tqdm import tqdm
 
 from stepcli.probe.config import RunConfig
-from stepcli.probe.training.tracking import Tracker
+from stepcli.probe.runs.record import RunRecord
+from stepcli.probe.sweeps.tracking import Tracker
 from stepcli.probe.training.train import EpochReport
 from stepcli.runtime.progress import Progress
 from stepcli.runtime.terminal import shown
@@ -28,7 +28,7 @@ class SweepProgress(Progress):
     ) -> None:
         self._runs = runs
         self._finished = 0
-        self._best: dict[str, Any] | None = None
+        self._best: RunRecord | None = None
         self._loss = ""
         self._trackers = list(trackers)
         super().__init__(unit, units, description=f"0/{runs} runs")
@@ -45,19 +45,19 @@ class SweepProgress(Progress):
                 if loss == loss:
                     tracker.epoch(name, config, report.epoch, loss)
 
-    def run(self, record: dict[str, Any], place: str) -> None:
+    def run(self, record: RunRecord, place: str) -> None:
         """One more run is written."""
         self._finished += 1
         self._loss = ""
-        if self._best is None or record["top1"] > self._best["top1"]:
+        if self._best is None or record.top1 > self._best.top1:
             self._best = record
         self.describe(f"{self._finished}/{self._runs} runs")
-        clean = record.get("leakage", {}).get("without_copies")
-        without = f"(without copies {100 * clean['top1']:.1f} %)  " if clean else ""
+        clean = record.top1_without_copies
+        without = "" if clean is None else f"(without copies {100 * clean:.1f} %)  "
         tqdm.write(
             shown(
-                f"{record['method']:<16} seed {record['seed']}  top-1 "
-                f"{100 * record['top1']:5.1f} %  {without}{place}"
+                f"{record.method:<16} seed {record.seed}  top-1 "
+                f"{100 * record.top1:5.1f} %  {without}{place}"
             ),
             file=sys.stdout,
         )
@@ -66,11 +66,9 @@ class SweepProgress(Progress):
 
     def remark(self) -> str:
         """Return the latest loss and the best run so far."""
-        best = ""
-        if self._best is not None:
-            method, top1, split = (self._best[name] for name in ("method", "top1", "split"))
-            best = f"best {method} {100 * top1:.1f} % on {split}"
-        return ", ".join(filter(None, [self._loss, best]))
+        best = self._best
+        leader = f"best {best.method} {100 * best.top1:.1f} % on {best.split}" if best else ""
+        return ", ".join(filter(None, [self._loss, leader]))
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)

@@ -1,0 +1,327 @@
+"""The record of a run, <runs>/<run id>/run.json: read, written and checked here alone.
+
+A run may come from anybody and from any version. Fields that this version does not know are kept
+and ignored, fields that earlier versions did not write have defaults, and `config` stays as it was
+written: `settings` is what this version makes of it.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SkipValidation,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from stepcli.probe.config import RunConfig
+from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.files import SEALED_LIMIT, read_regular
+
+FILE = "run.json"
+DEEPEST = 200
+"""Levels of nested JSON."""
+
+JsonObject = dict[str, SkipValidation[JsonValue]]
+"""Free-form JSON: settings and specs of whatever version, checked where they are used. Pydantic's
+own check of JsonValue calls Python for each value, which would double the time of `results`."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Duration = Annotated[float, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    """Frozen; types as JSON has them; fields of later versions are kept."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: JsonObject = Field(init=False)
+
+
+class CleanScores(_Part):
+    """The headline numbers over the test samples that are no copies of training clips."""
+
+    samples: Count = 0
+    top1: Share
+    top5: Share
+    mean_class: Share
+    forced_choice: Share | None = None
+
+
+class LeakageCounts(_Part):
+    """What test clips share with training clips, counted in clips."""
+
+    test_clips: Count
+    shared_groups: Count
+    grouped_clips: Count
+    copied_clips: Count
+    without_copies: CleanScores | None
+    """None where there are no copies, or nothing but copies."""
+
+
+class Hardware(_Part):
+    """The machine that trained a run."""
+
+    machine: str = ""
+    system: str = ""
+    cores: Count | None = None
+    threads: Count | None = None
+    gpu: str | None = None
+
+
+class Imported(_Part):
+    """Where the logits of an imported run came from."""
+
+    file: str
+    sha256: str = ""
+    like: str = ""
+    """The run that was tested on the same samples."""
+
+
+class RunRecord(_Part):
+    """One finished run. Fields with a default are missing in runs of some versions."""
+
+    run: str
+    """Name of its folder."""
+    method: str
+    task: str
+    config: JsonObject
+    seed: Count
+    split: str
+    top1: Share
+    top5: Share
+    mean_class: Share
+    forced_choice: Share | None
+    """Mean over pairs; None without any."""
+    base_top1: Share = 0.0
+    """Of the protocol base-to-novel, as the next two."""
+    novel_top1: Share = 0.0
+    harmonic: Share = 0.0
+    params: Count
+    """Trainable parameters."""
+    seconds: Duration
+    """Its share of the training pass."""
+    seconds_an_epoch: Duration = 0.0
+    multiply_adds: Count = 0
+    bytes_a_clip: Count = 0
+    fingerprint: str
+    """Of the tokens."""
+    dataset: str = ""
+    backbone: str = ""
+    weights: list[str] = []
+    """Where the backbone's weights were: folders, or repositories with their revision."""
+    store: str = ""
+    spec: JsonObject = {}
+    """The store's; empty where it is not known."""
+    classes: list[str]
+    pairs: list[list[str]]
+    """Nearly symmetric classes, two names each."""
+    train_clips: Count = 0
+    test_samples: Count = 0
+    losses: list[float] = []
+    """Mean training loss of each epoch."""
+    warnings: list[str] = []
+    leakage: LeakageCounts | None = None
+    """None where the version that wrote the run did not look for it."""
+    code_schema: Count = 0
+    versions: dict[str, str] = {}
+    hardware: Hardware = Hardware()
+    finished: str = ""
+    clip_seconds: Duration | None = None
+    """Median length of the training clips, of an exported probe, which has no store any more."""
+
+    @field_validator("config")
+    @classmethod
+    def _sections_are_objects(cls, config: JsonObject) -> JsonObject:
+        if not isinstance(config.get("task", {}), dict):
+            raise ValueError(f"config.task is {config['task']!r:.60}")
+        if "imported" in config and not _is_imported(config["imported"]):
+            raise ValueError(f"config.imported is {config['imported']!r:.60}")
+        return config
+
+    @model_validator(mode="after")
+    def _free_form_is_plain(self) -> "RunRecord":
+        free = {"config": self.config, "spec": self.spec, **self.__pydantic_extra__}
+        for name, value in free.items():
+            if not _is_plain(value):
+                raise ValueError(
+                    f"{name} is {value!r:.60}: expected finite numbers, plainly nested"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_are_of_classes(self) -> "RunRecord":
+        known = set(self.classes)
+        for pair in self.pairs:
+            if len(pair) != 2 or not known.issuperset(pair):
+                raise ValueError(f"pair {pair!r:.60} is not of two of its classes")
+        return self
+
+    @property
+    def settings(self) -> RunConfig:
+        """What was trained.
+
+        Raises:
+            UsageError: another version of stepcli wrote it, or the run was imported.
+        """
+        try:
+            return RunConfig.model_validate(self.config)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise UsageError(
+                f"run {self.run}: this stepcli does not know its setting {place} "
+                f"({first['msg']}); use the version that trained it, or train it again"
+            ) from None
+
+    @property
+    def task_settings(self) -> JsonObject:
+        """Fields of the task as they were written; {} of an imported run."""
+        task = self.config.get("task", {})
+        assert isinstance(task, dict)
+        return task
+
+    @property
+    def on_slice(self) -> bool:
+        """Whether it was tested on a held-out slice or fold of train."""
+        return self.task_settings.get("slice_seed") is not None
+
+    @property
+    def imported(self) -> Imported | None:
+        """Of a run that was not trained here."""
+        found = self.config.get("imported")
+        return None if found is None else Imported.model_validate(found)
+
+    @property
+    def store_place(self) -> str:
+        """Where the store of its tokens was: a folder, or a URL.
+
+        Raises:
+            UsageError: the run does not say.
+        """
+        if not self.store:
+            raise UsageError(f"run {self.run} does not say where its store was; give --store")
+        return self.store
+
+    @property
+    def copied_test_clips(self) -> int | None:
+        """Test clips that are copies of training clips; None where nobody looked."""
+        return None if self.leakage is None else self.leakage.copied_clips
+
+    @property
+    def without_copies(self) -> CleanScores | None:
+        """The numbers without them; None where there are none, or nobody looked."""
+        return None if self.leakage is None else self.leakage.without_copies
+
+    @property
+    def top1_without_copies(self) -> float | None:
+        """Top-1 of those numbers."""
+        return None if self.without_copies is None else self.without_copies.top1
+
+    def encode(self) -> bytes:
+        """The file: what was given, in the order of the fields."""
+        content = self.model_dump(mode="json", exclude_unset=True)
+        return json.dumps(content, indent=1, allow_nan=False).encode()
+
+
+def _is_imported(found: JsonValue) -> bool:
+    try:
+        Imported.model_validate(found)
+    except ValidationError:
+        return False
+    return True
+
+
+def is_done(runs: Path, run: str) -> bool:
+    """Whether a run's folder is there; it appears only once it is whole."""
+    return (runs / run / FILE).is_file()
+
+
+def read_runs(runs: Path, *, slices: bool = False) -> list[RunRecord]:
+    """Every finished run below a folder, by method, task and seed.
+
+    Args:
+        runs: The folder.
+        slices: Whether to include runs that were tested on a held-out slice of train.
+
+    Raises:
+        UsageError: the folder is not there, holds no run, or a run.json cannot be read.
+    """
+    if not runs.is_dir():
+        raise UsageError(f"no runs folder {runs}; train with stepcli probe, or give --runs")
+    found = [read_run(path) for path in sorted(runs.glob(f"[!.]*/{FILE}"))]
+    if not slices:
+        found = [record for record in found if not record.on_slice]
+    if not found:
+        raise UsageError(f"{runs} holds no finished run; train with stepcli probe, or give --runs")
+    return sorted(found, key=lambda r: (r.task, r.method, r.seed, r.run))
+
+
+def read_run(path: Path) -> RunRecord:
+    """One finished run.
+
+    Args:
+        path: Its run.json, in a folder of the run's name.
+
+    Raises:
+        UsageError: the file is not what a run writes.
+    """
+    try:
+        record = parse_run(read_regular(path, SEALED_LIMIT))
+    except (ValueError, DamagedStore) as error:
+        raise UsageError(f"{path} is not a run's JSON ({error}); delete its folder") from None
+    if record.run != path.parent.name:
+        raise UsageError(f"{path} says run {record.run!r}; its folder must have the same name")
+    return record
+
+
+def parse_run(data: bytes) -> RunRecord:
+    """A record from the bytes of its file.
+
+    Raises:
+        ValueError: it is none; the message names the first field that does not fit.
+    """
+    try:
+        return RunRecord.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return _with_surrogates(data)
+    raise ValueError(_problem(first, json.loads(data)))
+
+
+def _with_surrogates(data: bytes) -> RunRecord:
+    """Like `parse_run`, of strings with lone surrogates: paths that hold bytes that are no UTF-8,
+    which only Python's own parser takes."""
+    try:
+        content = json.loads(data)
+        return RunRecord.model_validate(content)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    except ValidationError as error:
+        raise ValueError(_problem(error.errors(include_url=False)[0], content)) from None
+
+
+def _problem(error: ErrorDetails, content: JsonValue) -> str:
+    if not isinstance(content, dict):
+        return f"expected an object, found {type(content).__name__}"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    name = str(error["loc"][0])
+    return f"{name} is {content[name]!r:.60}" if name in content else f"{name} is missing"
+
+
+def _is_plain(value: JsonValue, depth: int = DEEPEST) -> bool:
+    """Whether no number is NaN or infinite, which JSON does not have, and nesting has an end."""
+    if isinstance(value, dict):
+        return depth > 0 and all(_is_plain(each, depth - 1) for each in value.values())
+    if isinstance(value, list):
+        return depth > 0 and all(_is_plain(each, depth - 1) for each in value)
+    return not isinstance(value, float) or math.isfinite(value)

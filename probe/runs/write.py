@@ -1,0 +1,235 @@
+"""One folder a run, written whole or not at all; every table is made anew from these.
+
+<runs>/<run id>/run.json              config, metrics, versions, hardware, fingerprint, warnings
+<runs>/<run id>/predictions.parquet   one row a test sample: clip, group, crop, direction, logits
+<runs>/<run id>/probe.safetensors     weights of the trained probe
+"""
+
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.padding import is_padded
+from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.schema.views import clip_of
+from stepcli.probe.config import CODE_SCHEMA, RunConfig
+from stepcli.probe.data.tasks import Task
+from stepcli.probe.methods.registry import methods
+from stepcli.probe.runs.leakage import leakage_counts
+from stepcli.probe.runs.metrics import BaseToNovel, base_to_novel, summary
+from stepcli.probe.runs.predictions import FILE as PREDICTIONS
+from stepcli.probe.runs.predictions import Predictions, encode_predictions
+from stepcli.probe.runs.record import FILE, Hardware, RunRecord
+from stepcli.probe.runs.staging import staging_folder
+from stepcli.probe.training.train import Trained
+from stepcli.runtime.errors import StoreError
+from stepcli.runtime.files import disk_errors, fsync_folder, write_synced
+
+LIBRARIES = ("stepcli", "torch", "numpy", "pyarrow", "safetensors")
+WRITERS = 4
+"""Runs that are written at once: most of the time goes into waiting for the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a run's tokens came from."""
+
+    store: str
+    dataset: str
+    fingerprint: str
+    spec: StoreSpec
+    """The store's: what a probe needs that is used without its store."""
+    texts: str = ""
+    """Digests of the text embeddings beside the tokens."""
+    weights: tuple[str, ...] = ()
+    """Where the backbone's weights were: folders, or repositories with their revision."""
+    copied: bool = False
+    """Whether some clips of the store are copies of others."""
+
+    def identity(self, config: RunConfig) -> str:
+        """What a run's result depends on beside its config: the tokens, and the texts if read."""
+        reads = "text embeddings" in methods().get(config.method).needs
+        found = self.fingerprint + self.texts if reads else self.fingerprint
+        # Earlier versions reversed and shuffled padding with the frames: such runs are trained
+        # again. All others keep their names.
+        reordered = config.task.name == "arrow" or config.task.frame_order == "shuffled"
+        if is_padded(self.spec.sampling) and reordered:
+            found += " padding-last"
+        # Earlier versions let a slice of train hold copies of clips that were trained on.
+        if self.copied and config.task.slice_seed is not None:
+            found += " copies-together"
+        return found
+
+
+def _frame_bytes(spec: StoreSpec) -> int:
+    """Stored bytes of one frame's tokens, scales not counted."""
+    return layout_of(spec).tokens.clip_bytes // spec.frames
+
+
+def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> RunRecord:
+    """Write one run's folder; where another process finished the same run first, keep that one."""
+    config = trained.config
+    logits = trained.logits.numpy()
+    said = _predictions(task, logits)
+    record = RunRecord(
+        run=config.run_id(source.identity(config)),
+        method=config.method,
+        task=config.task.name,
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+        split=config.task.reported_split,
+        **summary(logits, task.test.label, task.pairs),
+        **_halves(logits, task),
+        params=trained.probe.parameters_each,
+        seconds=round(trained.seconds, 3),
+        seconds_an_epoch=round(trained.seconds / max(1, len(trained.losses)), 4),
+        multiply_adds=trained.multiply_adds,
+        bytes_a_clip=_frame_bytes(source.spec) * task.length,
+        fingerprint=source.fingerprint,
+        dataset=source.dataset,
+        backbone=source.spec.backbone,
+        weights=list(source.weights),
+        store=source.store,
+        spec=source.spec.model_dump(mode="json"),
+        classes=list(task.classes),
+        pairs=[[task.classes[a], task.classes[b]] for a, b in task.pairs],
+        train_clips=task.train_clips,
+        test_samples=len(task.test),
+        losses=[round(loss, 6) for loss in trained.losses],
+        warnings=list(task.warnings),
+        leakage=leakage_counts(task.leakage, said, task.pairs),
+        code_schema=CODE_SCHEMA,
+        versions={name: version(name) for name in LIBRARIES},
+        hardware=_hardware(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    contents = {
+        PREDICTIONS: encode_predictions(said),
+        "probe.safetensors": save(trained.probe.state_dict()),
+    }
+    write_folder(runs, record, contents)
+    return record
+
+
+def _halves(logits: np.ndarray, task: Task) -> BaseToNovel:
+    """Base-to-novel's three numbers, where that was the protocol and both halves were tested."""
+    labels = task.test.label
+    if task.base_classes == len(task.classes) or labels.max() < task.base_classes:
+        return {}
+    return base_to_novel(logits, labels, task.base_classes)
+
+
+def write_folder(runs: Path, record: RunRecord, contents: dict[str, bytes]) -> None:
+    """Put a run's folder in place, whole; one that another process finished first is kept."""
+    target = runs / record.run
+    with disk_errors(target):
+        with staging_folder(runs) as staging:
+            for name, content in contents.items():
+                write_synced(staging / name, content)
+            write_synced(staging / FILE, record.encode())
+            fsync_folder(staging)
+            _rename(staging, target)
+        fsync_folder(runs)
+
+
+def _rename(staging: Path, target: Path) -> None:
+    try:
+        staging.rename(target)
+    except OSError:
+        # A folder cannot replace one that is not empty: another process finished this run first.
+        if not (target / FILE).is_file():
+            raise
+
+
+def _predictions(task: Task, logits: np.ndarray) -> Predictions:
+    """What was tested, and what the probe said."""
+    tested = task.test
+    return Predictions(
+        tuple(task.clips[i] for i in tested.clip),
+        tuple(task.groups[i] for i in tested.clip),
+        tested.start,
+        tested.backward,
+        tested.label,
+        logits,
+        np.array([clip_of(task.clips[i]) in task.leakage.copied for i in tested.clip], np.bool_),
+    )
+
+
+def _hardware() -> Hardware:
+    return Hardware(
+        machine=platform.machine(),
+        system=platform.system(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    )
+
+
+def write_all(
+    runs: Path,
+    every: Sequence[Trained],
+    task_of: Callable[[RunConfig], Task],
+    source: Source,
+    written: Callable[[RunRecord], None],
+) -> None:
+    """Write the runs of a pass side by side.
+
+    Args:
+        runs: Folder of the runs.
+        every: What was trained.
+        task_of: On what each was.
+        source: Where its tokens came from.
+        written: Called with each run's record, in the order of `every`.
+
+    Raises:
+        StoreError: not all could be written there; says where the others are.
+    """
+
+    def write(trained: Trained) -> RunRecord | StoreError:
+        try:
+            return write_run(runs, trained, task_of(trained.config), source)
+        except StoreError as error:
+            return error
+
+    refused: list[Trained] = []
+    first: StoreError | None = None
+    pool = ThreadPoolExecutor(WRITERS)
+    try:
+        for trained, outcome in zip(every, pool.map(write, every), strict=True):
+            if isinstance(outcome, StoreError):
+                refused.append(trained)
+                first = first or outcome
+            else:
+                written(outcome)
+    finally:
+        # Whatever came: runs that are being written are whole, the others have not begun.
+        pool.shutdown(cancel_futures=True)
+    if first is not None:
+        raise StoreError(f"{first}; {_elsewhere(runs, refused, task_of, source)}") from first
+
+
+def _elsewhere(
+    runs: Path, refused: Sequence[Trained], task_of: Callable[[RunConfig], Task], source: Source
+) -> str:
+    """Write runs to a folder for temporary files; says what came of it."""
+    kept = 0
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="stepcli-runs-"))
+        for trained in refused:
+            write_run(folder, trained, task_of(trained.config), source)
+            kept += 1
+    except (OSError, StoreError) as error:
+        lost = f"{len(refused) - kept} trained runs are lost ({error})"
+        return f"{lost}, {kept} are in {folder}" if kept else lost
+    return f"before that, move the {kept} runs that were trained from {folder} to {runs}"
