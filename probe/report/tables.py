@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stepcli.probe.analysis.order_table import mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
 from stepcli.probe.report.report_data import Entry, Study
-from stepcli.probe.runs.cells import csv_cell, latex
+from stepcli.probe.runs.cells import csv_cell, latex_table
 from stepcli.probe.runs.leakage import mean_without_copies
 from stepcli.probe.runs.published import Published
 from stepcli.probe.runs.stats import FEWEST_GROUPS
@@ -47,31 +47,8 @@ class Table:
 
     def latex(self) -> str:
         """A table with booktabs rules, ready for \\input; long ones are longtables."""
-        columns = "l" + "r" * (len(self.header) - 1)
-        lines = [" & ".join(latex(cell) for cell in row) + r" \\" for row in self.rows]
-        head = " & ".join(latex(cell) for cell in self.header) + r" \\"
-        caption = rf"\caption{{{latex(self.caption)}}}"
-        if self.long:
-            begin = [rf"\begin{{longtable}}{{{columns}}}", caption + r" \\", r"\toprule"]
-            return "\n".join(
-                [
-                    *begin,
-                    head,
-                    r"\midrule",
-                    r"\endhead",
-                    *lines,
-                    r"\bottomrule",
-                    r"\end{longtable}",
-                    "",
-                ]
-            )
-        return "\n".join(
-            [
-                *(r"\begin{table}", r"\centering", caption),
-                *(rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule"),
-                *(*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""),
-            ]
-        )
+        table = latex_table(self.header, self.rows, caption=self.caption, long=self.long)
+        return f"{table}\n"
 
 
 def percent(value: float | None) -> str:

@@ -4,6 +4,7 @@ Names of classes, runs, methods and tasks may come from anybody.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from stepcli.runtime.terminal import shown
@@ -61,6 +62,40 @@ def csv_cell(value: Any) -> Any:
 def latex(text: str) -> str:
     """A text that LaTeX typesets as it stands."""
     return shown(text).translate(_LATEX)
+
+
+class Bold(str):
+    """A cell that LaTeX sets in bold."""
+
+    __slots__ = ()
+
+
+def latex_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "", long: bool = False
+) -> str:
+    """Cells with booktabs rules; the first column holds names, the others numbers.
+
+    Args:
+        header: of the columns.
+        rows: bold cells are `Bold`.
+        caption: makes the tabular a table of its own.
+        long: whether the table may break over pages; it needs the package longtable.
+    """
+    head, *lines = [" & ".join(map(_latex_cell, row)) + r" \\" for row in (header, *rows)]
+    body = [r"\toprule", head, r"\midrule", *lines, r"\bottomrule"]
+    said = rf"\caption{{{latex(caption)}}}"
+    if long:
+        body = [said + r" \\", *body[:3], r"\endhead", *body[3:]]
+    kind = "longtable" if long else "tabular"
+    columns = "l" + "r" * (len(header) - 1)
+    table = [rf"\begin{{{kind}}}{{{columns}}}", *body, rf"\end{{{kind}}}"]
+    if caption and not long:
+        table = [r"\begin{table}", r"\centering", said, *table, r"\end{table}"]
+    return "\n".join(table)
+
+
+def _latex_cell(cell: str) -> str:
+    return rf"\textbf{{{latex(cell)}}}" if isinstance(cell, Bold) else latex(cell)
 
 
 def markdown(text: str) -> str:

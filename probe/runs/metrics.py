@@ -78,6 +78,14 @@ def mean_class(logits: Floats, labels: Ints) -> float:
     return float(np.mean([right[labels == c].mean() for c in np.unique(labels)]))
 
 
+def chosen_over(logits: Floats, labels: Ints, own: int, other: int) -> Shares:
+    """Forced choice on the samples of one class, [its samples]: 1 where its logit is the larger of
+    the two classes', 0.5 for a tie."""
+    mine = logits[labels == own]
+    margin = mine[:, own].astype(np.float64) - mine[:, other]
+    return np.where(margin == 0, 0.5, margin > 0)
+
+
 def forced_choice(
     logits: Floats, labels: Ints, pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], float]:
@@ -88,13 +96,9 @@ def forced_choice(
     """
     choices = {}
     for a, b in pairs:
-        recalls = []
-        for own, other in ((a, b), (b, a)):
-            mine = logits[labels == own]
-            margin = mine[:, own] - mine[:, other]
-            recalls.append(float(((margin > 0) + 0.5 * (margin == 0)).mean()) if len(mine) else -1)
-        if min(recalls) >= 0:
-            choices[(a, b)] = sum(recalls) / 2
+        recalls = [chosen_over(logits, labels, a, b), chosen_over(logits, labels, b, a)]
+        if all(map(len, recalls)):
+            choices[(a, b)] = float(sum(recall.mean() for recall in recalls)) / 2
     return choices
 
 

@@ -1,8 +1,7 @@
 """Nearly symmetric classes: which they are, and how well a probe tells each pair apart.
 
 Pure functions of logits [n, C], labels [n] and pairs of class indices. The headline is the forced
-choice: of a pair's two logits the larger decides, over all samples of the two classes, so a probe
-cannot escape into a third class; the mean of both recalls, so an uneven pair has chance 0.5 too.
+choice (metrics.py): over all samples of the two classes, so a probe cannot escape into a third.
 """
 
 from collections.abc import Sequence
@@ -11,7 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from stepcli.probe.runs.metrics import Floats, Ints, answers, credit
+from stepcli.probe.runs.metrics import (
+    Floats,
+    Ints,
+    answers,
+    chosen_over,
+    credit,
+    forced_choice,
+)
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UsageError
 
@@ -74,30 +80,23 @@ def pair_scores(
     """Score each pair that has samples of both classes; a class in two pairs counts in each."""
     said = answers(logits)
     scores = {}
-    for a, b in pairs:
+    for (a, b), choice in forced_choice(logits, labels, pairs).items():
         is_a, is_b = labels == a, labels == b
-        if not is_a.any() or not is_b.any():
-            continue
         margin = logits[:, a].astype(np.float64) - logits[:, b]
-        choice_a, choice_b = _won(margin[is_a]), _won(-margin[is_b])
         mine, truth = said[is_a | is_b], labels[is_a | is_b]
         either = float(mine[:, [a, b]].sum())
         right = float(np.take_along_axis(mine, truth[:, None], axis=1).sum())
+        chosen = (chosen_over(logits, labels, a, b), chosen_over(logits, labels, b, a))
         scores[(a, b)] = PairScore(
             samples=int((is_a | is_b).sum()),
-            forced_choice=float(choice_a.mean() + choice_b.mean()) / 2,
-            right=float(choice_a.sum() + choice_b.sum()),
+            forced_choice=choice,
+            right=float(sum(each.sum() for each in chosen)),
             auc=area_under_curve(margin[is_a], margin[is_b]),
             recall=(float(said[is_a, a].mean()), float(said[is_b, b].mean())),
             either=either,
             accuracy_either=right / either if either else None,
         )
     return scores
-
-
-def _won(margin: Floats) -> Floats:
-    """1 where the own logit is the larger, 0.5 for a tie."""
-    return np.where(margin == 0, 0.5, margin > 0)
 
 
 def area_under_curve(positive: Floats, negative: Floats) -> float:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
-from stepcli.probe.runs.cells import csv_cell, latex, markdown
+from stepcli.probe.runs.cells import Bold, csv_cell, latex_table, markdown
 from stepcli.probe.runs.configurations import configuration, labels, over_splits
 from stepcli.probe.runs.metrics import METRICS
 from stepcli.probe.runs.published import Published
@@ -108,7 +108,7 @@ def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
 def arranged(header: Sequence[str], rows: Sequence[Sequence[str]], form: Format) -> str:
     """Cells as a table for a terminal, Markdown or LaTeX; bold ones are `Bold`."""
     if form == "latex":
-        return _latex(header, rows)
+        return latex_table(header, rows)
     if form == "markdown":
         cells = [[markdown(cell) for cell in row] for row in rows]
         lines = [header, ["---", *["---:"] * (len(header) - 1)], *cells]
@@ -122,33 +122,6 @@ def arranged(header: Sequence[str], rows: Sequence[Sequence[str]], form: Format)
         ).rstrip()
         for line in (header, *rows)
     )
-
-
-def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A tabular with booktabs rules, ready to paste."""
-    lines = [" & ".join(map(_latex_cell, line)) for line in (header, *rows)]
-    columns = "l" + "r" * (len(header) - 1)
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            rf"{lines[0]} \\",
-            r"\midrule",
-            *(rf"{line} \\" for line in lines[1:]),
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
-
-
-class Bold(str):
-    """A cell that LaTeX sets in bold."""
-
-    __slots__ = ()
-
-
-def _latex_cell(cell: str) -> str:
-    return rf"\textbf{{{latex(cell)}}}" if isinstance(cell, Bold) else latex(cell)
 
 
 def _csv(runs: Sequence[RunRecord]) -> str:

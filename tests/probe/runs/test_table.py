@@ -2,12 +2,15 @@
 
 from typing import Any
 
-from stepcli.probe.runs.table import configuration, labels
+from stepcli.probe.runs.configurations import configuration, labels
+from stepcli.probe.runs.record import RunRecord
 
 
-def run(seed: int, **task: Any) -> dict[str, Any]:
+def run(seed: int, **task: Any) -> RunRecord:
     config = {"method": "step", "seed": seed, "task": {"shots": 4, **task}}
-    return {"method": "step", "task": "classify", "fingerprint": "f" * 64, "config": config}
+    return RunRecord.model_construct(
+        method="step", task="classify", fingerprint="f" * 64, config=config
+    )
 
 
 def test_what_is_drawn_for_each_seed_makes_no_row_of_its_own() -> None:

@@ -26,6 +26,7 @@ from stepcli.probe.runs.predictions import (
     encode_predictions,
     read_predictions,
 )
+from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.stats import paired_difference
 
 CLASSES = 4
@@ -75,7 +76,7 @@ def test_constant_logits_get_chance_everywhere(constant: float, tmp_path: Path) 
     assert risk_coverage(chances, LABELS).risk == pytest.approx(np.full(100, 0.75))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / FILE).write_bytes(encode_predictions(said))
-    record = {"run": "run", "classes": ["a", "b", "c", "d"]}
+    record = RunRecord.model_construct(run="run", classes=["a", "b", "c", "d"])
     found = Configuration("x", tmp_path, [record], [None])
     assert (confusion(found, found.predictions()) == 0.25).all()
 
