@@ -11,14 +11,12 @@ half the width of the 95 % interval that it has with n epochs (over seeds and gr
 """
 
 import argparse
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stepcli.probe.runs.compare import correctness
-from stepcli.probe.runs.runs import read_runs
+from stepcli.probe.runs.record import RunRecord, read_runs
 from stepcli.probe.runs.stats import FEWEST_GROUPS, accuracy_interval
 from stepcli.probe.sweeps.run import options_over, run_sweep
 from stepcli.probe.sweeps.session import Session
@@ -27,7 +25,7 @@ from stepcli.runtime.errors import StepcliError, UsageError
 
 SHARE = 0.25
 """Of each class's training clips, held out."""
-Runs = tuple[Path, list[dict[str, Any]]]
+Runs = tuple[Path, list[RunRecord]]
 """A folder, and the records of one configuration's seeds in it."""
 
 
@@ -67,15 +65,14 @@ def doublings(folders: Sequence[Path]) -> list[Doubling]:
     found: dict[str, dict[int, Runs]] = {}
     for folder in folders:
         for record in read_runs(folder, slices=True):
-            if not record["split"].startswith("train-") or not record.get("config"):
+            if not record.split.startswith("train-") or record.imported:
                 continue
-            config = copy.deepcopy(record["config"])
-            del config["seed"]
-            epochs = config["shared"].pop("epochs")
-            name = canonical_json([config, record["fingerprint"]])
+            epochs = record.settings.shared.epochs
+            config = record.settings.model_dump(exclude={"seed": True, "shared": {"epochs"}})
+            name = canonical_json([config, record.fingerprint])
             place, records = found.setdefault(name, {}).setdefault(epochs, (folder, []))
             if place != folder:
-                raise UsageError(f"{record['method']}, {epochs} epochs: in {place} and in {folder}")
+                raise UsageError(f"{record.method}, {epochs} epochs: in {place} and in {folder}")
             records.append(record)
     pairs = [
         _doubling(epochs, runs, lengths[2 * epochs])
@@ -92,8 +89,8 @@ def doublings(folders: Sequence[Path]) -> list[Doubling]:
 
 
 def _doubling(epochs: int, short: Runs, long: Runs) -> Doubling:
-    (first, *_), method = short[1], short[1][0]["method"]
-    seeds = [sorted(record["seed"] for record in records) for _, records in (short, long)]
+    (first, *_), method = short[1], short[1][0].method
+    seeds = [sorted(record.seed for record in records) for _, records in (short, long)]
     if seeds[0] != seeds[1]:
         raise UsageError(f"{method}: seeds {seeds[0]} with {epochs} epochs, {seeds[1]} with twice")
     before, after = correctness(*short), correctness(*long)
@@ -103,7 +100,7 @@ def _doubling(epochs: int, short: Runs, long: Runs) -> Doubling:
     if interval.low is None or interval.high is None:
         raise UsageError(f"{method}: a slice of fewer than {FEWEST_GROUPS} groups has no interval")
     half = (interval.high - interval.low) / 2
-    return Doubling(method, first["task"], epochs, interval.mean, float(after.right.mean()), half)
+    return Doubling(method, first.task, epochs, interval.mean, float(after.right.mean()), half)
 
 
 def train(
