@@ -21,9 +21,9 @@ from stepcli.cache.parts.damaged import (
     keep_aside,
     set_aside_part,
 )
-from stepcli.cache.parts.format_registry import array_file
 from stepcli.cache.parts.open_part import OpenPart
 from stepcli.cache.parts.scan import part_clips
+from stepcli.cache.parts.token_files import array_file
 from stepcli.cache.parts.tombstones import buried_parts, bury
 from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import FILE_NAME, Manifest, manifest_bytes

@@ -15,11 +15,11 @@ import pyarrow as pa
 from stepcli.cache.parts.commit import PARTS, read_part_record
 from stepcli.cache.parts.compressed import read_compressed
 from stepcli.cache.parts.files import wrong_file
-from stepcli.cache.parts.format_registry import array_file
 from stepcli.cache.parts.index import COMPRESSED, offset_column, record_of
 from stepcli.cache.parts.open_part import clip_checksum
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.sources import read_sources
+from stepcli.cache.parts.token_files import array_file
 from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.layout import ArrayLayout, layout_of
 from stepcli.cache.schema.manifest import Manifest

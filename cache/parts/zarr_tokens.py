@@ -18,15 +18,10 @@ import google_crc32c
 import numpy as np
 
 from stepcli.cache.parts.file_record import FileRecord
-from stepcli.cache.parts.stream import FinishedFiles, SideArrays, TokenStream, row_offsets
+from stepcli.cache.parts.hashed_file import HashedFile
+from stepcli.cache.parts.token_files import GROUP, array_file
+from stepcli.cache.parts.token_writer import FinishedFiles, SideArrays, row_offsets
 from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
-
-GROUP = "tokens.zarr"
-
-
-def array_file(array: ArrayLayout) -> str:
-    """Path, below the part's folder, of the file with an array's bytes."""
-    return f"{GROUP}/{array.name}/c." + ".".join("0" for _ in array.axes)
 
 
 class ZarrTokenWriter:
@@ -38,11 +33,13 @@ class ZarrTokenWriter:
         for array in layout.arrays:
             (part / GROUP / array.name).mkdir(parents=True)
         self._side = SideArrays(layout)
-        self._stream = TokenStream(part / array_file(layout.tokens))
+        self._shard = HashedFile(part / array_file("zarr", layout.tokens))
 
     def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
         """Write a clip: its arrays as stored, C order, in the layout's order."""
-        self._stream.write(arrays[0].data, row * self._layout.tokens.clip_bytes)
+        size = self._layout.tokens.clip_bytes
+        self._shard.write_at(arrays[0].data, row * size)
+        self._shard.settle((row + 1) * size)
         self._side.write(row, arrays[1:])
 
     def finish(self, clips: int) -> FinishedFiles:
@@ -53,10 +50,12 @@ class ZarrTokenWriter:
         table[:, 1] = tokens.clip_bytes
         index = table.tobytes()
         index += struct.pack("<I", google_crc32c.value(index))
-        files = {array_file(tokens): self._stream.finish(clips * tokens.clip_bytes, index)}
+        end = clips * tokens.clip_bytes
+        self._shard.write_at(memoryview(index), end)
+        files = {array_file("zarr", tokens): self._shard.finish(end + len(index))}
         contents = {f"{GROUP}/zarr.json": _json({"zarr_format": 3, "node_type": "group"})}
         for array, data in self._side.contents(clips):
-            contents[array_file(array)] = data
+            contents[array_file("zarr", array)] = data
         for array in self._layout.arrays:
             contents[f"{GROUP}/{array.name}/zarr.json"] = metadata_bytes(array, clips)
         for name, data in contents.items():
@@ -67,7 +66,7 @@ class ZarrTokenWriter:
 
     def close(self) -> None:
         """Close open files without completing them."""
-        self._stream.close()
+        self._shard.close()
 
 
 def _json(content: dict[str, Any]) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stepcli.cache.parts.commit import PARTS
-from stepcli.cache.parts.format_registry import array_file
+from stepcli.cache.parts.token_files import array_file
 from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.storage.path import StoragePath
