@@ -221,6 +221,36 @@ def test_the_onnx_file_gives_the_logits_that_the_run_recorded(old: Path) -> None
     assert logits == pytest.approx(np.array(recorded["logits"]), abs=SAME)
 
 
+def test_the_same_command_finds_its_runs_done(work: Path) -> None:
+    before = records(work / "runs")
+    assert len(before) == 4
+    call(
+        *("probe", "--method", "step,linear", "--lr", 0.01, "--seeds", 2, "--epochs", 8),
+        *("--batch-size", 4, "--device", "cpu", "--store", work / "stores" / "hdf5"),
+        *("--runs", work / "runs"),
+    )
+    assert records(work / "runs") == before
+
+
+def records(runs: Path) -> dict[str, bytes]:
+    """run.json of every run, which says how long it took: one that is made anew differs."""
+    return {path.parent.name: path.read_bytes() for path in runs.glob("*/run.json")}
+
+
+def test_stored_text_embeddings_classify_as_then(work: Path, old: Path) -> None:
+    """Zero-shot classification trains nothing: its logits are tokens, texts and their order."""
+    now = work / "now"
+    call(
+        *("probe", "--method", "zero-shot", "--store", work / "stores" / "zarr"),
+        *("--device", "cpu", "--runs", now),
+    )
+    (found,) = now.glob("*/predictions.parquet")
+    (expected,) = (old / "texts").glob("*/predictions.parquet")
+    here, there = pq.read_table(found).to_pydict(), pq.read_table(expected).to_pydict()
+    assert here["clip"] == there["clip"]
+    assert np.array(here["logits"]) == pytest.approx(np.array(there["logits"]), abs=SAME)
+
+
 @pytest.mark.parametrize("name", PACKED)
 def test_a_compressed_store_says_how_to_unpack_it_and_loses_nothing(name: str, work: Path) -> None:
     place, expected = work / "stores" / name, EXPECTED["stores"][name]["clips"]

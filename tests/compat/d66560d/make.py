@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 LABELS = ("grow", "shrink", "left", "right")
 OPPOSITE = dict(zip(LABELS, (LABELS[1], LABELS[0], LABELS[3], LABELS[2]), strict=True))
 TRAIN, TEST = range(3), range(3, 8)
-KEPT = ("backbone", "clips", "clips.csv", "stores", "runs", "sweep", "exported", "pushed")
+KEPT = ("backbone", "clips", "clips.csv", "stores", "runs", "sweep", "texts", "exported", "pushed")
 
 BACKBONE = """
 import torch, transformers
@@ -123,6 +123,7 @@ def make(old: Old) -> None:
     train = "--store stores/hdf5 --epochs 8 --batch-size 4 --device cpu --runs "
     old.stepcli(f"probe --method step,linear --lr 1e-2 --seeds 2 {train}runs")
     old.stepcli(f"sweep --method step,linear --lr 3e-3,1e-2 --seeds 1 --select {train}sweep")
+    old.stepcli("probe --method zero-shot --store stores/zarr --device cpu --runs texts")
     old.stepcli(f"export runs/{one_run('step')} --out exported --onnx")
     old.stepcli(f"push runs/{one_run('linear')} --to pushed")
 
