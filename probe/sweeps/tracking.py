@@ -3,7 +3,6 @@
 What they show is a copy: tables are always made from the runs' own folders.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +14,10 @@ from stepcli.runtime.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+
+REMOVED = ("mlflow",)
+"""Trackers of earlier versions."""
 
 
 class Tracker(Protocol):
@@ -35,10 +38,12 @@ def open_trackers(names: Sequence[str], runs: Path) -> list[Tracker]:
 
     Raises:
         UnknownName: there is no such tracker.
-        UsageError: its package is not installed.
+        UsageError: its package is not installed, or it was removed.
     """
     trackers = []
     for name in names:
+        if name in REMOVED:
+            raise UsageError(f"--track {name} was removed; use {' or '.join(TRACKERS)}")
         if name not in TRACKERS:
             raise UnknownName("tracker", name, TRACKERS)
         folder = runs / ".tracking" / name
@@ -104,33 +109,19 @@ class TensorBoard:
         return self._writers[run]
 
 
-class _Later:
-    """Keeps a run's losses until it is finished, for trackers that take one run at a time."""
-
-    def __init__(self) -> None:
-        self._losses: dict[str, list[tuple[int, float]]] = {}
-
-    def epoch(self, run: str, config: RunConfig, epoch: int, loss: float) -> None:
-        """Keep a point."""
-        self._losses.setdefault(run, []).append((epoch, loss))
-
-    def losses(self, run: str) -> list[tuple[int, float]]:
-        """The run's points, given up."""
-        return self._losses.pop(run, [])
-
-    def close(self) -> None:
-        """Nothing is left to write: every run was written when it was finished."""
-
-
-class WandB(_Later):
+class WandB:
     """Weights & Biases, offline: `wandb sync <runs>/.tracking/wandb/wandb/offline-run-*`."""
 
     def __init__(self, folder: Path) -> None:
         import wandb
 
-        super().__init__()
         self._wandb = wandb
         self._folder = folder
+        self._losses: dict[str, list[tuple[int, float]]] = {}
+
+    def epoch(self, run: str, config: RunConfig, epoch: int, loss: float) -> None:
+        """Keep a point until the run is finished: wandb takes one run at a time."""
+        self._losses.setdefault(run, []).append((epoch, loss))
 
     def finished(self, record: RunRecord) -> None:
         """Write the run with its losses."""
@@ -143,43 +134,18 @@ class WandB(_Later):
             mode="offline",
             reinit="finish_previous",
         )
-        for epoch, loss in self.losses(record.run):
+        for epoch, loss in self._losses.pop(record.run, []):
             run.log({"train/loss": loss}, step=epoch)
         run.summary.update(
             {f"{record.split}/{name}": v for name, v in final_metrics(record).items()}
         )
         run.finish()
 
-
-class MLflow(_Later):
-    """MLflow's file store: `mlflow ui --backend-store-uri <runs>/.tracking/mlflow`."""
-
-    def __init__(self, folder: Path) -> None:
-        # Files need no database; newer versions of MLflow keep them only for who asks.
-        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        from mlflow import MlflowClient
-
-        super().__init__()
-        self._client = MlflowClient(tracking_uri=folder.resolve().as_uri())
-        found = self._client.get_experiment_by_name("stepcli")
-        self._experiment = (
-            found.experiment_id if found else self._client.create_experiment("stepcli")
-        )
-
-    def finished(self, record: RunRecord) -> None:
-        """Write the run with its losses."""
-        run = self._client.create_run(self._experiment, run_name=record.run).info.run_id
-        for name, value in flat_settings(record.config).items():
-            self._client.log_param(run, name, value)
-        for epoch, loss in self.losses(record.run):
-            self._client.log_metric(run, "train/loss", loss, step=epoch)
-        for name, value in final_metrics(record).items():
-            self._client.log_metric(run, f"{record.split}/{name}", value)
-        self._client.set_terminated(run)
+    def close(self) -> None:
+        """Nothing is left to write: every run was written when it was finished."""
 
 
 TRACKERS: dict[str, Callable[[Path], Tracker]] = {
     "tensorboard": TensorBoard,
     "wandb": WandB,
-    "mlflow": MLflow,
 }

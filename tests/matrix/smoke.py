@@ -55,7 +55,7 @@ EXTRAS = {
         "sweep --search optuna --trials 2 --method linear --lr 1e-4..1e-2 --seeds 1 --epochs 1 "
         "--slice-min clips=1,groups=1 --store stores/zarr",
     ),
-    "tracking": (f"{PROBE} --method first-last --track tensorboard,mlflow,wandb",),
+    "tracking": (f"{PROBE} --method first-last --track tensorboard,wandb",),
     "onnx": ("export runs/{linear} --out exported --onnx",),
 }
 

@@ -315,7 +315,7 @@ def test_official_splits_are_averaged_apart_from_seeds(store: Store, tmp_path: P
     assert "nowhere.csv" in invoke("probe", "--method", "linear", *wrong).stderr
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
+@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
 def test_trackers_get_losses_and_results(name: str, store: Store, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     place = ("--store", store.path, "--runs", runs)
@@ -327,6 +327,9 @@ def test_trackers_get_losses_and_results(name: str, store: Store, tmp_path: Path
     assert len(table(runs)) == 1
     unknown = invoke("probe", "--method", "linear", "--track", "tensorbord", "--lr", 0.5, *place)
     assert "did you mean tensorboard" in unknown.stderr
+    removed = invoke("probe", "--method", "linear", "--track", "mlflow", "--lr", 0.5, *place)
+    assert removed.exit_code == 2
+    assert "--track mlflow was removed; use tensorboard or wandb" in removed.stderr
 
 
 def test_views_are_averaged_to_one_answer_a_clip(
