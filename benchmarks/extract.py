@@ -45,13 +45,18 @@ from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import load_dataset
 from stepcli.extract.decode.pool import DecodePool
+from stepcli.extract.decode.process import DecodeSettings
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.views import ViewPlan
-from stepcli.extract.decode.worker import DecodeSettings
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner
-from stepcli.extract.pipeline.prepare import Prepared, make_producer, make_spec, spread
+from stepcli.extract.pipeline.prepare import (
+    Prepared,
+    make_producer,
+    make_spec,
+    resources_of,
+    spread,
+)
 from stepcli.extract.pipeline.progress import ExtractionProgress
-from stepcli.extract.pipeline.resources import resources_of
 from stepcli.extract.pipeline.stages import extract_clips
 from stepcli.runtime.threads import cores, use_one_thread_a_pass
 

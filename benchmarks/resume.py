@@ -21,11 +21,9 @@ from store_clips import PRODUCER, Size
 from stepcli.cache import create_store, open_store
 from stepcli.cache.schema.clips import ClipRecord, ClipRow
 from stepcli.extract.datasets.registry import load_dataset
-from stepcli.extract.sources.digests import FileFacts
-from stepcli.extract.sources.origin import source_of
+from stepcli.extract.sources.origin import FileFacts, source_of
 from stepcli.extract.sources.place import with_prefix
-from stepcli.extract.sources.stock import take_stock
-from stepcli.extract.sources.todo import what_is_left
+from stepcli.extract.sources.stock import take_stock, what_is_left
 from stepcli.runtime.memory import without_collections
 
 A_FOLDER = 1000

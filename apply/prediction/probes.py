@@ -21,8 +21,7 @@ from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import Sampling, parse_sampling
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner
-from stepcli.extract.pipeline.prepare import make_spec
-from stepcli.extract.pipeline.resources import resolve_device
+from stepcli.extract.pipeline.prepare import make_spec, resolve_device
 from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe, spec_of_run
 from stepcli.probe.analysis.temperature import KeptCalibration, kept_calibration

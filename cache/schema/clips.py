@@ -48,7 +48,7 @@ class Source:
     mtime_ns: int
     """When it was last changed, nanoseconds since 1970; of a folder: the folder itself."""
     digest: str
-    """"<kind>:<hexadecimal>"; `stepcli.extract.sources.digests` lists the kinds."""
+    """"<kind>:<hexadecimal>"; `stepcli.extract.sources.origin` lists the kinds."""
     segment: str = ""
     """Which stretch of it; "" for the whole."""
     prefix: str = ""

@@ -8,7 +8,7 @@ which is slow and always right.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import av
 
+from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.container import decode, open_video, require_file
 from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.packets import Shown, shown_packets
@@ -24,7 +25,7 @@ from stepcli.runtime.errors import VideoError
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class ClipBounds:
     """Half-open, in seconds since the first frame or in frame numbers; None: no bound there."""
 
     start_seconds: float | None = None
@@ -32,17 +33,25 @@ class Segment:
     start_frame: int | None = None
     end_frame: int | None = None
 
+    @classmethod
+    def of(cls, clip: Clip) -> "ClipBounds":
+        """The part of its video that a clip is."""
+        return cls(clip.start_seconds, clip.end_seconds, clip.start_frame, clip.end_frame)
+
     @property
     def is_whole(self) -> bool:
-        """Whether it leaves nothing out."""
+        """Whether they leave nothing out."""
         bounds = (self.start_seconds, self.end_seconds, self.start_frame, self.end_frame)
         return all(bound is None for bound in bounds)
 
-    def bounds(self, seconds: Sequence[float]) -> tuple[int, int]:
-        """First frame and the frame after the last, given every frame's time.
+    def frame_range(self, seconds: Sequence[float]) -> tuple[int, int, bool]:
+        """First frame, the frame after the last, and whether the end lies behind the video's.
+
+        Args:
+            seconds: every frame's time.
 
         Raises:
-            VideoError: no frame lies in the segment.
+            VideoError: no frame lies within.
         """
         count = len(seconds)
         if self.start_seconds is not None or self.end_seconds is not None:
@@ -60,24 +69,15 @@ class Segment:
                 f"the segment {first:g} to {end} {unit} holds no frame of the video, "
                 f"which has {length:g} {unit}"
             )
-        return start, stop
+        return start, stop, self._is_past_end(seconds)
 
-
-@dataclass(frozen=True, slots=True)
-class WatchedSegment(Segment):
-    """A segment that keeps note of an end behind the end of its video."""
-
-    past_end: list[bool] = field(default_factory=list)
-    """Filled by `bounds`: whether the segment ends more than a frame after the video does."""
-
-    def bounds(self, seconds: Sequence[float]) -> tuple[int, int]:
-        """As of `Segment`."""
-        start, stop = Segment.bounds(self, seconds)
+    def _is_past_end(self, seconds: Sequence[float]) -> bool:
+        """Whether the end lies more than a frame after the video's."""
+        if self.end_frame is not None and self.end_frame > len(seconds):
+            return True
         apart = (seconds[-1] - seconds[0]) / max(1, len(seconds) - 1)
         # The last frame is shown for a while too; annotations are rounded by as much again.
-        late = self.end_seconds is not None and self.end_seconds > seconds[-1] + 2 * apart + _TICK
-        self.past_end[:] = [late or (self.end_frame is not None and self.end_frame > len(seconds))]
-        return start, stop
+        return self.end_seconds is not None and self.end_seconds > seconds[-1] + 2 * apart + _TICK
 
 
 NEAR = 3
@@ -93,7 +93,7 @@ class _NotAsAnnounced(Exception):
 
 def read_segment(
     path: Path,
-    segment: Segment,
+    bounds: ClipBounds,
     pick: Callable[[int], Sequence[int]],
     convert: Callable[[RGB], RGB],
     keep_bytes: int = KEEP_BYTES,
@@ -112,15 +112,15 @@ def read_segment(
     if shown is not None:
         seconds = [float((tick - shown.pts[0]) * shown.time_base) for tick in shown.pts]
         try:
-            return _read_bounds(path, segment, seconds, shown, *how)
+            return _read_range(path, bounds, seconds, shown, *how)
         except _NotAsAnnounced:
             pass  # the packets' times mislead: count the frames themselves
-    return _read_bounds(path, segment, _seconds(*identity), None, *how)
+    return _read_range(path, bounds, _seconds(*identity), None, *how)
 
 
-def _read_bounds(
+def _read_range(
     path: Path,
-    segment: Segment,
+    bounds: ClipBounds,
     seconds: list[float],
     shown: Shown | None,
     pick: Callable[[int], Sequence[int]],
@@ -128,7 +128,7 @@ def _read_bounds(
     keep_bytes: int,
     as_image: Callable[[Any], RGB] | None,
 ) -> ReadClip:
-    start, stop = segment.bounds(seconds)
+    start, stop, past_end = bounds.frame_range(seconds)
 
     def frames() -> Iterator[Any]:
         if shown is None:
@@ -137,7 +137,7 @@ def _read_bounds(
 
     kept = hold(frames(), keep_bytes)
     return assemble(
-        frames() if kept is None else kept, seconds[start:stop], pick, convert, as_image
+        frames() if kept is None else kept, seconds[start:stop], pick, convert, as_image, past_end
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stepcli.extract.datasets.images import frame_files
-from stepcli.extract.decode.clip_bounds import Segment
+from stepcli.extract.decode.clip_bounds import ClipBounds
 from stepcli.extract.decode.image_file import read_image
 from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.video import ReadClip
@@ -13,7 +13,7 @@ from stepcli.extract.decode.video import ReadClip
 def read_image_folder(
     path: Path,
     frames_per_second: float,
-    segment: Segment,
+    bounds: ClipBounds,
     pick: Callable[[int], Sequence[int]],
     convert: Callable[[RGB], RGB],
 ) -> ReadClip:
@@ -22,7 +22,7 @@ def read_image_folder(
     Args:
         path: the folder; which of its files are frames: `stepcli.extract.datasets.images`.
         frames_per_second: what the images were taken at; gives them times.
-        segment: the part of it.
+        bounds: the part of it.
         pick: number of frames N -> T indices in [0, N), never decreasing.
         convert: applied to each picked image once.
 
@@ -31,7 +31,7 @@ def read_image_folder(
     """
     files = frame_files(path)
     seconds = [number / frames_per_second for number in range(len(files))]
-    start, stop = segment.bounds(seconds)
+    start, stop, past_end = bounds.frame_range(seconds)
     indices = [start + index for index in pick(stop - start)]
     wanted = sorted(set(indices))
     place = {index: position for position, index in enumerate(wanted)}
@@ -46,4 +46,5 @@ def read_image_folder(
         [place[index] for index in indices],
         [seconds[index] for index in indices],
         *size,
+        past_end,
     )

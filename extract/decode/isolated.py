@@ -1,7 +1,7 @@
 """Videos read in a process of their own (`reader.py`), for predict, reports, pictures, streams.
 
 A file made to crash, hang or exhaust a decoder ends or stalls that process; here it is a
-VideoError. The process has no more memory than `bounds.py` gives it.
+VideoError. The process has no more memory than `process.py` allows.
 """
 
 import atexit

@@ -24,13 +24,14 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.process import (
     DecoderProcess,
     DecodersFailed,
-    Task,
+    DecodeSettings,
+    DecodeTask,
     shared_memory,
     start_decoder,
 )
+from stepcli.extract.decode.video import ReadClip
 from stepcli.extract.decode.views import space_and_time
-from stepcli.extract.decode.worker import DecodeSettings
-from stepcli.extract.sources.digests import FileFacts
+from stepcli.extract.sources.origin import FileFacts
 from stepcli.runtime.errors import VideoError
 
 TRIES = 2
@@ -55,24 +56,42 @@ class DecodedView:
 class DecodedClip:
     """A clip's pixels in shared memory; call `release` once they have been copied."""
 
-    clip: Clip
-    images: np.ndarray
-    """Distinct frames in every spatial view: [U, spaces, height, width, 3] uint8."""
-    views: list[DecodedView]
-    frame_height: int
-    frame_width: int
+    task: DecodeTask
+    read: ReadClip
+    """Its images: distinct frames in every spatial view, [U, spaces, height, width, 3] uint8."""
     source: FileFacts
     """Of the file, or folder of images, that was decoded."""
-    past_end: bool
-    """Whether its segment ends after the video does."""
     seconds: float
     """Time that its decoder spent on it."""
     _pool: "DecodePool"
-    _slot: int
+
+    @property
+    def clip(self) -> Clip:
+        """As the data set lists it."""
+        return self.task.clip
+
+    @property
+    def images(self) -> np.ndarray:
+        """[U, spaces, height, width, 3] uint8."""
+        return np.asarray(self.read.images)
+
+    @property
+    def views(self) -> list[DecodedView]:
+        """The views to be stored, in the clip's order."""
+        clip, read = self.task.clip, self.read
+        steps = len(read.positions) // len(self.task.times)
+        found = []
+        for view, stored_id in zip(clip.views or ("",), clip.stored_ids, strict=True):
+            space, time_number = space_and_time(view)
+            start = self.task.times.index(time_number) * steps
+            run = slice(start, start + steps)
+            place = self.task.spaces.index(space)
+            found.append(DecodedView(stored_id, place, read.positions[run], read.pts_seconds[run]))
+        return found
 
     def release(self) -> None:
         """Give the slot back; `images` must not be read any more."""
-        self._pool._release(self._slot)
+        self._pool._release(self.task.slot)
 
 
 class DecodePool:
@@ -185,11 +204,11 @@ class DecodePool:
         for worker in [worker for worker in self._workers if worker.deadline < now]:
             self._replace(worker, f"decoding took longer than {self._clip_seconds:g} s")
 
-    def _task(self, clip: Clip, attempt: int) -> Task:
+    def _task(self, clip: Clip, attempt: int) -> DecodeTask:
         views = [space_and_time(view) for view in clip.views or ("",)]
         spaces = dict.fromkeys(space for space, _ in views)
         times = dict.fromkeys(time for _, time in views)
-        return Task(clip, self._free.popleft(), attempt, tuple(spaces), tuple(times))
+        return DecodeTask(clip, self._free.popleft(), tuple(spaces), tuple(times), attempt)
 
     def _take(self, worker: DecoderProcess, reply: dict[str, Any]) -> None:
         task = worker.tasks.popleft()
@@ -198,40 +217,17 @@ class DecodePool:
             self._free.append(task.slot)
             self._fail(task, reply["error"], reply["message"])
             return
-        plan, steps = self._settings.plan, self._settings.frames
-        shape = (reply["distinct"], len(task.spaces), plan.height, plan.width, 3)
+        plan, read = self._settings.plan, reply["read"]
+        shape = (read["images"], len(task.spaces), plan.height, plan.width, 3)
         images = np.frombuffer(
             self._memory,
             np.uint8,
             count=int(np.prod(shape)),
             offset=task.slot * self._settings.slot_bytes,
         ).reshape(shape)
-        views = []
-        for view, stored_id in zip(task.clip.views or ("",), task.clip.stored_ids, strict=True):
-            space, time_number = space_and_time(view)
-            start = task.times.index(time_number) * steps
-            run = slice(start, start + steps)
-            views.append(
-                DecodedView(
-                    stored_id,
-                    task.spaces.index(space),
-                    reply["positions"][run],
-                    reply["pts_seconds"][run],
-                )
-            )
+        decoded = ReadClip(**{**read, "images": images})
         self._results.put(
-            DecodedClip(
-                task.clip,
-                images,
-                views,
-                reply["height"],
-                reply["width"],
-                FileFacts(**reply["source"]),
-                reply["past_end"],
-                reply["seconds"],
-                self,
-                task.slot,
-            )
+            DecodedClip(task, decoded, FileFacts(**reply["source"]), reply["seconds"], self)
         )
 
     def _replace(self, worker: DecoderProcess, reason: str) -> None:
@@ -253,7 +249,7 @@ class DecodePool:
                 self._fail(blamed, VideoError.__name__, f"{reason}, {TRIES} times")
         self._workers[self._workers.index(worker)] = start_decoder(self._settings, self._descriptor)
 
-    def _fail(self, task: Task, error: str, message: str) -> None:
+    def _fail(self, task: DecodeTask, error: str, message: str) -> None:
         for stored_id in task.clip.stored_ids:
             self._results.put(Failure(stored_id, str(task.clip.path), error, message))
 

@@ -1,7 +1,12 @@
-"""One decoder process as its pool sees it: started bare, spoken to over a pipe, ended for sure."""
+"""Decoder processes: what they are told, how they are started and ended, what they may take.
+
+A pool and its decoders (`worker.py`) talk over a pipe in JSON; readers of single videos
+(`reader.py`) are started alike.
+"""
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -9,46 +14,89 @@ import tempfile
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any
 
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.decode.bounds import allowed_bytes
-from stepcli.extract.decode.worker import DecodeSettings
-from stepcli.runtime.errors import StepcliError
+from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.extract.decode.sampling import parse_sampling
+from stepcli.extract.decode.views import ViewPlan
+from stepcli.runtime.errors import StepcliError, UsageError
 
 START_SECONDS = 120.0
 """Time limit for a decoder process to come up; machines under load are slow to import."""
 LAST_WORDS_SECONDS = 10.0
 """For a process that has closed its pipe to write why it ends."""
+VARIABLE = "STEPCLI_DECODER_GIB"
+DEFAULT_GIB = 4.0
+"""Address space beyond what the process has mapped once it is ready; 8K video needs up to 2 GiB."""
+OUT_OF_MEMORY = "Cannot allocate memory"
+"""The system's words, as FFmpeg passes them on."""
+
+_PART = ("id", "start_seconds", "end_seconds", "start_frame", "end_frame", "frames_per_second")
+"""Fields of a clip that a decoder needs beside its path."""
+
+_limits: list[int] = []
+"""The limit of this process, where it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSettings:
+    """What is the same for every clip of a run."""
+
+    plan: PixelPlan
+    sampling: str
+    frames: int
+    """Frames of a view of a clip: T time steps, times the frames that a token spans."""
+    views: ViewPlan = field(default_factory=ViewPlan)
+    decoder: str = "pyav"
+    """"pyav" or "torchcodec"."""
+
+    @property
+    def slot_bytes(self) -> int:
+        """Shared memory that one clip's pixels may need, in all of its views."""
+        times = parse_sampling(self.sampling).views
+        spaces = len(self.views.spaces_of("train"))
+        return self.frames * times * spaces * self.plan.height * self.plan.width * 3
+
+    def to_json(self) -> dict[str, Any]:
+        """For the worker's first message."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "DecodeSettings":
+        """The reverse of `to_json`."""
+        views = {**values["views"], "spaces": tuple(values["views"]["spaces"])}
+        plan = PixelPlan.from_spec(values["plan"])
+        return cls(**{**values, "plan": plan, "views": ViewPlan(**views)})
 
 
 @dataclass(slots=True)
-class Task:
+class DecodeTask:
     """A clip that a decoder has been given, and where its pixels go."""
 
     clip: Clip
     slot: int
-    attempt: int
-    spaces: tuple[str, ...]
+    spaces: tuple[str, ...] = ("center",)
     """Its spatial views, in the order in which they lie in the slot."""
-    times: tuple[int, ...]
+    times: tuple[int, ...] = (0,)
     """Its temporal views."""
+    attempt: int = 1
 
-    def message(self) -> bytes:
+    def to_json(self) -> dict[str, Any]:
         """For the decoder."""
-        clip = self.clip
-        values = {
-            "slot": self.slot,
-            "path": str(clip.path),
-            "segment": (clip.start_seconds, clip.end_seconds, clip.start_frame, clip.end_frame),
-            "frames_per_second": clip.frames_per_second,
-            "id": clip.id,
-            "spaces": self.spaces,
-            "times": self.times,
-        }
-        return json.dumps(values).encode()
+        part = {name: getattr(self.clip, name) for name in _PART}
+        clip = {**part, "path": str(self.clip.path)}
+        return {"clip": clip, "slot": self.slot, "spaces": self.spaces, "times": self.times}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "DecodeTask":
+        """The task as the decoder sees it: of the clip no more than it needs."""
+        clip = values["clip"]
+        clip = Clip(**{**clip, "path": Path(clip["path"]), "label": ""})
+        return cls(clip, values["slot"], tuple(values["spaces"]), tuple(values["times"]))
 
 
 class DecodersFailed(StepcliError):
@@ -90,17 +138,17 @@ class DecoderProcess(Child):
     """A running decoder (`worker.py`), and the clips that it has been given."""
 
     ready: bool = False
-    tasks: deque[Task] = field(default_factory=deque)
+    tasks: deque[DecodeTask] = field(default_factory=deque)
     deadline: float = float("inf")
     """When the start, then the first task, has taken too long; monotonic seconds."""
 
-    def give(self, task: Task, clip_seconds: float) -> None:
+    def give(self, task: DecodeTask, clip_seconds: float) -> None:
         """Send a clip; its clock runs once it is the first in line."""
         self.tasks.append(task)
         if self.ready and len(self.tasks) == 1:
             self.start_clock(clip_seconds)
         with suppress(OSError):  # it has just died: noticed when the pool listens
-            self.pipe.send_bytes(task.message())
+            self.pipe.send_bytes(json.dumps(task.to_json()).encode())
 
     def start_clock(self, clip_seconds: float) -> None:
         """From now on the first task has this much time."""
@@ -156,3 +204,56 @@ def shared_memory(size: int) -> int:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, size)
     return descriptor
+
+
+def allowed_bytes() -> int:
+    """What STEPCLI_DECODER_GIB says.
+
+    Raises:
+        UsageError: it is no number above 0.
+    """
+    text = os.environ.get(VARIABLE, "") or str(DEFAULT_GIB)
+    try:
+        gib = float(text)
+    except ValueError:
+        gib = 0.0
+    if not 0 < gib < 1 << 20:
+        raise UsageError(f"{VARIABLE}={text}: expected GiB for a decoder process, above 0")
+    return int(gib * (1 << 30))
+
+
+def limit_memory(allowed: int) -> None:
+    """Bound the address space of the calling process, and have no core dumped of it.
+
+    Linux only: other systems do not enforce such a limit, or count shared libraries of the system.
+
+    Args:
+        allowed: Bytes beyond what is mapped now.
+    """
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform != "linux":
+        return
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = mapped + allowed
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        _limits.append(allowed)
+
+
+def out_of_memory() -> str:
+    """What is said of a video that needs more."""
+    if not _limits:
+        return "its frames do not fit in memory"
+    return (
+        f"its frames do not fit in the {_limits[-1] / (1 << 30):.3g} GiB of memory that a decoder "
+        f"process may take; {VARIABLE} raises that"
+    )
+
+
+def end_with_parent(parent: int) -> None:
+    """Wait until the parent has gone, then end this process; run it in a thread."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -17,15 +17,15 @@ from typing import Any
 import av
 import numpy as np
 
-from stepcli.extract.decode.bounds import (
+from stepcli.extract.decode.container import Decoding, decode, open_video, video_stream
+from stepcli.extract.decode.orientation import upright
+from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.extract.decode.process import (
     OUT_OF_MEMORY,
     end_with_parent,
     limit_memory,
     out_of_memory,
 )
-from stepcli.extract.decode.container import Decoding, decode, open_video, video_stream
-from stepcli.extract.decode.orientation import upright
-from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.runtime.errors import ClipError, VideoError
 
 SIGN_SECONDS = 1.0

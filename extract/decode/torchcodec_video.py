@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stepcli.extract.decode.clip_bounds import Segment, read_segment
+from stepcli.extract.decode.clip_bounds import ClipBounds, read_segment
 from stepcli.extract.decode.container import decode, open_video
 from stepcli.extract.decode.orientation import RGB, Orientation, orientation
 from stepcli.extract.decode.packets import shown_packets
@@ -40,7 +40,7 @@ def load_torchcodec() -> Any:
 
 def read_with_torchcodec(
     path: Path,
-    segment: Segment,
+    bounds: ClipBounds,
     pick: Callable[[int], Sequence[int]],
     convert: Callable[[RGB], RGB],
 ) -> ReadClip:
@@ -55,9 +55,9 @@ def read_with_torchcodec(
     shown = shown_packets(path)
     number, turned = _stream(path)
     if shown is None or any(turned):
-        if segment.is_whole:
+        if bounds.is_whole:
             return read_whole(path, pick, convert)
-        return read_segment(path, segment, pick, convert)
+        return read_segment(path, bounds, pick, convert)
     try:
         decoder = decoder_class(
             str(path),
@@ -71,7 +71,7 @@ def read_with_torchcodec(
             raise VideoError(f"torchcodec finds {count} frames, PyAV {len(shown.pts)}")
         if count == 0:
             raise VideoError("damaged: not one frame could be decoded")
-        start, stop = _bounds(decoder, segment, count)
+        start, stop, past_end = _frame_range(decoder, bounds, count)
         indices = [start + index for index in pick(stop - start)]
         wanted = sorted(set(indices))
         batch = decoder.get_frames_at(indices=wanted)
@@ -89,6 +89,7 @@ def read_with_torchcodec(
         [seconds[place[index]] for index in indices],
         height,
         width,
+        past_end,
     )
 
 
@@ -101,10 +102,10 @@ def _stream(path: Path) -> tuple[int, Orientation]:
         return stream.index, orientation(first)
 
 
-def _bounds(decoder: Any, segment: Segment, count: int) -> tuple[int, int]:
-    """First frame and the frame after the last."""
-    if segment.start_seconds is None and segment.end_seconds is None:
-        return segment.bounds(range(count))  # by number: times do not matter
+def _frame_range(decoder: Any, bounds: ClipBounds, count: int) -> tuple[int, int, bool]:
+    """See `ClipBounds.frame_range`."""
+    if bounds.start_seconds is None and bounds.end_seconds is None:
+        return bounds.frame_range(range(count))  # by number: times do not matter
     # It offers no list of times, so all frames are decoded for a segment by seconds.
     times = [float(decoder.get_frame_at(i).pts_seconds) for i in range(count)]
-    return segment.bounds([time - times[0] for time in times])
+    return bounds.frame_range([time - times[0] for time in times])

@@ -23,7 +23,7 @@ KEEP_BYTES = 256 << 20
 class ReadClip:
     """The picked frames of a clip."""
 
-    images: list[RGB]
+    images: list[RGB] | RGB
     """The distinct picked frames in order, each as `convert` returned it."""
     positions: list[int]
     """For each of the T time steps, which of `images` it shows."""
@@ -32,6 +32,8 @@ class ReadClip:
     frame_height: int
     """Pixels, upright, before any resizing."""
     frame_width: int
+    past_end: bool = False
+    """Whether the clip's bounds end after its video does."""
 
 
 def read_whole(
@@ -99,6 +101,7 @@ def assemble(
     pick: Callable[[int], Sequence[int]],
     convert: Callable[[RGB], RGB],
     as_image: Callable[[Any], RGB] | None = None,
+    past_end: bool = False,
 ) -> ReadClip:
     """Pick, make images and convert them, one RGB image in memory at a time.
 
@@ -108,6 +111,7 @@ def assemble(
         pick: number of frames -> indices.
         convert: applied to each picked image.
         as_image: what makes an image of a decoded frame; None: `upright`.
+        past_end: recorded.
     """
     as_image = as_image or upright
     indices = list(pick(len(seconds)))
@@ -134,4 +138,5 @@ def assemble(
         [place[index] for index in indices],
         [seconds[index] for index in indices],
         *size,
+        past_end,
     )

@@ -19,7 +19,7 @@ from stepcli.extract.engines.ray_worker import CLIPS_AT_ONCE, Extract, Worker
 from stepcli.extract.engines.work_queue import WorkerState, WorkQueue
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import StageSeconds
-from stepcli.extract.sources.todo import Redo, what_is_left
+from stepcli.extract.sources.stock import Redo, what_is_left
 from stepcli.runtime.preemption import GRACE_SECONDS
 from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost, on_node
 from stepcli.runtime.words import counted

@@ -211,8 +211,8 @@ def _record(clip: DecodedClip, view: DecodedView, span: int) -> ClipRecord:
         source=str(clip.clip.path),
         pts_seconds=tuple(times.tolist()),
         distinct_frames=len({tuple(step) for step in steps}),
-        frame_height=clip.frame_height,
-        frame_width=clip.frame_width,
+        frame_height=clip.read.frame_height,
+        frame_width=clip.read.frame_width,
         origin=source_of(clip.clip, clip.source),
     )
 

@@ -18,7 +18,7 @@ from stepcli.extract.pipeline.prepare import Prepared, load_clips, prepare, spre
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import extract_clips
 from stepcli.extract.pipeline.summary import gigabytes
-from stepcli.extract.sources.todo import what_is_left
+from stepcli.extract.sources.stock import what_is_left
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.progress import duration
 

@@ -17,7 +17,7 @@ from stepcli.cache.store.store import Store
 from stepcli.cache.tables.failures import read_failures
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.pool import AHEAD, DecodedClip, DecodePool
-from stepcli.extract.decode.worker import DecodeSettings
+from stepcli.extract.decode.process import DecodeSettings
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner, EncodedClip, group_by_frames
 from stepcli.extract.pipeline.prepare import Prepared
 from stepcli.extract.pipeline.progress import ProgressListener
@@ -198,7 +198,7 @@ class _Clock:
                 return
             if isinstance(result, DecodedClip):
                 self._spent["decoding"] += result.seconds
-                self._past_end += result.past_end
+                self._past_end += result.read.past_end
             yield result
 
     def report(self, writing: float) -> StageSeconds:

@@ -7,10 +7,9 @@ from typing import Any
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.store import Store
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.pipeline.resources import Resources
+from stepcli.extract.pipeline.prepare import Resources
 from stepcli.extract.pipeline.stages import StageSeconds, grouped_reasons
-from stepcli.extract.sources.stock import Stock
-from stepcli.extract.sources.todo import Todo
+from stepcli.extract.sources.stock import Stock, Todo
 from stepcli.runtime import terminal
 from stepcli.runtime.progress import duration
 from stepcli.runtime.words import counted

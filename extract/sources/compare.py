@@ -9,8 +9,7 @@ from pathlib import Path
 from stepcli.cache.maintenance.known_digests import FileKey
 from stepcli.cache.schema.clips import Source
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.sources.digests import FileState, fresh_digest, state_of
-from stepcli.extract.sources.origin import path_below, segment_of
+from stepcli.extract.sources.origin import FileState, fresh_digest, path_below, segment_of, state_of
 
 LOOKERS = 32
 """Threads that look at files: on a network each look waits for a server."""

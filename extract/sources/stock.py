@@ -1,10 +1,11 @@
-"""How a store stands to a list, before a video is read: same, changed, moved, no longer listed."""
+"""How a store stands to a list, before a video is read: what is stored, changed, moved, left."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stepcli.cache.maintenance.known_digests import FileKey, load_digests
 from stepcli.cache.maintenance.origins import clip_generation, origins_of, paths_read
+from stepcli.cache.schema.clips import Failure
 from stepcli.cache.store.store import Store
 from stepcli.cache.tables.failures import read_failures
 from stepcli.extract.config import WhenChanged
@@ -16,11 +17,44 @@ from stepcli.extract.sources.place import (
     rename_moved,
     unrecorded_elsewhere,
 )
-from stepcli.extract.sources.todo import Redo
 from stepcli.runtime.errors import UsageError
 
 SHOWN = 3
 """Examples in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """What is left of a data set: done + quarantined + left = data set, always.
+
+    Counted by what is stored: a clip of three views counts three times.
+    """
+
+    done: tuple[str, ...]
+    """Stored ids."""
+    quarantined: tuple[Failure, ...]
+    left: tuple[Clip, ...]
+    """Each with those of its views that are left."""
+
+    @property
+    def left_count(self) -> int:
+        """Stored ids that are left."""
+        return sum(len(clip.stored_ids) for clip in self.left)
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """Stored clips that are extracted again, because their sources have changed."""
+
+    ids: frozenset[str]
+    generation: int
+    """Of the parts with their new tokens; older parts hold lower ones."""
+    attempts: Mapping[str, int]
+    """How often each had failed before."""
+
+    def is_done(self, store: Store, stored_id: str) -> bool:
+        """Whether the store holds new tokens of a clip, or those that it has may stay."""
+        return stored_id not in self.ids or clip_generation(store, stored_id) >= self.generation
 
 
 @dataclass(slots=True)
@@ -107,6 +141,41 @@ def take_stock(
     names = {clip.id for clip in whole.clips}
     left_out = not_listed(rows | stored.keys(), names, origins, home)
     return Stock(renamed, mine, found, left_out, redo, digester.fresh, notes)
+
+
+def what_is_left(
+    store: Store, clips: Sequence[Clip], *, retry: bool = False, redo: Redo | None = None
+) -> Todo:
+    """Divide a data set's clips by what the store says of them.
+
+    Args:
+        store: as refreshed last.
+        clips: with their views.
+        retry: count what is quarantined as left.
+        redo: clips whose stored tokens do not count.
+    """
+    failures = store.quarantined()
+    if redo is not None:
+        failures |= {
+            clip: failure
+            for clip, failure in read_failures(store.path).items()
+            if clip in redo.ids and failure.attempt > redo.attempts.get(clip, 0)
+        }
+    done: list[str] = []
+    quarantined: list[Failure] = []
+    left: list[Clip] = []
+    for clip in clips:
+        missing = []
+        for stored_id, view in zip(clip.stored_ids, clip.views or ("",), strict=True):
+            if stored_id in store and (redo is None or redo.is_done(store, stored_id)):
+                done.append(stored_id)
+            elif stored_id in failures and not retry:
+                quarantined.append(failures[stored_id])
+            else:
+                missing.append(view)
+        if missing:
+            left.append(replace(clip, views=tuple(missing)) if clip.views else clip)
+    return Todo(tuple(done), tuple(quarantined), tuple(left))
 
 
 def not_listed_note(ids: Sequence[str], rows: Collection[str]) -> str:

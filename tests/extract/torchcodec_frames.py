@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from stepcli.cache import open_store
-from stepcli.extract.decode.clip_bounds import Segment, read_segment
+from stepcli.extract.decode.clip_bounds import ClipBounds, read_segment
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.torchcodec_video import read_with_torchcodec
 from stepcli.extract.decode.video import read_whole
@@ -30,10 +30,10 @@ ENCODINGS: dict[str, dict[str, Any]] = {
     "variable-rate.mkv": {"ticks": TICKS, "options": {"bf": "2"}},
 }
 SEGMENTS = [
-    Segment(),
-    Segment(start_frame=20, end_frame=31),
-    Segment(start_seconds=0.4, end_seconds=1.2),
-    Segment(start_seconds=0.4),
+    ClipBounds(),
+    ClipBounds(start_frame=20, end_frame=31),
+    ClipBounds(start_seconds=0.4, end_seconds=1.2),
+    ClipBounds(start_seconds=0.4),
 ]
 
 
@@ -44,7 +44,7 @@ def identity(image: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("segment", SEGMENTS)
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_frames_and_times_are_those_of_pyav(
-    name: str, segment: Segment, tmp_path: Path, write_numbered: Any, read_number: Any
+    name: str, segment: ClipBounds, tmp_path: Path, write_numbered: Any, read_number: Any
 ) -> None:
     path = write_numbered(tmp_path / name, COUNT, **ENCODINGS[name])
 
@@ -70,7 +70,7 @@ def test_what_is_no_video_says_so(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(data)
     with pytest.raises(VideoError, match=r"empty|not a video"):
-        read_with_torchcodec(path, Segment(), lambda n: uniform(n, 4), identity)
+        read_with_torchcodec(path, ClipBounds(), lambda n: uniform(n, 4), identity)
 
 
 def test_a_store_made_with_it_is_nearly_that_of_pyav(extract: Any, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from stepcli.extract.datasets import driveact, hri30, ikea_asm
 from stepcli.extract.datasets.required_files import MissingData
-from stepcli.extract.decode.clip_bounds import Segment
+from stepcli.extract.decode.clip_bounds import ClipBounds
 from stepcli.extract.decode.image_folder import read_image_folder
 from stepcli.runtime.errors import UsageError
 
@@ -121,7 +121,7 @@ def test_ikea_asm_as_folders_of_frames(tmp_path: Path) -> None:
     first, _, other = load("ikea_asm", root).clips
     assert (first.path, first.frames_per_second) == (frames, 25.0)
     assert (other.path.name, other.frames_per_second) == ("scan_video.avi", None)
-    part = Segment(start_frame=first.start_frame, end_frame=first.end_frame)
+    part = ClipBounds(start_frame=first.start_frame, end_frame=first.end_frame)
     clip = read_image_folder(frames, 25.0, part, lambda n: [0, n - 1], lambda image: image)
     assert [round(float(image.mean()) / 20) for image in clip.images] == [10, 11]
     assert clip.pts_seconds == [10 / 25, 11 / 25]
@@ -132,7 +132,7 @@ def test_ikea_asm_as_folders_of_frames(tmp_path: Path) -> None:
 def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for number in (1, 2, 10):
         Image.fromarray(np.full((8, 8, 3), 20 * number, np.uint8)).save(tmp_path / f"{number}.png")
-    clip = read_image_folder(tmp_path, 1.0, Segment(), lambda n: list(range(n)), lambda i: i)
+    clip = read_image_folder(tmp_path, 1.0, ClipBounds(), lambda n: list(range(n)), lambda i: i)
     assert [int(image.mean()) // 20 for image in clip.images] == [1, 2, 10]
 
 

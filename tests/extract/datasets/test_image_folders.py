@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from stepcli.extract.datasets.images import frame_files
-from stepcli.extract.decode.clip_bounds import Segment
+from stepcli.extract.decode.clip_bounds import ClipBounds
 from stepcli.extract.decode.image_file import read_image
 from stepcli.extract.decode.image_folder import read_image_folder
 from stepcli.runtime.errors import VideoError
@@ -212,7 +212,7 @@ def test_a_frame_whose_name_is_not_utf8_is_named_so_that_it_can_be_stored(tmp_pa
     path = os.fsencode(tmp_path) + b"/\xe91.jpg"
     os.close(os.open(path, os.O_CREAT))
     with pytest.raises(VideoError, match=r"damaged: \\xe91.jpg") as caught:
-        read_image_folder(tmp_path, 1.0, Segment(), lambda n: [0], lambda image: image)
+        read_image_folder(tmp_path, 1.0, ClipBounds(), lambda n: [0], lambda image: image)
     str(caught.value).encode()
 
 
@@ -223,7 +223,7 @@ def test_a_folder_of_turned_frames_of_16_bits_as_a_clip(tmp_path: Path) -> None:
         levels = np.full((8, 6), number * 2560, np.uint16)
         saved(tmp_path / f"{number}.png", levels, exif=exif.tobytes())
         (tmp_path / f"._{number}.png").write_bytes(b"Mac OS X")
-    clip = read_image_folder(tmp_path, 2.0, Segment(), lambda n: list(range(n)), lambda i: i)
+    clip = read_image_folder(tmp_path, 2.0, ClipBounds(), lambda n: list(range(n)), lambda i: i)
     assert [int(image[0, 0, 0]) for image in clip.images] == [10, 20, 100]
     assert clip.pts_seconds == [0.0, 0.5, 1.0]
     assert (clip.frame_height, clip.frame_width) == (6, 8)

@@ -9,7 +9,7 @@ import pytest
 
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.list_warnings import list_warnings
-from stepcli.extract.pipeline import stages as pipeline
+from stepcli.extract.engines import run
 
 
 def clips(*splits: str, group: str = "") -> list[Clip]:
@@ -85,13 +85,13 @@ def test_warnings_come_before_the_first_video(
         "\n".join([*rows, rows[1].replace("c0,", "c10,").replace("train", "test")])
     )
     said_before: list[str] = []
-    plainly = pipeline.run
+    plainly = run.extract_clips
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         said_before.append(capsys.readouterr().err)
         return plainly(*args, **kwargs)
 
-    monkeypatch.setattr(pipeline, "run", watched)
+    monkeypatch.setattr(run, "extract_clips", watched)
     assert extract() == 0
     (err,) = said_before
     assert "warning: 1 group in more than one split (0 in test and train)" in err

@@ -12,7 +12,7 @@ from stepcli.extract.datasets import jester, ssv2
 from stepcli.extract.datasets.ntu_classes import NAMES
 from stepcli.extract.datasets.registry import DATASETS
 from stepcli.extract.datasets.required_files import MissingData
-from stepcli.extract.decode.clip_bounds import Segment
+from stepcli.extract.decode.clip_bounds import ClipBounds
 from stepcli.extract.decode.image_folder import read_image_folder
 from stepcli.runtime.errors import UsageError
 
@@ -154,7 +154,7 @@ def test_jester_as_images_or_webm(tmp_path: Path) -> None:
         "Swiping Right": "Swiping Left",
     }
     assert dataset.classes[0].mirror == "Swiping Right"
-    clip = read_image_folder(frames, 12.0, Segment(), lambda n: [0, n - 1], lambda image: image)
+    clip = read_image_folder(frames, 12.0, ClipBounds(), lambda n: [0, n - 1], lambda image: image)
     assert [round(float(image.mean()) / 20) for image in clip.images] == [1, 12]
     assert clip.pts_seconds == [0, 11 / 12]
     names = {name for pair in jester.PAIRS for name in pair}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.origins import origins_of
-from stepcli.extract.sources.digests import fresh_digest
+from stepcli.extract.sources.origin import fresh_digest
 from stepcli.runtime.errors import UsageError
 
 FILES = 4

@@ -17,9 +17,8 @@ from plain_pixels import plain_pixels
 
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode import worker
-from stepcli.extract.decode.process import Task, shared_memory
+from stepcli.extract.decode.process import DecodeSettings, DecodeTask, shared_memory
 from stepcli.extract.decode.sampling import uniform
-from stepcli.extract.decode.worker import DecodeSettings
 
 PLAN = plain_pixels(0, 64, 96)
 SETTINGS = DecodeSettings(PLAN, "uniform", 4)
@@ -34,7 +33,7 @@ class Decoder:
         self._bytes = np.memmap(f"/proc/self/fd/{memory}", np.uint8, "r")
 
     def ask(self, clip: Clip, slot: int = 0) -> dict[str, Any]:
-        self.pipe.send_bytes(Task(clip, slot, 1, ("center",), (0,)).message())
+        self.pipe.send_bytes(json.dumps(DecodeTask(clip, slot).to_json()).encode())
         reply: dict[str, Any] = json.loads(self.pipe.recv_bytes())
         return reply
 
@@ -52,7 +51,7 @@ def decoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoder]:
     monkeypatch.setattr(sys, "argv", ["worker", str(os.dup(theirs.fileno())), str(memory)])
     theirs.close()
     # A thread of the tests' own process must not end it.
-    monkeypatch.setattr(worker, "_end_with_parent", lambda parent: None)
+    monkeypatch.setattr(worker, "end_with_parent", lambda parent: None)
     level = av.logging.get_level()
     server = threading.Thread(target=worker.main)
     server.start()
@@ -71,10 +70,14 @@ def test_clips_are_answered_one_after_another_each_in_its_slot(
     long = Clip("long", write_numbered(tmp_path / "long.mp4", 9, first=100), "x")
     short = Clip("short", write_numbered(tmp_path / "short.mp4", 2, first=200), "x")
     reply = decoder.ask(long, slot=1)
-    assert (reply["distinct"], reply["height"], reply["width"]) == (4, 64, 96)
-    assert reply["pts_seconds"] == pytest.approx([i / 25 for i in uniform(9, 4)])
+    assert [reply["read"][name] for name in ("images", "frame_height", "frame_width")] == [
+        4,
+        64,
+        96,
+    ]
+    assert reply["read"]["pts_seconds"] == pytest.approx([i / 25 for i in uniform(9, 4)])
     again = decoder.ask(short, slot=0)
-    assert (again["distinct"], again["positions"]) == (2, [0, 0, 1, 1])
+    assert (again["read"]["images"], again["read"]["positions"]) == (2, [0, 0, 1, 1])
     assert [read_number(image) for image in decoder.images(0, 2)] == [200, 201]
     shown = [read_number(image) for image in decoder.images(1, 4)]
     assert shown == [100 + index for index in uniform(9, 4)]
@@ -85,14 +88,14 @@ def test_a_part_of_a_video_and_a_folder_of_images_are_clips_too(
 ) -> None:
     video = write_numbered(tmp_path / "v.mp4", 12)
     reply = decoder.ask(Clip("part", video, "x", start_frame=5, end_frame=9))
-    assert reply["distinct"] == 4
+    assert reply["read"]["images"] == 4
     assert [read_number(image) for image in decoder.images(0, 4)] == [5, 6, 7, 8]
     folder = tmp_path / "images"
     folder.mkdir()
     for number, name in ((1, "2.png"), (2, "10.png")):
         Image.fromarray(np.full((64, 96, 3), number, np.uint8)).save(folder / name)
     reply = decoder.ask(Clip("folder", folder, "x", frames_per_second=2.0))
-    assert reply["pts_seconds"] == [0.0, 0.0, 0.5, 0.5]
+    assert reply["read"]["pts_seconds"] == [0.0, 0.0, 0.5, 0.5]
     assert decoder.images(0, 2)[:, 0, 0, 0].tolist() == [1, 2]
 
 
@@ -111,7 +114,7 @@ def test_what_cannot_be_read_is_answered_with_its_reason(
         assert reply["error"] == "VideoError"
         assert reason in reply["message"]
     fine = Clip("fine", write_numbered(tmp_path / "fine.mp4", 4), "x")
-    assert decoder.ask(fine)["distinct"] == 4
+    assert decoder.ask(fine)["read"]["images"] == 4
 
 
 def test_frames_that_do_not_fit_into_memory_are_the_clips_error(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from containers import joined, remux, with_block_time, with_cover, with_edit_list, with_edits
 
-from stepcli.extract.decode.clip_bounds import Segment, read_segment
+from stepcli.extract.decode.clip_bounds import ClipBounds, read_segment
 from stepcli.extract.decode.video import read_whole, times_of
 
 COUNT = 60
@@ -300,13 +300,13 @@ def test_every_sampled_frame_is_that_of_a_plain_decode(video: tuple[str, Path]) 
     assert seconds == times_of(path).seconds
     for start in range(0, len(images) - 5, 4):  # on key frames, before and behind them
         stop = start + 1 + start % 5
-        by_frame = read_segment(path, Segment(None, None, start, stop), every, identity)
+        by_frame = read_segment(path, ClipBounds(None, None, start, stop), every, identity)
         assert np.array_equal(by_frame.images, images[start:stop]), (start, stop)
         assert by_frame.pts_seconds == seconds[start:stop]
-        by_time = Segment(seconds[start], seconds[stop])
+        by_time = ClipBounds(seconds[start], seconds[stop])
         timed = read_segment(path, by_time, every, identity)
         assert np.array_equal(timed.images, images[start:stop]), by_time
-    tail = read_segment(path, Segment(start_frame=len(images) - 3), every, identity)
+    tail = read_segment(path, ClipBounds(start_frame=len(images) - 3), every, identity)
     assert np.array_equal(tail.images, images[-3:])
 
 

@@ -17,7 +17,7 @@ from stepcli.cache import open_store
 from stepcli.cache.schema.clips import Failure
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.pool import DecodedClip, DecodePool
-from stepcli.extract.decode.worker import DecodeSettings
+from stepcli.extract.decode.process import DecodeSettings
 
 PLAN = plain_pixels(64, 64, 64)
 FUZZED = int(os.environ.get("STEPCLI_FUZZ", "50"))

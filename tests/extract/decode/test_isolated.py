@@ -22,10 +22,9 @@ from stepcli.extract.datasets.roots import (
     remember_roots,
 )
 from stepcli.extract.decode import isolated
-from stepcli.extract.decode.bounds import VARIABLE
 from stepcli.extract.decode.isolated import end_idle, live_video, video_frames, video_seconds
 from stepcli.extract.decode.pool import DecodePool
-from stepcli.extract.decode.worker import DecodeSettings
+from stepcli.extract.decode.process import VARIABLE, DecodeSettings
 from stepcli.runtime.errors import UsageError, VideoError
 
 PLAN = plain_pixels(0, 64, 96)

@@ -17,8 +17,8 @@ from plain_pixels import plain_pixels
 from stepcli.cache.schema.clips import Failure
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.pool import DecodePool, DecodersFailed
+from stepcli.extract.decode.process import DecodeSettings
 from stepcli.extract.decode.sampling import uniform
-from stepcli.extract.decode.worker import DecodeSettings
 
 PLAN = plain_pixels(0, 64, 96)
 SETTINGS = DecodeSettings(PLAN, "uniform", 8)

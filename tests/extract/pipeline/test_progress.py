@@ -11,8 +11,8 @@ import torch
 from stepcli.cache.store.locate import stores_folder
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.pipeline.default_store import default_store
+from stepcli.extract.pipeline.prepare import resolve_device
 from stepcli.extract.pipeline.progress import ExtractionProgress
-from stepcli.extract.pipeline.resources import resolve_device
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.progress import duration
 

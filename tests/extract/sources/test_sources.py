@@ -21,9 +21,11 @@ from stepcli.cache.maintenance.relabel import relabel
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.parts import sources as part_sources
+from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import DATASETS
+from stepcli.extract.decode.process import DecodeTask
 from stepcli.extract.decode.worker import decode_known
-from stepcli.extract.sources import compare, digests
+from stepcli.extract.sources import compare, origin
 from stepcli.runtime.errors import DamagedStore, UsageError
 
 Extract = Callable[..., int]
@@ -72,7 +74,7 @@ def test_each_clip_records_its_source_and_probes_need_not_read_it(
     assert (whole.root, whole.path, whole.segment) == (str(tmp_path / "a"), "0.mp4", "")
     assert whole.size == videos[0].stat().st_size
     assert whole.mtime_ns == (tmp_path / "a" / "0.mp4").stat().st_mtime_ns
-    assert whole.digest == digests.facts_of(videos[0]).digest
+    assert whole.digest == origin.facts_of(videos[0]).digest
     assert whole.digest.startswith("sha256:")
     assert piece.segment == "start_frame=1 end_frame=3"
     # An earlier version, which knows nothing of the file, reads such a part too.
@@ -655,9 +657,9 @@ def test_folders_of_images_have_a_digest_of_their_own(
 def test_digests_of_large_files_are_sampled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(digests, "WHOLE_BYTES", 1000)
-    monkeypatch.setattr(digests, "BLOCK_BYTES", 10)
-    monkeypatch.setattr(digests, "ENDS_BYTES", 10)
+    monkeypatch.setattr(origin, "WHOLE_BYTES", 1000)
+    monkeypatch.setattr(origin, "BLOCK_BYTES", 10)
+    monkeypatch.setattr(origin, "ENDS_BYTES", 10)
     file = tmp_path / "large.mp4"
 
     def digest_with(place: int | None) -> str:
@@ -665,8 +667,8 @@ def test_digests_of_large_files_are_sampled(
         if place is not None:
             data[place] = 1
         file.write_bytes(data)
-        digests._facts.cache_clear()
-        return digests.facts_of(file).digest
+        origin._facts.cache_clear()
+        return origin.facts_of(file).digest
 
     plain = digest_with(None)
     assert plain.startswith("sampled:")
@@ -676,35 +678,35 @@ def test_digests_of_large_files_are_sampled(
         assert digest_with(start) != plain != digest_with(start + 9)
     assert digest_with(20) == plain  # between the blocks: what it can miss
     file.write_bytes(bytes(5001))
-    assert digests.facts_of(file).digest != plain
+    assert origin.facts_of(file).digest != plain
     folder = tmp_path / "frames"
     folder.mkdir()
     for number in range(3):
         (folder / f"{number}.jpg").write_bytes(bytes(600))
-    digests._facts.cache_clear()
-    before = digests.facts_of(folder)
+    origin._facts.cache_clear()
+    before = origin.facts_of(folder)
     assert (before.size, before.digest.split(":")[0]) == (1800, "images-sampled")
     (folder / "1.jpg").write_bytes(bytes(599) + b"\1")
-    digests._facts.cache_clear()
-    assert digests.facts_of(folder).digest != before.digest
+    origin._facts.cache_clear()
+    assert origin.facts_of(folder).digest != before.digest
     (folder / "1.jpg").rename(folder / "11.jpg")
-    digests._facts.cache_clear()
-    assert digests.facts_of(folder).digest != before.digest
+    origin._facts.cache_clear()
+    assert origin.facts_of(folder).digest != before.digest
 
 
 def test_a_long_video_is_digested_once_for_all_of_its_clips(
     tmp_path: Path, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    whole = digests._file_digest
+    whole = origin._file_digest
     monkeypatch.setattr(
-        digests, "_file_digest", lambda path, size: (read.append(path), whole(path, size))[1]
+        origin, "_file_digest", lambda path, size: (read.append(path), whole(path, size))[1]
     )
     file = shutil.copy(videos[0], tmp_path / "long.mp4")
-    first = [digests.facts_of(Path(file)) for _ in range(5)]
+    first = [origin.facts_of(Path(file)) for _ in range(5)]
     assert len(set(first)) == len(read) == 1
     shutil.copy(videos[1], file)
-    assert digests.facts_of(Path(file)) not in first
+    assert origin.facts_of(Path(file)) not in first
 
 
 def test_a_video_that_is_replaced_while_it_is_read_is_not_stored(
@@ -713,20 +715,18 @@ def test_a_video_that_is_replaced_while_it_is_read_is_not_stored(
     from stepcli.runtime.errors import VideoError
 
     file = Path(shutil.copy(videos[0], tmp_path / "a.mp4"))
+    task = DecodeTask(Clip("a", file, "x"), 0)
 
-    def replacing(*given: Any) -> dict[str, Any]:
+    def replacing(*given: Any) -> None:
         file.write_bytes(videos[1].read_bytes() + b"\0")
-        return {}
 
     monkeypatch.setattr("stepcli.extract.decode.worker.decode_into", replacing)
     with pytest.raises(VideoError, match="changed while it was read"):
-        decode_known(np.empty(0, np.uint8), {"path": str(file)}, None)  # type: ignore[arg-type]
+        decode_known(np.empty(0, np.uint8), task, None)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(
-        "stepcli.extract.decode.worker.decode_into", lambda *given: file.unlink() or {}
-    )
+    monkeypatch.setattr("stepcli.extract.decode.worker.decode_into", lambda *given: file.unlink())
     with pytest.raises(VideoError, match="vanished"):
-        decode_known(np.empty(0, np.uint8), {"path": str(file)}, None)  # type: ignore[arg-type]
+        decode_known(np.empty(0, np.uint8), task, None)  # type: ignore[arg-type]
 
 
 def test_the_bundled_clips_move_with_the_installation(
