@@ -156,10 +156,13 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(place), f"{page.name}: {link}"
 
 
-def test_the_index_names_every_page() -> None:
-    index = (TREE / "docs" / "index.md").read_text()
-    for page in TREE.glob("docs/*.md"):
-        assert page.name == "index.md" or f"({page.name}" in index, page.name
+@pytest.mark.parametrize("folder", ["docs", "docs/maintainers"])
+def test_the_index_names_every_page(folder: str) -> None:
+    index = (TREE / folder / "index.md").read_text()
+    notes = TREE / folder / "decisions"
+    for page in (*(TREE / folder).glob("*.md"), *notes.glob("*.md")):
+        link = page.relative_to(TREE / folder).as_posix()
+        assert page.name == "index.md" or f"({link}" in index, link
 
 
 def said_in_sources() -> list[str]:
