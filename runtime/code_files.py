@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 from typing import Any
 
 from stepcli.runtime.errors import UnknownName, UsageError
-from stepcli.runtime.trust import TRUST_VARIABLE, is_trusted
+from stepcli.runtime.trust import is_trusted
 
 _MARK = ".py:"
 
@@ -78,15 +79,15 @@ def read_trusted_code(spec: str, option: str) -> CodeFile:
     Raises:
         UsageError: there is no such file, or the user does not trust it; the message says how to.
     """
-    wanted = f"{option} {spec}: a run or a store needs this file of code"
+    wanted = f"a run or a store needs {spec} ({option})"
     path = Path(spec.rpartition(":")[0])
     if not path.is_file():
         raise UsageError(f"{wanted}; there is no file {path}")
     code = read_code(spec, option)
     if not is_trusted(code.sha256):
         raise UsageError(
-            f"{wanted}, which stepcli does not execute without your consent; read it, and if you "
-            f"trust it: stepcli trust {path} (or set {TRUST_VARIABLE}={code.sha256})"
+            f"{wanted}; stepcli does not execute this file of code without your consent; read it, "
+            f"and if you trust it: stepcli trust {quote(str(path))}"
         )
     return code
 

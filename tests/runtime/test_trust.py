@@ -30,8 +30,7 @@ def file(tmp_path: Path) -> Path:
 def test_a_file_is_trusted_until_it_changes_or_is_removed(file: Path, state: Path) -> None:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     spec = f"{file}:Mine"
-    advice = f"stepcli trust {file} .or set STEPCLI_OWN_CODE={digest}."
-    with pytest.raises(UsageError, match=advice):
+    with pytest.raises(UsageError, match=f"if you trust it: stepcli trust {file}$"):
         read_trusted_code(spec, "--method")
     assert call("trust", file) == f"trusted: {file} (sha256 {digest})\n"
     assert call("trust", file) == f"trusted: {file} (sha256 {digest})\n"
@@ -90,6 +89,14 @@ def test_a_list_that_is_a_link_is_refused(file: Path, state: Path, tmp_path: Pat
     with pytest.raises(StoreError):
         trusted.trust(file)
     assert (tmp_path / "theirs").read_text() == ""
+
+
+def test_the_advice_can_be_pasted(tmp_path: Path, state: Path) -> None:
+    place = tmp_path / "a b; c"
+    place.mkdir()
+    (place / "mine.py").touch()
+    with pytest.raises(UsageError, match=f"stepcli trust '{place}/mine.py'"):
+        read_trusted_code(f"{place}/mine.py:Mine", "--method")
 
 
 def test_the_variable_counts_too(file: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def test_a_file_that_a_run_names_is_run_only_where_it_is_vouched_for(
     record = RunRecord.model_construct(run="theirs", config=config)
     methods.cache_clear()
     try:
-        with pytest.raises(UsageError, match=f"STEPCLI_OWN_CODE={digest}"):
+        with pytest.raises(UsageError, match=f"stepcli trust {file}"):
             build_probe(record.settings, layout, 3)
         assert methods().sees_order(f"{file}:{EXAMPLE}")
         assert not witness.exists()
