@@ -8,20 +8,21 @@ two uint64, then crc32c of that table. Scales of int8 tokens are arrays of one c
 Source: Zarr v3 sharding codec, https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/
 """
 
-import json
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import google_crc32c
 import numpy as np
+import zarr
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
 
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.parts.hashed_file import HashedFile
 from stepcli.cache.parts.token_files import GROUP, array_file
 from stepcli.cache.parts.token_writer import FinishedFiles, SideArrays, row_offsets
-from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
+from stepcli.cache.schema.layout import TOKENS, TokenLayout
 
 
 class ZarrTokenWriter:
@@ -53,11 +54,9 @@ class ZarrTokenWriter:
         end = clips * tokens.clip_bytes
         self._shard.write_at(memoryview(index), end)
         files = {array_file("zarr", tokens): self._shard.finish(end + len(index))}
-        contents = {f"{GROUP}/zarr.json": _json({"zarr_format": 3, "node_type": "group"})}
+        contents = metadata_files(self._layout, clips)
         for array, data in self._side.contents(clips):
             contents[array_file("zarr", array)] = data
-        for array in self._layout.arrays:
-            contents[f"{GROUP}/{array.name}/zarr.json"] = metadata_bytes(array, clips)
         for name, data in contents.items():
             (self._part / name).write_bytes(data)
             files[name] = FileRecord.of_bytes(data)
@@ -69,33 +68,24 @@ class ZarrTokenWriter:
         self._shard.close()
 
 
-def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def metadata_bytes(array: ArrayLayout, clips: int) -> bytes:
-    """zarr.json of an array: the tokens in one shard, scales in one chunk."""
-    shape = [clips, *array.clip_shape]
-    little: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
-    shard = {
-        "name": "sharding_indexed",
-        "configuration": {
-            "chunk_shape": [1, *array.clip_shape],
-            "codecs": [little],
-            "index_codecs": [little, {"name": "crc32c"}],
-            "index_location": "end",
-        },
-    }
-    metadata = {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": shape,
-        "data_type": array.dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-        "fill_value": 0,
-        "codecs": [shard if array.name == TOKENS else little],
-        "dimension_names": list(array.axes),
-        "attributes": array.attributes,
-    }
-    return _json(metadata)
+def metadata_files(layout: TokenLayout, clips: int) -> dict[str, bytes]:
+    """Let zarr-python make zarr.json of the group and of each array; by path below the part."""
+    made: dict[str, Buffer] = {}
+    group = zarr.create_group(MemoryStore(made), zarr_format=3)
+    for array in layout.arrays:
+        shape = (clips, *array.clip_shape)
+        in_shard = array.name == TOKENS
+        group.create_array(
+            array.name,
+            shape=shape,
+            dtype=array.dtype,
+            chunks=(1, *array.clip_shape) if in_shard else shape,
+            shards=shape if in_shard else None,
+            compressors=None,
+            filters=None,
+            fill_value=0,
+            chunk_key_encoding={"name": "default", "separator": "."},
+            dimension_names=array.axes,
+            attributes=array.attributes,
+        )
+    return {f"{GROUP}/{name}": data.to_bytes() for name, data in made.items()}

@@ -257,6 +257,14 @@ def _repeated(request: Callable[[int], _Answer]) -> _Answer:
     return request(RETRIES["max_retries"])
 
 
+def zarr_store(address: str) -> Any:
+    """zarr-python's read-only store of everything below a URL."""
+    from zarr.storage import ObjectStore
+
+    store = from_url(address, client_options=_client_options(), retry_config=RETRIES)
+    return ObjectStore(store, read_only=True)
+
+
 def _client_options() -> Any:
     """Our timeouts, and the user's settings over them: given some, obstore reads none itself."""
     options: dict[str, Any] = dict(TIMEOUTS)

@@ -18,6 +18,7 @@ from stepcli.cache.schema.spec import Producer, StoreSpec, require_same_spec
 from stepcli.cache.storage.path import Location, StoragePath
 from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.clip_reader import ClipReader
+from stepcli.cache.store.part_arrays import PartArrays
 from stepcli.cache.store.snapshot import Clips, Snapshot, read_record
 from stepcli.cache.store.store_tables import StoreTables
 from stepcli.cache.store.take_snapshot import take_snapshot
@@ -212,6 +213,34 @@ class Store(StoreTables):
             out: float32 [n, *spec.clip_shape]; made when None.
         """
         return decode_clips(self.read_arrays(clips), self._layout, out)
+
+    def arrays(self, name: str = "tokens") -> PartArrays:
+        """Hand out the parts' arrays as zarr.Array or h5py.Dataset, read-only, by part.
+
+        Each is opened when it is taken from the mapping. `locate` tells part and row of a clip.
+
+        Args:
+            name: "tokens"; of int8 stores also "scales", of int8-channel "channel_scales".
+
+        Raises:
+            UsageError: the store has no such array.
+        """
+        known = [array.name for array in self._layout.arrays]
+        if name not in known:
+            raise UsageError(
+                f"the store {self.path} has no array {name!r}; it has {', '.join(known)}"
+            )
+        return PartArrays(self.path, self.format, self.parts, name)
+
+    def locate(self, clip_id: str) -> tuple[str, int]:
+        """Name of the part that a clip lies in, and its row in the part's arrays.
+
+        Raises:
+            ClipNotFound: it is not committed.
+        """
+        snapshot = self._snapshot
+        (place,) = snapshot.places([clip_id], self.path).tolist()
+        return snapshot.parts[snapshot.part_of[place]], int(snapshot.row_of[place])
 
     def storage_order(self, clips: Sequence[str]) -> list[str]:
         """Ids in the order in which their tokens lie on disk: read so, they are read fastest."""

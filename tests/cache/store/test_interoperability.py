@@ -1,6 +1,8 @@
 """Anybody's reader opens every part: plain zarr-python, plain h5py, plain pyarrow."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -8,7 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 from sample_clips import SPEC, fill_store, make_record, make_tokens
+from zarr.core.metadata.v3 import ArrayV3Metadata
 
+from stepcli.cache.parts.zarr_tokens import metadata_files
+from stepcli.cache.schema.layout import ArrayLayout, layout_of
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.store import Store
@@ -43,6 +48,51 @@ def test_plain_libraries_read_what_we_wrote(
             assert tuple(clip["pts_seconds"]) == make_record(clip["id"]).pts_seconds
             seen.add(clip["id"])
     assert seen == set(store.ids)
+
+
+def former_metadata(array: ArrayLayout, clips: int) -> dict[str, Any]:
+    """zarr.json of an array as earlier versions wrote it, by hand."""
+    shape = [clips, *array.clip_shape]
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
+    shard = {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": [1, *array.clip_shape],
+            # One byte has no order; earlier versions named one all the same.
+            "codecs": [little if array.dtype.itemsize > 1 else {"name": "bytes"}],
+            "index_codecs": [little, {"name": "crc32c"}],
+            "index_location": "end",
+        },
+    }
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": shape,
+        "data_type": array.dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "fill_value": 0,
+        "codecs": [shard if array.name == "tokens" else little],
+        "dimension_names": list(array.axes),
+        "attributes": array.attributes,
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16", "int8-channel"])
+@pytest.mark.parametrize("layers", [(-1,), (-2, -1)])
+def test_the_metadata_say_what_those_of_earlier_parts_say(
+    dtype: str, layers: tuple[int, ...]
+) -> None:
+    layout = layout_of(SPEC.model_copy(update={"dtype": dtype, "layers": layers}))
+    files = metadata_files(layout, 7)
+    assert files.keys() == {
+        "tokens.zarr/zarr.json",
+        *(f"tokens.zarr/{array.name}/zarr.json" for array in layout.arrays),
+    }
+    for array in layout.arrays:
+        now = json.loads(files[f"tokens.zarr/{array.name}/zarr.json"])
+        former = former_metadata(array, 7)
+        assert ArrayV3Metadata.from_dict(now) == ArrayV3Metadata.from_dict(former)
 
 
 def test_our_shard_is_the_one_that_zarr_python_writes(tmp_path: Path) -> None:
