@@ -147,6 +147,30 @@ def test_the_picture_in_the_guide_shows_this_order(project: Path) -> None:
         assert reached(below, room) == MAY_IMPORT[room] - {room}
 
 
+def test_only_the_storage_asks_what_kind_it_is(project: Path) -> None:
+    """Everybody else calls a method of the storage interface."""
+    inside = project / "cache" / "storage"
+    kinds = {
+        node.name
+        for path in inside.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    }
+    assert {"StoragePath", "LocalPath", "ObjectPath", "ObjectClient"} <= kinds
+    wrong = {
+        f"{path.relative_to(project)}:{node.lineno}"
+        for room in MAY_IMPORT
+        for path in room_files(project, room)
+        if inside not in path.parents
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance"
+        # Path too, since a local storage is one; beside str it is the spelling of an argument.
+        if (asked := set(re.findall(r"\w+", ast.unparse(node.args[1])))) & kinds
+        or (asked == {"Path"} and room == "cache")
+    }
+    assert not wrong
+
+
 def test_the_store_needs_neither_torch_nor_a_decoder(project: Path) -> None:
     wrong = {
         f"{path.relative_to(project)} imports {name}"

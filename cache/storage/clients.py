@@ -1,16 +1,13 @@
-"""Which client serves which URL scheme: obstore's, the one in memory, or one of another package."""
-
-from importlib.metadata import entry_points
+"""Which client serves a URL scheme: obstore's, memory, or one of an installed package."""
 
 from stepcli.cache.storage.memory_client import MemoryClient
 from stepcli.cache.storage.object_client import ObjectClient
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.plugins import find_plugin, plugins
 
 GROUP = "stepcli.storages"
-"""Entry points of packages: the scheme is the name, an `ObjectClient` made from (url, address)
-the value."""
+"""Entry points: the name is a URL scheme, the value makes an `ObjectClient` of (url, address)."""
 OBSTORE = ("s3", "s3a", "gs", "az", "abfs", "abfss", "azure", "http", "https")
-
 MEMORY = "memory"
 
 
@@ -22,9 +19,12 @@ def connect(url: str, address: str) -> ObjectClient:
         address: the same as it was given.
 
     Raises:
-        UsageError: the scheme is unsupported, or its package is not installed.
+        UsageError: the scheme is unsupported, or its package is not installed or broken.
     """
     scheme = url.partition("://")[0]
+    plugin = find_plugin(GROUP, scheme, (*OBSTORE, MEMORY))
+    if scheme == MEMORY:
+        return MemoryClient(address)
     if scheme in OBSTORE:
         try:
             from stepcli.cache.storage.obstore_client import ObstoreClient
@@ -34,26 +34,16 @@ def connect(url: str, address: str) -> ObjectClient:
                 "pip install 'stepcli[s3]'"
             ) from error
         return ObstoreClient(url, address)
-    if scheme == MEMORY:
-        return MemoryClient(address)
-    found = {each.name: each for each in entry_points(group=GROUP)}
-    if scheme not in found:
-        known = ", ".join((*OBSTORE, MEMORY, *sorted(found)))
+    if plugin is None:
+        known = ", ".join((*OBSTORE, MEMORY, *sorted(plugins(GROUP))))
         raise UsageError(
-            f"{url}: unsupported URL scheme {scheme!r}; supported: {known}; copy the store to one "
-            "of these or to a disk, or install a package that adds the scheme (docs/storages.md)"
+            f"{url}: unsupported URL scheme {scheme!r}, expected one of {known}; copy the store "
+            "there or to a disk, or install a package that adds the scheme (docs/storages.md)"
         )
-    try:
-        make = found[scheme].load()
-    except ImportError as error:
-        raise UsageError(
-            f"{url}: scheme {scheme!r} is served by {found[scheme].value}, which cannot be "
-            f"imported: {error}"
-        ) from error
-    client = make(url, address)
+    client = plugin.load()(url, address)
     if not isinstance(client, ObjectClient):
         raise UsageError(
-            f"{url}: scheme {scheme!r} is served by {found[scheme].value}; expected an "
-            f"ObjectClient, found {type(client).__name__}"
+            f"{url}: {plugin.value} of the package {plugin.package} returned "
+            f"{type(client).__name__}, expected an ObjectClient; update or uninstall that package"
         )
     return client

@@ -24,6 +24,11 @@ class OpenObject:
 
     def read_into(self, target: memoryview, offset: int) -> None:
         """See `RangeFile`."""
+        if offset + len(target) > self.size:
+            raise DamagedStore(
+                f"{self.path}: ends at byte {self.size}, expected at least {offset + len(target)}; "
+                "run stepcli store verify"
+            )
         (data,) = self._client.get_ranges(self._key, [offset], len(target))
         if len(data) != len(target):
             raise StorageError(

@@ -133,7 +133,9 @@ class ObjectPath(StoragePath):
 
     def blocks(self) -> Iterator[memoryview]:
         """See `StoragePath`."""
-        size = self.size()
+        return self._blocks(self.size())
+
+    def _blocks(self, size: int) -> Iterator[memoryview]:
         for start in range(0, size, BLOCK_BYTES):
             length = min(BLOCK_BYTES, size - start)
             (block,) = self.client.get_ranges(self.key, [start], length)
@@ -155,8 +157,9 @@ class ObjectPath(StoragePath):
     def download(self, target: Path) -> int:
         """See `StoragePath`."""
         target.parent.mkdir(parents=True, exist_ok=True)
+        blocks = self.blocks()  # before anything is created
         with target.open("xb") as file:
-            for block in self.blocks():
+            for block in blocks:
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())

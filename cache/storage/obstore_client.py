@@ -212,7 +212,7 @@ class ObstoreClient(ObjectClient):
             yield
         except (AlreadyExistsError, PreconditionError):
             raise
-        except NotFoundError as error:
+        except (NotFoundError, FileNotFoundError) as error:
             self._require_bucket(error)
             raise FileNotFoundError(redacted(str(error))) from error
         except BaseError as error:

@@ -36,7 +36,7 @@ class Seen:
     content: bytes | None
     """None: there was no file."""
     version: Any
-    """Differs between any two writes of the file."""
+    """Differs between any two contents of the file."""
 
     @property
     def digest(self) -> str:

@@ -12,11 +12,20 @@ from zarr.storage import ObjectStore
 
 from stepcli.cache import create_store, open_store, stream_clips
 from stepcli.cache.cli.store import app
+from stepcli.cache.maintenance.repair import repair_store
+from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.storage.objects import ObjectPath
 from stepcli.cache.storage.places import place_of
-from stepcli.runtime.errors import DamagedStore, SpecMismatch, StoreError, StoreNotFound, UsageError
+from stepcli.runtime.errors import (
+    DamagedStore,
+    SpecMismatch,
+    StorageError,
+    StoreError,
+    StoreNotFound,
+    UsageError,
+)
 
 
 def exercise(url: str, form: str, dtype: str) -> None:
@@ -121,6 +130,25 @@ def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(StoreError, match="the object storage refused") as caught:
         open_store("s3://nobody/here")
     assert "\n" not in str(caught.value)
+
+
+def test_a_bucket_that_does_not_exist_is_named(url: str) -> None:
+    """Not taken for a store that is not there yet: that would send the user to `extract`."""
+    lost = url.replace("features", "featurse")
+    message = "there is no bucket 'featurse'; create it, or correct the URL"
+    for command in (
+        open_store,
+        verify_store,
+        repair_store,
+        lambda place: create_store(place, SPEC, dataset="test"),
+        lambda place: (place_of(place) / "file").look(9),
+        lambda place: (place_of(place) / "parts").names(),
+        lambda place: (place_of(place) / "file").remove(),
+    ):
+        with pytest.raises(StorageError, match=f"^{lost}: {message}$"):
+            command(lost)
+    with pytest.raises(StoreNotFound, match="no feature store at"):
+        open_store(url)
 
 
 def test_a_store_in_memory(tmp_path: Path) -> None:
