@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from stepcli.probe.sweeps.sweep import read_sweep
+from stepcli.probe.sweeps.expand import read_sweep
 
 RECIPE = "recipes/openclose-160.yaml"
 

@@ -7,7 +7,7 @@ An upgrade of PyAV must not make a store of 1.4 TB unresumable.
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -45,8 +45,8 @@ class Segment(_Frozen):
     """The backbone's own rows and columns that a grid was averaged from, where that is known."""
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_known(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = dump(self)
+    def _without_what_is_not_known(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
+        content: dict[str, object] = dump(self)
         if self.pooled_from is None:
             content.pop("pooled_from", None)
         return content
@@ -90,9 +90,11 @@ class StoreSpec(_Frozen):
     a channel and clip."""
 
     @model_serializer(mode="wrap")
-    def _code_only_where_there_is_some(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _code_only_where_there_is_some(
+        self, dump: SerializerFunctionWrapHandler
+    ) -> dict[str, object]:
         """Other specs are written, and so digested, as before there was the field."""
-        content: dict[str, Any] = dump(self)
+        content: dict[str, object] = dump(self)
         if not self.code_digest:
             content.pop("code_digest", None)
         return content

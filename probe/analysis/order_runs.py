@@ -3,12 +3,18 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from stepcli.probe.analysis.load_run import WEIGHTS, load_probe
-from stepcli.probe.analysis.order_tests import order_json, require_frame_scope, run_order_tests
+from stepcli.probe.analysis.order_tests import (
+    NORMAL,
+    ORDERS,
+    OrderTests,
+    require_frame_scope,
+    run_order_tests,
+)
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import layout_of
 from stepcli.probe.data.placement import free_bytes, place_features
@@ -21,23 +27,34 @@ from stepcli.runtime.files import disk_errors, replace_synced
 from stepcli.runtime.json_files import read_json
 
 FILE = "order.json"
+TESTS = TypeAdapter(OrderTests)
 
 
-def kept_order_tests(runs: Path, record: RunRecord) -> dict[str, Any] | None:
+def kept_order_tests(runs: Path, record: RunRecord) -> OrderTests | None:
     """What is kept beside a run, None where it was not tested.
 
     Earlier versions showed the deepest layer to probes that read another one: such tests do not
     count.
 
     Raises:
-        UsageError: the file is not JSON.
+        UsageError: the file is not what `stepcli order` writes.
     """
     path = runs / record.run / FILE
     if not path.is_file():
         return None
-    kept = read_json(path, dict, links=False)
     layer = record.task_settings.get("layer")
-    return kept if layer is None or kept.get("layer") == layer else None
+    try:
+        # As JSON: only there strict mode reads a list as the tuple that it was.
+        kept = TESTS.validate_json(json.dumps(read_json(path, dict, links=False)), strict=True)
+    except ValidationError as error:
+        wrong = ".".join(map(str, error.errors()[0]["loc"]))
+    else:
+        if layer is not None and kept.layer != layer:
+            return None
+        wrong = ", ".join(name for name in (NORMAL, *ORDERS) if name not in kept.orders)
+    if wrong:
+        raise UsageError(f"{path}: not order tests ({wrong}); delete it, run stepcli order")
+    return kept
 
 
 def keep_order_tests(found: Sequence[Configuration], store: Path | None, device: str) -> None:
@@ -107,6 +124,5 @@ def _test_together(
     probes = [load_probe(folder, record, layout).to(session.device) for folder, record in members]
     for (folder, _), tests in zip(members, run_order_tests(probes, features, task), strict=True):
         with disk_errors(folder):
-            replace_synced(
-                folder / FILE, json.dumps(order_json(tests, task.layer), indent=1).encode()
-            )
+            content = json.dumps(TESTS.dump_python(tests, mode="json"), indent=1)
+            replace_synced(folder / FILE, content.encode())

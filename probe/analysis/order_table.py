@@ -2,34 +2,38 @@
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import Literal
+
+from stepcli.probe.analysis.order_tests import OrderTests
+
+Field = Literal["top1", "partner_top1", "flips", "changed", "moved"]
 
 
-def mean_of(tests: Sequence[dict[str, Any]], order: str, field: str) -> float | None:
+def mean_of(tests: Sequence[OrderTests], order: str, field: Field) -> float | None:
     """One number of one order, mean over seeds; None where it does not exist."""
-    values = [test["orders"][order][field] for test in tests]
+    values = [getattr(test.orders[order], field) for test in tests]
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 
 
-def early_curve(tests: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
+def early_curve(tests: Sequence[OrderTests]) -> list[tuple[float, float]]:
     """(observed share, top-1), mean over seeds."""
     return [
-        (points[0][0], fmean(point[1] for point in points))
-        for points in zip(*(test["early"] for test in tests), strict=True)
+        (points[0].observed, fmean(point.top1 for point in points))
+        for points in zip(*(test.early for test in tests), strict=True)
     ]
 
 
-def moved(tests: Sequence[dict[str, Any]], orders: Sequence[str]) -> float:
+def moved(tests: Sequence[OrderTests], orders: Sequence[str]) -> float:
     """The largest change of a logit over seeds and some orders."""
-    return max(float(test["orders"][order]["moved"]) for test in tests for order in orders)
+    return max(test.orders[order].moved for test in tests for order in orders)
 
 
-def order_lines(label: str, tests: Sequence[dict[str, Any]]) -> list[str]:
+def order_lines(label: str, tests: Sequence[OrderTests]) -> list[str]:
     """A table of one configuration."""
     if not tests:
         return [f"{label}: no trained probe to test"]
-    first, *orders = tests[0]["orders"]
+    first, *orders = tests[0].orders
     lines = [
         f"{label}, {len(tests)} seed{'s' if len(tests) > 1 else ''}",
         f"  {'shown':<20} {'top-1':>6} {'to partner':>11} {'changed':>8} {'logits move':>12}",

@@ -9,7 +9,7 @@ Resamplings leave frames out: there it can.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -82,8 +82,7 @@ class OrderResult:
     """Largest change of a logit."""
 
 
-@dataclass(frozen=True, slots=True)
-class EarlyPoint:
+class EarlyPoint(NamedTuple):
     """Accuracy when only the first frames of a sample have been seen."""
 
     observed: float
@@ -91,13 +90,15 @@ class EarlyPoint:
     top1: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderTests:
     """All order tests of one probe."""
 
+    layer: int | None = None
+    """The one stored layer that it reads; None: all, or the only one."""
     orders: dict[str, OrderResult]
     """By name; the first is the normal order."""
-    early: tuple[EarlyPoint, ...]
+    early: tuple[EarlyPoint, ...] = ()
     """Empty where the method cannot leave frames out."""
 
 
@@ -159,7 +160,7 @@ def _results(logits: dict[str | int, Floats], task: Task) -> OrderTests:
         for way, each in logits.items()
         if isinstance(way, int)
     ]
-    return OrderTests(orders, tuple(early))
+    return OrderTests(layer=task.layer, orders=orders, early=tuple(early))
 
 
 class _Shown:
@@ -227,20 +228,3 @@ def _score(logits: Floats, normal: Floats, labels: Ints, partner: Ints) -> Order
         changed=float((predicted != before).mean()),
         moved=float(np.abs(logits - normal).max()),
     )
-
-
-def order_json(tests: OrderTests, layer: int | None) -> dict[str, Any]:
-    """As it is kept beside a run.
-
-    Args:
-        tests: Of one probe.
-        layer: The one stored layer that it reads; None: all, or the only one.
-    """
-    return {
-        "layer": layer,
-        "orders": {
-            name: {field: getattr(result, field) for field in OrderResult.__dataclass_fields__}
-            for name, result in tests.orders.items()
-        },
-        "early": [[point.observed, point.top1] for point in tests.early],
-    }

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,8 @@ from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.record import FILE, is_done, read_run
 from stepcli.probe.runs.stats import FEWEST_GROUPS
 from stepcli.probe.runs.table import Format, arranged
+from stepcli.probe.sweeps.choice import MethodSelection, read_selection
 from stepcli.runtime.errors import UsageError
-from stepcli.runtime.json_files import read_json
 
 HEADER = (
     "method",
@@ -48,7 +47,7 @@ def chosen_table(runs: Path, form: Format) -> str:
         raise UsageError(f"{runs} holds no selection; make one with stepcli sweep --select")
     for file in files:
         # Of a method that was selected twice, the later selection counts.
-        for name, choice in _choices(file).items():
+        for name, choice in read_selection(file).methods.items():
             scores[name], rows[name], few = _row(runs, name, choice)
             caveats[name] = [*_caveats(choice), *([few] if few else [])]
     ordered = sorted(rows, key=lambda name: scores[name])
@@ -58,14 +57,12 @@ def chosen_table(runs: Path, form: Format) -> str:
     return "\n".join([table, *([""] if form == "markdown" else []), *notes])
 
 
-def _caveats(choice: dict[str, Any]) -> list[str]:
+def _caveats(choice: MethodSelection) -> list[str]:
     """What a reader of a chosen row must know: by how much it was chosen, and what was odd."""
-    held, warnings = choice.get("held_out"), choice.get("warnings")
-    said = held.get("said") if isinstance(held, dict) else None
-    if not isinstance(said, str):
-        said = "by an earlier version, which did not record how much was held out"
-    odd = [str(line) for line in warnings] if isinstance(warnings, list) else []
-    return [f"chosen {said}", *odd]
+    said = "by an earlier version, which did not record how much was held out"
+    if choice.held_out is not None:
+        said = choice.held_out.said
+    return [f"chosen {said}", *choice.warnings]
 
 
 def _notes(names: Sequence[str], caveats: dict[str, list[str]]) -> list[str]:
@@ -84,28 +81,9 @@ def _of(names: Sequence[str], line: str) -> str:
     return f"{', '.join(names)}: {line}"
 
 
-def _choices(file: Path) -> dict[str, dict[str, Any]]:
-    """What a selection says of each method.
-
-    Raises:
-        UsageError: the file is not what a sweep writes.
-    """
-    found: Any = read_json(file, dict, links=False).get("methods")
-    for name, choice in found.items() if isinstance(found, dict) else [("", None)]:
-        said = choice if isinstance(choice, dict) else {}
-        runs, settings = said.get("chosen_runs"), said.get("settings")
-        lists = isinstance(runs, list) and isinstance(settings, list) and runs
-        if not lists or not all(isinstance(run, str) and "/" not in run for run in runs or ()):
-            raise UsageError(f"{file}: {name}: no runs chosen; make the selection again")
-        if not all(isinstance(each, dict) for each in settings or ()):
-            raise UsageError(f"{file}: {name}: no settings; make the selection again")
-    chosen: dict[str, dict[str, Any]] = found
-    return chosen
-
-
-def _row(runs: Path, name: str, choice: dict[str, Any]) -> tuple[float, list[str], str]:
+def _row(runs: Path, name: str, choice: MethodSelection) -> tuple[float, list[str], str]:
     """Mean top-1 of a method's chosen runs, its line, and why it has no interval, "" if it has."""
-    names: Sequence[str] = choice["chosen_runs"]
+    names = choice.chosen_runs
     for run in names:
         if not is_done(runs, run):
             raise UsageError(
@@ -122,7 +100,7 @@ def _row(runs: Path, name: str, choice: dict[str, Any]) -> tuple[float, list[str
     if span.by_group:
         values = ", ".join(f"{group} {100 * v:.1f}" for group, v in span.by_group.items())
         few = f"{name}: fewer than {FEWEST_GROUPS} groups, no interval; top-1 by group: {values}"
-    settings = [" ".join(f"{k}={v}" for k, v in each.items()) for each in choice["settings"]]
+    settings = [" ".join(f"{k}={v}" for k, v in each.items()) for each in choice.settings]
     return (
         fmean(top1),
         [

@@ -159,7 +159,7 @@ def order(
     each run (order.json); the report draws them.
     """
 
-    from stepcli.probe.analysis.order_runs import keep_order_tests, kept_order_tests
+    from stepcli.probe.analysis.order_runs import TESTS, keep_order_tests, kept_order_tests
     from stepcli.probe.analysis.order_table import order_lines
     from stepcli.probe.runs.configurations import configurations
 
@@ -168,7 +168,11 @@ def order(
     kept = {each: [kept_order_tests(runs, record) for record in each.records] for each in found}
     if as_json:
         every = [
-            {"label": each.label, "run": record.run, "tests": test}
+            {
+                "label": each.label,
+                "run": record.run,
+                "tests": test and TESTS.dump_python(test, mode="json"),
+            }
             for each, of_seeds in kept.items()
             for record, test in zip(each.records, of_seeds, strict=True)
         ]

@@ -2,20 +2,19 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from stepcli.probe.config.task import TaskConfig
 from stepcli.probe.config.training import DataConfig, OptimConfig
 from stepcli.runtime.canonical_json import canonical_json
-from stepcli.runtime.settings import FrozenConfig
+from stepcli.runtime.settings import FrozenConfig, JsonObject
 
 CODE_SCHEMA = 2
 """Raised whenever the same config would train another probe, so old runs are not taken for it."""
 
 
-def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_paths(config: Mapping[str, JsonValue]) -> JsonObject:
     """A run's config, as JSON has it, with files named by their digests alone.
 
     The class of an own probe stays, since one file may hold several.
@@ -33,7 +32,7 @@ class RunConfig(FrozenConfig):
     """Everything that determines a run's result, given the store's tokens."""
 
     method: str
-    options: dict[str, Any]
+    options: JsonObject
     """Every option of the method, defaults written out."""
     task: TaskConfig = TaskConfig()
     recipe: OptimConfig = OptimConfig()
@@ -56,12 +55,12 @@ class RunConfig(FrozenConfig):
         """The name that versions gave which hashed paths too; `run_id`'s where there is no path."""
         return self._run_id(self.model_dump(mode="json"), fingerprint)
 
-    def _run_id(self, config: dict[str, Any], fingerprint: str) -> str:
+    def _run_id(self, config: JsonObject, fingerprint: str) -> str:
         identity = {
             "config": config,
             "fingerprint": fingerprint,
             "code_schema": CODE_SCHEMA,
         }
         digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
-        readable = "".join(c if c.isalnum() or c == "-" else "-" for c in config["method"])
+        readable = "".join(c if c.isalnum() or c == "-" else "-" for c in str(config["method"]))
         return f"{readable}-{digest[:16]}"

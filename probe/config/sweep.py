@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 from stepcli.probe.config.task import TaskConfig
 from stepcli.probe.config.training import DataConfig
 from stepcli.runtime.errors import UsageError
-from stepcli.runtime.settings import FrozenConfig, Setting
+from stepcli.runtime.settings import FrozenConfig, JsonObject, Setting
 
 Scalar = bool | int | float | str
 Search = Literal["grid", "random", "zip", "optuna"]
@@ -53,7 +53,7 @@ class SweepConfig(FrozenConfig):
     methods: dict[str, dict[str, Scalar | list[Scalar]]] = Field(min_length=1)
     """Method -> training settings and options of the method; a list is searched."""
     task: TaskConfig = TaskConfig()
-    variants: list[dict[str, Any]] = Field(default=[{}], min_length=1)
+    variants: list[JsonObject] = Field(default=[{}], min_length=1)
     """Fields of the task that differ; every method is swept on each variant."""
     shared: DataConfig = DataConfig()
     """What all runs share: epochs, batch_size ..."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -142,9 +142,9 @@ class TaskConfig(FrozenConfig):
         return self if self.fold is None else self.model_copy(update={"fold": None})
 
     @model_serializer(mode="wrap")
-    def _folds_only_where_given(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _folds_only_where_given(self, plain: SerializerFunctionWrapHandler) -> dict[str, object]:
         """Without folds a config is written, and so named, as before there were any."""
-        content: dict[str, Any] = plain(self)
+        content: dict[str, object] = plain(self)
         if self.folds is None:
             del content["folds"], content["fold"]
         return content

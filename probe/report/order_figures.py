@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from stepcli.probe.analysis.calibration import reliability, risk_coverage, softmax
-from stepcli.probe.analysis.order_table import early_curve, mean_of
+from stepcli.probe.analysis.order_table import Field, early_curve, mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
 from stepcli.probe.report.report_data import Entry, Study
 from stepcli.probe.report.style import DASHES, Figure, canvas, finish, series, shortened
@@ -28,7 +28,7 @@ def order_tests(study: Study) -> Figure | None:
     if not entries:
         return None
     names = [NORMAL, *ORDERS]
-    panels = [("top1", "top-1, %")]
+    panels: list[tuple[Field, str]] = [("top1", "top-1, %")]
     if any(mean_of(e.tests, NORMAL, "flips") is not None for e in entries):
         panels.append(("flips", "right answers to the partner, %"))
     drawn, axes = canvas(1.5 + 0.26 * len(entries), columns=len(panels), sharey=True, squeeze=False)

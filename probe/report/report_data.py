@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from stepcli.probe.analysis.order_runs import kept_order_tests
 from stepcli.probe.analysis.order_table import moved
-from stepcli.probe.analysis.order_tests import REORDERINGS
+from stepcli.probe.analysis.order_tests import REORDERINGS, OrderTests
 from stepcli.probe.analysis.summary import Analysis, analyse
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.configurations import Configuration, configurations
 from stepcli.probe.runs.pairs import Pairs
-from stepcli.probe.runs.record import JsonObject
 from stepcli.probe.runs.stats import Difference, paired_difference
 from stepcli.runtime.errors import UnknownName
+from stepcli.runtime.settings import JsonObject
 
 Kind = Literal["order-blind", "control", "sees order", "imported"]
 KINDS: tuple[Kind, ...] = ("order-blind", "control", "sees order", "imported")
@@ -35,7 +35,7 @@ class Entry:
     found: Configuration
     analysis: Analysis
     kind: Kind
-    tests: tuple[dict[str, Any], ...]
+    tests: tuple[OrderTests, ...]
     """Order tests of the seeds that were tested."""
 
     @property
@@ -115,7 +115,7 @@ def _known_pairs(given: Pairs, classes: Sequence[str]) -> Pairs:
     return tuple(pair for pair in given if set(pair) <= set(classes))
 
 
-def kind_of(found: Configuration, tests: Sequence[dict[str, Any]]) -> Kind:
+def kind_of(found: Configuration, tests: Sequence[OrderTests]) -> Kind:
     """What a configuration is compared as; what was measured goes before what is known of it."""
     if found.first.imported:
         return "imported"

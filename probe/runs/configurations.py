@@ -10,8 +10,9 @@ import numpy as np
 from stepcli.probe.config import TaskConfig, without_paths
 from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.predictions import Predictions, read_predictions
-from stepcli.probe.runs.record import JsonObject, RunRecord, read_runs
+from stepcli.probe.runs.record import RunRecord, read_runs
 from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.settings import JsonObject
 
 _DIGESTS = ("split_digest", "sha256")
 SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")

@@ -15,7 +15,6 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    SkipValidation,
     ValidationError,
     field_validator,
     model_validator,
@@ -25,14 +24,12 @@ from pydantic_core import ErrorDetails
 from stepcli.probe.config import RunConfig
 from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.files import SEALED_LIMIT, read_regular
+from stepcli.runtime.settings import JsonObject
 
 FILE = "run.json"
 DEEPEST = 200
 """Levels of nested JSON."""
 
-JsonObject = dict[str, SkipValidation[JsonValue]]
-"""Free-form JSON: settings and specs of whatever version, checked where they are used. Pydantic's
-own check of JsonValue calls Python for each value, which would double the time of `results`."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Duration = Annotated[float, Field(ge=0)]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from stepcli.probe.config import RunConfig, SweepConfig, TaskConfig
 from stepcli.probe.runs.stats import expected_best
+from stepcli.probe.sweeps.choice import Choice, edge_warnings
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.holding import HoldOut, hold_out
 from stepcli.probe.sweeps.session import Session
-from stepcli.probe.sweeps.sweep import Choice, edge_warnings
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import require_writable
 from stepcli.runtime.terminal import say

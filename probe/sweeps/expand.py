@@ -1,16 +1,27 @@
-"""Settings as a user writes them, to the configs of single runs."""
+"""A sweep as a user writes it, in a file or by options, to the configs of single runs."""
 
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from stepcli.probe.config import MOST_RUNS, DataConfig, OptimConfig, RunConfig, Search, TaskConfig
+from stepcli.probe.config import (
+    MOST_RUNS,
+    DataConfig,
+    OptimConfig,
+    RunConfig,
+    Search,
+    SweepConfig,
+    TaskConfig,
+)
 from stepcli.probe.methods.registry import ProbeInfo, methods, parse_options
 from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.settings import JsonObject
+from stepcli.runtime.yaml_files import read_yaml_fields
 
 Model = TypeVar("Model", bound=BaseModel)
 Values = Mapping[str, Sequence[Any]]
@@ -58,7 +69,7 @@ def parse_settings(
     return chosen
 
 
-def points(values: Values, search: Search, trials: int, seed: int) -> list[dict[str, Any]]:
+def points(values: Values, search: Search, trials: int, seed: int) -> list[JsonObject]:
     """The combinations to try.
 
     Args:
@@ -152,3 +163,98 @@ def _drawn(task: TaskConfig, seed: int) -> TaskConfig:
 def sweepable(info: ProbeInfo) -> list[str]:
     """Names that a sweep over a method may list."""
     return [*OptimConfig.model_fields, *info.options.model_fields]
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The sweeps that come with the package, by file name."""
+    folder = Path(__file__).parents[1] / "recipes"
+    return {path.name: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_sweep(path: Path) -> SweepConfig:
+    """Read and check a sweep's YAML file; `recipes/<name>.yaml` also finds the shipped ones.
+
+    Raises:
+        UsageError: it cannot be read or a field does not fit; the message names the field.
+        UnknownName: a method, recipe field or option that there is not.
+    """
+    if path.parent == Path("recipes") and not path.exists():
+        if path.name not in shipped_recipes():
+            raise UnknownName("shipped recipe", path.name, shipped_recipes())
+        path = shipped_recipes()[path.name]
+    content = read_yaml_fields(path, "methods:")
+    for name in content:
+        if name not in SweepConfig.model_fields:
+            raise UnknownName(f"field of {path}", str(name), SweepConfig.model_fields)
+    return checked_sweep(content, str(path))
+
+
+def checked_sweep(content: Mapping[str, Any], source: str) -> SweepConfig:
+    """A sweep from its fields; `source` says in errors where they were given.
+
+    Raises:
+        UsageError: a value does not fit.
+        UnknownName: a method or setting that there is not.
+    """
+    try:
+        sweep = SweepConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{source}: {place}: {first['msg']}, got {first['input']!r:.60}") from None
+    check_names(sweep)
+    return sweep
+
+
+def check_names(sweep: SweepConfig) -> None:
+    """Refuse what no method knows.
+
+    Raises:
+        UnknownName: listing the close names.
+    """
+    for variant in sweep.variants:
+        for name in variant:
+            if name not in TaskConfig.model_fields:
+                raise UnknownName("field of a variant", name, TaskConfig.model_fields)
+    for name in sweep.recipe:
+        if name not in OptimConfig.model_fields:
+            raise UnknownName("field of recipe", name, OptimConfig.model_fields)
+    for method, settings in sweep.methods.items():
+        known = sweepable(methods().load(method))
+        for name in settings:
+            if name not in known:
+                raise UnknownName(f"setting of method {method}", name, known)
+
+
+def sweep_configs(sweep: SweepConfig) -> dict[str, list[RunConfig]]:
+    """Every method's configs on every variant; each point of a search has every seed."""
+    configs = {}
+    for variant in sweep.variants:
+        task = checked(TaskConfig, **sweep.task.model_dump() | variant)
+        for method, settings in sweep.methods.items():
+            values = {k: v if isinstance(v, list) else [v] for k, v in settings.items()}
+            tried = points(values, sweep.search, sweep.trials, sweep.search_seed)
+            if len(tried) * sweep.seeds * len(sweep.variants) > MOST_RUNS:
+                raise UsageError(
+                    f"method {method}: {len(tried)} settings, {sweep.seeds} seeds and "
+                    f"{len(sweep.variants)} variants are more than {MOST_RUNS} runs; list fewer"
+                )
+            configs[" ".join([method, *(f"{k}={v}" for k, v in variant.items())])] = run_configs(
+                method,
+                tried,
+                sweep.recipe,
+                task,
+                sweep.shared,
+                range(sweep.seeds),
+                own_recipe=sweep.own_recipes,
+            )
+    return configs
+
+
+def budget_warnings(configs: Mapping[str, Sequence[RunConfig]]) -> list[str]:
+    """Say where methods get unequal numbers of trials: the one that tries more has more luck."""
+    trials = {method: len(each) // len({c.seed for c in each}) for method, each in configs.items()}
+    if len(set(trials.values())) < 2:
+        return []
+    counts = ", ".join(f"{method} {n}" for method, n in trials.items())
+    return [f"methods have unequal numbers of trials ({counts}): give each the same"]

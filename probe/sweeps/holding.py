@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -70,16 +69,6 @@ class HoldOut:
             )
             for start in range(0, len(records), each)
         ]
-
-    def json(self) -> dict[str, Any]:
-        """As it is kept with a selection."""
-        return {
-            "folds": self.folds,
-            "clips": self.size.clips,
-            "classes": self.size.classes,
-            "groups": self.size.groups,
-            "said": self.said,
-        }
 
 
 def on_slice(config: RunConfig) -> RunConfig:

@@ -1,26 +1,31 @@
 """`stepcli sweep`, from its flags to its last run."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stepcli.probe.config import RunConfig, SweepConfig
-from stepcli.probe.sweeps.expand import parse_settings
-from stepcli.probe.sweeps.holding import HoldOut, hold_out
-from stepcli.probe.sweeps.session import Session
-from stepcli.probe.sweeps.sweep import (
+from stepcli.probe.sweeps.choice import (
     Choice,
+    choose,
+    chosen_settings,
+    selection_of,
+    write_selection,
+)
+from stepcli.probe.sweeps.expand import (
     budget_warnings,
     checked_sweep,
-    choose,
+    parse_settings,
     read_sweep,
     sweep_configs,
 )
+from stepcli.probe.sweeps.holding import HoldOut, hold_out
+from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.plan import BankPlan, PassPlan
 from stepcli.runtime.canonical_json import canonical_json
 from stepcli.runtime.errors import UsageError
-from stepcli.runtime.files import disk_errors, replace_synced
+from stepcli.runtime.files import disk_errors
+from stepcli.runtime.settings import JsonObject
 from stepcli.runtime.terminal import say, warn
 
 
@@ -179,33 +184,18 @@ def _report(session: Session, sweep: SweepConfig, choices: Mapping[str, Choice])
     held = [choice.held_out.said for choice in choices.values() if choice.held_out is not None]
     for said in dict.fromkeys(held):
         say(f"chosen {said}")
-    content: dict[str, Any] = {"sweep": sweep.model_dump(mode="json"), "methods": {}}
     for method, choice in choices.items():
         for warning in choice.warnings:
             warn(f"warning: {warning}")
-        chosen = [_searched(config, sweep) for config in choice.configs]
-        say(f"{method}: chosen seed by seed: {_counted(chosen)}")
-        content["methods"][method] = {
-            "chosen_runs": [session.name(config) for config in choice.configs],
-            "settings": chosen,
-            "expected_best_top1": list(choice.expected_best),
-            "warnings": list(choice.warnings),
-            "held_out": None if choice.held_out is None else choice.held_out.json(),
-        }
-    name = session.name(next(iter(choices.values())).configs[0]).rpartition("-")[2]
-    place = session.runs / f"selection-{name}.json"
+        say(f"{method}: chosen seed by seed: {_counted(chosen_settings(choice, sweep))}")
+    runs = {method: [session.name(c) for c in each.configs] for method, each in choices.items()}
+    first, *_ = next(iter(runs.values()))
+    place = session.runs / f"selection-{first.rpartition('-')[2]}.json"
     with disk_errors(place):
-        replace_synced(place, json.dumps(content, indent=1).encode())
+        write_selection(place, selection_of(sweep, choices, runs))
     say(f"choices and expected-best curves: {place}")
 
 
-def _searched(config: RunConfig, sweep: SweepConfig) -> dict[str, Any]:
-    """The values of one config for what its sweep lists."""
-    recipe = config.recipe.model_dump()
-    names = sweep.methods[config.method]
-    return {name: recipe.get(name, config.options.get(name)) for name in names}
-
-
-def _counted(settings: Sequence[Mapping[str, Any]]) -> str:
-    texts = [canonical_json(dict(each)) for each in settings]
+def _counted(settings: Sequence[JsonObject]) -> str:
+    texts = [canonical_json(each) for each in settings]
     return ", ".join(f"{texts.count(text)} x {text}" for text in dict.fromkeys(texts))

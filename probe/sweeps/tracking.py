@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from stepcli.probe.config import RunConfig
 from stepcli.probe.runs.metrics import METRICS
-from stepcli.probe.runs.record import JsonObject, RunRecord
+from stepcli.probe.runs.record import RunRecord
 from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.settings import JsonObject
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

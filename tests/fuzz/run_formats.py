@@ -22,7 +22,8 @@ from stepcli.extract.datasets.unit_files import units_of
 from stepcli.extract.pipeline.text_embeddings import read_templates
 from stepcli.probe.analysis.chirality import read_groups
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe
-from stepcli.probe.analysis.order_runs import kept_order_tests
+from stepcli.probe.analysis.order_runs import TESTS, kept_order_tests
+from stepcli.probe.analysis.order_tests import NORMAL, ORDERS, EarlyPoint, OrderResult, OrderTests
 from stepcli.probe.analysis.selection import chosen_table
 from stepcli.probe.analysis.temperature import kept_calibration
 from stepcli.probe.config import RunConfig
@@ -39,7 +40,7 @@ from stepcli.probe.runs.predictions import Predictions, encode_predictions
 from stepcli.probe.runs.record import RunRecord, read_runs
 from stepcli.probe.runs.table import render
 from stepcli.probe.runs.write import write_folder
-from stepcli.probe.sweeps.sweep import read_sweep, sweep_configs
+from stepcli.probe.sweeps.expand import read_sweep, sweep_configs
 from stepcli.probe.training.banks import build_probe
 from stepcli.runtime.csv_tables import read_csv, read_rows
 from stepcli.runtime.errors import StepcliError
@@ -78,6 +79,9 @@ def make_runs(folder: Path) -> None:
     """Two seeds of one probe, whole: weights, predictions, calibration, order tests, a choice."""
     layout = TokenLayout(SPEC.frames, SPEC.dim, SPEC.segments, SPEC.layers, CLASSES)
     options = methods().get("step").defaults() | {"heads": 2}
+    shown = OrderResult(top1=0.5, partner_top1=None, flips=None, changed=0.0, moved=0.0)
+    orders = dict.fromkeys((NORMAL, *ORDERS), shown)
+    order_tests = OrderTests(orders=orders, early=(EarlyPoint(1.0, 0.5),))
     names = []
     for seed in range(2):
         config = RunConfig(method="step", options=options, seed=seed)
@@ -126,7 +130,7 @@ def make_runs(folder: Path) -> None:
             "calibration.json": json.dumps(
                 {"temperature": 1.5, "samples": 12, "thresholds": {"0.1": 0.5, "0.01": None}}
             ).encode(),
-            "order.json": json.dumps({"orders": {"natural": {"top1": 0.5}}}).encode(),
+            "order.json": TESTS.dump_json(order_tests),
         }
         write_folder(folder / "runs", record, contents)
     chosen = {"methods": {"step": {"chosen_runs": names, "settings": [{"lr": 0.1}] * 2}}}

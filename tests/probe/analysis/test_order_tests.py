@@ -11,7 +11,10 @@ from typer.testing import CliRunner
 
 from stepcli.cache.store.store import Store
 from stepcli.cli import app
+from stepcli.probe.analysis.order_runs import kept_order_tests
 from stepcli.probe.analysis.order_tests import ORDERS, REORDERINGS
+from stepcli.probe.runs.record import read_run
+from stepcli.runtime.errors import UsageError
 
 ARROW = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop")
 
@@ -175,3 +178,23 @@ def test_every_runs_tokens_are_checked(
     assert done.exit_code == 2
     assert "holds other tokens" in done.stderr
     assert "(ffffffff)" in done.stderr
+
+
+def test_order_tests_that_cannot_be_are_named(tested: Path) -> None:
+    call("order", tested)
+    path = sorted(tested.glob("*/order.json"))[0]
+    whole = path.read_text()
+    found = json.loads(whole)["orders"]
+    changed = found | {"reversed": found["reversed"] | {"top1": "0.5"}}
+    without = {name: each for name, each in found.items() if name != "shuffled"}
+    try:
+        for wrong, named in (
+            (changed, "orders.reversed.top1"),
+            (without, "shuffled"),
+            ([], "orders"),
+        ):
+            path.write_text(json.dumps({"orders": wrong}))
+            with pytest.raises(UsageError, match=rf"not order tests \({named}\); delete it"):
+                kept_order_tests(tested, read_run(path.parent / "run.json"))
+    finally:
+        path.write_text(whole)

@@ -25,8 +25,7 @@ from stepcli.probe.runs.import_logits import import_logits, import_published, re
 from stepcli.probe.runs.predictions import FILE, encode_predictions, read_predictions
 from stepcli.probe.runs.record import read_run, read_runs
 from stepcli.probe.runs.table import summary_rows
-from stepcli.probe.sweeps.expand import MOST_RUNS
-from stepcli.probe.sweeps.sweep import read_sweep, sweep_configs
+from stepcli.probe.sweeps.expand import MOST_RUNS, read_sweep, sweep_configs
 from stepcli.runtime.errors import UnknownName, UsageError
 
 

@@ -15,15 +15,16 @@ from stepcli.extract.config import ExtractConfig
 from stepcli.probe.config import DataConfig, RunConfig, SweepConfig, TaskConfig
 from stepcli.probe.data.slices import hold_out
 from stepcli.probe.data.splits import LabelledClips, thin
-from stepcli.probe.sweeps.expand import points, run_configs
-from stepcli.probe.sweeps.holding import on_slice
-from stepcli.probe.sweeps.sweep import (
+from stepcli.probe.sweeps.choice import choose
+from stepcli.probe.sweeps.expand import (
     budget_warnings,
-    choose,
+    points,
     read_sweep,
+    run_configs,
     shipped_recipes,
     sweep_configs,
 )
+from stepcli.probe.sweeps.holding import on_slice
 from stepcli.runtime.errors import UnknownName, UsageError
 
 YAML = """
