@@ -156,7 +156,7 @@ COMMANDS = (
     (USE, "predict", "apply.cli.predict:predict",
      "Ask trained probes about new videos: the same frames, pixels and backbone as in training."),
     (USE, "export", "probe.cli.export:export",
-     "A trained probe to give away: weights, settings, calibration and a card with its numbers."),
+     "Trained probes to give away: weights, settings, calibration and a card with the numbers."),
     (USE, "trust", "apply.cli.trust:trust",
      "Allow your own code (my_probe.py) to be executed when a run or a store needs it."),
     (USE, "push", "apply.cli.share:push",

@@ -145,6 +145,7 @@ def card(folder: Path, record: RunRecord) -> str:
             "",
             _tokens_read(record),
             "",
+            *_code_needed(record),
             "## Use",
             "",
             "```sh",
@@ -160,6 +161,25 @@ def card(folder: Path, record: RunRecord) -> str:
             "",
         ]
     )
+
+
+def _code_needed(record: RunRecord) -> list[str]:
+    """What a probe or backbone from outside stepcli needs beside the folder."""
+    needed = []
+    options, code = record.config.get("options"), record.spec.get("code_digest")
+    if isinstance(options, dict) and options.get("sha256"):
+        what = options.get("package") or "a file of code"
+        needed.append((record.method, what, options["sha256"]))
+    if code:
+        needed.append((record.backbone, "code of the backbone", code))
+    lines = [
+        shown(f"- `{name}`: {what}, sha256 `{digest}`").replace("\n", " ")
+        for name, what, digest in needed
+    ]
+    if not lines:
+        return []
+    head = "## Code that it needs\n\nNot in this folder; stepcli runs a file only if you trust it:"
+    return [f"{head}\n", *lines, ""]
 
 
 def _tokens_read(record: RunRecord) -> str:

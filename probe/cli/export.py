@@ -9,13 +9,15 @@ from stepcli.runtime.terminal import say
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained probe, runs/<run>.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of trained probes, runs/<run>; several are taken.")
+    ],
     out: Annotated[Path, typer.Option(help="Where <run>/ is put.")] = Path("exported"),
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="Write probe.onnx too, held against PyTorch.")
+        bool, typer.Option("--onnx", help="Write probe.onnx too, checked against PyTorch.")
     ] = False,
 ) -> None:
-    """A trained probe to give away: weights, settings, calibration and a card with its numbers.
+    """Trained probes to give away: weights, settings, calibration and a card with the numbers.
 
     stepcli predict takes the folder as it is.
     """
@@ -28,8 +30,9 @@ def export(
     absent = [name for name in needed if not importlib.util.find_spec(name)]
     if absent:
         raise UsageError(f"--onnx needs {', '.join(absent)}: pip install 'stepcli[onnx]'")
-    target = export_folder(run, out)
-    say(f"{target}: weights, settings and card")
-    if onnx:
-        difference = export_onnx(run, target / ONNX)
-        say(f"{target / ONNX}: logits differ from PyTorch's by at most {difference:.1e}")
+    for run in runs:
+        target = export_folder(run, out)
+        say(f"{target}: weights, settings and card")
+        if onnx:
+            difference = export_onnx(run, target / ONNX)
+            say(f"{target / ONNX}: logits differ from PyTorch's by at most {difference:.1e}")

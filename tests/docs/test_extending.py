@@ -50,6 +50,10 @@ def test_the_examples_run_as_files(
     assert consent is not None
     run(consent[1])
     assert "open" in call(*words)
+    call("export", trained, "--out", "out")
+    card = Path("out", trained.name, "README.md").read_text()
+    for name in ("my_probe.py:LastMinusFirst", "my_model.py:build"):
+        assert re.search(rf"^- `{name}`: .* sha256 `[0-9a-f]{{64}}`$", card, re.MULTILINE)
     # Other code is not mixed into the store.
     Path("my_model.py").write_text(Path("my_model.py").read_text() + "# other\n")
     done = invoke(*shell_words(shell)[0])

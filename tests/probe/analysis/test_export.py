@@ -51,6 +51,11 @@ def test_the_folder_is_a_probe_with_a_card(runs: Path, tmp_path: Path) -> None:
     assert record.spec["weights_digest"] in card
 
 
+def test_several_probes_are_exported_at_once(runs: Path, tmp_path: Path) -> None:
+    call("export", *sorted(runs.glob("*-*")), "--out", tmp_path)
+    assert {path.name.partition("-")[0] for path in tmp_path.iterdir()} == {"step", "linear"}
+
+
 def test_texts_go_along_with_a_probe_that_compares_with_them(
     store_of: Callable[..., Store], text_of: Callable[..., StoreText], tmp_path: Path
 ) -> None:
