@@ -1,4 +1,4 @@
-"""For notebooks: open a store, train on it, load a trained probe, ask it about videos.
+"""For notebooks: extract or open a store, train on it, load a trained probe, ask it about videos.
 
 docs/notebook.py goes the whole way.
 """
@@ -9,12 +9,42 @@ from typing import TYPE_CHECKING, Any
 
 from stepcli.apply.prediction.probes import Applied
 from stepcli.cache.store.store import open_store
-from stepcli.runtime.errors import UsageError
+from stepcli.runtime.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
+    from stepcli.cache.store.store import Store
     from stepcli.probe.runs.record import RunRecord
 
-__all__ = ["load_probe", "open_store", "predict", "train"]
+__all__ = ["extract", "load_probe", "open_store", "predict", "train"]
+
+
+def extract(dataset: str, root: str | Path | None = None, **settings: Any) -> "Store":
+    """Extract what is left of a data set; the same call resumes.
+
+    Args:
+        dataset: Name, or `file.py:function`.
+        root: Its folder or file.
+        settings: Fields of `stepcli.extract.config.ExtractConfig`, e.g. frames=8; `options` are
+            the data set's own.
+
+    Returns:
+        The store. A clip that could not be read is quarantined there, see `store.failures()`.
+
+    Raises:
+        UsageError: a value does not fit, or the data set or backbone cannot be used.
+        SpecMismatch: the store was written with other settings.
+    """
+    from stepcli.extract.config import ExtractConfig
+    from stepcli.extract.engines.run import run_extract
+    from stepcli.runtime.settings import validated
+
+    if unknown := settings.keys() - ExtractConfig.model_fields.keys():
+        raise UnknownName("setting of extract", min(unknown), ExtractConfig.model_fields)
+    if settings.get("devices") is not None:
+        raise UsageError("devices is for the command line; call extract with one device")
+    config = validated(ExtractConfig, {"dataset": dataset, "root": root, **settings})
+    _, summary = run_extract(config)
+    return open_store(summary["store"])
 
 
 def train(
