@@ -10,6 +10,8 @@ from typing import Any
 
 from stepcli.cache.storage.path import Entry
 
+__all__ = ["Entry", "ObjectClient"]
+
 
 class ObjectClient(ABC):
     """A connection to one URL. Keys are relative to the URL, with "/" between their parts.

@@ -6,6 +6,8 @@ from stepcli.cache.storage.local import LocalPath
 from stepcli.cache.storage.objects import URL, ObjectPath
 from stepcli.cache.storage.path import StoragePath
 
+_ALIASES = {"gcs": "gs"}
+
 
 def place_of(path: str | Path | StoragePath) -> StoragePath:
     """A folder, or for a URL a prefix of objects."""
@@ -16,4 +18,5 @@ def place_of(path: str | Path | StoragePath) -> StoragePath:
         return LocalPath(path)
     if match[1] in ("file", "local"):
         return LocalPath("/", match[2])
-    return ObjectPath.of(str(path))
+    scheme = _ALIASES.get(match[1], match[1])
+    return ObjectPath.of(f"{scheme}://{match[2]}")

@@ -208,5 +208,7 @@ def _no_links(source: Path, target: Path) -> None:
 
 def test_places_are_told_from_urls() -> None:
     assert place_of("file:///a/b") == Path("/a/b")
+    assert place_of("local:///a/b") == Path("/a/b")
+    assert str(place_of("gcs://bucket/a")) == "gs://bucket/a"
     assert place_of("a/b") == Path("a/b")
     assert str(place_of("memory:/x/y/")) == "memory://x/y"
