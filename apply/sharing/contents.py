@@ -216,6 +216,7 @@ def store_card(store: Store) -> str:
             f"- tokens a frame: {tokens}; {spec.dim} channels, {spec.dtype}",
             f"- a token depends on its {spec.token_scope}; layers {list(spec.layers)}",
             f"- weights sha256 `{spec.weights_digest}`",
+            *([f"- code of the backbone sha256 `{spec.code_digest}`"] if spec.code_digest else []),
             f"- fingerprint `{store.fingerprint}`",
             "",
             "```sh",
