@@ -106,6 +106,12 @@ def load_probe(folder: Path, record: RunRecord, layout: TokenLayout) -> Probe:
     except DamagedStore as error:
         raise UsageError(str(error)) from None
     config = record.settings
+    package = config.options.get("package")
+    if package and not is_code(config.method) and config.method not in methods().names():
+        raise UsageError(
+            f"run {record.run} needs the method {config.method} of the package {package}, which is "
+            "not installed"
+        )
     older = methods().get(config.method).options.before
     config = config.model_copy(update={"options": {**older, **config.options}})
     probe = build_probe(config, layout, len(record.classes))

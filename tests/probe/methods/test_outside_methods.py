@@ -148,6 +148,12 @@ def test_a_package_adds_a_method(install: Installer, store: Store, tmp_path: Pat
     done = invoke("order", tmp_path / "runs", "--method", "wide")
     assert done.exit_code == 2
     assert "probes_a 1.0 has changed since this probe was trained" in done.stderr
+    for each in file.parent.glob("*.dist-info/entry_points.txt"):
+        each.write_text("")
+    install.forget()
+    done = invoke("order", tmp_path / "runs", "--method", "wide")
+    assert done.exit_code == 2
+    assert "the method wide of the package probes_a 1.0, which is not installed" in done.stderr
 
 
 def test_another_version_of_a_package_is_another_run(install: Installer) -> None:
