@@ -16,7 +16,7 @@ import torch
 from stepcli.cache.schema.leakage import find_leakage
 from stepcli.cache.store.store import open_store
 from stepcli.probe.config import DataConfig, TaskConfig
-from stepcli.probe.data.features import layout_of
+from stepcli.probe.data.features import task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import free_bytes, place_features
 from stepcli.probe.data.splits import LabelledClips, labelled_clips
@@ -108,7 +108,7 @@ def chirality(
         configs = run_configs(method, [{}], {}, config, data, range(seeds))
         trained = train(
             features,
-            layout_of(opened, task),
+            task_layout(opened, task),
             task,
             configs,
             lambda report: None,

@@ -55,15 +55,15 @@ def attention(probe: Probe, batch: TokenBatch) -> Attention:
             f"{type(probe).__name__} does not read the tokens with one query, so there is no "
             "attention to show; step, attentive, self-attention and efficient have one"
         )
-    z, directions, rival, per_frame = calls[0]
+    z, directions, cls_score, per_frame = calls[0]
     with torch.no_grad():
-        return _weights(z, directions, rival, per_frame, inputs[0].positions)
+        return _weights(z, directions, cls_score, per_frame, inputs[0].positions)
 
 
 def _weights(
     z: FoldedTokens,
     directions: Tensor,
-    rival: Tensor | None,
+    cls_score: Tensor | None,
     per_frame: bool,
     positions: slice | list[int],
 ) -> Attention:
@@ -74,13 +74,13 @@ def _weights(
     # One softmax over what is read together: the clip, or a frame.
     rows = scores if per_frame else scores.flatten(2)
     every = rows
-    if rival is not None:
-        own = rival[0].double().view(1, -1, *(1,) * (rows.ndim - 2))
+    if cls_score is not None:
+        own = cls_score[0].double().view(1, -1, *(1,) * (rows.ndim - 2))
         every = torch.cat([rows, own.expand(*rows.shape[:-1], 1)], dim=-1)
     shares = torch.softmax(every, dim=-1)
     weights = shares[..., : rows.shape[-1]].reshape(scores.shape)
-    rest = shares[..., rows.shape[-1] :].sum(dim=-1)
-    return Attention(weights.float(), rest.float(), positions)
+    cls_share = shares[..., rows.shape[-1] :].sum(dim=-1)
+    return Attention(weights.float(), cls_share.float(), positions)
 
 
 def patch_grid(attended: Attention, segments: tuple[Segment, ...]) -> Tensor | None:

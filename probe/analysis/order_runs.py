@@ -16,7 +16,7 @@ from stepcli.probe.analysis.order_tests import (
     run_order_tests,
 )
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.data.features import layout_of
+from stepcli.probe.data.features import task_layout
 from stepcli.probe.data.placement import free_bytes, place_features
 from stepcli.probe.runs.configurations import Configuration
 from stepcli.probe.runs.record import RunRecord
@@ -120,7 +120,7 @@ def _test_together(
     clips = tuple(dict.fromkeys(task.clips[clip] for clip in task.shown.clip))
     free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), session.device)}
     features, _ = place_features(session.store, clips, session.device, free)
-    layout = layout_of(session.store, task)
+    layout = task_layout(session.store, task)
     probes = [load_probe(folder, record, layout).to(session.device) for folder, record in members]
     for (folder, _), tests in zip(members, run_order_tests(probes, features, task), strict=True):
         with disk_errors(folder):

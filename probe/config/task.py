@@ -125,7 +125,7 @@ class TaskConfig(FrozenConfig):
     """Which clips a share or shots take; smaller draws of one seed are parts of larger ones."""
 
     @property
-    def thinned(self) -> bool:
+    def subsampled(self) -> bool:
         """Whether not all training clips are used."""
         return self.train_share < 1 or self.shots is not None
 

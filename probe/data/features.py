@@ -36,7 +36,7 @@ def resident_type(spec: StoreSpec) -> torch.dtype:
     return RESIDENT.get(spec.dtype, torch.float32)
 
 
-def layout_of(store: "Store", task: Task) -> TokenLayout:
+def task_layout(store: "Store", task: Task) -> TokenLayout:
     """Shape and meaning of what a probe of this task sees."""
     layout = store_layout(store, task.length, task.classes)
     return layout if task.layer is None else replace(layout, layers=(task.layer,))

@@ -124,8 +124,8 @@ def _build(
     shown = _labelled(shown, labels, backward_labels)
     shown = replace(shown, real=None if real is None else real[shown.clip])
     reported = np.unique(shown_of, return_index=True)[1]
-    taught = [(backward_labels if way else labels)[:seen_rows] for way in trained_ways]
-    seen = {int(label) for part in taught for label in part}
+    trained_labels = [(backward_labels if way else labels)[:seen_rows] for way in trained_ways]
+    seen = {int(label) for part in trained_labels for label in part}
     if config.protocol == "base-to-novel":
         seen |= set(range(base_classes(classes, config.protocol), len(classes)))
     if warning := unseen_classes(seen, shown.label[reported].tolist(), classes):

@@ -153,7 +153,7 @@ def _warnings(
     yield from (line for line in found if line is not None)
 
 
-def thin(table: LabelledClips, share: float, shots: int | None, seed: int) -> LabelledClips:
+def subsample(table: LabelledClips, share: float, shots: int | None, seed: int) -> LabelledClips:
     """Keep a share, or so many, of each class's training clips, with all their views; at least one.
 
     Draws of one seed are nested: what a smaller one keeps, a larger one keeps too.
@@ -163,12 +163,12 @@ def thin(table: LabelledClips, share: float, shots: int | None, seed: int) -> La
     views = views_by_clip([row.id for row in table.train])
     for clip, places in views.items():
         by_label.setdefault(table.train[next(iter(places.values()))].label, []).append(clip)
-    kept: set[str] = set()
+    chosen: set[str] = set()
     for label in sorted(by_label):
         clips = by_label[label]
         count = min(max(1, round(share * len(clips))), shots or len(clips))
-        kept |= {clips[i] for i in random.permutation(len(clips))[:count]}
-    return replace(table, train=tuple(row for row in table.train if clip_of(row.id) in kept))
+        chosen |= {clips[i] for i in random.permutation(len(clips))[:count]}
+    return replace(table, train=tuple(row for row in table.train if clip_of(row.id) in chosen))
 
 
 def base_classes(names: Sequence[str], protocol: str) -> int:

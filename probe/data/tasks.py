@@ -160,8 +160,8 @@ class Task:
         for way in self.trained_ways:
             labels = (self.backward_labels if way else self.labels)[first]
             for fold in range(self.folds):
-                kept = labels[self.fold_of[first] != fold]
-                counts[fold] += np.bincount(kept, minlength=len(self.classes))
+                trained_labels = labels[self.fold_of[first] != fold]
+                counts[fold] += np.bincount(trained_labels, minlength=len(self.classes))
         return counts
 
     def folds_of(self, samples: Samples) -> Ints | None:

@@ -74,14 +74,14 @@ class FoldedAttention(nn.Module):
         keys = self.key.weight.view(members * self.heads, width, dim)
         u = (torch.bmm(q, keys) / math.sqrt(width)).view(members, self.heads, dim)
         directions = u if norm is None else u * norm.weight[:, None]
-        rival = None
+        cls_score = None
         if prepended is not None:
             other = prepended if norm is None else prepended - norm.bias
-            rival = torch.einsum("khd,kd->kh", u, other)
+            cls_score = torch.einsum("khd,kd->kh", u, other)
         read = read_out(
             z,
             directions,
-            rival,
+            cls_score,
             per_frame=per_frame,
             dropout=self.dropout if self.training else None,
         )
@@ -108,15 +108,17 @@ class FoldedAttention(nn.Module):
         sums = read.sums
         if scale is not None:
             sums = (sums.view(rows, members, -1, dim) * scale[:, None]).view(sums.shape)
-        share = read.mass if read.kept is None else read.mass * read.kept
+        share = (
+            read.attention_mass if read.survivors is None else read.attention_mass * read.survivors
+        )
         vectors, amounts = [], []
         if read.places is not None and z.offsets is not None:
             offsets = z.offsets[:, :, 0]
             vectors.append(offsets if scale is None else offsets * scale[:, None])
-            amounts.append((read.places * read.mass[..., None]).permute(1, 2, 0))
+            amounts.append((read.places * read.attention_mass[..., None]).permute(1, 2, 0))
         for vector, amount in (
             (None if norm is None else norm.bias, share),
-            (prepended, read.rest),
+            (prepended, read.cls_share),
         ):
             if vector is not None:
                 vectors.append(vector[:, None])
@@ -127,13 +129,13 @@ class FoldedAttention(nn.Module):
             more = more[:, :, None].expand(-1, -1, self.heads, -1).flatten(1, 2)
             sums = torch.cat((sums, more))
         projected = project_heads(sums, weights.view(queries, -1, dim))
-        columns = projected[..., :rows] * read.mass.T[:, None]
+        columns = projected[..., :rows] * read.attention_mass.T[:, None]
         if vectors:
             columns = torch.baddbmm(columns, projected[..., rows:], torch.cat(amounts, dim=1))
         bias = self.value.bias.view(queries, -1, 1)
-        if read.kept is not None:
+        if read.survivors is not None:
             # What dropout leaves of the weights is what the value bias is multiplied by.
-            bias = bias * (share + read.rest if prepended is not None else share).T[:, None]
+            bias = bias * (share + read.cls_share if prepended is not None else share).T[:, None]
         return (columns + bias).view(members, dim, rows).transpose(1, 2)
 
 

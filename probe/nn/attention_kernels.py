@@ -38,7 +38,7 @@ class Rows:
     """Frames of a row; N = frames * tokens of a frame."""
     missing: Tensor | None = None
     """[R, N], True where a token gets no attention."""
-    kept: Tensor | None = None
+    survivors: Tensor | None = None
     """[R, Q, N], dropout on attention weights: False where a weight is dropped."""
     keep_rate: Tensor | None = None
     """[Q]: share of the weights that dropout keeps."""
@@ -129,26 +129,26 @@ class _Gather(Function):
         total = directions.new_empty(count, queries, dim)
         log_sum = directions.new_empty(count, queries)
         by_place = directions.new_empty(0 if shift is None else count, *_place_shape(shift))
-        share = directions.new_empty(0 if rows.kept is None else count, queries)
+        share = directions.new_empty(0 if rows.survivors is None else count, queries)
         values = count * queries * tokens
         keeps = scale is None and values * directions.element_size() <= KEPT_BYTES
-        kept = directions.new_empty(count if keeps else 0, queries, tokens)
+        saved = directions.new_empty(count if keeps else 0, queries, tokens)
         for part in rows.tiles(queries, whole=scale is not None):
             x = rows.tokens[part[0]]
             _, scores = _scores(rows, part, x, directions, shift, scale)
-            weights = kept[part] if keeps else torch.empty_like(scores)
+            weights = saved[part] if keeps else torch.empty_like(scores)
             torch._softmax(scores, -1, False, out=weights)
             # The largest weight is at least 1/N, so its logarithm is safe.
             log_sum[part] = scores.amax(-1) - weights.amax(-1).log()
             used = _dropped(rows, part, weights)
-            if rows.kept is not None:
+            if rows.survivors is not None:
                 share[part] = used.sum(-1)
             used = _rescaled(used, part, scale)
             if shift is not None:
                 by_place[part] = _by_place(used, shift)
             _gather_into(total[part], used, x)
         ctx.rows = rows
-        ctx.save_for_backward(directions, shift, scale, total, log_sum, by_place, share, kept)
+        ctx.save_for_backward(directions, shift, scale, total, log_sum, by_place, share, saved)
         return total, log_sum, by_place, share
 
     @staticmethod
@@ -161,21 +161,21 @@ class _Gather(Function):
         grad_share: Tensor,
     ) -> tuple[None, Tensor, Tensor | None, Tensor | None]:
         rows: Rows = ctx.rows
-        directions, shift, scale, total, log_sum, by_place, share, kept = ctx.saved_tensors
+        directions, shift, scale, total, log_sum, by_place, share, saved = ctx.saved_tensors
         queries = len(directions)
         # Sum of each weight times its gradient, known without looking at a single weight.
         mean = -grad_log_sum
         if shift is not None:
             mean += (grad_by_place * by_place).sum((-2, -1))
-        if rows.kept is not None:
+        if rows.survivors is not None:
             mean += grad_share * share
         grad_directions = torch.zeros_like(directions)
         grad_shift = None if shift is None else torch.zeros_like(shift)
         grad_scale = None if scale is None else torch.empty_like(scale)
         for part in rows.tiles(queries, whole=scale is not None):
             x = rows.tokens[part[0]]
-            if len(kept):
-                raw, weights = None, kept[part]
+            if len(saved):
+                raw, weights = None, saved[part]
             else:
                 raw, scores = _scores(rows, part, x, directions, shift, scale)
                 weights = scores.sub_(log_sum[part][..., None]).exp_()
@@ -187,7 +187,7 @@ class _Gather(Function):
                 used = _dropped(rows, part, weights)
                 grad_scale[part[0]] = _over_members(used * grad, grad_scale).sum(2)
                 grad = _rescaled(grad, part, scale)
-            if rows.kept is not None:
+            if rows.survivors is not None:
                 grad = _dropped(rows, part, grad.add_(grad_share[part][..., None]))
             grad.sub_(mean[part][..., None]).mul_(weights)
             if grad_scale is not None and raw is not None:
@@ -264,9 +264,9 @@ def _periodic(part: tuple[slice, slice], shift: Tensor) -> Tensor:
 
 
 def _dropped(rows: Rows, part: tuple[slice, slice], weights: Tensor) -> Tensor:
-    if rows.kept is None or rows.keep_rate is None:
+    if rows.survivors is None or rows.keep_rate is None:
         return weights
-    return (weights * rows.kept[part]).div_(rows.keep_rate[part[1], None])
+    return (weights * rows.survivors[part]).div_(rows.keep_rate[part[1], None])
 
 
 def _over_members(values: Tensor, scale: Tensor) -> Tensor:

@@ -37,9 +37,9 @@ class MemberDropout:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Zero a share of x [K, ...] ([...] is read by every member), the rest larger for it."""
-        kept = self.draw(tuple(x.shape[1:]))
+        survivors = self.draw(tuple(x.shape[1:]))
         rate = self.keep_rate.view(-1, *(1,) * (x.ndim - 1))
-        return x * kept / rate
+        return x * survivors / rate
 
     def to(self, device: torch.device) -> "MemberDropout":
         """Use it on a device; the draws are made on the host, the same everywhere."""

@@ -83,7 +83,7 @@ class FoldedTokens:
 observer: ContextVar[Callable[[FoldedTokens, Tensor, Tensor | None, bool], None] | None] = (
     ContextVar("observer", default=None)
 )
-"""Who wants to know what attends to what: given read_out's z, directions, rival and per_frame."""
+"""Called with read_out's z, directions, cls_score and per_frame, where set."""
 
 
 class ReadOut(NamedTuple):
@@ -93,27 +93,27 @@ class ReadOut(NamedTuple):
     """[R, Q, D]: the attention-weighted sum of the tokens."""
     places: Tensor | None
     """[R, Q, T]: the weights that each frame's offset met, where `sums` is without the offsets."""
-    mass: Tensor
+    attention_mass: Tensor
     """[R, Q]: the share of attention that went to the tokens; `sums` is not multiplied by it."""
-    kept: Tensor | None
+    survivors: Tensor | None
     """[R, Q]: what dropout has left of the tokens' weights; None: all, 1."""
-    rest: Tensor
+    cls_share: Tensor
     """[R, Q]: the share that went to the prepended token; dropout may have taken it."""
 
     def total(self, z: FoldedTokens, members: int) -> Tensor:
-        """[K, R, H, D]: mass times the weighted sum of z."""
+        """[K, R, H, D]: attention_mass times the weighted sum of z."""
         rows, queries, dim = self.sums.shape
         total = self.sums.view(rows, members, queries // members, dim)
         if self.places is not None and z.offsets is not None:
             places = self.places.view(*total.shape[:3], -1)
             total = total + torch.einsum("rkht,ktd->rkhd", places, z.offsets[:, :, 0])
-        return (total * self.mass.view(*total.shape[:3], 1)).transpose(0, 1)
+        return (total * self.attention_mass.view(*total.shape[:3], 1)).transpose(0, 1)
 
 
 def read_out(
     z: FoldedTokens,
     directions: Tensor,
-    rival: Tensor | None = None,
+    cls_score: Tensor | None = None,
     *,
     per_frame: bool = False,
     dropout: MemberDropout | None = None,
@@ -123,12 +123,12 @@ def read_out(
     Args:
         z: The tokens.
         directions: u, [K, H, D], already divided by the square root of the head width.
-        rival: Score of the token that is prepended to z, [K, H]; None where there is none.
+        cls_score: Score of the token that is prepended to z, [K, H]; None where there is none.
         per_frame: Attend within each frame alone, not over the whole clip.
         dropout: Drops attention weights in training, the prepended token's too.
     """
     if (observe := observer.get()) is not None:
-        observe(z, directions, rival, per_frame)
+        observe(z, directions, cls_score, per_frame)
     batch, frames, tokens, dim = z.tokens.shape
     members, heads, _ = directions.shape
     queries = members * heads
@@ -144,12 +144,12 @@ def read_out(
     missing = None
     if z.frame_mask is not None and not per_frame:
         missing = ~z.frame_mask.repeat_interleave(tokens, dim=1)
-    kept = None if dropout is None else dropout.draw((count, heads, length * tokens + 1))
+    survivors = None if dropout is None else dropout.draw((count, heads, length * tokens + 1))
     rows = Rows(
         z.tokens.reshape(count, length * tokens, dim),
         length,
         missing,
-        None if kept is None else kept[..., 1:].transpose(0, 1).flatten(1, 2),
+        None if survivors is None else survivors[..., 1:].transpose(0, 1).flatten(1, 2),
         None if dropout is None else dropout.keep_rate.repeat_interleave(heads),
     )
     sums, log_sum, by_place, share = gather(rows, directions.reshape(queries, dim), shift, scale)
@@ -160,9 +160,13 @@ def read_out(
         weights = by_place.view(batch, -1, members, heads, *by_place.shape[2:])
         offsets = z.offsets.view(members, -1, length, *z.offsets.shape[2:])
         sums = sums + torch.einsum("bfkhtp,kftpd->bfkhd", weights, offsets).reshape(sums.shape)
-    mass = torch.ones_like(log_sum) if rival is None else torch.sigmoid(log_sum - rival.flatten())
-    rest = 1 - mass
-    if rows.keep_rate is None or kept is None:
-        return ReadOut(sums, places, mass, None, rest)
-    rest = rest * kept[..., 0].transpose(0, 1).flatten(1) / rows.keep_rate
-    return ReadOut(sums, places, mass, share, rest)
+    attention_mass = (
+        torch.ones_like(log_sum)
+        if cls_score is None
+        else torch.sigmoid(log_sum - cls_score.flatten())
+    )
+    cls_share = 1 - attention_mass
+    if rows.keep_rate is None or survivors is None:
+        return ReadOut(sums, places, attention_mass, None, cls_share)
+    cls_share = cls_share * survivors[..., 0].transpose(0, 1).flatten(1) / rows.keep_rate
+    return ReadOut(sums, places, attention_mass, share, cls_share)

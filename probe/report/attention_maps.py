@@ -14,7 +14,7 @@ from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.analysis.explain import Attention, attention, encoding_similarity, patch_grid
 from stepcli.probe.analysis.load_run import load_probe
 from stepcli.probe.analysis.order_runs import session_of
-from stepcli.probe.data.features import Streamed, layout_of
+from stepcli.probe.data.features import Streamed, task_layout
 from stepcli.probe.report.report_data import Entry
 from stepcli.probe.runs.predictions import Predictions
 from stepcli.runtime.errors import ClipError, StoreError
@@ -64,7 +64,7 @@ class Looker:
         self.entry = entry
         self.store = session.store
         self.task = session.task(record.settings.task)
-        layout = layout_of(session.store, self.task)
+        layout = task_layout(session.store, self.task)
         self.probe: Probe = load_probe(runs / record.run, record, layout)
         self._features = Streamed(session.store, session.device)
 

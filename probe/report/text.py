@@ -37,13 +37,13 @@ def verdict(study: Study) -> list[str]:
             "much is given away without the order of all frames."
         )
     if sees is not None:
-        rival = max((e for e in (blind, control) if e is not None), key=_score, default=None)
+        reference = max((e for e in (blind, control) if e is not None), key=_score, default=None)
         steps = [e for e in study.of_kind("sees order") if e.analysis.method == "step"]
         step = max(steps, key=_score, default=sees)
         for entry in [sees] if step is sees else [sees, step]:
             lines.append(f"{entry.label}, which sees order, reaches {percent(entry.score)} %.")
-            if rival is not None:
-                lines.append(_gain(entry, rival))
+            if reference is not None:
+                lines.append(_gain(entry, reference))
         lines += [
             f"Trained on shuffled frames, {entry.analysis.method} reaches "
             f"{percent(twin.score)} % instead of {percent(entry.score)} %: it gains "
@@ -63,11 +63,13 @@ def _score(entry: Entry) -> float:
     return entry.score
 
 
-def _gain(sees: Entry, rival: Entry) -> str:
-    gain = difference(sees, rival)
+def _gain(sees: Entry, reference: Entry) -> str:
+    gain = difference(sees, reference)
     if gain is None:
-        return f"{sees.label} and {rival.label} were tested on different samples: no difference."
-    text = f"Top-1 of {sees.label} minus {rival.label}: {100 * gain.mean:+.1f} points"
+        return (
+            f"{sees.label} and {reference.label} were tested on different samples: no difference."
+        )
+    text = f"Top-1 of {sees.label} minus {reference.label}: {100 * gain.mean:+.1f} points"
     if gain.low is None or gain.high is None:
         return f"{text} ({no_interval(gain)})."
     told = (

@@ -31,9 +31,9 @@ def without_copies(said: Predictions, pairs: Sequence[tuple[int, int]]) -> Clean
     """
     if said.copied is None or not said.copied.any() or said.copied.all():
         return None
-    kept = ~said.copied
-    found = summary(said.logits[kept], said.labels[kept], pairs)
-    return CleanScores(samples=int(kept.sum()), **found)
+    unique = ~said.copied
+    found = summary(said.logits[unique], said.labels[unique], pairs)
+    return CleanScores(samples=int(unique.sum()), **found)
 
 
 def mean_without_copies(records: Sequence[RunRecord]) -> float | None:

@@ -157,7 +157,7 @@ def run_configs(
 
 def _drawn(task: TaskConfig, seed: int) -> TaskConfig:
     """Each seed draws its own part of the training clips, where not all are used."""
-    return task.model_copy(update={"draw_seed": seed}) if task.thinned else task
+    return task.model_copy(update={"draw_seed": seed}) if task.subsampled else task
 
 
 def sweepable(info: ProbeInfo) -> list[str]:

@@ -170,11 +170,11 @@ def describe_plan(plans: Sequence[PassPlan], runs: int) -> list[str]:
 
 def _bank_name(bank: BankPlan, plan: PassPlan) -> str:
     """A bank's method, and the options that tell it from the method's other banks."""
-    rivals = [other.options for other in plan.banks if other.method == bank.method]
+    of_method = [other.options for other in plan.banks if other.method == bank.method]
     differing = [
         f"{name}={value}"
         for name, value in bank.options.items()
-        if any(options.get(name) != value for options in rivals)
+        if any(options.get(name) != value for options in of_method)
     ]
     return " ".join([bank.method, *differing])
 

@@ -11,11 +11,11 @@ from stepcli.cache.maintenance.summary import weight_sources
 from stepcli.cache.store.store import open_store
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data.clip_metadata import ClipFacts
-from stepcli.probe.data.features import Features, layout_of, store_layout
+from stepcli.probe.data.features import Features, store_layout, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import BANK_SHARE, free_bytes, place_features
 from stepcli.probe.data.slices import held_out, in_folds
-from stepcli.probe.data.splits import LabelledClips, labelled_clips, only_base, thin
+from stepcli.probe.data.splits import LabelledClips, labelled_clips, only_base, subsample
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.methods import registry
@@ -135,8 +135,8 @@ class Session:
                 self.store, *splits, split_digest=config.split_digest, copies=self._copies
             )
         table = self._tables[splits]
-        if config.thinned:
-            table = thin(table, config.train_share, config.shots, config.draw_seed or 0)
+        if config.subsampled:
+            table = subsample(table, config.train_share, config.shots, config.draw_seed or 0)
         if config.protocol == "base-to-novel":
             table = only_base(table)
         return table
@@ -168,7 +168,7 @@ class Session:
         for plan in plans:
             task = self.task(plan.configs[0].task.of_pass)
             total += estimate_seconds(
-                plan, layout_of(self.store, task), task, ClipFacts(self.store), self.device
+                plan, task_layout(self.store, task), task, ClipFacts(self.store), self.device
             )
         return total
 
@@ -229,7 +229,7 @@ class Session:
         """Train one pass and write its runs; a pass that does not fit into memory in two halves."""
         names = [self.name(config) for config in configs]
         checkpoint = Checkpoint(self.runs, names, self._save_seconds, progress.say)
-        layout = layout_of(self.store, task)
+        layout = task_layout(self.store, task)
         report = partial(progress.epoch, names, configs)
         try:
             every = train(features, layout, task, configs, report, checkpoint, progress.say)

@@ -44,6 +44,6 @@ def augmented(
         mask = None if mask is None else mask | mask[order]
     if data.token_dropout:
         clips, frames, _, places, _ = tokens.shape
-        kept = random.random((clips, frames, 1, places, 1)) >= data.token_dropout
-        tokens = tokens * torch.from_numpy(kept).to(tokens.device)
+        survivors = random.random((clips, frames, 1, places, 1)) >= data.token_dropout
+        tokens = tokens * torch.from_numpy(survivors).to(tokens.device)
     return batch.with_tokens(tokens, mask), targets

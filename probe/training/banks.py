@@ -44,7 +44,7 @@ class Bank:
         probe: Probe,
         steps: int,
         class_counts: Tensor,
-        taught: int | None = None,
+        trained_classes: int | None = None,
     ) -> None:
         """Train `probe` for so many steps.
 
@@ -55,7 +55,7 @@ class Bank:
             steps: Of the whole training.
             class_counts: Training samples of each class, [C]; where members train on all folds
                 but one, outside of each fold, [folds, C].
-            taught: The first so many classes are trained on, among themselves; None: all.
+            trained_classes: The first so many classes are trained on, among themselves; None: all.
 
         Raises:
             UsageError: a recipe asks for a dropout that the method has no place for.
@@ -72,7 +72,7 @@ class Bank:
         self.losses: list[Tensor] = []
         self._class_counts = class_counts
         self._folds: Tensor | None = None
-        self._taught = taught
+        self._trained_classes = trained_classes
         self._dropouts: list[MemberDropout] = []
         if probe.trained:
             self._optimizer = BankAdamW(probe, recipes, steps)
@@ -82,7 +82,7 @@ class Bank:
                 folds = torch.tensor([config.task.fold for config in configs])
                 counts = class_counts[folds]
                 self._folds = folds.to(device)
-            self._loss = MemberLoss(recipes, counts[..., :taught], device)
+            self._loss = MemberLoss(recipes, counts[..., :trained_classes], device)
             self._dropouts = place_dropouts(probe, configs, device)
 
     @property
@@ -98,7 +98,7 @@ class Bank:
         for dropout in self._dropouts:
             dropout.step = self._optimizer.done
         logits, extra = self.probe.training_logits(batch)
-        losses = self._losses(logits[..., : self._taught], extra, targets)
+        losses = self._losses(logits[..., : self._trained_classes], extra, targets)
         # Members share no parameter, so the gradient of the sum is each member's own.
         torch.autograd.backward(losses.sum() * weight)
         self.busy += time.perf_counter() - started
@@ -171,7 +171,7 @@ class Bank:
                 probe,
                 self.steps,
                 self._class_counts,
-                self._taught,
+                self._trained_classes,
             )
             bank.load_members(mine, self.seconds * len(mine) / len(states))
             bank.busy = self.busy * len(mine) / len(states)
@@ -237,7 +237,7 @@ def make_banks(
     class_counts: Tensor,
     device: torch.device,
     cores: int,
-    taught: int | None = None,
+    trained_classes: int | None = None,
 ) -> list[Bank]:
     """Stack configs whose probes stack; neighbours of one recipe stay neighbours.
 
@@ -268,5 +268,5 @@ def make_banks(
     for members in parts:
         places, each, probes = zip(*members, strict=True)
         probe = stack(probes).to(device)
-        banks.append(Bank(each, places, probe, steps, class_counts, taught))
+        banks.append(Bank(each, places, probe, steps, class_counts, trained_classes))
     return banks

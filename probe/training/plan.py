@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stepcli.probe.config import RunConfig, TaskConfig
-from stepcli.probe.data.features import layout_of
+from stepcli.probe.data.features import task_layout
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.placement import token_bytes
 from stepcli.probe.data.tasks import Task
@@ -84,7 +84,7 @@ def make_plan(
     for members in passes.values():
         task = task_of(members[0].task.of_pass)
         _require_texts(members, task)
-        kinds = _kinds(members, layout_of(store, task), len(task.classes))
+        kinds = _kinds(members, task_layout(store, task), len(task.classes))
         plans += [
             _pass_plan(part, kinds, task, store) for part in _split(members, kinds, bank_bytes)
         ]

@@ -10,7 +10,7 @@ import torch
 
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
-from stepcli.probe.data.features import Resident, layout_of
+from stepcli.probe.data.features import Resident, task_layout
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.methods.registry import methods, parse_options
@@ -65,7 +65,7 @@ def trained_on(
         clips = {task.clips[i] for i in np.flatnonzero(task.fold_of == spoilt)}
         rows = [row for row, clip in enumerate(dict.fromkeys(task.clips)) if clip in clips]
         features.tokens[rows] = torch.randn_like(features.tokens[rows]) * 3
-    layout = layout_of(session.store, task)
+    layout = task_layout(session.store, task)
     return train(features, layout, task, configs, lambda report: None, say=lambda _: None)
 
 
@@ -129,11 +129,11 @@ def test_points_and_folds_share_one_pass_and_one_bank(store: Store, tmp_path: Pa
     task = session.task(configs[0].task.of_pass)
     counts = task.fold_counts
     assert counts is not None
-    made = make_banks(configs, layout_of(store, task), 4, torch.from_numpy(counts), CPU, 1)
+    made = make_banks(configs, task_layout(store, task), 4, torch.from_numpy(counts), CPU, 1)
     assert [each.probe.members for each in made] == [bank.members]
     # Without gradients each fold reads its own samples.
     fitted = [config("knn", fold) for fold in range(FOLDS)]
-    made = make_banks(fitted, layout_of(store, task), 4, torch.from_numpy(counts), CPU, 1)
+    made = make_banks(fitted, task_layout(store, task), 4, torch.from_numpy(counts), CPU, 1)
     assert [each.probe.members for each in made] == [1] * FOLDS
 
 

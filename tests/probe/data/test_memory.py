@@ -10,7 +10,7 @@ import torch
 
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
-from stepcli.probe.data.features import Resident, Streamed, layout_of
+from stepcli.probe.data.features import Resident, Streamed, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import free_bytes, place_features, token_bytes
 from stepcli.probe.data.splits import labelled_clips
@@ -102,7 +102,7 @@ def _train(
             raise _KilledError
 
     features = Resident(store, task.clips, CPU, CPU)
-    return train(features, layout_of(store, task), task, configs, progress, checkpoint)
+    return train(features, task_layout(store, task), task, configs, progress, checkpoint)
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
@@ -128,7 +128,7 @@ def test_a_signal_ends_training_after_its_epoch_which_is_kept(store: Store, tmp_
     heed_sigterm()
     configs = configs_of()
     task = task_on(store)
-    features, layout = Resident(store, task.clips, CPU, CPU), layout_of(store, task)
+    features, layout = Resident(store, task.clips, CPU, CPU), task_layout(store, task)
 
     def preempt(report: EpochReport) -> None:
         if report.epoch == 2:
@@ -150,7 +150,7 @@ def test_a_signal_ends_training_after_its_epoch_which_is_kept(store: Store, tmp_
 def test_where_nothing_can_be_kept_a_signal_ends_training_after_its_step(store: Store) -> None:
     heed_sigterm()
     task = task_on(store)
-    features, layout = Resident(store, task.clips, CPU, CPU), layout_of(store, task)
+    features, layout = Resident(store, task.clips, CPU, CPU), task_layout(store, task)
     epochs: list[int] = []
 
     def preempt(report: EpochReport) -> None:

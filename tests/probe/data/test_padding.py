@@ -12,7 +12,7 @@ from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import Store, create_store
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS, _Shown
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
-from stepcli.probe.data.features import Features, Resident, Streamed, layout_of
+from stepcli.probe.data.features import Features, Resident, Streamed, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tasks import Samples, Task
@@ -192,7 +192,7 @@ def test_no_method_tells_the_direction_of_frames_without_time(
     task = task_of(store, WHOLE)
     configs = [quick(name) for name in NAMES]
     features = Resident(store, task.clips, CPU, CPU)
-    every = train(features, layout_of(store, task), task, configs, lambda report: None)
+    every = train(features, task_layout(store, task), task, configs, lambda report: None)
     clips = len({int(clip) for clip in task.test.clip})
     # Crops and directions of a clip are dependent: at worst each clip is one coin.
     limit = 4 * 0.5 / np.sqrt(clips)

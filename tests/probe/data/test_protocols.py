@@ -12,9 +12,10 @@ from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import Store, create_store
 from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
-from stepcli.probe.data.splits import labelled_clips, thin
+from stepcli.probe.data.splits import labelled_clips, subsample
 from stepcli.probe.data.text import StoreText, stored_texts
 from stepcli.probe.runs.metrics import base_to_novel
+from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.errors import DamagedStore, UsageError
@@ -61,9 +62,7 @@ def clip_store(tmp_path: Path, text_of: Callable[..., StoreText]) -> Store:
     return store
 
 
-def run(
-    store: Store, runs: Path, method: str, task: TaskConfig, **shared: int
-) -> dict[str, object]:
+def run(store: Store, runs: Path, method: str, task: TaskConfig, **shared: int) -> RunRecord:
     options = {"lr": 1e-2} if method in ("xclip", "asu") else {}
     config = run_configs(method, [options], {}, task, DataConfig(**shared), [0])[0]
     assert isinstance(config, RunConfig)
@@ -84,7 +83,6 @@ def test_zero_shot_and_concept_spotting_need_no_training_clip(
 def test_heads_with_texts_learn(method: str, clip_store: Store, tmp_path: Path) -> None:
     record = run(clip_store, tmp_path / "runs", method, TaskConfig(), epochs=15, batch_size=16)
     losses = record.losses
-    assert isinstance(losses, list)
     assert losses[-1] < 0.7 * losses[0]
     assert record.top1 > 0.9
 
@@ -99,12 +97,10 @@ def test_base_to_novel_trains_on_half_and_tests_both(clip_store: Store, tmp_path
     assert made.warnings == ()
     record = run(clip_store, tmp_path / "runs", "zero-shot", task)
     base, novel = record.base_top1, record.novel_top1
-    assert isinstance(base, float)
-    assert isinstance(novel, float)
     assert min(base, novel) > 0.9
     assert record.harmonic == pytest.approx(2 * base * novel / (base + novel))
     trained = run(clip_store, tmp_path / "runs", "xclip", task, epochs=5)
-    assert trained["base_top1"] > 0.5
+    assert trained.base_top1 > 0.5
     with pytest.raises(UsageError, match=r"linear does not know .* use .* xclip"):
         run(clip_store, tmp_path / "runs", "linear", task)
     with pytest.raises(UsageError, match="classify"):
@@ -125,10 +121,10 @@ def test_each_half_is_told_apart_among_itself(clip_store: Store, tmp_path: Path)
 
 def test_few_shot_lists_are_nested_and_differ_by_seed(clip_store: Store) -> None:
     table = labelled_clips(clip_store, "train", "test")
-    kept = {k: {row.id for row in thin(table, 1.0, k, 3).train} for k in (2, 4, 8)}
+    kept = {k: {row.id for row in subsample(table, 1.0, k, 3).train} for k in (2, 4, 8)}
     assert kept[2] < kept[4] < kept[8]
     assert [len(kept[k]) for k in (2, 4, 8)] == [12, 24, 48]
-    assert kept[2] != {row.id for row in thin(table, 1.0, 2, 4).train}
+    assert kept[2] != {row.id for row in subsample(table, 1.0, 2, 4).train}
 
 
 def test_other_texts_are_another_run(clip_store: Store, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ def plainly(rows: Rows, directions: Tensor, shift: Tensor | None, scale: Tensor 
         scores = scores.masked_fill(rows.missing[:, None], -torch.inf)
     weights = scores.softmax(-1)
     share = weights.new_empty(0, queries)
-    if rows.kept is not None and rows.keep_rate is not None:
-        weights = weights * rows.kept / rows.keep_rate[:, None]
+    if rows.survivors is not None and rows.keep_rate is not None:
+        weights = weights * rows.survivors / rows.keep_rate[:, None]
         share = weights.sum(-1)
     weights = weights * factor
     by_place = weights.new_empty(0, 0)

@@ -290,11 +290,11 @@ def test_parameter_counts_of_the_paper(name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("dropped", [False, True])
-@pytest.mark.parametrize("rival", [False, True])
+@pytest.mark.parametrize("cls_score", [False, True])
 @pytest.mark.parametrize(("places", "scaled"), [(0, False), (1, False), (1, True), (3, True)])
 @pytest.mark.parametrize("per_frame", [False, True])
 def test_what_is_read_out_is_each_members_softmax_by_hand(
-    per_frame: bool, places: int, scaled: bool, rival: bool, dropped: bool
+    per_frame: bool, places: int, scaled: bool, cls_score: bool, dropped: bool
 ) -> None:
     """Two members, five heads, four clips of two frames of three tokens: no size twice."""
     members, heads, clips, frames, tokens, dim = 2, 5, 4, 2, 3, 6
@@ -307,7 +307,7 @@ def test_what_is_read_out_is_each_members_softmax_by_hand(
     offsets = drawn(members, frames, places, dim) if places else None
     scale = drawn(members, clips, frames, tokens).exp() if scaled else None
     mask = torch.tensor([[True, False], [True, True], [False, True], [True, True]])
-    directions, against = drawn(members, heads, dim), drawn(members, heads) if rival else None
+    directions, against = drawn(members, heads, dim), drawn(members, heads) if cls_score else None
     dropout = MemberDropout((0.4, 0.2), (1, 2), 3) if dropped else None
     z = FoldedTokens(x, offsets, scale, mask)
     got = read_out(z, directions, against, per_frame=per_frame, dropout=dropout)
@@ -335,10 +335,12 @@ def test_what_is_read_out_is_each_members_softmax_by_hand(
 
     want = torch.einsum("krhn,krnd->krhd", left[..., 1:], written)
     torch.testing.assert_close(got.total(z, members), want)
-    torch.testing.assert_close(by_member(got.mass), weights[..., 1:].sum(-1))
-    torch.testing.assert_close(by_member(got.rest), left[..., 0])
+    torch.testing.assert_close(by_member(got.attention_mass), weights[..., 1:].sum(-1))
+    torch.testing.assert_close(by_member(got.cls_share), left[..., 0])
     if dropped:
-        assert got.kept is not None
-        torch.testing.assert_close(by_member(got.mass * got.kept), left[..., 1:].sum(-1))
+        assert got.survivors is not None
+        torch.testing.assert_close(
+            by_member(got.attention_mass * got.survivors), left[..., 1:].sum(-1)
+        )
     else:
-        assert got.kept is None
+        assert got.survivors is None

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
-from stepcli.probe.data.features import Resident, layout_of
+from stepcli.probe.data.features import Resident, task_layout
 from stepcli.probe.runs.record import read_runs
 from stepcli.probe.runs.write import Source, write_all
 from stepcli.probe.sweeps.expand import run_configs
@@ -61,7 +61,9 @@ def test_training_goes_on_where_its_state_cannot_be_written(
     said: list[str] = []
     checkpoint = Checkpoint(tmp_path, ["a"], 0.0, said.append)
     with no_room():
-        trained = train(features, layout_of(store, task), task, configs, lambda _: None, checkpoint)
+        trained = train(
+            features, task_layout(store, task), task, configs, lambda _: None, checkpoint
+        )
     assert len(trained) == 2
     assert [line.partition("resumed from ")[2] for line in said] == [
         *("epoch 1: mend the cause", "epoch 2: mend the cause")
@@ -76,7 +78,7 @@ def test_runs_that_their_disk_does_not_take_go_to_another(
     session = Session(store.path, tmp_path, "cpu")
     task = session.task(configs[0].task)
     features = Resident(store, task.clips, CPU, CPU)
-    trained = train(features, layout_of(store, task), task, configs, lambda _: None)
+    trained = train(features, task_layout(store, task), task, configs, lambda _: None)
     source = Source("store", "made-up", "0" * 64, store.spec)
     runs, other = tmp_path / "runs", tmp_path / "other"
     runs.write_text("a file, where a folder was")

@@ -14,7 +14,7 @@ from stepcli.cache.store.store import Store
 from stepcli.extract.config import ExtractConfig
 from stepcli.probe.config import DataConfig, RunConfig, SweepConfig, TaskConfig
 from stepcli.probe.data.slices import hold_out
-from stepcli.probe.data.splits import LabelledClips, thin
+from stepcli.probe.data.splits import LabelledClips, subsample
 from stepcli.probe.sweeps.choice import choose
 from stepcli.probe.sweeps.expand import (
     budget_warnings,
@@ -273,7 +273,7 @@ def test_draws_are_nested_stratified_and_by_seed() -> None:
     table = LabelledClips(train, (), ("a", "b"), (), frozenset(), ())
 
     def draw(share: float, shots: int | None, seed: int) -> set[str]:
-        return {row.id for row in thin(table, share, shots, seed).train}
+        return {row.id for row in subsample(table, share, shots, seed).train}
 
     assert draw(0.1, None, 0) < draw(0.25, None, 0) < draw(1.0, None, 0)
     assert draw(1.0, 2, 0) < draw(1.0, 4, 0)

@@ -10,7 +10,7 @@ from torch import Generator
 
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
-from stepcli.probe.data.features import Resident, layout_of
+from stepcli.probe.data.features import Resident, task_layout
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
@@ -41,7 +41,7 @@ def run(
 ) -> tuple[Task, list[Trained]]:
     task = make_task(configs[0].task, store, labelled_clips(store, "train", "test"))
     features = Resident(store, task.clips, CPU, CPU)
-    layout = layout_of(store, task)
+    layout = task_layout(store, task)
     return task, train(features, layout, task, configs, lambda report: None, say=say)
 
 
