@@ -219,3 +219,14 @@ def test_every_package_is_listed_for_the_wheel(project: Path) -> None:
         for path in (project / room).rglob("__init__.py")
     }
     assert set(listed["packages"]) == found
+
+
+def test_one_class_name_means_one_thing(project: Path) -> None:
+    """Over all rooms; classes that a module keeps to itself begin with an underscore."""
+    homes: dict[str, list[str]] = {}
+    for room in MAY_IMPORT:
+        for path in room_files(project, room):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    homes.setdefault(node.name, []).append(str(path.relative_to(project)))
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from stepcli.apply.prediction.backbone_place import backbone_of_runs
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.padding import frame_mask
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.quantize import decode_clips, encode_clip
 from stepcli.cache.schema.spec import explain_difference
 from stepcli.extract.backbones.token_selection import parse_tokens
@@ -125,7 +125,7 @@ class Applied:
             ) from None
         self.sampling: Sampling = parse_sampling(self.spec.sampling)
         self._forward = self._load(backbone, records)
-        self._token_layout = layout_of(self.spec)
+        self._token_layout = part_layout(self.spec)
         self.probes = [
             self._probe(folder, record) for folder, record in zip(folders, records, strict=True)
         ]

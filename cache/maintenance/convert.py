@@ -7,8 +7,8 @@ from functools import partial
 from stepcli.cache.parts.commit import read_part_record
 from stepcli.cache.parts.scan import StoredClip, intact_clips
 from stepcli.cache.schema.clips import Failure
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Format, read_manifest
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.quantize import decode_clips
 from stepcli.cache.schema.spec import Dtype, Producer, StoreSpec
 from stepcli.cache.storage.path import Location
@@ -77,7 +77,7 @@ def convert_store(
         writing = create_store(target, spec, dataset=reading.dataset, format=form)
         done = {*writing.ids, *writing.quarantined()}
     left = [clip for clip in reading.ids if clip not in done]
-    size = sum(array.clip_bytes for array in layout_of(spec).arrays)
+    size = sum(array.clip_bytes for array in part_layout(spec).arrays)
     plan = ConvertPlan(
         str(source),
         str(target),
@@ -168,7 +168,7 @@ def _write(clip: StoredClip, reading: Store, writing: Store, writer: StoreWriter
     if reading.spec.dtype == writing.spec.dtype:
         writer.add_stored(clip.record, clip.arrays)
         return True
-    floats = decode_clips([array[None] for array in clip.arrays], layout_of(reading.spec))[0]
+    floats = decode_clips([array[None] for array in clip.arrays], part_layout(reading.spec))[0]
     try:
         writer.add(clip.record, floats)
     except TokensError as error:

@@ -16,7 +16,7 @@ import numpy as np
 
 from stepcli.cache.maintenance.origins import same_stretches, stretches_of
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.split_names import normalise_split
 from stepcli.cache.schema.views import clip_of
 from stepcli.cache.store.snapshot import Snapshot, read_index
@@ -83,7 +83,7 @@ def _find(store: Store, most_compared: int) -> Copies:
     if not alike and not files:
         return Copies()
     places = np.array(sorted(place for members in alike for place in members), np.int64)
-    clip_bytes = sum(array.clip_bytes for array in layout_of(store.spec).arrays)
+    clip_bytes = sum(array.clip_bytes for array in part_layout(store.spec).arrays)
     confirmed = len(places) * clip_bytes <= most_compared
     if confirmed:
         digests = _token_digests(store, snapshot, places, clip_bytes)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from stepcli.cache.maintenance.identity import settled_manifest
 from stepcli.cache.maintenance.restore import advice, mend, mend_digests
-from stepcli.cache.maintenance.verify import Problem, Report, verify_store
+from stepcli.cache.maintenance.verify import Problem, VerifyReport, verify_store
 from stepcli.cache.parts.commit import (
     PARTS,
     Staging,
@@ -25,8 +25,8 @@ from stepcli.cache.parts.open_part import OpenPart
 from stepcli.cache.parts.scan import part_clips
 from stepcli.cache.parts.token_files import array_file
 from stepcli.cache.parts.tombstones import buried_parts, bury
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import FILE_NAME, Manifest, manifest_bytes
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.storage.path import Location, StoragePath
 from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.snapshot import read_index
@@ -113,7 +113,7 @@ def _restore_manifest(root: StoragePath, manifest: Manifest) -> None:
     (root / FILE_NAME).write(manifest_bytes(manifest))
 
 
-def _reasons(report: Report) -> dict[str, str]:
+def _reasons(report: VerifyReport) -> dict[str, str]:
     reasons: dict[str, list[str]] = {}
     unread = {problem.part for problem in report.unread}
     for problem in report.problems:
@@ -122,7 +122,7 @@ def _reasons(report: Report) -> dict[str, str]:
     return {part: "; ".join(texts) for part, texts in sorted(reasons.items())}
 
 
-def _mend_others(root: StoragePath, report: Report, plan: RepairPlan, dry_run: bool) -> None:
+def _mend_others(root: StoragePath, report: VerifyReport, plan: RepairPlan, dry_run: bool) -> None:
     plan.left += [
         replace(problem, problem=f"{problem.problem}; left as it is") for problem in report.unread
     ]
@@ -191,7 +191,7 @@ def _rescue(
         # Where its clips lie and what they must be is lost, and so is which they were: they are
         # in the clips table, and count as left from now on.
         return 0, []
-    files = {array_file(manifest.format, array) for array in layout_of(manifest.spec).arrays}
+    files = {array_file(manifest.format, array) for array in part_layout(manifest.spec).arrays}
     if not files <= {*(root / PARTS / name).names()}:
         return 0, index["id"].to_pylist()
     part: OpenPart | None = None

@@ -16,8 +16,8 @@ from stepcli.cache.parts.index import INDEX_LIMIT, decode_index
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.scan import part_clips
 from stepcli.cache.parts.tombstones import check_tombstone, tombstone_files
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import FILE_NAME, Manifest, read_manifest
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.storage.path import Location, StoragePath
 from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.consolidated import check_consolidated, consolidated_files
@@ -45,7 +45,7 @@ class Problem:
 
 
 @dataclass
-class Report:
+class VerifyReport:
     """What `verify_store` found."""
 
     parts: int = 0
@@ -87,7 +87,7 @@ def verify_store(
     workers: int = 4,
     on_part: Callable[[int, int], None] | None = None,
     manifest: Manifest | None = None,
-) -> Report:
+) -> VerifyReport:
     """Check every file of a store.
 
     Args:
@@ -101,7 +101,7 @@ def verify_store(
     """
     root = place_of(path)
     names = list_parts(root)
-    report = Report()
+    report = VerifyReport()
     try:
         manifest = manifest or read_manifest(root)
     except StoreNotFound:
@@ -207,7 +207,7 @@ def _wrong_clips(
         listed = record.files.get(INDEX)
         if listed is None or hashlib.sha256(data).hexdigest() != listed.sha256:
             return  # said already, and what an index says that is damaged counts for nothing
-        table = decode_index(data, record.clips, layout_of(manifest.spec), folder / INDEX)
+        table = decode_index(data, record.clips, part_layout(manifest.spec), folder / INDEX)
         clips = part_clips(root, record.name, manifest, table)
         damaged = tuple(clip.record.id for clip in clips if not clip.intact)
     except DamagedStore as error:

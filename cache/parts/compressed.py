@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 
 from stepcli.cache.parts.record import PartRecord
-from stepcli.cache.schema.layout import ArrayLayout
+from stepcli.cache.schema.part_layout import ArrayLayout
 from stepcli.cache.storage.file_reader import OpenFile
 from stepcli.runtime.errors import DamagedStore, StorageError
 

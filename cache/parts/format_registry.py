@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from stepcli.cache.parts.token_writer import TokenWriter
-from stepcli.cache.schema.layout import TokenLayout
 from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.part_layout import PartLayout
 
 
 def open_token_writer(
-    form: Format, part: Path, layout: TokenLayout, planned_clips: int
+    form: Format, part: Path, layout: PartLayout, planned_clips: int
 ) -> TokenWriter:
     """Open a writer for the tokens of one staged part; imports that format's library.
 

@@ -17,7 +17,7 @@ from stepcli.cache.parts.hdf5_file import Hdf5File
 from stepcli.cache.parts.interrupts import uninterrupted
 from stepcli.cache.parts.token_files import HDF5_FILE
 from stepcli.cache.parts.token_writer import FinishedFiles, SideArrays, row_offsets
-from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
+from stepcli.cache.schema.part_layout import TOKENS, ArrayLayout, PartLayout
 from stepcli.runtime.errors import StoreError
 
 ALIGNMENT = 4096
@@ -33,7 +33,7 @@ class Hdf5TokenWriter:
     it is written. A part with fewer clips gets another head at the end.
     """
 
-    def __init__(self, part: Path, layout: TokenLayout, planned_clips: int) -> None:
+    def __init__(self, part: Path, layout: PartLayout, planned_clips: int) -> None:
         self._path = part / HDF5_FILE
         self._layout = layout
         self._side = SideArrays(layout)
@@ -110,7 +110,7 @@ def chunk_offsets(dataset: h5py.Dataset) -> np.ndarray:
 
 
 def _lay_out(
-    layout: TokenLayout, clips: int, side_contents: list[tuple[ArrayLayout, bytes]]
+    layout: PartLayout, clips: int, side_contents: list[tuple[ArrayLayout, bytes]]
 ) -> Hdf5File:
     """Let h5py make the file, in memory, for so many clips; their chunks are not in it."""
     made = Hdf5File()

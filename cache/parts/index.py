@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stepcli.cache.schema.clips import ClipRecord
-from stepcli.cache.schema.layout import TOKENS, ArrayLayout, TokenLayout
+from stepcli.cache.schema.part_layout import TOKENS, ArrayLayout, PartLayout
 from stepcli.cache.storage.path import Location
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.parquet_tables import LARGEST, numbers, read_parquet
@@ -37,7 +37,7 @@ def offset_column(array: ArrayLayout) -> str:
     return "offset" if array.name == TOKENS else f"{array.name}_offset"
 
 
-def index_schema(layout: TokenLayout) -> pa.Schema:
+def index_schema(layout: PartLayout) -> pa.Schema:
     """Columns of a part's index: the record, where each array lies, the clip's checksum."""
     offsets = [(offset_column(array), pa.int64()) for array in layout.arrays]
     return pa.schema([*_RECORD, *offsets, ("crc32c", pa.uint32())])
@@ -47,7 +47,7 @@ def encode_index(
     records: Sequence[ClipRecord],
     offsets: Mapping[str, np.ndarray],
     checksums: Sequence[int],
-    layout: TokenLayout,
+    layout: PartLayout,
 ) -> bytes:
     """The Parquet file of a part's index.
 
@@ -140,7 +140,7 @@ def _require_short(column: Any, place: Location) -> None:
             raise DamagedStore(f"{place}: more than {INDEX_LIMIT} bytes of text")
 
 
-def decode_index(data: bytes, clips: int, layout: TokenLayout, place: Location) -> pa.Table:
+def decode_index(data: bytes, clips: int, layout: PartLayout, place: Location) -> pa.Table:
     """Parse a part's index and check that it can be one.
 
     Raises:

@@ -14,9 +14,9 @@ from stepcli.cache.parts.index import encode_index
 from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.sources import SOURCES, encode_sources
 from stepcli.cache.schema.clips import ClipRecord
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import FILE_NAME as MANIFEST
 from stepcli.cache.schema.manifest import Manifest, manifest_bytes
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.spec import Producer
 
 
@@ -32,7 +32,7 @@ class OpenPart:
     ) -> None:
         self._staging = staging
         self._manifest = manifest
-        self._layout = layout_of(manifest.spec)
+        self._layout = part_layout(manifest.spec)
         self._folder: Path = staging.new_part(generation)
         self._tokens = open_token_writer(manifest.format, self._folder, self._layout, planned_clips)
         self._records: list[ClipRecord] = []

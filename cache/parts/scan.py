@@ -21,8 +21,8 @@ from stepcli.cache.parts.record import PartRecord
 from stepcli.cache.parts.sources import read_sources
 from stepcli.cache.parts.token_files import array_file
 from stepcli.cache.schema.clips import ClipRecord
-from stepcli.cache.schema.layout import ArrayLayout, layout_of
 from stepcli.cache.schema.manifest import Manifest
+from stepcli.cache.schema.part_layout import ArrayLayout, part_layout
 from stepcli.cache.storage.file_reader import OpenFile
 from stepcli.cache.storage.local import LocalPath
 from stepcli.cache.storage.path import RangeFile, StoragePath
@@ -65,7 +65,7 @@ def part_clips(
     folder = root / PARTS / name
     sources: list[_Source] = []
     with ExitStack() as copies:
-        for array in layout_of(manifest.spec).arrays:
+        for array in part_layout(manifest.spec).arrays:
             offsets = numbers(index[offset_column(array)])
             file = array_file(manifest.format, array)
             if offsets.size and offsets.min() == COMPRESSED:

@@ -1,7 +1,7 @@
 """Where the files of the two token formats lie in a part; light, since reading needs no more."""
 
-from stepcli.cache.schema.layout import ArrayLayout
 from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.part_layout import ArrayLayout
 
 GROUP = "tokens.zarr"
 HDF5_FILE = "tokens.h5"

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from stepcli.cache.parts.file_record import FileRecord
-from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
+from stepcli.cache.schema.part_layout import ArrayLayout, PartLayout
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TokenWriter(Protocol):
 class SideArrays:
     """Scales of the clips so far: small beside the tokens, kept in memory until the part closes."""
 
-    def __init__(self, layout: TokenLayout) -> None:
+    def __init__(self, layout: PartLayout) -> None:
         self._layout = layout
         self._clips: list[tuple[bytes, ...]] = []
 

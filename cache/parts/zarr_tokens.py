@@ -22,13 +22,13 @@ from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.parts.hashed_file import HashedFile
 from stepcli.cache.parts.token_files import GROUP, array_file
 from stepcli.cache.parts.token_writer import FinishedFiles, SideArrays, row_offsets
-from stepcli.cache.schema.layout import TOKENS, TokenLayout
+from stepcli.cache.schema.part_layout import TOKENS, PartLayout
 
 
 class ZarrTokenWriter:
     """Writes the shard of one part; the metadata last, once the number of clips is known."""
 
-    def __init__(self, part: Path, layout: TokenLayout) -> None:
+    def __init__(self, part: Path, layout: PartLayout) -> None:
         self._part = part
         self._layout = layout
         for array in layout.arrays:
@@ -68,7 +68,7 @@ class ZarrTokenWriter:
         self._shard.close()
 
 
-def metadata_files(layout: TokenLayout, clips: int) -> dict[str, bytes]:
+def metadata_files(layout: PartLayout, clips: int) -> dict[str, bytes]:
     """Let zarr-python make zarr.json of the group and of each array; by path below the part."""
     made: dict[str, Buffer] = {}
     group = zarr.create_group(MemoryStore(made), zarr_format=3)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stepcli.cache.schema.layout import TokenLayout
+from stepcli.cache.schema.part_layout import PartLayout
 from stepcli.runtime.errors import TokensError
 
 STEPS = 127
@@ -26,7 +26,7 @@ _EXPONENT_BITS = {"float16": 0x7C00, "float32": 0x7F800000, "bfloat16": 0x7F80}
 """All of these set in a stored word says infinity or NaN."""
 
 
-def encode_clip(tokens: np.ndarray, layout: TokenLayout, clip_id: str) -> list[np.ndarray]:
+def encode_clip(tokens: np.ndarray, layout: PartLayout, clip_id: str) -> list[np.ndarray]:
     """One clip's arrays as the store keeps them, in the layout's order, C order.
 
     Args:
@@ -115,7 +115,7 @@ def _to_int8(tokens: np.ndarray, by_channel: bool) -> list[np.ndarray]:
 
 
 def decode_clips(
-    arrays: Sequence[np.ndarray], layout: TokenLayout, out: np.ndarray | None = None
+    arrays: Sequence[np.ndarray], layout: PartLayout, out: np.ndarray | None = None
 ) -> np.ndarray:
     """Stored arrays of n clips as float32.
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from stepcli.cache.parts.commit import PARTS
 from stepcli.cache.parts.token_files import array_file
-from stepcli.cache.schema.layout import ArrayLayout, TokenLayout
 from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.part_layout import ArrayLayout, PartLayout
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.snapshot import Snapshot
 from stepcli.runtime.errors import StoreError
@@ -23,7 +23,7 @@ class _Source:
 class ClipReader:
     """Reads the arrays of a store's clips. Safe from several threads and after a fork."""
 
-    def __init__(self, root: StoragePath, form: Format, layout: TokenLayout) -> None:
+    def __init__(self, root: StoragePath, form: Format, layout: PartLayout) -> None:
         self._root = root
         self._parts = root / PARTS
         self._format = form

@@ -24,8 +24,8 @@ from stepcli.cache.parts.index import (
     offset_column,
     require_offsets,
 )
-from stepcli.cache.schema.layout import TokenLayout, layout_of
 from stepcli.cache.schema.manifest import Manifest
+from stepcli.cache.schema.part_layout import PartLayout, part_layout
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.snapshot import Snapshot
 from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
@@ -64,9 +64,12 @@ def save_consolidated(root: StoragePath, manifest: Manifest, snapshot: Snapshot)
             "part": snapshot.part_of,
             "row": snapshot.row_of,
             "crc32c": snapshot.crc32c_of,
-            **{offset_column(a): snapshot.offsets[a.name] for a in layout_of(manifest.spec).arrays},
+            **{
+                offset_column(a): snapshot.offsets[a.name]
+                for a in part_layout(manifest.spec).arrays
+            },
         },
-        schema=_schema(layout_of(manifest.spec)),
+        schema=_schema(part_layout(manifest.spec)),
     )
     about = {"spec": manifest.spec_digest, "parts": snapshot.parts}
     data = encode_table(table.replace_schema_metadata({"stepcli": json.dumps(about)}))
@@ -98,14 +101,14 @@ def _trusted_bytes(path: StoragePath) -> bytes:
     return data
 
 
-def _schema(layout: TokenLayout) -> pa.Schema:
+def _schema(layout: PartLayout) -> pa.Schema:
     offsets = [(offset_column(array), pa.int64()) for array in layout.arrays]
     places = [("part", pa.int32()), ("row", pa.int32()), ("crc32c", pa.uint32())]
     return pa.schema([("id", pa.string()), *places, *offsets])
 
 
 def _read(path: StoragePath, manifest: Manifest) -> Snapshot:
-    layout = layout_of(manifest.spec)
+    layout = part_layout(manifest.spec)
     table = decode_table(_trusted_bytes(path), _schema(layout), path, MOST_CLIPS)
     try:
         about = json.loads((table.schema.metadata or {})[b"stepcli"])

@@ -17,8 +17,8 @@ from stepcli.cache.parts.index import (
     record_of,
 )
 from stepcli.cache.schema.clips import ClipRecord
-from stepcli.cache.schema.layout import TOKENS, TokenLayout, layout_of
 from stepcli.cache.schema.manifest import Manifest
+from stepcli.cache.schema.part_layout import TOKENS, PartLayout, part_layout
 from stepcli.cache.storage.path import StoragePath
 from stepcli.runtime.errors import ClipNotFound, DamagedStore
 from stepcli.runtime.parquet_tables import numbers
@@ -140,7 +140,7 @@ def read_index(root: StoragePath, name: str, manifest: Manifest) -> pa.Table:
     data = path.read(INDEX_LIMIT)
     if hashlib.sha256(data).hexdigest() != record.files[INDEX].sha256:
         raise DamagedStore(f"{path}: its bytes do not match the digest in the part's record")
-    return decode_index(data, record.clips, layout_of(manifest.spec), path)
+    return decode_index(data, record.clips, part_layout(manifest.spec), path)
 
 
 def read_record(
@@ -161,7 +161,7 @@ def read_record(
 def combine(
     names: list[str],
     tables: dict[str, pa.Table],
-    layout: TokenLayout,
+    layout: PartLayout,
     known: Snapshot | None = None,
 ) -> Snapshot:
     """One snapshot of several parts: of copies of a clip the one in the highest part wins.

@@ -11,8 +11,8 @@ import numpy as np
 
 from stepcli.cache.parts.commit import list_parts, sweep_staging
 from stepcli.cache.schema.clips import ClipRecord, Failure
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Format, Manifest, create_manifest, read_manifest
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.quantize import decode_clips
 from stepcli.cache.schema.spec import Producer, StoreSpec, require_same_spec
 from stepcli.cache.storage.path import Location, StoragePath
@@ -96,7 +96,7 @@ class Store(StoreTables):
     def __init__(self, path: StoragePath, manifest: Manifest, *, saves_index: bool = False) -> None:
         super().__init__(path)
         self.manifest = manifest
-        self._layout = layout_of(manifest.spec)
+        self._layout = part_layout(manifest.spec)
         self._reader = ClipReader(path, manifest.format, self._layout)
         self._saves_index = saves_index
         self._snapshot = take_snapshot(path, manifest, save=saves_index)

@@ -3,8 +3,8 @@
 import pyarrow as pa
 
 from stepcli.cache.parts.commit import list_parts
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Manifest
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.consolidated import FEWEST_PARTS, load_consolidated, save_consolidated
 from stepcli.cache.store.snapshot import Snapshot, combine, read_index
@@ -45,7 +45,7 @@ def take_snapshot(root: StoragePath, manifest: Manifest, *, save: bool) -> Snaps
             missed = name
             continue  # compacted since it was listed: its clips are in a part not listed yet
         tables = {name: read[name] for name in left}
-        snapshot = combine(names, tables, layout_of(manifest.spec), known)
+        snapshot = combine(names, tables, part_layout(manifest.spec), known)
         if save and large and len(left) >= max(FEWEST_PARTS // 2, len(names) // 50):
             save_consolidated(root, manifest, snapshot)
         return snapshot

@@ -12,8 +12,8 @@ from stepcli.cache.parts.index import TEXT_LIMIT, is_storable
 from stepcli.cache.parts.interrupts import uninterrupted
 from stepcli.cache.parts.open_part import OpenPart
 from stepcli.cache.schema.clips import ClipRecord, Failure
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Manifest
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.quantize import encode_clip
 from stepcli.cache.schema.spec import Producer
 from stepcli.cache.storage.path import StoragePath
@@ -43,7 +43,7 @@ class StoreWriter:
         self._root = root
         self._manifest = manifest
         self._producer = producer
-        self._layout = layout_of(manifest.spec)
+        self._layout = part_layout(manifest.spec)
         self._part_clips = max(1, min(part_clips, part_bytes // self._layout.tokens.clip_bytes))
         self._part_seconds = part_seconds
         self._generation = generation

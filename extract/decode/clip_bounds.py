@@ -19,7 +19,7 @@ import av
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.container import decode, open_video, require_file
 from stepcli.extract.decode.orientation import RGB
-from stepcli.extract.decode.packets import Shown, shown_packets
+from stepcli.extract.decode.packets import ShownFrames, shown_packets
 from stepcli.extract.decode.video import KEEP_BYTES, ReadClip, assemble, hold, times_of
 from stepcli.runtime.errors import VideoError
 
@@ -122,7 +122,7 @@ def _read_range(
     path: Path,
     bounds: ClipBounds,
     seconds: list[float],
-    shown: Shown | None,
+    shown: ShownFrames | None,
     pick: Callable[[int], Sequence[int]],
     convert: Callable[[RGB], RGB],
     keep_bytes: int,
@@ -147,7 +147,7 @@ def _from_the_beginning(path: Path, start: int, stop: int) -> Iterator[Any]:
         yield from islice(decode(container, stream), start, stop)
 
 
-def _after_a_seek(path: Path, shown: Shown, start: int, stop: int) -> Iterator[Any]:
+def _after_a_seek(path: Path, shown: ShownFrames, start: int, stop: int) -> Iterator[Any]:
     """The frames [start, stop), each of them and those before it checked by its timestamp.
 
     Raises:
@@ -172,7 +172,7 @@ def _after_a_seek(path: Path, shown: Shown, start: int, stop: int) -> Iterator[A
 
 
 def _checked(
-    frames: Iterator[Any], shown: Shown, place: int, start: int, stop: int
+    frames: Iterator[Any], shown: ShownFrames, place: int, start: int, stop: int
 ) -> Iterator[Any]:
     """Those of the frames from number `place` on that are in [start, stop)."""
     for frame in frames:
@@ -186,7 +186,7 @@ def _checked(
     raise _NotAsAnnounced
 
 
-def _next_key(frames: Iterator[Any], shown: Shown) -> Any:
+def _next_key(frames: Iterator[Any], shown: ShownFrames) -> Any:
     """The first key frame; None if none comes. Those before may lack what they are made from."""
     return next((frame for frame in frames if frame.key_frame and frame.pts in shown.keys), None)
 
@@ -209,7 +209,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 
 
 @lru_cache(maxsize=8)
-def _shown(path: Path, modified: int, size: int) -> Shown | None:
+def _shown(path: Path, modified: int, size: int) -> ShownFrames | None:
     del modified, size  # part of the cache's key: a file written anew is read anew
     return shown_packets(path)
 

@@ -28,7 +28,7 @@ _FRAME_PICTURE = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownFrames:
     """The frames of a video as its packets promise them, in presentation order."""
 
     pts: list[int]
@@ -39,7 +39,7 @@ class Shown:
     """Seconds per tick, a fraction."""
 
 
-def shown_packets(path: Path) -> Shown | None:
+def shown_packets(path: Path) -> ShownFrames | None:
     """The frames of a video by its packets; None where packets do not tell.
 
     Raises:
@@ -80,7 +80,7 @@ def shown_packets(path: Path) -> Shown | None:
 
 def _checked(
     head: list[int | None], ticks: list[int | None], keys: list[int], time_base: Any, depth: int
-) -> Shown | None:
+) -> ShownFrames | None:
     known = [tick for tick in ticks if tick is not None]
     first = head[0] if head else None
     if first is None or len(known) < len(ticks) or len(set(known)) < len(known):
@@ -89,7 +89,7 @@ def _checked(
         return None
     # Leading pictures of an open group have no reference at the start, and never come out.
     pts = sorted(tick for tick in known if tick >= first)
-    return Shown(pts, frozenset(keys), time_base) if pts[: len(head)] == head else None
+    return ShownFrames(pts, frozenset(keys), time_base) if pts[: len(head)] == head else None
 
 
 def _in_order(ticks: list[int], depth: int) -> bool:

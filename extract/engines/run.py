@@ -8,7 +8,7 @@ from typing import Any
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.known_digests import save_digests
 from stepcli.cache.maintenance.summary import producer_differences
-from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.locate import is_store
 from stepcli.cache.store.store import Store
@@ -174,7 +174,7 @@ def _require_space(store: Store, count: int) -> None:
     free = store.path.free_bytes()
     if free is None:
         return
-    needed = count * sum(array.clip_bytes for array in layout_of(store.spec).arrays)
+    needed = count * sum(array.clip_bytes for array in part_layout(store.spec).arrays)
     if needed > free:
         raise UsageError(
             f"{count} clips need {gigabytes(needed)} and {store.path} has {gigabytes(free)} free; "

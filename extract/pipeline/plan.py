@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from stepcli.cache import create_store
-from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.spec import Dtype
 from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.token_selection import parse_tokens
@@ -98,7 +98,7 @@ def make_plan(
     for tokens in layouts or layouts_of(prepared.backbone):
         for dtype in DTYPES:
             spec = _storing(prepared, tokens, dtype).spec
-            size = sum(array.clip_bytes for array in layout_of(spec).arrays)
+            size = sum(array.clip_bytes for array in part_layout(spec).arrays)
             total = size * len(rows)
             break_even = total / len(dataset.clips) / seconds
             costs.append(LayoutCost(tokens, dtype, size, total, total < free, break_even))

@@ -30,7 +30,7 @@ class Changed:
 
 
 @dataclass(slots=True)
-class Comparison:
+class SourceCheck:
     """The stored clips of a list, by how they compare."""
 
     same: list[str] = field(default_factory=list)
@@ -93,7 +93,7 @@ def compare(
     *,
     digester: Digester,
     full: bool = False,
-) -> Comparison:
+) -> SourceCheck:
     """Compare what the list names with what the stored clips were made from.
 
     Path, size and time equal: the same. Another size or stretch: changed. Otherwise the bytes
@@ -106,7 +106,7 @@ def compare(
         digester: takes digests where they decide.
         full: take every file's digest, also where path, size and time agree.
     """
-    found = Comparison()
+    found = SourceCheck()
     known: list[tuple[str, Clip]] = []
     for clip in clips:
         for stored_id in clip.stored_ids:
@@ -143,7 +143,7 @@ def _decide(
     origins: Mapping[str, Source],
     states: Mapping[str, FileState | None],
     digester: Digester,
-    found: Comparison,
+    found: SourceCheck,
 ) -> None:
     digest_of = digester.digests((str(clip.path) for _, clip in cases), states)
     for stored_id, clip in cases:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from stepcli.cache.schema.clips import Source
 from stepcli.cache.schema.views import clip_of
 from stepcli.extract.datasets.clip import Clip, Dataset
-from stepcli.extract.sources.compare import Comparison, Digester, look
+from stepcli.extract.sources.compare import Digester, SourceCheck, look
 from stepcli.extract.sources.origin import path_below, segment_of
 from stepcli.runtime.errors import UsageError
 
@@ -47,7 +47,7 @@ class Home:
 
 
 def find_home(
-    store: object, dataset: Dataset, prefix: str, origins: Mapping[str, Source], found: Comparison
+    store: object, dataset: Dataset, prefix: str, origins: Mapping[str, Source], found: SourceCheck
 ) -> tuple[Home, str]:
     """See that a store is of this run's data set; a note where that has moved, else "".
 

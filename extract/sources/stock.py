@@ -10,7 +10,7 @@ from stepcli.cache.store.store import Store
 from stepcli.cache.tables.failures import read_failures
 from stepcli.extract.config import WhenChanged
 from stepcli.extract.datasets.clip import Clip, Dataset
-from stepcli.extract.sources.compare import Changed, Comparison, Digester, compare, describe, look
+from stepcli.extract.sources.compare import Changed, Digester, SourceCheck, compare, describe, look
 from stepcli.extract.sources.place import (
     find_home,
     not_listed,
@@ -65,7 +65,7 @@ class Stock:
     """Of this run, all shares; those that have moved under the ids of the store."""
     share: tuple[Clip, ...]
     """Of this process."""
-    compared: Comparison
+    compared: SourceCheck
     """The stored clips of the share."""
     not_listed: list[str]
     """Stored ids, and lines of the clips table, that the list does not name."""
@@ -216,7 +216,7 @@ def _redo(store: Store, ids: frozenset[str]) -> Redo:
     return Redo(ids, highest + 1, {one: attempts[one] for one in ids if one in attempts})
 
 
-def _moved_notes(found: Comparison, pairs: Sequence[tuple[str, str]]) -> list[str]:
+def _moved_notes(found: SourceCheck, pairs: Sequence[tuple[str, str]]) -> list[str]:
     notes = []
     if pairs:
         new, old = pairs[0]
@@ -232,7 +232,7 @@ def _moved_notes(found: Comparison, pairs: Sequence[tuple[str, str]]) -> list[st
     return notes
 
 
-def _unknown_notes(store: Store, clips: Sequence[Clip], found: Comparison) -> list[str]:
+def _unknown_notes(store: Store, clips: Sequence[Clip], found: SourceCheck) -> list[str]:
     if not found.unknown:
         return []
     elsewhere = unrecorded_elsewhere(clips, set(found.unknown), paths_read(store))
@@ -250,7 +250,7 @@ def _unknown_notes(store: Store, clips: Sequence[Clip], found: Comparison) -> li
     return [text]
 
 
-def _changed_text(store: Store, found: Comparison) -> str:
+def _changed_text(store: Store, found: SourceCheck) -> str:
     shown = "; ".join(_both(one) for one in found.changed[:SHOWN])
     more = len(found.changed) - SHOWN
     return (
@@ -262,7 +262,7 @@ def _changed_text(store: Store, found: Comparison) -> str:
     )
 
 
-def _stored(found: Comparison) -> int:
+def _stored(found: SourceCheck) -> int:
     return len(found.same) + len(found.changed) + len(found.missing) + len(found.unknown)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from stepcli.probe.report.report_data import KINDS, Entry, Study
+from stepcli.probe.report.report_data import KINDS, ReportEntry, Study
 from stepcli.probe.report.style import (
     LOOKS,
     Figure,
@@ -98,9 +98,9 @@ def _name_marks(axes: Any, marks: Sequence[tuple[float, float, str]]) -> None:
         )
 
 
-def _front(entries: Sequence[Entry]) -> list[Entry]:
+def _front(entries: Sequence[ReportEntry]) -> list[ReportEntry]:
     """Entries that no smaller one equals, by size."""
-    front: list[Entry] = []
+    front: list[ReportEntry] = []
     for entry in sorted(entries, key=lambda e: (e.analysis.params, -e.analysis.top1.mean)):
         if not front or entry.analysis.top1.mean > front[-1].analysis.top1.mean:
             front.append(entry)
@@ -159,7 +159,7 @@ def dumbbells(study: Study) -> Figure | None:
 
 def fractions(study: Study) -> Figure | None:
     """Top-1 against how much of train was used, where runs differ in it."""
-    lines: dict[str, list[tuple[float, Entry]]] = {}
+    lines: dict[str, list[tuple[float, ReportEntry]]] = {}
     counted = False
     for entry in study.entries:
         shots = entry.found.first.task_settings.get("shots")

@@ -15,7 +15,7 @@ from stepcli.probe.analysis.explain import Attention, attention, encoding_simila
 from stepcli.probe.analysis.load_run import load_probe
 from stepcli.probe.analysis.order_runs import session_of
 from stepcli.probe.data.features import Streamed, task_layout
-from stepcli.probe.report.report_data import Entry
+from stepcli.probe.report.report_data import ReportEntry
 from stepcli.probe.runs.predictions import Predictions
 from stepcli.runtime.errors import ClipError, StoreError
 
@@ -51,7 +51,7 @@ class Strip:
 class Looker:
     """The first seed's probe of one entry, on its store."""
 
-    def __init__(self, entry: Entry, place: Path | None) -> None:
+    def __init__(self, entry: ReportEntry, place: Path | None) -> None:
         """Open the store, find the test samples and load the probe.
 
         Raises:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from stepcli.probe.analysis.calibration import reliability, risk_coverage, softmax
 from stepcli.probe.analysis.order_table import Field, early_curve, mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
-from stepcli.probe.report.report_data import Entry, Study
+from stepcli.probe.report.report_data import ReportEntry, Study
 from stepcli.probe.report.style import DASHES, Figure, canvas, finish, series, shortened
 
 MOST_LINES = 8
 
 
-def strongest(entries: Sequence[Entry]) -> list[Entry]:
+def strongest(entries: Sequence[ReportEntry]) -> list[ReportEntry]:
     """As many of the strongest entries as a plot bears, strongest first."""
     return sorted(entries, key=lambda entry: -entry.score)[:MOST_LINES]
 

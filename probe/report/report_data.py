@@ -14,7 +14,7 @@ from stepcli.probe.analysis.summary import Analysis, analyse
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.configurations import Configuration, configurations
 from stepcli.probe.runs.pairs import Pairs
-from stepcli.probe.runs.stats import Difference, paired_difference
+from stepcli.probe.runs.stats import PairedDifference, paired_difference
 from stepcli.runtime.errors import UnknownName
 from stepcli.runtime.settings import JsonObject
 
@@ -29,7 +29,7 @@ BLIND = 1e-5
 
 
 @dataclass(frozen=True)
-class Entry:
+class ReportEntry:
     """One configuration."""
 
     found: Configuration
@@ -59,7 +59,7 @@ class Entry:
 class Study:
     """Entries that were tested on the same samples, the weakest first."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ReportEntry, ...]
 
     @property
     def first(self) -> Analysis:
@@ -79,11 +79,11 @@ class Study:
         """Whether forced choice is defined."""
         return self.first.overall is not None
 
-    def of_kind(self, *kinds: Kind) -> list[Entry]:
+    def of_kind(self, *kinds: Kind) -> list[ReportEntry]:
         """Entries of some kinds, the weakest first."""
         return [entry for entry in self.entries if entry.kind in kinds]
 
-    def best(self, *kinds: Kind) -> Entry | None:
+    def best(self, *kinds: Kind) -> ReportEntry | None:
         """The strongest entry of some kinds; None without one."""
         found = self.of_kind(*kinds)
         return max(found, key=lambda entry: entry.score) if found else None
@@ -95,14 +95,14 @@ def gather(runs: Path, given: Pairs | None = None) -> list[Study]:
     Raises:
         UsageError: there is no run, or one cannot be read.
     """
-    studies: dict[tuple[str, str, str, str, int], list[Entry]] = {}
+    studies: dict[tuple[str, str, str, str, int], list[ReportEntry]] = {}
     for found in configurations(runs):
         first = found.first
         key = (first.dataset, first.fingerprint, first.task, first.split)
         tests = [kept_order_tests(runs, record) for record in found.records]
         known = tuple(test for test in tests if test is not None)
         usable = None if given is None else _known_pairs(given, found.classes)
-        entry = Entry(found, analyse(found, usable), kind_of(found, known), known)
+        entry = ReportEntry(found, analyse(found, usable), kind_of(found, known), known)
         studies.setdefault((*key, entry.analysis.samples), []).append(entry)
     return [
         Study(tuple(sorted(entries, key=lambda entry: (entry.score, entry.label))))
@@ -138,7 +138,7 @@ def _shuffled(found: Configuration) -> bool:
     return found.first.task_settings.get("frame_order") == "shuffled"
 
 
-def shuffled_twins(study: Study) -> list[tuple[Entry, Entry]]:
+def shuffled_twins(study: Study) -> list[tuple[ReportEntry, ReportEntry]]:
     """Entries with their twins that were trained on shuffled frames and else alike."""
     twins = []
     for twin in study.entries:
@@ -155,7 +155,7 @@ def shuffled_twins(study: Study) -> list[tuple[Entry, Entry]]:
     return twins
 
 
-def difference(one: Entry, other: Entry) -> Difference | None:
+def difference(one: ReportEntry, other: ReportEntry) -> PairedDifference | None:
     """Top-1 of one entry minus another's, paired; None on different samples."""
     mine, theirs = one.found.predictions(), other.found.predictions()
     keys = [

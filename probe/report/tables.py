@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stepcli.probe.analysis.order_table import mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
-from stepcli.probe.report.report_data import Entry, Study
+from stepcli.probe.report.report_data import ReportEntry, Study
 from stepcli.probe.runs.cells import csv_cell, latex_table
 from stepcli.probe.runs.leakage import mean_without_copies
 from stepcli.probe.runs.published import Published
@@ -16,7 +16,7 @@ from stepcli.runtime.terminal import shown
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """Rows of text; a column of numbers sorts as numbers."""
 
     name: str
@@ -60,7 +60,7 @@ WITHOUT_COPIES = "top-1 without copies"
 """Column of a leaderboard in which some test clips are copies of training clips."""
 
 
-def leaderboard(study: Study, published: Sequence[Published]) -> Table:
+def leaderboard(study: Study, published: Sequence[Published]) -> ReportTable:
     """One row a configuration, the strongest first."""
     rows: list[tuple[str, ...]] = [
         (
@@ -98,7 +98,7 @@ def leaderboard(study: Study, published: Sequence[Published]) -> Table:
         cells = [*map(percent, clean), *["-"] * len(published)]
         rows = [(*row[:3], cell, *row[3:]) for row, cell in zip(rows, cells, strict=True)]
         header = (*header[:3], WITHOUT_COPIES, *header[3:])
-    return Table(
+    return ReportTable(
         "leaderboard",
         "Leaderboard",
         f"{study.title}: per cent of {study.first.samples} test samples, mean over seeds. "
@@ -118,19 +118,19 @@ def _about_intervals(study: Study) -> str:
     return f"95 %: interval of top-1 over {groups} groups of clips and the seeds."
 
 
-def _interval(entry: Entry) -> str:
+def _interval(entry: ReportEntry) -> str:
     top1 = entry.analysis.top1
     if top1.low is None or top1.high is None:
         return "-"
     return f"{100 * top1.low:.1f} to {100 * top1.high:.1f}"
 
 
-def values_by_group(study: Study) -> Table | None:
+def values_by_group(study: Study) -> ReportTable | None:
     """Top-1 of each group of clips, where they are too few for intervals; else None."""
     names = list(study.first.top1.by_group)
     if not names:
         return None
-    return Table(
+    return ReportTable(
         "by-group",
         "By group of clips",
         f"Top-1 of each group, per cent, mean over seeds: {len(names)} groups are fewer than "
@@ -143,7 +143,7 @@ def values_by_group(study: Study) -> Table | None:
     )
 
 
-def pair_table(study: Study) -> Table | None:
+def pair_table(study: Study) -> ReportTable | None:
     """Every pair of every configuration."""
     rows = [
         (
@@ -161,7 +161,7 @@ def pair_table(study: Study) -> Table | None:
     ]
     if not rows:
         return None
-    return Table(
+    return ReportTable(
         "pairs",
         "All pairs",
         "Forced choice: of the two logits the larger decides, over all samples of the pair. "
@@ -171,10 +171,10 @@ def pair_table(study: Study) -> Table | None:
     )
 
 
-def group_table(study: Study) -> Table | None:
+def group_table(study: Study) -> ReportTable | None:
     """Classes with a partner against the others; in the arrow task the types of classes."""
     if study.first.types:
-        return Table(
+        return ReportTable(
             "class-types",
             "By type of class",
             "Equivariant classes take their partner's label when played backward, invariant ones "
@@ -192,7 +192,7 @@ def group_table(study: Study) -> Table | None:
         )
     if study.first.symmetric is None or study.first.other is None:
         return None
-    return Table(
+    return ReportTable(
         "class-groups",
         "Classes with a partner, and without",
         "Top-1 and mean recall where all classes compete, over the classes that have a nearly "
@@ -213,10 +213,10 @@ def group_table(study: Study) -> Table | None:
     )
 
 
-def class_table(study: Study) -> Table:
+def class_table(study: Study) -> ReportTable:
     """Recall and commonest error of each class, by the strongest entry."""
     entry = study.best("sees order", "imported") or study.entries[-1]
-    return Table(
+    return ReportTable(
         "classes",
         f"Classes, by {entry.label}",
         f"{entry.label}: recall of each class and what it is taken for most often, per cent.",
@@ -235,12 +235,12 @@ def class_table(study: Study) -> Table:
     )
 
 
-def order_table(study: Study) -> Table | None:
+def order_table(study: Study) -> ReportTable | None:
     """Top-1 in each order, and what goes over to the partner when played backward."""
     entries = [entry for entry in reversed(study.entries) if entry.tests]
     if not entries:
         return None
-    return Table(
+    return ReportTable(
         "order",
         "Order tests",
         "Top-1 with the stored test frames shown in another order, per cent; to partner: of the "

@@ -8,7 +8,13 @@ from shlex import quote
 from stepcli.probe.analysis.load_run import spec_of_run
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.methods.registry import IDENTITY, methods
-from stepcli.probe.report.report_data import SINGLE_FRAMES, Entry, Study, difference, shuffled_twins
+from stepcli.probe.report.report_data import (
+    SINGLE_FRAMES,
+    ReportEntry,
+    Study,
+    difference,
+    shuffled_twins,
+)
 from stepcli.probe.report.tables import percent
 from stepcli.probe.runs.compare import covered, no_interval
 from stepcli.probe.runs.record import RunRecord
@@ -59,11 +65,11 @@ def verdict(study: Study) -> list[str]:
     return lines
 
 
-def _score(entry: Entry) -> float:
+def _score(entry: ReportEntry) -> float:
     return entry.score
 
 
-def _gain(sees: Entry, reference: Entry) -> str:
+def _gain(sees: ReportEntry, reference: ReportEntry) -> str:
     gain = difference(sees, reference)
     if gain is None:
         return (

@@ -20,7 +20,7 @@ from stepcli.probe.report.attention_maps import FramesOf, Looker, confident_mist
 from stepcli.probe.report.frame_strips import over_time, strip_figure
 from stepcli.probe.report.report_data import Study, gather
 from stepcli.probe.report.style import Figure, styled
-from stepcli.probe.report.tables import Table
+from stepcli.probe.report.tables import ReportTable
 from stepcli.probe.runs.leakage import leakage_notes
 from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.published import Published
@@ -98,7 +98,7 @@ def write_report(
                 for part in parts:
                     _write_part(out, prefix, part, pdf=pdf)
         figures += sum(isinstance(part, Figure) for part in parts)
-        tables_ += sum(isinstance(part, Table) for part in parts)
+        tables_ += sum(isinstance(part, ReportTable) for part in parts)
         shown.append(
             {
                 "anchor": f"study-{number}",
@@ -146,8 +146,8 @@ def render(**content: Any) -> str:
     return template.render(**content, **own)
 
 
-def _shown(part: Figure | Table) -> Shown | Table:
-    if isinstance(part, Table):
+def _shown(part: Figure | ReportTable) -> Shown | ReportTable:
+    if isinstance(part, ReportTable):
         return part
     return Shown(part.name, part.title, part.caption, part.alt, part.svg)
 
@@ -158,7 +158,7 @@ def _warnings(study: Study) -> list[str]:
     return list(dict.fromkeys([*warned, *leakage_notes(records, tables.WITHOUT_COPIES)]))
 
 
-def _write_part(out: Path, prefix: str, part: Figure | Table, *, pdf: bool) -> None:
+def _write_part(out: Path, prefix: str, part: Figure | ReportTable, *, pdf: bool) -> None:
     if isinstance(part, Figure):
         contents = {"figures": {"svg": part.svg} | ({"pdf": part.pdf()} if pdf else {})}
     else:
@@ -175,9 +175,9 @@ def _parts(
     store: Path | None,
     frames_of: FramesOf | None,
     missing: list[str],
-) -> Iterator[Figure | Table]:
+) -> Iterator[Figure | ReportTable]:
     """Figures and tables of a study in the order of the page."""
-    drawn: list[Figure | Table | None] = [
+    drawn: list[Figure | ReportTable | None] = [
         tables.leaderboard(study, published),
         accuracy_figures.pareto(study, published),
         accuracy_figures.dumbbells(study),

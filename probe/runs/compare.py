@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stepcli.probe.runs.configurations import configuration
 from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.record import RunRecord
-from stepcli.probe.runs.stats import FEWEST_GROUPS, Difference, holm, paired_difference
+from stepcli.probe.runs.stats import FEWEST_GROUPS, PairedDifference, holm, paired_difference
 from stepcli.runtime.errors import UnknownName, UsageError
 
 LEVEL = 0.05
@@ -72,7 +72,7 @@ class MethodDifference:
     """One method against the reference."""
 
     method: str
-    difference: Difference
+    difference: PairedDifference
     corrected_p: float | None
     """After Holm's correction over all methods of the comparison."""
 
@@ -137,13 +137,13 @@ def _p(value: float) -> str:
     return "p < 0.0001" if value < 0.0001 else f"p = {value:.4f}"
 
 
-def covered(gain: Difference) -> str:
+def covered(gain: PairedDifference) -> str:
     """What an interval is over, e.g. "20 groups and 5 seeds"."""
     seeds = f"{gain.seeds} seeds" if gain.seeds > 1 else "1 seed, so not over seeds"
     return f"{len(gain.by_group)} groups and {seeds}"
 
 
-def no_interval(gain: Difference) -> str:
+def no_interval(gain: PairedDifference) -> str:
     """Why there is none, and each group's own difference in points."""
     values = ", ".join(f"{group} {100 * v:+.1f}" for group, v in gain.by_group.items())
     return f"fewer than {FEWEST_GROUPS} groups, no interval; by group: {values}"

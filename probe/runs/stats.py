@@ -27,7 +27,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PairedDifference:
     """Accuracy of a method minus a reference's, on the same samples; fractions of 1."""
 
     mean: float
@@ -42,7 +42,9 @@ class Difference:
     """Of the side that has fewer. One seed: the interval covers new groups, not new seeds."""
 
 
-def paired_difference(correct: Floats, reference: Floats, groups: Sequence[str]) -> Difference:
+def paired_difference(
+    correct: Floats, reference: Floats, groups: Sequence[str]
+) -> PairedDifference:
     """Mean difference of two methods, with an interval over seeds and groups.
 
     The same number of seeds on both sides is paired seed by seed, since equal seeds may share a
@@ -61,10 +63,10 @@ def paired_difference(correct: Floats, reference: Floats, groups: Sequence[str])
     each = sum(side.mean(axis=0) for side in sums) / counts
     by_group = {str(name): float(value) for name, value in zip(names, each, strict=True)}
     mean, low, high, p = crossed_interval(sums, counts)
-    return Difference(mean, low, high, p, by_group, min(len(right), len(other)))
+    return PairedDifference(mean, low, high, p, by_group, min(len(right), len(other)))
 
 
-def accuracy_interval(correct: Floats, groups: Sequence[str]) -> Difference:
+def accuracy_interval(correct: Floats, groups: Sequence[str]) -> PairedDifference:
     """Accuracy of one method, with its interval over seeds and groups; p has no meaning here.
 
     Where every seed has every sample right, or wrong, nothing varies; the interval is then that of
@@ -81,7 +83,7 @@ def accuracy_interval(correct: Floats, groups: Sequence[str]) -> Difference:
         reach = ((1 - LEVEL) / 2) ** (1 / len(found.by_group))
         low = reach if found.mean == 1 else max(0.0, low)
         high = 1 - reach if found.mean == 0 else min(1.0, high)
-    return Difference(found.mean, low, high, None, found.by_group, found.seeds)
+    return PairedDifference(found.mean, low, high, None, found.by_group, found.seeds)
 
 
 def _by_group(side: Floats, index: NDArray[np.intp], groups: int) -> Floats:

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.padding import is_padded
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.schema.views import clip_of
 from stepcli.probe.config import CODE_SCHEMA, RunConfig
@@ -42,7 +42,7 @@ WRITERS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TokenSource:
     """Where a run's tokens came from."""
 
     store: str
@@ -74,10 +74,10 @@ class Source:
 
 def _frame_bytes(spec: StoreSpec) -> int:
     """Stored bytes of one frame's tokens, scales not counted."""
-    return layout_of(spec).tokens.clip_bytes // spec.frames
+    return part_layout(spec).tokens.clip_bytes // spec.frames
 
 
-def write_run(runs: Path, trained: Trained, task: Task, source: Source) -> RunRecord:
+def write_run(runs: Path, trained: Trained, task: Task, source: TokenSource) -> RunRecord:
     """Write one run's folder; where another process finished the same run first, keep that one."""
     config = trained.config
     logits = trained.logits.numpy()
@@ -180,7 +180,7 @@ def write_all(
     runs: Path,
     every: Sequence[Trained],
     task_of: Callable[[RunConfig], Task],
-    source: Source,
+    source: TokenSource,
     written: Callable[[RunRecord], None],
 ) -> None:
     """Write the runs of a pass side by side.
@@ -220,7 +220,10 @@ def write_all(
 
 
 def _elsewhere(
-    runs: Path, refused: Sequence[Trained], task_of: Callable[[RunConfig], Task], source: Source
+    runs: Path,
+    refused: Sequence[Trained],
+    task_of: Callable[[RunConfig], Task],
+    source: TokenSource,
 ) -> str:
     """Write runs to a folder for temporary files; says what came of it."""
     kept = 0

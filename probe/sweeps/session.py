@@ -21,7 +21,7 @@ from stepcli.probe.data.text import stored_texts
 from stepcli.probe.methods import registry
 from stepcli.probe.runs.record import FILE, RunRecord, is_done, read_run
 from stepcli.probe.runs.staging import sweep_staging
-from stepcli.probe.runs.write import Source, write_all
+from stepcli.probe.runs.write import TokenSource, write_all
 from stepcli.probe.sweeps.progress import SweepProgress
 from stepcli.probe.sweeps.tracking import open_trackers
 from stepcli.probe.training.checkpoint import SAVE_SECONDS, Checkpoint
@@ -89,7 +89,7 @@ class Session:
         texts = "".join(text.sha256 for text in stored_texts(path))
         weights = tuple(weight_sources(self.store))
         self._copies = find_copies(self.store).sets
-        self._source = Source(
+        self._source = TokenSource(
             place,
             self.store.dataset,
             fingerprint,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from stepcli.cache import open_store
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.parts.index import encode_table
-from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.store.store import Store
 from stepcli.runtime.files import seal, unseal
 
@@ -24,7 +24,7 @@ SHARD = "tokens.zarr/tokens/c.0.0.0.0"
 def compress_parts(root: Path, compression: str, parts: int | None = None) -> Store:
     """Compress the tokens of the first parts of a store on a disk (None: of all)."""
     store = open_store(root)
-    (axes,) = {len(layout_of(store.spec).tokens.axes)}
+    (axes,) = {len(part_layout(store.spec).tokens.axes)}
     shard = SHARD + ".0" * (axes - 4)
     for name in store.parts[:parts]:
         folder = root / "parts" / name

@@ -15,11 +15,11 @@ from stepcli.cache import create_store, open_store
 from stepcli.cache.parts import hashed_file
 from stepcli.cache.parts.hashed_file import HashedFile
 from stepcli.cache.parts.hdf5_tokens import Hdf5TokenWriter
-from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.quantize import encode_clip
 from stepcli.runtime.errors import StoreError
 
-LAYOUT = layout_of(SPEC.model_copy(update={"dtype": "int8-channel"}))
+LAYOUT = part_layout(SPEC.model_copy(update={"dtype": "int8-channel"}))
 
 
 def arrays_of(clip: str) -> list[np.ndarray]:

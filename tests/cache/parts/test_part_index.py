@@ -9,10 +9,10 @@ from sample_clips import SPEC, clip_ids, make_record
 
 from stepcli.cache.parts.index import decode_index, encode_index, is_storable
 from stepcli.cache.schema.clips import ClipRecord
-from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.runtime.errors import DamagedStore
 
-LAYOUT = layout_of(SPEC)
+LAYOUT = part_layout(SPEC)
 
 
 def test_what_an_index_says_is_what_was_given() -> None:
@@ -75,7 +75,7 @@ def test_the_longest_text_that_is_stored_is_read_again() -> None:
 @pytest.mark.parametrize(("offset", "held"), [(0, True), (-1, False)])
 def test_scales_lie_in_files_of_their_own_from_the_first_byte(offset: int, held: bool) -> None:
     """-1 stands for compressed tokens of earlier versions; scales never were compressed."""
-    layout = layout_of(SPEC.model_copy(update={"dtype": "int8"}))
+    layout = part_layout(SPEC.model_copy(update={"dtype": "int8"}))
     offsets = {"tokens": np.array([-1]), "scales": np.array([offset])}
     data = encode_index([make_record("clip")], offsets, [0], layout)
     if held:

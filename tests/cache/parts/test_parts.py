@@ -31,8 +31,8 @@ from stepcli.cache.parts.tombstones import (
     rewrite_tombstone,
     tombstone_files,
 )
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Manifest
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.quantize import encode_clip
 from stepcli.cache.storage import writer_identity as owners
 from stepcli.cache.store.snapshot import read_index
@@ -41,7 +41,7 @@ from stepcli.runtime import files as runtime_files
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.files import seal, sync_all, unseal
 
-LAYOUT = layout_of(SPEC)
+LAYOUT = part_layout(SPEC)
 MANIFEST = Manifest(dataset="test", format="zarr", spec=SPEC, spec_digest=SPEC.digest)
 
 

@@ -24,8 +24,8 @@ from stepcli.cache.parts.commit import (
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.parts.open_part import OpenPart
 from stepcli.cache.parts.scan import part_clips
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Manifest
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.quantize import encode_clip
 from stepcli.cache.storage import objects
 from stepcli.cache.storage import writer_identity as owners
@@ -36,7 +36,7 @@ from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.snapshot import read_index
 from stepcli.runtime.errors import StoreError
 
-LAYOUT = layout_of(SPEC)
+LAYOUT = part_layout(SPEC)
 MANIFEST = Manifest(dataset="test", format="hdf5", spec=SPEC, spec_digest=SPEC.digest)
 
 

@@ -14,8 +14,8 @@ from sample_clips import PRODUCER, SPEC, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.schema.layout import layout_of
 from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.quantize import decode_clips, encode_clip, from_bfloat16, to_bfloat16
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.runtime.errors import TokensError
@@ -29,7 +29,7 @@ def spec_of(dtype: str, **changes: object) -> StoreSpec:
 
 
 def trip(tokens: np.ndarray, spec: StoreSpec) -> np.ndarray:
-    layout = layout_of(spec)
+    layout = part_layout(spec)
     stored = encode_clip(tokens, layout, "clip")
     return decode_clips([array[None] for array in stored], layout)[0]
 
@@ -123,7 +123,7 @@ def test_what_is_not_finite_is_refused(dtype: str, value: float) -> None:
     tokens = make_tokens("clip")
     tokens[0, 0, 0] = value
     with pytest.raises(TokensError, match="1 values of its tokens are not finite"):
-        encode_clip(tokens, layout_of(spec_of(dtype)), "clip")
+        encode_clip(tokens, part_layout(spec_of(dtype)), "clip")
 
 
 def test_plain_readers_multiply_int8_by_its_scales(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sample_clips import SPEC
 
-from stepcli.cache.schema.layout import TokenLayout, layout_of
+from stepcli.cache.schema.part_layout import PartLayout, part_layout
 from stepcli.cache.schema.quantize import (
     CHECK_WORDS,
     INT8_LIMIT,
@@ -17,16 +17,16 @@ from stepcli.cache.schema.spec import StoreSpec
 from stepcli.runtime.errors import TokensError
 
 
-def layout(dtype: str, *, dim: int = 6, layers: tuple[int, ...] = (-1,)) -> TokenLayout:
+def layout(dtype: str, *, dim: int = 6, layers: tuple[int, ...] = (-1,)) -> PartLayout:
     changes = {"dtype": dtype, "dim": dim, "layers": layers}
-    return layout_of(StoreSpec.model_validate({**dict(SPEC), **changes}))
+    return part_layout(StoreSpec.model_validate({**dict(SPEC), **changes}))
 
 
 def tokens(seed: int = 0, shape: tuple[int, ...] = (3, 5, 6)) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def roundtrip(values: np.ndarray, kind: TokenLayout) -> np.ndarray:
+def roundtrip(values: np.ndarray, kind: PartLayout) -> np.ndarray:
     arrays = encode_clip(values, kind, "x")
     for array, meant in zip(arrays, kind.arrays, strict=True):
         assert (array.shape, array.dtype) == (meant.clip_shape, meant.dtype)

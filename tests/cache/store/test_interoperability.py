@@ -13,8 +13,8 @@ from sample_clips import SPEC, fill_store, make_record, make_tokens
 from zarr.core.metadata.v3 import ArrayV3Metadata
 
 from stepcli.cache.parts.zarr_tokens import metadata_files
-from stepcli.cache.schema.layout import ArrayLayout, layout_of
 from stepcli.cache.schema.manifest import Format
+from stepcli.cache.schema.part_layout import ArrayLayout, part_layout
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.store import Store
 
@@ -83,7 +83,7 @@ def former_metadata(array: ArrayLayout, clips: int) -> dict[str, Any]:
 def test_the_metadata_say_what_those_of_earlier_parts_say(
     dtype: str, layers: tuple[int, ...]
 ) -> None:
-    layout = layout_of(SPEC.model_copy(update={"dtype": dtype, "layers": layers}))
+    layout = part_layout(SPEC.model_copy(update={"dtype": dtype, "layers": layers}))
     files = metadata_files(layout, 7)
     assert files.keys() == {
         "tokens.zarr/zarr.json",

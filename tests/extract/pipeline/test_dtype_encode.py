@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.quantize import encode_clip
 from stepcli.cache.schema.spec import Segment, StoreSpec
 from stepcli.extract.pipeline.dtype_encode import encode
@@ -31,7 +31,7 @@ def spec(dtype: Any, layers: tuple[int, ...]) -> StoreSpec:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layers", [(-1,), (-2, -1)])
 def test_bytes_are_those_of_the_store(dtype: Any, layers: tuple[int, ...]) -> None:
-    layout = layout_of(spec(dtype, layers))
+    layout = part_layout(spec(dtype, layers))
     torch.manual_seed(0)
     tokens = torch.randn(5, *layout.tokens.clip_shape) * torch.logspace(-3, 3, 17)
     tokens[1, ..., 0, :] = 0  # a token of zeros has no scale

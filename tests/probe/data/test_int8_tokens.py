@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from stepcli.cache.schema.layout import layout_of
+from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.spec import Dtype, Segment
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, TaskConfig
@@ -169,5 +169,5 @@ def test_a_probe_of_any_stored_type_becomes_a_run(
     task, shared = TaskConfig(name="arrow", clip_frames=4), DataConfig(epochs=1, batch_size=4)
     configs = run_configs("linear", [{}], {}, task, shared, [0])
     (record,) = Session(store.path, tmp_path / "runs", "cpu").run(configs)
-    stored = layout_of(store.spec).tokens.clip_bytes
+    stored = part_layout(store.spec).tokens.clip_bytes
     assert record.bytes_a_clip == stored * 4 // store.spec.frames

@@ -16,7 +16,7 @@ from stepcli.cache.store.store import Store
 from stepcli.probe.report.order_figures import learning
 from stepcli.probe.report.report_data import gather
 from stepcli.probe.report.style import styled
-from stepcli.probe.report.tables import Table
+from stepcli.probe.report.tables import ReportTable
 from stepcli.probe.report.write import Report, write_report
 from stepcli.probe.runs.published import read_published
 from stepcli.runtime.errors import UsageError, VideoError
@@ -177,12 +177,12 @@ def test_the_commands_train_such_runs_again(page: ElementTree.Element) -> None:
 
 
 def test_latex_escapes_what_latex_would_run() -> None:
-    table = Table("t", "T", "5 % & more", ("a_b", "n"), ((HOSTILE, "1 | 2"),))
+    table = ReportTable("t", "T", "5 % & more", ("a_b", "n"), ((HOSTILE, "1 | 2"),))
     text = table.latex()
     assert r"5 \% \& more" in text
     assert r"a\_b" in text
     assert r"\_\%\$" in text
-    long = Table("t", "T", "c", ("a",), tuple((str(i),) for i in range(20)))
+    long = ReportTable("t", "T", "c", ("a",), tuple((str(i),) for i in range(20)))
     assert long.long
     assert r"\begin{longtable}" in long.latex()
 

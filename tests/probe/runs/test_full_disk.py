@@ -14,7 +14,7 @@ from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, task_layout
 from stepcli.probe.runs.record import read_runs
-from stepcli.probe.runs.write import Source, write_all
+from stepcli.probe.runs.write import TokenSource, write_all
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.checkpoint import Checkpoint
@@ -79,7 +79,7 @@ def test_runs_that_their_disk_does_not_take_go_to_another(
     task = session.task(configs[0].task)
     features = Resident(store, task.clips, CPU, CPU)
     trained = train(features, task_layout(store, task), task, configs, lambda _: None)
-    source = Source("store", "made-up", "0" * 64, store.spec)
+    source = TokenSource("store", "made-up", "0" * 64, store.spec)
     runs, other = tmp_path / "runs", tmp_path / "other"
     runs.write_text("a file, where a folder was")
     other.mkdir()

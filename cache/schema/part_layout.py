@@ -42,7 +42,7 @@ _STORAGE = {
 
 
 @dataclass(frozen=True)
-class TokenLayout:
+class PartLayout:
     """The arrays of a part: the tokens, and for int8 what to multiply them with."""
 
     arrays: tuple[ArrayLayout, ...]
@@ -59,7 +59,7 @@ class TokenLayout:
         return self.arrays[1:]
 
 
-def layout_of(spec: StoreSpec) -> TokenLayout:
+def part_layout(spec: StoreSpec) -> PartLayout:
     """The arrays in which a store of this spec keeps its clips."""
     layers = ("layer",) if len(spec.layers) > 1 else ()
     tokens = ArrayLayout(
@@ -94,4 +94,4 @@ def layout_of(spec: StoreSpec) -> TokenLayout:
                 {"use": "float value = tokens x scales x channel_scales"},
             )
         )
-    return TokenLayout(tuple(arrays))
+    return PartLayout(tuple(arrays))
