@@ -100,7 +100,9 @@ def with_config_options(
         configured = [key for part in parts.values() for key in part.fields]
         if config_file:
             required = {p.name for p in parameters if p.default is p.empty}
-            parameters.append(_config_option(configured, own, required))
+            others = {key for part in parts.values() if part.checked for key in keys_of(part.model)}
+            lists = {name for name in own.values() if _is_list(hints[name])}
+            parameters.append(_config_option(configured, own, others, required, lists))
         parameters.append(_parameter(CONTEXT, typer.Context))
         names = [parameter.name for parameter in parameters]
         assert len(set(names)) == len(names), f"two settings of one name among {names}"
@@ -224,7 +226,26 @@ def _own_key(hint: Any, name: str) -> str:
     return name
 
 
-def _config_option(configured: list[str], own: Mapping[str, str], required: set[str]) -> Any:
+def _is_list(hint: Any) -> bool:
+    return get_origin(_without_none(_bare(hint))[0]) is list
+
+
+def _config_option(
+    configured: list[str],
+    own: Mapping[str, str],
+    others: set[str],
+    required: set[str],
+    lists: set[str],
+) -> Any:
+    """--config FILE, read before the other options.
+
+    Args:
+        configured: options that configs declare.
+        own: other options of the command, in a file -> name of the function's parameter.
+        others: options of the configs, those that this command does not take included.
+        required: those without a default.
+        lists: parameters of own options that may be repeated.
+    """
     known = {*configured, *own}
 
     def read(context: typer.Context, path: Path | None) -> Path | None:
@@ -233,12 +254,17 @@ def _config_option(configured: list[str], own: Mapping[str, str], required: set[
         values = {}
         for name, value in read_yaml_fields(path, f"{configured[0]}:").items():
             key = str(name).replace("-", "_")
-            if key not in known:
+            if key in known:
+                values[key] = value
+            elif key not in others:
                 raise UnknownName(f"option of {path}", str(name), known)
-            values[key] = value
         # Typer asks for required options, and for those that are no config's, here.
         context.default_map = {
-            **{own[key]: value for key, value in values.items() if key in own},
+            **{
+                own[key]: [value] if own[key] in lists and not isinstance(value, list) else value
+                for key, value in values.items()
+                if key in own
+            },
             **{key: str(value) for key, value in values.items() if key in required},
         }
         context.meta[_FROM_FILE] = path, {k: v for k, v in values.items() if k not in own}

@@ -11,13 +11,13 @@ from stepcli.runtime.config_options import Only, with_config_options
 from stepcli.runtime.terminal import say, say_lines
 
 PLANNED = Only(
-    *("dataset", "root", "set", "backbone", "frames", "sampling", "views", "train_views"),
+    *("dataset", "root", "set", "backbone", "frames", "limit", "sampling", "views", "train_views"),
     *("mirrors", "layers", "preprocess", "device", "precision"),
 )
 """The options that costs depend on; tokens are compared."""
 
 
-@with_config_options(complete=COMPLETE)
+@with_config_options(config_file=True, complete=COMPLETE)
 def plan(
     config: Annotated[ExtractConfig, PLANNED],
     tokens: Annotated[

@@ -14,7 +14,7 @@ from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.pipeline.prepare import Prepared, load_clips, prepare, spread
+from stepcli.extract.pipeline.prepare import Prepared, load_list, prepare, spread
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import extract_clips
 from stepcli.extract.pipeline.summary import gigabytes
@@ -90,7 +90,8 @@ def make_plan(
     Raises:
         StepcliError: as `stepcli extract` would; also where not one of the clips can be read.
     """
-    dataset, clips, rows = load_clips(config)
+    _, clips, _ = load_list(config)
+    stored = sum(len(clip.stored_ids) for clip in clips)
     prepared = prepare(config.model_copy(update={"tokens": "grid1"}))
     seconds = _try_out(prepared, spread(clips, probe_clips))
     free = shutil.disk_usage(_existing(stores)).free
@@ -99,10 +100,10 @@ def make_plan(
         for dtype in DTYPES:
             spec = _storing(prepared, tokens, dtype).spec
             size = sum(array.clip_bytes for array in part_layout(spec).arrays)
-            total = size * len(rows)
-            break_even = total / len(dataset.clips) / seconds
+            total = size * stored
+            break_even = total / len(clips) / seconds
             costs.append(LayoutCost(tokens, dtype, size, total, total < free, break_even))
-    return Plan(len(dataset.clips), len(rows), seconds, free, tuple(costs))
+    return Plan(len(clips), stored, seconds, free, tuple(costs))
 
 
 def layouts_of(backbone: Backbone) -> list[str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 import av
 import torch
 
-from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.padding import is_padded
 from stepcli.cache.schema.spec import Dtype, Producer, StoreSpec
 from stepcli.cache.schema.views import is_flip
@@ -28,7 +27,6 @@ from stepcli.extract.decode.views import (
     make_view_plan,
     mirror_labels,
     require_crops,
-    rows_of,
     with_views,
 )
 from stepcli.extract.sources.place import with_prefix
@@ -201,23 +199,13 @@ def make_producer(backbone: Backbone, resources: Resources, config: ExtractConfi
     )
 
 
-def load_clips(config: ExtractConfig) -> tuple[Dataset, tuple[Clip, ...], list[ClipRow]]:
-    """The data set; those of its clips that the run is about, with their views; their rows.
-
-    Raises:
-        UsageError: pieces are missing, or flips cannot be labelled.
-    """
-    dataset, clips, mirror_of = load_list(config)
-    return dataset, clips, [row for clip in clips for row in rows_of(clip, mirror_of)]
-
-
 def load_list(
     config: ExtractConfig,
 ) -> tuple[Dataset, tuple[Clip, ...], dict[str, str]]:
-    """The same without the rows: the data set, the clips, and the class that a flip makes of each.
+    """The data set; its clips that the run is about, with their views; class -> class of its flip.
 
     Raises:
-        UsageError: as of `load_clips`.
+        UsageError: pieces are missing, or flips cannot be labelled.
     """
     views = _views_of(config)
     dataset = load_dataset(config.dataset, config.root, config.options)

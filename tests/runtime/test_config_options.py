@@ -177,25 +177,34 @@ def test_a_missing_file_is_named(run: Run, tmp_path: Path) -> None:
         run("--config", str(tmp_path / "nowhere.yaml"))
 
 
-def test_a_command_may_take_some_options_or_values_unchecked() -> None:
+def test_a_command_may_take_some_options_or_values_unchecked(tmp_path: Path) -> None:
     class Task(FrozenConfig):
         name: Annotated[str, Field(description="."), Setting(flag="--task")] = "classify"
         jitter: Annotated[bool, Field(description="."), Setting()] = False
 
     seen: list[Any] = []
 
-    @with_config_options()
+    @with_config_options(config_file=True)
     def command(
         config: Annotated[Sample, Only("dataset", "frames")],
         task: Annotated[dict[str, Any], Given(Task)],
+        tokens: Annotated[list[str] | None, typer.Option()] = None,
     ) -> None:
-        seen.extend([config, task])
+        seen.extend([config, task, tokens])
 
     app = typer.Typer()
     app.command()(command)
     runner = CliRunner()
     assert not runner.invoke(app, ["--dataset", "a", "--jitter", "--task", "arrow"]).exception
-    assert seen == [Sample(dataset="a"), {"jitter": True, "name": "arrow"}]
+    assert seen == [Sample(dataset="a"), {"jitter": True, "name": "arrow"}, None]
+    seen.clear()
+    # A file may be that of a command which takes all options; one text is a list of one.
+    file = tmp_path / "run.yaml"
+    file.write_text("dataset: b\nlayers: [-2]\ntokens: cls,grid4\n")
+    assert not runner.invoke(app, ["--config", str(file)]).exception
+    assert seen == [Sample(dataset="b"), {}, ["cls,grid4"]]
+    file.write_text("dataset: b\nlayer: [-2]\n")
+    assert isinstance(runner.invoke(app, ["--config", str(file)]).exception, UnknownName)
     assert "--layers" not in runner.invoke(app, ["--help"]).output
 
 

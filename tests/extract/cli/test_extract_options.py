@@ -52,7 +52,7 @@ def test_every_setting_is_one_option() -> None:
 def test_options_of_a_plan_are_those_of_an_extraction() -> None:
     asked = {option.opts[0]: option for option in options("extract")}
     shared = {option.opts[0]: option for option in options("plan")}
-    own = {"--tokens", "--stores", "--probe-clips", "--json"}
+    own = {"--tokens", "--stores", "--probe-clips", "--json", "--config"}
     assert own < shared.keys()
     for flag in shared.keys() - own:
         assert (asked[flag].help, asked[flag].default) == (shared[flag].help, shared[flag].default)

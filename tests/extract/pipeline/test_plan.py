@@ -50,6 +50,17 @@ def test_a_plan_counts_bytes_as_the_store_will(model_folder: Callable[[str], Pat
     assert "recommended: --tokens grid8 --dtype float16" in describe(made)
 
 
+def test_a_plan_of_some_clips_counts_those(
+    model_folder: Callable[[str], Path], clip_table: Path
+) -> None:
+    asked = request(model_folder("dinov2"), dataset="csv", root=clip_table, limit=3)
+    made = make_plan(asked, Path(), 2, ("cls",))
+    assert (made.clips, made.stored) == (3, 3)
+    (cost,) = (cost for cost in made.layouts if cost.dtype == "float16")
+    assert cost.total_bytes == 3 * cost.clip_bytes
+    assert cost.break_even == pytest.approx(cost.clip_bytes / made.clip_seconds)
+
+
 def test_a_plan_counts_every_view_and_layer(
     model_folder: Callable[[str], Path], clip_table: Path
 ) -> None:
