@@ -24,8 +24,9 @@ from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.schema.part_layout import ArrayLayout, part_layout
 from stepcli.cache.storage.file_reader import OpenFile
+from stepcli.cache.storage.handles import RangeFile
 from stepcli.cache.storage.local import LocalPath
-from stepcli.cache.storage.path import RangeFile, StoragePath
+from stepcli.cache.storage.path import StoragePath
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.parquet_tables import numbers
 

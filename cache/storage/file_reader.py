@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stepcli.cache.storage.path import ClipSource
+from stepcli.cache.storage.handles import ClipSource
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.files import open_beneath, reading
 

@@ -10,9 +10,10 @@ from pathlib import Path, PosixPath
 from typing import Self
 
 from stepcli.cache.storage.file_reader import FileClips, OpenFile
+from stepcli.cache.storage.handles import Entry, Seen
 from stepcli.cache.storage.local_log import LocalLog
 from stepcli.cache.storage.lock import exclusive
-from stepcli.cache.storage.path import Entry, Seen, StoragePath
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.storage.writer_identity import STAGING, sweep_folders
 from stepcli.runtime import files
 from stepcli.runtime.errors import DamagedStore

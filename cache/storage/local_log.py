@@ -8,14 +8,14 @@ from stepcli.runtime.files import fsync_folder, own_folder
 
 
 class LocalLog:
-    """See `path.Log`. The file appears with the first line."""
+    """See `Log`. The file appears with the first line."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / name
         self._fd: int | None = None
 
     def append(self, line: bytes) -> None:
-        """See `path.Log`."""
+        """See `Log`."""
         while True:
             if self._fd is None:
                 folder = own_folder(self._path.parent.parent, self._path.parent.name, create=True)
@@ -36,7 +36,7 @@ class LocalLog:
         return os.path.samestat(there, os.fstat(fd))
 
     def close(self) -> None:
-        """See `path.Log`."""
+        """See `Log`."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

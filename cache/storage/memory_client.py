@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from stepcli.cache.storage.handles import Entry
 from stepcli.cache.storage.object_client import ObjectClient
-from stepcli.cache.storage.path import Entry
 from stepcli.runtime.errors import DamagedStore
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcli.cache.storage.path import Entry
+from stepcli.cache.storage.handles import Entry
 
 __all__ = ["Entry", "ObjectClient"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from stepcli.cache.storage.disk_cache import disk_cache
+from stepcli.cache.storage.handles import ClipSource
 from stepcli.cache.storage.object_client import ObjectClient
-from stepcli.cache.storage.path import ClipSource
 from stepcli.runtime.errors import DamagedStore, StorageError
 
 DENSE_GAPS = 1 << 20

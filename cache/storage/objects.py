@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepcli.cache.storage.clients import connect
+from stepcli.cache.storage.handles import Entry, Seen
 from stepcli.cache.storage.object_client import ObjectClient
 from stepcli.cache.storage.object_reader import ObjectClips, OpenObject
-from stepcli.cache.storage.path import Entry, Seen, StoragePath
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.storage.uploads import sweep_uploads, upload
 from stepcli.cache.storage.writer_identity import sweep_folders
 from stepcli.runtime.credentials import without_credentials
@@ -274,14 +275,14 @@ class ObjectPath(StoragePath):
 
 
 class ObjectLog:
-    """See `path.Log`: nothing can be appended to an object, so every line is one."""
+    """See `Log`: nothing can be appended to an object, so every line is one."""
 
     def __init__(self, folder: ObjectPath, writer: str) -> None:
         self._folder, self._writer = folder, writer
         self._written = 0
 
     def append(self, line: bytes) -> None:
-        """See `path.Log`."""
+        """See `Log`."""
         (self._folder / f"{self._writer}-{self._written:06d}.jsonl").write(line)
         self._written += 1
 

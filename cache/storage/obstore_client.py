@@ -12,8 +12,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import from_url
 
+from stepcli.cache.storage.handles import Entry
 from stepcli.cache.storage.object_client import ObjectClient
-from stepcli.cache.storage.path import Entry
 from stepcli.runtime.credentials import redacted
 from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stepcli.cache.storage import writer_identity as owner
-from stepcli.cache.storage.path import Entry, StoragePath
+from stepcli.cache.storage.handles import Entry
+from stepcli.cache.storage.path import StoragePath
 from stepcli.runtime.errors import StoreError
 
 

@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 from stepcli.cache.schema.clips import ClassRow, ClipRow
-from stepcli.cache.storage.path import Seen, StoragePath
+from stepcli.cache.storage.handles import Seen
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.tables.digests import (
     ABSENT,
     CLASSES,

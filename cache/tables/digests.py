@@ -7,7 +7,8 @@ has overtaken.
 
 from collections.abc import Callable
 
-from stepcli.cache.storage.path import ABSENT, StoragePath
+from stepcli.cache.storage.handles import ABSENT
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.tables.swap import attempts
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.files import SEALED_LIMIT, seal, unseal

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stepcli.cache.storage.path import ABSENT, StoragePath
+from stepcli.cache.storage.handles import ABSENT
+from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.storage.places import place_of
 from stepcli.runtime.errors import DamagedStore
 

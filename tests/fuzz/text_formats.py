@@ -15,6 +15,7 @@ from store_formats import sealed
 from torch import Generator
 
 from stepcli.cache import create_store, open_store
+from stepcli.cache.storage.local import LocalPath
 from stepcli.cache.tables.texts import copy_texts, write_text, wrong_texts
 from stepcli.probe.data.features import store_layout
 from stepcli.probe.data.text import stored_texts
@@ -74,7 +75,7 @@ def make_sealed_texts(folder: Path) -> None:
     make_texts(folder)
     place = folder / "text" / "tower"
     facts = json.loads((place / "text.json").read_text())
-    write_text(folder, "tower", facts, (place / "text.safetensors").read_bytes())
+    write_text(LocalPath(folder), "tower", facts, (place / "text.safetensors").read_bytes())
 
 
 def sealed_texts(folder: Path, random: random.Random) -> None:
@@ -91,12 +92,15 @@ def sealed_texts(folder: Path, random: random.Random) -> None:
 
 
 def use_sealed_texts(folder: Path) -> None:
+    root = LocalPath(folder)
     each(
         (
             lambda: use_texts(folder),
-            lambda: list(wrong_texts(folder)),
-            lambda: copy_texts(folder, create_store(folder / "copy", SPEC, dataset="x").path),
-            lambda: write_text(folder, "tower", {}, b""),
+            lambda: list(wrong_texts(root)),
+            lambda: copy_texts(
+                LocalPath(folder), create_store(folder / "copy", SPEC, dataset="x").path
+            ),
+            lambda: write_text(root, "tower", {}, b""),
         )
     )
 

@@ -29,9 +29,9 @@ from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.quantize import encode_clip
 from stepcli.cache.storage import objects
 from stepcli.cache.storage import writer_identity as owners
+from stepcli.cache.storage.handles import Entry
 from stepcli.cache.storage.memory_client import MemoryClient
 from stepcli.cache.storage.objects import ObjectPath
-from stepcli.cache.storage.path import Entry
 from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.snapshot import read_index
 from stepcli.runtime.errors import StoreError
