@@ -18,6 +18,7 @@ from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.runtime.device_copies import to_device
 
 if TYPE_CHECKING:
     from stepcli.cache.store.store import Store
@@ -115,12 +116,12 @@ class Features(ABC):
         mask = samples.mask(task.length)
         return TokenBatch(
             tokens if isinstance(tokens, CodedTokens) else self._of_layer(task, tokens),
-            None if mask is None else torch.from_numpy(mask).to(self.device),
+            None if mask is None else to_device(torch.from_numpy(mask), self.device),
             facts=lambda: self.facts.of(task, samples).to(self.device),
         )
 
     def _labels(self, samples: Samples) -> Tensor:
-        return torch.from_numpy(samples.label.astype(np.int64)).to(self.device)
+        return to_device(torch.from_numpy(samples.label.astype(np.int64)), self.device)
 
 
 class Resident(Features):
@@ -146,17 +147,17 @@ class Resident(Features):
         clips, frames, *shape = self.tokens.shape
         row_of_clip = np.array([self._row_of[task.clips[clip]] for clip in samples.clip])
         rows = row_of_clip[:, None] * frames + samples.frames(task.length)
-        index = torch.from_numpy(rows.ravel()).to(self.tokens.device)
+        index = to_device(torch.from_numpy(rows.ravel()), self.tokens.device)
         chosen = self.tokens.view(clips * frames, *shape).index_select(0, index)
-        tokens = chosen.view(len(samples), task.length, *shape).to(self.device)
+        tokens = to_device(chosen.view(len(samples), task.length, *shape), self.device)
         if not self._scales:
             return tokens
         scales = self._scales[0].view(clips * frames, -1).index_select(0, index)
         channels = None
         if len(self._scales) > 1:
-            mine = torch.from_numpy(row_of_clip).to(index.device)
-            channels = self._scales[1].index_select(0, mine).to(self.device)
-        return CodedTokens(tokens, scales.view(tokens.shape[:3]).to(self.device), channels)
+            mine = to_device(torch.from_numpy(row_of_clip), index.device)
+            channels = to_device(self._scales[1].index_select(0, mine), self.device)
+        return CodedTokens(tokens, to_device(scales.view(tokens.shape[:3]), self.device), channels)
 
 
 class Streamed(Features):
@@ -176,10 +177,11 @@ class Streamed(Features):
         if resident_type(self._store.spec) is torch.int8:
             codes, scales, *rest = map(torch.from_numpy, self._store.read_arrays(ids))
             at = (rows[:, None], frames)
-            channels = rest[0][rows].to(self.device) if rest else None
-            return CodedTokens(codes[at].to(self.device), scales[at].to(self.device), channels)
+            channels = to_device(rest[0][rows], self.device) if rest else None
+            shown, factors = (to_device(values[at], self.device) for values in (codes, scales))
+            return CodedTokens(shown, factors, channels)
         read = frames_first(self._store.read_floats(ids), self._store.spec.layers)
-        return read[rows[:, None], frames].to(self.device)
+        return to_device(read[rows[:, None], frames], self.device)
 
     def batches(
         self, task: Task, samples: Samples, size: int

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from stepcli.probe.data.selection import take_tokens
+
 TILE_BYTES = 4 << 20
 """Floats at once: about a core's share of the cache."""
 
@@ -54,7 +56,7 @@ class CodedTokens:
 
     def select(self, positions: slice | list[int]) -> "CodedTokens":
         """Some of the S tokens of each frame."""
-        return self._each(lambda values: values[:, :, positions], self.channels)
+        return self._each(lambda values: take_tokens(values, positions), self.channels)
 
     def reshape(self, rows: int, tokens: int, dim: int) -> "CodedTokens":
         """[B, T, S, D] as rows [R, N, D], R a multiple of B."""

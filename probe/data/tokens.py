@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from stepcli.probe.data.int8_tokens import CodedTokens
 from stepcli.probe.data.layout import Select, TokenLayout
+from stepcli.probe.data.selection import take_tokens
+from stepcli.runtime.device_copies import to_device
 
 Norms = Literal["raw", "normalized", "renormalized"]
 NORM_EPS = 1e-5
@@ -30,7 +32,7 @@ class SampleFacts:
 
     def to(self, device: torch.device) -> "SampleFacts":
         """The same on a device."""
-        return SampleFacts(self.seconds.to(device))
+        return SampleFacts(to_device(self.seconds, device))
 
     @property
     def duration(self) -> Tensor:
@@ -79,13 +81,15 @@ class TokenBatch:
             facts: Reads what else is known of the clips; called on first use.
 
         Raises:
-            ValueError: another shape, or a clip has no frame at all.
+            ValueError: another shape, or a clip has no frame at all (of a mask on the host).
         """
         if tokens.ndim not in (4, 5):
             raise ValueError(
                 f"tokens must be [B, T, S, D] or [B, T, L, S, D], got {tuple(tokens.shape)}"
             )
-        if frame_mask is not None and not bool(frame_mask.any(dim=1).all()):
+        # Of a mask on a GPU the host would have to wait for the answer, at every step.
+        looked_at = frame_mask is not None and frame_mask.device.type == "cpu"
+        if frame_mask is not None and looked_at and not bool(frame_mask.any(dim=1).all()):
             raise ValueError("frame_mask leaves a clip without a single frame")
         self._given = tokens
         self.frame_mask = frame_mask
@@ -144,7 +148,7 @@ class TokenBatch:
             return self._coded[kind].select(positions)
         rounded = for_products and self.precision != self.dtype
         tokens: Tensor = getattr(self, f"rounded_{kind}" if rounded else kind)
-        return tokens[:, :, positions]
+        return take_tokens(tokens, positions)
 
     @shared_property
     def rounded_raw(self) -> Tensor:

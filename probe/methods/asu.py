@@ -27,6 +27,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.selection import take_tokens
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.conv1d import depthwise
 from stepcli.probe.methods.registry import ProbeInfo
@@ -133,7 +134,7 @@ class Asu(Probe):
 
     def _regions(self, batch: TokenBatch, query: Tensor) -> Tensor:
         """What each region says to the query: [K, B, T, 8, d]."""
-        patches = self.project.shared(batch.normalized[:, :, self.patches])
+        patches = self.project.shared(take_tokens(batch.normalized, self.patches))
         flat = patches.flatten(1, 2)
         asked = query.flatten(1, 2)[:, :, None].expand(-1, -1, 4, -1)
         outside = ~self.regions[0]

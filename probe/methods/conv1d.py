@@ -57,7 +57,8 @@ class Conv1d(PooledProbe):
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         frames = batch.without_missing(self.frame_means(batch))
         # The mean over time of a convolution is the taps' sum of means, which all members share.
-        moved = depthwise(frames, torch.eye(3).to(frames)[:, None].expand(-1, frames.shape[-1], -1))
+        each = torch.eye(3, dtype=frames.dtype, device=frames.device)[:, None]
+        moved = depthwise(frames, each.expand(-1, frames.shape[-1], -1))
         means = batch.mean_over_frames(moved)
         mixed = torch.einsum("jbd,kdj->kbd", means, self.taps) + means[1]
         logits: Tensor = self.head(mixed)

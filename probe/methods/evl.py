@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from stepcli.probe.data.layout import Select, TokenLayout
+from stepcli.probe.data.selection import take_tokens
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.conv1d import depthwise
 from stepcli.probe.methods.registry import ProbeInfo
@@ -125,7 +126,7 @@ class Evl(Probe):
         stored = batch.every_layer.shape[2]
         for index, layer in enumerate(self.decoder):
             place = 0 if stored == 1 else stored - len(self.decoder) + index
-            tokens = batch.layer(place)[:, :, self.positions]
+            tokens = take_tokens(batch.layer(place), self.positions)
             if self.project is not None:
                 tokens = self.project.shared(tokens)
             else:

@@ -23,6 +23,7 @@ from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.layers import StackedLinear
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
+from stepcli.runtime.device_copies import to_device
 
 
 class _ZeroedFrames(PooledProbe):
@@ -118,7 +119,8 @@ class Dct(_ZeroedFrames):
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         frames = self._frames(batch)
-        waves = cosines(self.options.k, frames.shape[1]).to(frames)
+        waves = cosines(self.options.k, frames.shape[1]).to(frames.dtype)
+        waves = to_device(waves, frames.device)
         logits: Tensor = self.head(torch.einsum("kt,btd->bkd", waves, frames).flatten(1))
         return logits
 

@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from stepcli.probe.data.layout import Select, TokenLayout
+from stepcli.probe.data.selection import take_tokens
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.bank import Options, Probe
@@ -132,7 +133,7 @@ class Rvm(Probe):
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        tokens = batch.normalized[:, :, self.positions]
+        tokens = take_tokens(batch.normalized, self.positions)
         if self.project is not None:
             x = self.project.shared(tokens)
         else:

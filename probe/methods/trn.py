@@ -23,6 +23,7 @@ from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.layers import StackedLinear
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
+from stepcli.runtime.device_copies import to_device
 
 ENUMERATED = 1 << 16
 """Tuples of a scale that are looked through at most; beyond it (T > 18) the first so many."""
@@ -80,7 +81,7 @@ class Trn(PooledProbe):
         logits = frames.new_zeros(self.members, batch.clips, self.classes)
         for scale, relation in zip(self.scales, self.relations, strict=True):
             tuples = spread_tuples(frames.shape[2], scale, self.options.tuples)
-            chosen = frames[:, :, torch.tensor(tuples, device=frames.device)]
+            chosen = frames[:, :, to_device(torch.tensor(tuples), frames.device)]
             logits = logits + relation(chosen.flatten(3)).sum(dim=2)
         return logits
 

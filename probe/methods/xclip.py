@@ -29,6 +29,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.selection import take_tokens
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.bank import Probe
@@ -126,7 +127,7 @@ class Xclip(Probe):
 
     def _visual(self, batch: TokenBatch) -> Tensor:
         """Patches averaged over time, in the texts' space: [K, B, P, d]."""
-        normed = batch.normalized[:, :, self.patches]
+        normed = take_tokens(batch.normalized, self.patches)
         mean = batch.mean_over_frames(normed.flatten(2)).view(normed.shape[0], *normed.shape[2:])
         scaled = mean * self.patch_norm.weight[:, None, None] + self.patch_norm.bias[:, None, None]
         members, clips, patches, dim = scaled.shape

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from stepcli.runtime.device_copies import to_device
+
 _MIX = 0x9E3779B97F4A7C15
 """Spreads neighbouring numbers over all seeds (Steele et al. 2014, SplitMix64)."""
 
@@ -28,12 +30,13 @@ class MemberDropout:
 
     def draw(self, shape: tuple[int, ...]) -> Tensor:
         """What is kept, [K, *shape] bool."""
-        return torch.stack(
+        kept = torch.stack(
             [
                 self._member(rate, seed, shape)
                 for rate, seed in zip(self.rates, self.seeds, strict=True)
             ]
-        ).to(self.keep_rate.device)
+        )
+        return to_device(kept, self.keep_rate.device)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Zero a share of x [K, ...] ([...] is read by every member), the rest larger for it."""

@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.selection import take_tokens
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import NORM_EPS, TokenBatch
 from stepcli.probe.nn.bank import Options
@@ -69,7 +70,7 @@ class TowerProjection(nn.Module):
 
         Every member has the same: it is read from the first.
         """
-        cls = batch.raw[:, :, self.positions].squeeze(2)
+        cls = take_tokens(batch.raw, self.positions).squeeze(2)
         weight, bias = self.norm_weight[0], self.norm_bias[0]
         normed = functional.layer_norm(cls, cls.shape[-1:], weight, bias, NORM_EPS)
         return normed @ self.projection[0].T

@@ -9,6 +9,7 @@ from torch import Tensor
 from stepcli.probe.config import DataConfig
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.training.loss import Folds, Targets
+from stepcli.runtime.device_copies import to_device
 
 
 def augmented(
@@ -36,7 +37,7 @@ def augmented(
     mask = batch.frame_mask
     if data.mixup:
         share = float(random.beta(data.mixup, data.mixup))
-        order = torch.from_numpy(random.permutation(len(labels))).to(labels.device)
+        order = to_device(torch.from_numpy(random.permutation(len(labels))), labels.device)
         tokens = share * tokens + (1 - share) * tokens[order]
         mixed = None if folds is None else replace(folds, others=folds.of[order])
         targets = Targets(labels, labels[order], share, mixed)
@@ -45,5 +46,5 @@ def augmented(
     if data.token_dropout:
         clips, frames, _, places, _ = tokens.shape
         survivors = random.random((clips, frames, 1, places, 1)) >= data.token_dropout
-        tokens = tokens * torch.from_numpy(survivors).to(tokens.device)
+        tokens = tokens * to_device(torch.from_numpy(survivors), tokens.device)
     return batch.with_tokens(tokens, mask), targets

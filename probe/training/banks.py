@@ -64,6 +64,8 @@ class Bank:
         self.configs = list(configs)
         self.places = list(places)
         self.probe = probe
+        self.rows = torch.tensor(places, device=next(iter(probe.state_dict().values())).device)
+        """`places` on the device, as an index of what it adds to."""
         self.steps = steps
         self.seconds = 0.0
         """Its share of the pass so far; the banks' shares add up to the time on the clock."""

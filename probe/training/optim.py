@@ -56,7 +56,9 @@ class BankAdamW:
         device = next(probe.parameters()).device
         self._count = torch.zeros((), device=device)
         """`done`, where the kernel looks for it."""
-        self._clip_norms = [recipe.clip_norm or math.inf for recipe in recipes]
+        norms = [recipe.clip_norm or math.inf for recipe in recipes]
+        self._clips = any(norm < math.inf for norm in norms)
+        self._longest = torch.tensor(norms, device=device)
 
     def step(self) -> None:
         """Take one step along the gradients, then drop them."""
@@ -117,13 +119,12 @@ class BankAdamW:
 
     def _clip(self) -> None:
         """Shorten the gradient of each member that is longer than its recipe allows."""
-        if all(norm == math.inf for norm in self._clip_norms):
+        if not self._clips:
             return
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
         norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
-        limits = norms.new_tensor(self._clip_norms)
         # As torch.nn.utils.clip_grad_norm_.
-        factors = (limits / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
+        factors = (self._longest / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(factors.view(-1, *(1,) * (gradient.ndim - 1)))
 

@@ -25,6 +25,7 @@ from stepcli.probe.training.checkpoint import Checkpoint
 from stepcli.probe.training.deferred_signals import GRACE_SECONDS, Grace
 from stepcli.probe.training.loss import Folds, Targets
 from stepcli.probe.training.memory import OutOfMemory
+from stepcli.runtime.device_copies import to_device
 
 EVALUATION_BATCH = 256
 """Samples at once when nothing is kept for a backward pass."""
@@ -183,7 +184,7 @@ def _folds(task: Task, samples: Samples, device: torch.device) -> Folds | None:
     if of is None or counts is None:
         return None
     share = torch.from_numpy(counts.sum(axis=1) / task.samples_per_epoch).float()
-    return Folds(torch.from_numpy(of).to(device), share.to(device))
+    return Folds(to_device(torch.from_numpy(of), device), to_device(share, device))
 
 
 def _steps(
@@ -218,7 +219,7 @@ def _step(
     after: list[Bank] = []
     for bank, losses in zip(banks, outcomes, strict=True):
         if isinstance(losses, Tensor):
-            totals[bank.places] += losses * samples
+            totals.index_add_(0, bank.rows, losses * samples)
             after.append(bank)
             continue
         name = f"{len(bank.configs)} x {bank.configs[0].method}"

@@ -1,0 +1,196 @@
+"""Training on a GPU, on the virtual one: every method, one device, one wait per epoch."""
+
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stepcli.cache.schema.spec import Dtype
+from stepcli.cache.store.store import Store
+from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
+from stepcli.probe.data.features import Features, Resident, Streamed, layout_of
+from stepcli.probe.data.make_task import make_task
+from stepcli.probe.data.slices import held_out, in_folds
+from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.probe.training.train import EpochReport, Trained, train
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for virtual_device.py
+
+from virtual_device import VirtualCuda, VirtualTensor, WrongDevice, virtual_cuda
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+ARROW = TaskConfig(name="arrow", clip_frames=2, temporal_crop=True)
+SMALL = {
+    "width": 16,
+    "heads": 4,
+    "layers": 1,
+    "hidden": 16,
+    "latent": 16,
+    "reuse": True,
+    "depth": 2,
+}
+EPOCHS = 2
+RECIPES = (
+    OptimConfig(lr=1e-3, weight_decay=0.5),
+    OptimConfig(lr=1e-2, clip_norm=0.05, label_smoothing=0.1, class_balance=0.9, logit_adjust=1.0),
+)
+
+
+@pytest.fixture(scope="module")
+def rich(
+    store_of: Callable[..., Store],
+    text_of: Callable[..., object],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Store:
+    """A store with all that any method asks for: a CLS beside the patches, and texts."""
+    store = store_of(tmp_path_factory.mktemp("rich") / "store", cls=True)
+    text_of(["close", "open"], store=store.path, dim=8, vision_dim=16)
+    return store
+
+
+def configs_of(
+    method: str,
+    task: TaskConfig = ARROW,
+    recipes: Sequence[OptimConfig] = RECIPES,
+    **shared: object,
+) -> list[RunConfig]:
+    fields = methods().get(method).options.model_fields
+    small = {name: value for name, value in SMALL.items() if name in fields}
+    options = parse_options(methods().get(method), small).model_dump(mode="json")
+    data = DataConfig.model_validate({"epochs": EPOCHS, "batch_size": 8} | shared)
+    return [
+        RunConfig(method=method, options=options, task=task, recipe=recipe, shared=data, seed=seed)
+        for seed, recipe in enumerate(recipes)
+    ]
+
+
+def run(
+    store: Store,
+    configs: list[RunConfig],
+    device: torch.device,
+    *,
+    streamed: bool = False,
+    kept_on: torch.device | None = None,
+    gpu: VirtualCuda | None = None,
+) -> tuple[list[Trained], list[int]]:
+    """What was trained, and how often the host has waited in each epoch but the first."""
+    config = configs[0].task.of_pass
+    table = held_out(labelled_clips(store, "train", "test"), config)
+    task = in_folds(make_task(config, store, table), table, config)
+    features: Features
+    if streamed:
+        features = Streamed(store, device)
+    else:
+        features = Resident(store, task.clips, device, kept_on or device)
+    waited: list[int] = []
+
+    def report(_: EpochReport) -> None:
+        waited.append(gpu.waits.total() if gpu else 0)
+
+    trained = train(features, layout_of(store, task), task, configs, report)
+    return trained, [after - before for before, after in itertools.pairwise(waited)]
+
+
+def assert_same(found: list[Trained], wanted: list[Trained]) -> None:
+    """On the CPU again, and with the values of training there."""
+    for mine, theirs in zip(found, wanted, strict=True):
+        tensors = [mine.logits, *mine.probe.state_dict().values()]
+        assert not any(isinstance(tensor, VirtualTensor) for tensor in tensors)
+        torch.testing.assert_close(mine.logits, theirs.logits, rtol=1e-4, atol=1e-4)
+        assert mine.losses == pytest.approx(theirs.losses, rel=1e-4)
+
+
+def trains_alike(store: Store, configs: list[RunConfig], **how: Any) -> None:
+    with virtual_cuda() as gpu:
+        found, waits = run(store, configs, CUDA, gpu=gpu, **how)
+    wanted, _ = run(store, configs, CPU, streamed=how.get("streamed", False))
+    assert_same(found, wanted)
+    assert waits == [1] * (len(found[0].losses) - 1), gpu.waits
+
+
+@pytest.mark.parametrize("name", methods().names())
+def test_every_method_trains_on_one_device(name: str, rich: Store) -> None:
+    """With the values of the CPU, and one wait of the host per epoch: for the epoch's losses."""
+    trains_alike(rich, configs_of(name))
+
+
+SHARED: dict[str, dict[str, object]] = {
+    "mixup": {"mixup": 0.4},
+    "token dropout": {"token_dropout": 0.3},
+    "bfloat16": {"precision": "bfloat16"},
+    "parts": {"accumulate": 2, "mixup": 0.2, "token_dropout": 0.2},
+}
+
+
+@pytest.mark.parametrize("shared", SHARED.values(), ids=SHARED)
+def test_what_a_pass_does_to_its_batches(shared: dict[str, object], rich: Store) -> None:
+    trains_alike(rich, configs_of("step", **shared))
+
+
+def test_dropout(rich: Store) -> None:
+    recipes = (OptimConfig(dropout=0.3, attention_dropout=0.2), OptimConfig(dropout=0.5))
+    trains_alike(rich, configs_of("step", recipes=recipes))
+
+
+TASKS: dict[str, dict[str, object]] = {
+    "whole clips": {"clip_frames": None, "temporal_crop": False},
+    "shuffled frames": {"frame_order": "shuffled"},
+}
+
+
+@pytest.mark.parametrize("fields", TASKS.values(), ids=TASKS)
+def test_how_samples_are_drawn(fields: dict[str, object], rich: Store) -> None:
+    task = TaskConfig.model_validate({**ARROW.model_dump(), **fields})
+    trains_alike(rich, configs_of("step", task))
+
+
+def test_folds_of_one_pass(rich: Store) -> None:
+    config = configs_of("step")[0]
+    tasks = [ARROW.model_copy(update={"slice_seed": 0, "folds": 2, "fold": n}) for n in (0, 1)]
+    trains_alike(rich, [config.model_copy(update={"task": task}) for task in tasks])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int8-channel", "bfloat16"])
+@pytest.mark.parametrize("where", ["on the device", "on the host", "on the disk"])
+def test_where_and_how_tokens_are_kept(
+    dtype: Dtype, where: str, store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = store_of(tmp_path / "store", dtype=dtype, cls=True)
+    how = {"streamed": where == "on the disk", "kept_on": CPU if where == "on the host" else None}
+    trains_alike(store, configs_of("step"), **how)
+
+
+@pytest.mark.parametrize("name", ["step", "rvm", "lift", "last-frame"])
+def test_clips_with_padding(name: str, store_of: Callable[..., Store], tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store", sampling="uniform-pad", distinct=3, cls=True)
+    task = ARROW.model_copy(update={"clip_frames": 4})
+    trains_alike(store, configs_of(name, task))
+
+
+def test_a_mixture_of_devices_is_found(rich: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(batch: TokenBatch, rows: torch.Tensor) -> torch.Tensor:
+        return rows * torch.ones(rows.shape[-1])
+
+    monkeypatch.setattr(TokenBatch, "mean_over_frames", careless)
+    with virtual_cuda(), pytest.raises(WrongDevice, match="mul"):
+        run(rich, configs_of("linear"), CUDA)
+
+
+def test_a_wait_in_a_step_is_counted(rich: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = TokenBatch.mean_over_frames
+
+    def slow(batch: TokenBatch, rows: torch.Tensor) -> torch.Tensor:
+        assert rows.sum().item() != 0
+        return plain(batch, rows)
+
+    monkeypatch.setattr(TokenBatch, "mean_over_frames", slow)
+    with virtual_cuda() as gpu:
+        _, waits = run(rich, configs_of("linear"), CUDA, gpu=gpu)
+    assert waits == [1 + 2] * (EPOCHS - 1)
+    assert any(kind.startswith("item at tests/probe/training") for kind in gpu.waits)
