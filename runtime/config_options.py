@@ -43,9 +43,13 @@ class Only:
         object.__setattr__(self, "keys", keys)
 
 
+GivenValues = dict[str, object]
+"""Values of some options by field of their config, as the command line gave them."""
+
+
 @dataclass(frozen=True)
 class Given:
-    """Beside `dict[str, Any]` in `Annotated`: the values given for a config, by field, unchecked.
+    """Beside `GivenValues` in `Annotated`: the values given for a config, by field, unchecked.
 
     For a command whose values override those of another source before the whole is checked.
     """

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -314,7 +314,7 @@ def _read_whole(fd: int, path: Path, limit: int) -> bytes:
         os.close(fd)
 
 
-def seal(content: dict[str, Any]) -> bytes:
+def seal(content: Mapping[str, object]) -> bytes:
     """JSON text with its own sha256 under "digest"; equal contents give equal bytes."""
     digest = hashlib.sha256(canonical_json(content).encode()).hexdigest()
     sealed = {**content, "digest": digest}

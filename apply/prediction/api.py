@@ -3,7 +3,7 @@
 docs/notebook.py goes the whole way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from stepcli.cache.store.store import open_store
 from stepcli.runtime.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
+    from stepcli.apply.prediction.predict import PredictionJson
     from stepcli.cache.store.store import Store
     from stepcli.probe.runs.record import RunRecord
 
@@ -53,9 +54,9 @@ def train(
     *,
     runs: str | Path = "runs",
     seeds: int = 1,
-    task: dict[str, Any] | None = None,
-    recipe: dict[str, Any] | None = None,
-    shared: dict[str, Any] | None = None,
+    task: Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    shared: Mapping[str, Any] | None = None,
     device: str = "auto",
     **options: Any,
 ) -> "list[RunRecord]":
@@ -109,7 +110,7 @@ def load_probe(*folders: str | Path, device: str = "auto", backbone: str | None 
 
 def predict(
     applied: Applied, videos: str | Path | Sequence[str | Path], top: int = 5, **options: Any
-) -> list[dict[str, Any]]:
+) -> "list[PredictionJson]":
     """Answers on videos, as `stepcli predict --format json` prints them.
 
     Args:

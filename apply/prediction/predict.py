@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from stepcli.apply.prediction.probes import Applied, TrainedProbe
 from stepcli.apply.prediction.timeline import Answer, answer, stretches
@@ -13,6 +13,44 @@ from stepcli.runtime.errors import UsageError, VideoError
 
 NEVER = 2.0
 """A threshold that no probability reaches: where no answer is sure enough, all are withheld."""
+
+
+class LabelJson(TypedDict):
+    """A class and its probability."""
+
+    label: str
+    probability: float
+
+
+class WindowJson(TypedDict):
+    """The answer on one window."""
+
+    start_seconds: float
+    end_seconds: float
+    said: str | None
+    """None where the probe abstains."""
+    top: list[LabelJson]
+
+
+class StretchJson(TypedDict):
+    """Windows that follow each other with one answer."""
+
+    start_seconds: float
+    end_seconds: float
+    said: str | None
+    probability: float
+
+
+class PredictionJson(TypedDict):
+    """What one probe says of one video, as `stepcli predict --format json` prints it."""
+
+    video: str
+    run: str
+    method: str
+    temperature: float | None
+    """None where the probe is not calibrated."""
+    windows: list[WindowJson]
+    timeline: list[StretchJson]
 
 
 @dataclass(frozen=True)
@@ -24,7 +62,7 @@ class Prediction:
     answers: tuple[Answer, ...]
     """One a window, in order."""
 
-    def record(self, top: int) -> dict[str, Any]:
+    def record(self, top: int) -> PredictionJson:
         """For a script."""
         classes = self.probe.classes
         kept = self.probe.calibration

@@ -10,7 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 
@@ -149,7 +149,28 @@ def _parted(members: Sequence[int], digests: dict[int, bytes]) -> list[list[int]
     return [same for same in by_digest.values() if len(same) > 1]
 
 
-def describe_copies(store: Store) -> dict[str, Any]:
+class CopySet(TypedDict):
+    """Clips whose stored tokens are equal."""
+
+    files: Literal["equal", "different", "unknown"]
+    """Whether they were made from equal files."""
+    clips: list[dict[str, str]]
+    """Their rows in the table of clips."""
+
+
+class CopiesFound(TypedDict):
+    """What `stepcli store duplicates` shows."""
+
+    store: str
+    clips: int
+    copies: int
+    sets: list[CopySet]
+    test_clips_copied_in_train: int
+    sets_with_several_labels: int
+    compared_by_checksum_alone: int
+
+
+def describe_copies(store: Store) -> CopiesFound:
     """What `stepcli store duplicates` shows; JSON-able."""
     copies = find_copies(store)
     rows: dict[str, ClipRow] = {}
@@ -196,10 +217,8 @@ def _origins(store: Store, snapshot: Snapshot, places: np.ndarray) -> dict[int, 
     for number in np.unique(snapshot.part_of[places]).tolist():
         mine = places[snapshot.part_of[places] == number]
         index = read_index(store.path, snapshot.parts[number], store.manifest)
-        rows: list[dict[str, Any]] = (
-            index.select(["source", "pts_seconds"]).take(snapshot.row_of[mine]).to_pylist()
-        )
-        for place, row in zip(mine.tolist(), rows, strict=True):
+        rows = index.select(["source", "pts_seconds"]).take(snapshot.row_of[mine])
+        for place, row in zip(mine.tolist(), rows.to_pylist(), strict=True):
             found[place] = (row["source"], tuple(row["pts_seconds"]))
     return found
 

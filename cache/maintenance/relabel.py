@@ -1,10 +1,9 @@
 """Change labels, splits, groups and views from a table that the user keeps."""
 
 import csv
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -166,7 +165,7 @@ def read_lines(table: Path) -> Iterator[dict[str, str]]:
     """The lines of a user's table: id and what it has of the clips table's columns."""
     if not table.is_file():
         raise UsageError(f"{table}: no such file; give a CSV or Parquet file with a column id")
-    lines: Sequence[dict[str, Any]]
+    lines: Sequence[Mapping[str, object]]
     if table.suffix == ".parquet":
         found = _read_parquet(table)
         names, lines = found.schema.names, found.to_pylist()

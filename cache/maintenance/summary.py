@@ -1,22 +1,24 @@
 """A store in a few lines, and the state of each clip of its data set."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
 
 import numpy as np
+from pydantic import JsonValue
 
 from stepcli.cache.parts.commit import read_part_record, staging_owners
 from stepcli.cache.schema.spec import Producer, flat_producer
 from stepcli.cache.store.store import Store
 from stepcli.runtime.canonical_json import canonical_json
+from stepcli.runtime.settings import JsonObject
 
 PARTS_COMPARED = 16
 """Of a store whose producers are compared: in object storage each is a request."""
 
 
-def summarize(store: Store) -> dict[str, Any]:
+def summarize(store: Store) -> JsonObject:
     """What `stepcli store info` shows; JSON-able."""
     states = {"done": 0, "quarantined": 0, "left": 0}
     for line in clip_states(store):
@@ -48,16 +50,16 @@ LINE = 80
 """Characters of a line that `fact_lines` makes, where words allow it."""
 
 
-def fact_lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
+def fact_lines(facts: Mapping[str, JsonValue], indent: str = "") -> Iterator[str]:
     """JSON-able facts for a terminal, names before their values; what is long goes below."""
     for name, value in facts.items():
         label = f"{indent}{name.replace('_', ' ')}:"
         text = _in_words(value)
-        inner = [value] if isinstance(value, dict) else value
-        nested = isinstance(inner, list) and inner and all(isinstance(v, dict) for v in inner)
-        if nested and len(text) > LINE - 16:
+        inner = value if isinstance(value, list) else [value]
+        nested = [each for each in inner if isinstance(each, dict)]
+        if nested and len(nested) == len(inner) and len(text) > LINE - 16:
             yield label
-            for each in inner:
+            for each in nested:
                 yield from fact_lines(each, indent + "  ")
         else:
             yield from wrap(
@@ -78,7 +80,7 @@ def _in_words(value: Any) -> str:
     return f"{value:,}" if type(value) is int else str(value)
 
 
-def describe_clip(store: Store, clip: str) -> dict[str, Any]:
+def describe_clip(store: Store, clip: str) -> JsonObject:
     """What `stepcli store show` shows; JSON-able.
 
     Raises:

@@ -11,7 +11,7 @@ it, other than of the tensors' digest, cannot be told.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class StoredText:
 
     tower: str
     """Name of its folder."""
-    facts: dict[str, Any]
+    facts: dict[str, object]
     """As they were written, without what is said here."""
     file: str
     """Name of the file of tensors."""
@@ -94,7 +94,9 @@ def read_tensors(folder: StoragePath, file: str, sha256: Any) -> bytes:
     return data
 
 
-def write_text(root: StoragePath, tower: str, facts: dict[str, Any], tensors: bytes) -> StoragePath:
+def write_text(
+    root: StoragePath, tower: str, facts: Mapping[str, object], tensors: bytes
+) -> StoragePath:
     """Put a tower's texts in place of older ones, both files at once; returns their folder.
 
     Args:

@@ -26,7 +26,7 @@ from stepcli.extract.backbones.hub import require_cached_or_reachable
 from stepcli.extract.backbones.processor import plan_of, require_same_pixels
 from stepcli.extract.decode.preprocess import PixelPlan
 
-_DINOV3_DEFAULTS: dict[str, Any] = {
+_DINOV3_DEFAULTS = {
     "do_resize": True,
     "size": {"height": 224, "width": 224},
     "resample": 2,

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stepcli.extract.decode.messages import Facts, FramesRequest, Request, SecondsRequest
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.process import START_SECONDS, Child, DecodersFailed, start_child
 from stepcli.runtime.errors import VideoError
@@ -27,6 +27,8 @@ LARGEST = 1 << 31
 """Bytes of one message from a reader, which may be under the control of a video by now."""
 
 RGB = NDArray[np.uint8]
+Answer = tuple[Facts, RGB | None]
+"""What a reader says, and the pictures that go with it."""
 _idle: list[Child] = []
 """At most one reader that waits for the next video: starting one takes half a second."""
 
@@ -40,7 +42,7 @@ def video_seconds(path: Path) -> NDArray[np.float64]:
     Raises:
         VideoError: it cannot be read to its end.
     """
-    request = {"do": "seconds", "path": str(path.absolute())}
+    request: SecondsRequest = {"do": "seconds", "path": str(path.absolute())}
     found: NDArray[np.float64] = np.array([])
     for facts, _ in _ask(request):
         if "seconds" in facts:
@@ -65,11 +67,11 @@ def video_frames(
     Raises:
         VideoError: the video cannot be read.
     """
-    request = {
+    request: FramesRequest = {
         "do": "frames",
         "path": str(path.absolute()),
         "wanted": list(wanted),
-        "plan": plan and plan.to_spec(),
+        "plan": None if plan is None else plan.to_spec(),
         "batch": batch,
     }
     answers = _ask(request)
@@ -87,7 +89,7 @@ class Offer:
 
     time: float | None
     """Seconds, as the stream says it."""
-    _answers: "Generator[tuple[dict[str, Any], RGB | None], bytes, None]"
+    _answers: "Generator[Answer, bytes, None]"
     _taken: bool = False
 
     def picture(self) -> RGB:
@@ -120,9 +122,9 @@ def live_video(place: str, form: str | None) -> Iterator[Iterator[Offer]]:
 
 
 def _offers(
-    answers: "Generator[tuple[dict[str, Any], RGB | None], bytes, None]",
+    answers: "Generator[Answer, bytes, None]",
 ) -> Iterator[Offer]:
-    facts: dict[str, Any] | None
+    facts: Facts | None
     facts, _ = next(answers, (None, None))
     while facts is not None:
         offer = Offer(facts["offer"], answers)
@@ -133,9 +135,7 @@ def _offers(
             return
 
 
-def _ask(
-    request: dict[str, Any], *, live: bool = False
-) -> Generator[tuple[dict[str, Any], RGB | None], bytes, None]:
+def _ask(request: Request, *, live: bool = False) -> Generator[Answer, bytes, None]:
     """The answers to a request; what is sent to the generator goes to the reader.
 
     Raises:
@@ -148,7 +148,7 @@ def _ask(
     try:
         child.pipe.send_bytes(json.dumps(request).encode())
         while True:
-            facts = json.loads(_receive(child, patience))
+            facts: Facts = json.loads(_receive(child, patience))
             if "error" in facts:
                 finished = True
                 raise VideoError(str(facts["error"]))

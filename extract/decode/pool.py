@@ -15,12 +15,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from stepcli.cache.schema.clips import Failure
 from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.decode.messages import ClipReply
 from stepcli.extract.decode.process import (
     DecoderProcess,
     DecodersFailed,
@@ -190,7 +191,7 @@ class DecodePool:
                 continue
             worker = by_pipe[pipe]
             try:
-                reply = json.loads(worker.pipe.recv_bytes())
+                reply: ClipReply = json.loads(worker.pipe.recv_bytes())
             except (EOFError, OSError):
                 worker.process.wait()
                 self._replace(worker, "its decoder process ended")
@@ -210,7 +211,7 @@ class DecodePool:
         times = dict.fromkeys(time for _, time in views)
         return DecodeTask(clip, self._free.popleft(), tuple(spaces), tuple(times), attempt)
 
-    def _take(self, worker: DecoderProcess, reply: dict[str, Any]) -> None:
+    def _take(self, worker: DecoderProcess, reply: ClipReply) -> None:
         task = worker.tasks.popleft()
         worker.start_clock(self._clip_seconds)
         if "error" in reply:
@@ -225,7 +226,14 @@ class DecodePool:
             count=int(np.prod(shape)),
             offset=task.slot * self._settings.slot_bytes,
         ).reshape(shape)
-        decoded = ReadClip(**{**read, "images": images})
+        decoded = ReadClip(
+            images,
+            read["positions"],
+            read["pts_seconds"],
+            read["frame_height"],
+            read["frame_width"],
+            read["past_end"],
+        )
         self._results.put(
             DecodedClip(task, decoded, FileFacts(**reply["source"]), reply["seconds"], self)
         )

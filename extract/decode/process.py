@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing import connection
@@ -61,12 +62,12 @@ class DecodeSettings:
         spaces = len(self.views.spaces_of("train"))
         return self.frames * times * spaces * self.plan.height * self.plan.width * 3
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """For the worker's first message."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "DecodeSettings":
+    def from_json(cls, values: Mapping[str, Any]) -> "DecodeSettings":
         """The reverse of `to_json`."""
         views = {**values["views"], "spaces": tuple(values["views"]["spaces"])}
         plan = PixelPlan.from_spec(values["plan"])
@@ -85,14 +86,14 @@ class DecodeTask:
     """Its temporal views."""
     attempt: int = 1
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """For the decoder."""
         part = {name: getattr(self.clip, name) for name in _PART}
         clip = {**part, "path": str(self.clip.path)}
         return {"clip": clip, "slot": self.slot, "spaces": self.spaces, "times": self.times}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "DecodeTask":
+    def from_json(cls, values: Mapping[str, Any]) -> "DecodeTask":
         """The task as the decoder sees it: of the clip no more than it needs."""
         clip = values["clip"]
         clip = Clip(**{**clip, "path": Path(clip["path"]), "label": ""})

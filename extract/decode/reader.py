@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,13 @@ import av
 import numpy as np
 
 from stepcli.extract.decode.container import Decoding, decode, open_video, video_stream
+from stepcli.extract.decode.messages import (
+    Facts,
+    FramesRequest,
+    LiveRequest,
+    Request,
+    SecondsRequest,
+)
 from stepcli.extract.decode.orientation import upright
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.process import (
@@ -31,7 +38,7 @@ from stepcli.runtime.errors import ClipError, VideoError
 SIGN_SECONDS = 1.0
 """Between two signs of life while nothing else is sent."""
 
-Answer = tuple[dict[str, Any], np.ndarray | None]
+Answer = tuple[Facts, np.ndarray | None]
 
 
 class _Signs:
@@ -48,7 +55,7 @@ class _Signs:
         return True
 
 
-def read_seconds(request: dict[str, Any], _: Connection) -> Iterator[Answer]:
+def read_seconds(request: SecondsRequest) -> Iterator[Answer]:
     """When each frame of a video is shown; one that is cut off is refused."""
     signs = _Signs()
     with open_video(Path(request["path"])) as (container, stream):
@@ -60,10 +67,10 @@ def read_seconds(request: dict[str, Any], _: Connection) -> Iterator[Answer]:
         yield {"seconds": decoding.times().seconds}, None
 
 
-def read_frames(request: dict[str, Any], _: Connection) -> Iterator[Answer]:
+def read_frames(request: FramesRequest) -> Iterator[Answer]:
     """The frames with these numbers, rising; with a plan resized and cropped, `batch` at a time."""
     wanted = request["wanted"]
-    plan = request["plan"] and PixelPlan.from_spec(request["plan"])
+    plan = None if request["plan"] is None else PixelPlan.from_spec(request["plan"])
     chosen, signs = set(wanted), _Signs()
     numbers: list[int] = []
     pictures: list[np.ndarray] = []
@@ -84,7 +91,7 @@ def read_frames(request: dict[str, Any], _: Connection) -> Iterator[Answer]:
     raise VideoError(f"damaged: frame {wanted[-1]} was there at first and is not the second time")
 
 
-def read_live(request: dict[str, Any], pipe: Connection) -> Iterator[Answer]:
+def read_live(request: LiveRequest, pipe: Connection) -> Iterator[Answer]:
     """A stream: the time of each frame is offered, its picture sent where the answer is b"1"."""
     source: Any = sys.stdin.buffer if request["place"] == "-" else request["place"]
     try:
@@ -104,20 +111,21 @@ def read_live(request: dict[str, Any], pipe: Connection) -> Iterator[Answer]:
         container.close()
 
 
-_DO: dict[str, Callable[[dict[str, Any], Connection], Iterator[Answer]]] = {
-    "seconds": read_seconds,
-    "frames": read_frames,
-    "live": read_live,
-}
+def _answers(request: Request, pipe: Connection) -> Iterator[Answer]:
+    if request["do"] == "seconds":
+        return read_seconds(request)
+    if request["do"] == "frames":
+        return read_frames(request)
+    return read_live(request, pipe)
 
 
-def answer(request: dict[str, Any], pipe: Connection) -> None:
+def answer(request: Request, pipe: Connection) -> None:
     """Send all answers to a request; the last one has "end" or "error"."""
-    last: dict[str, Any] = {"end": True}
+    last: Facts = {"end": True}
     try:
-        for facts, pictures in _DO[request["do"]](request, pipe):
+        for facts, pictures in _answers(request, pipe):
             if pictures is not None:
-                facts |= {"shape": pictures.shape}
+                facts["shape"] = pictures.shape
             pipe.send_bytes(json.dumps(facts).encode())
             if pictures is not None:
                 pipe.send_bytes(np.ascontiguousarray(pictures).reshape(-1).data)

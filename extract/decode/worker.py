@@ -10,17 +10,17 @@ import os
 import sys
 import threading
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from functools import partial
 from math import prod
 from multiprocessing.connection import Connection
-from typing import Any
 
 import av
 import numpy as np
 
 from stepcli.extract.decode.clip_bounds import ClipBounds, read_segment
 from stepcli.extract.decode.image_folder import read_image_folder
+from stepcli.extract.decode.messages import ClipReply
 from stepcli.extract.decode.orientation import RGB, shrunk, upright
 from stepcli.extract.decode.process import (
     OUT_OF_MEMORY,
@@ -104,10 +104,19 @@ def decode_known(
     return read, facts
 
 
-def _reply(read: ReadClip, facts: FileFacts) -> dict[str, Any]:
+def _reply(read: ReadClip, facts: FileFacts) -> ClipReply:
     """What the main process needs to know beside the pixels: `DecodedClip` reads it."""
-    described = {field.name: getattr(read, field.name) for field in fields(read)}
-    return {"read": described | {"images": len(read.images)}, "source": asdict(facts)}
+    return {
+        "read": {
+            "images": len(read.images),
+            "positions": read.positions,
+            "pts_seconds": read.pts_seconds,
+            "frame_height": read.frame_height,
+            "frame_width": read.frame_width,
+            "past_end": read.past_end,
+        },
+        "source": {"size": facts.size, "mtime_ns": facts.mtime_ns, "digest": facts.digest},
+    }
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.known_digests import save_digests
@@ -23,6 +22,7 @@ from stepcli.extract.pipeline.prepare import Prepared, load_list, prepare, requi
 from stepcli.extract.pipeline.progress import ExtractionProgress, ProgressListener
 from stepcli.extract.pipeline.stages import StageSeconds, extract_clips
 from stepcli.extract.pipeline.summary import (
+    RunSummary,
     announce,
     as_json,
     gigabytes,
@@ -43,7 +43,7 @@ QUARANTINED = 3
 """Exit code of a run that quarantined clips."""
 
 
-def run_extract(config: ExtractConfig) -> tuple[int, dict[str, Any]]:
+def run_extract(config: ExtractConfig) -> tuple[int, RunSummary]:
     """Extract what is left of a data set, and say how it went.
 
     Returns:
@@ -65,8 +65,9 @@ def run_extract(config: ExtractConfig) -> tuple[int, dict[str, Any]]:
     place = _place(config, dataset, clips, prepared)
     if config.dry_run and not is_store(place):
         say(f"dry run, nothing was written: {len(clips)} clips to extract; no store at {place} yet")
-        counts = {"store": str(place), "clips": len(clips), "left": len(clips)}
-        return 0, counts | {"config": options_of(config)}
+        counts: RunSummary = {"store": str(place), "clips": len(clips), "left": len(clips)}
+        counts["config"] = options_of(config)
+        return 0, counts
     store = create_store(place, prepared.spec, dataset=dataset.name, format=config.format)
     rank, ranks = config.share
     with without_collections():
@@ -85,7 +86,9 @@ def run_extract(config: ExtractConfig) -> tuple[int, dict[str, Any]]:
     todo = what_is_left(store, stock.share, retry=config.retry_failed, redo=redo)
     if config.dry_run:
         say_dry(store, todo, stock, share, prune=config.prune)
-        return 0, as_json(store, todo, stock, None, share) | {"config": options_of(config)}
+        planned = as_json(store, todo, stock, None, share)
+        planned["config"] = options_of(config)
+        return 0, planned
     remember_roots(clip.path for clip in clips)
     if stock.read:
         save_digests(store.path, f"{dataset.root} {share}", stock.read)
@@ -99,7 +102,7 @@ def run_extract(config: ExtractConfig) -> tuple[int, dict[str, Any]]:
     todo = what_is_left(store, stock.share, redo=redo)
     summarise(store, todo, stock.share, share)
     summary = as_json(store, todo, stock, seconds, share)
-    summary |= {"warnings": warnings, "config": options_of(config)}
+    summary["warnings"], summary["config"] = warnings, options_of(config)
     return QUARANTINED if todo.quarantined else 0, summary
 
 

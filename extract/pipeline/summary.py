@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TypedDict
 
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.store import Store
@@ -12,6 +12,7 @@ from stepcli.extract.pipeline.stages import StageSeconds, grouped_reasons
 from stepcli.extract.sources.stock import Stock, Todo
 from stepcli.runtime import terminal
 from stepcli.runtime.progress import duration
+from stepcli.runtime.settings import JsonObject
 from stepcli.runtime.words import counted
 
 SHOWN_REASONS = 20
@@ -109,9 +110,44 @@ def way_back(store: Store, file: StoragePath) -> str:
     return f"their tokens stay; they come back when the list names them again, or with {kept}"
 
 
+class Reason(TypedDict):
+    """Why clips were quarantined."""
+
+    error: str
+    """Name of the class of the error."""
+    message: str
+    count: int
+    example: str
+    """Path of one of the videos."""
+
+
+class RunSummary(TypedDict, total=False):
+    """What `extract --json` prints; a dry run without a store has the first fields alone."""
+
+    store: str
+    clips: int
+    left: int
+    spec_digest: str
+    share: str
+    stored_ids: int
+    done: int
+    quarantined: int
+    not_listed: int
+    changed: list[str]
+    moved: int
+    source_missing: int
+    source_unknown: int
+    reasons: list[Reason]
+    seconds: dict[str, float | str] | None
+    """StageSeconds, and the stage that the others waited for as "limit"."""
+    warnings: list[str]
+    config: JsonObject
+    """The settings, as a --config file gives them."""
+
+
 def as_json(
     store: Store, todo: Todo, stock: Stock, seconds: StageSeconds | None, share: str
-) -> dict[str, Any]:
+) -> RunSummary:
     """The same for scripts; `seconds` is None where nothing was left to do."""
     compared = stock.compared
     return {
@@ -132,7 +168,7 @@ def as_json(
             {"error": example.error, "message": reason, "count": count, "example": example.path}
             for reason, count, example in grouped_reasons(todo.quarantined)
         ],
-        "seconds": seconds and {**asdict(seconds), "limit": seconds.limit},
+        "seconds": None if seconds is None else {**asdict(seconds), "limit": seconds.limit},
     }
 
 

@@ -1,6 +1,6 @@
 """`stepcli probe`: train one setting of methods."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ from stepcli.probe.cli.options import (
 )
 from stepcli.probe.config import DataConfig, OptimConfig, TaskConfig
 from stepcli.probe.methods.catalogue import complete_methods, require_known
-from stepcli.runtime.config_options import Given, with_config_options
+from stepcli.runtime.config_options import Given, GivenValues, with_config_options
 
 
 @with_config_options(config_file=True)
@@ -35,7 +35,7 @@ def probe(
     runs: RunsOption = None,
     task: TaskConfig,
     data: DataConfig,
-    optim: Annotated[dict[str, Any], Given(OptimConfig)],
+    optim: Annotated[GivenValues, Given(OptimConfig)],
     seeds: Annotated[int, typer.Option(min=1, help="Probes per method: seeds 0, 1, ...")] = 1,
     set_: Annotated[
         list[str] | None,

@@ -1,7 +1,7 @@
 """`stepcli sweep`: a grid of settings of many methods in as few passes as possible."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,7 +18,7 @@ from stepcli.probe.cli.options import (
 )
 from stepcli.probe.config import DataConfig, OptimConfig, SweepConfig, TaskConfig
 from stepcli.probe.methods.catalogue import complete_methods, require_known
-from stepcli.runtime.config_options import Given, with_config_options
+from stepcli.runtime.config_options import Given, GivenValues, with_config_options
 
 
 @with_config_options()
@@ -37,10 +37,10 @@ def sweep(
         list[Path] | None, typer.Option(help="Store; several: --store a --store b.")
     ] = None,
     runs: RunsOption = None,
-    task: Annotated[dict[str, Any], Given(TaskConfig)],
-    data: Annotated[dict[str, Any], Given(DataConfig)],
-    optim: Annotated[dict[str, Any], Given(OptimConfig, lists=True)],
-    search: Annotated[dict[str, Any], Given(SweepConfig)],
+    task: Annotated[GivenValues, Given(TaskConfig)],
+    data: Annotated[GivenValues, Given(DataConfig)],
+    optim: Annotated[dict[str, str], Given(OptimConfig, lists=True)],
+    search: Annotated[GivenValues, Given(SweepConfig)],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, banks, passes and memory; train nothing.")
     ] = False,

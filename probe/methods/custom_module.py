@@ -31,7 +31,7 @@ from stepcli.probe.nn.bank import Options, Probe
 from stepcli.runtime.code_files import CodeFile, load_object, read_code, read_trusted_code
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.plugins import Plugin
-from stepcli.runtime.signature import options_model
+from stepcli.runtime.signature import Fields, options_model
 
 OPTION = "--method"
 KIND = "nn.Module or ProbeInfo"
@@ -169,7 +169,7 @@ def _identified(info: ProbeInfo, origin: str, identity: Mapping[str, str]) -> Pr
     """
     if taken := IDENTITY.keys() & info.options.model_fields.keys():
         raise UsageError(f"method {info.name}: its option cannot be called {min(taken)}; rename it")
-    fields: dict[str, Any] = {
+    fields: Fields = {
         name: (str, Field(value, description=IDENTITY[name])) for name, value in identity.items()
     }
     options = create_model("Options", __base__=info.options, **fields)

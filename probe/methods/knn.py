@@ -48,7 +48,7 @@ class Knn(PooledProbe):
         self.register_buffer("memory", torch.zeros(1, 0, layout.dim))
         self.register_buffer("memory_labels", torch.zeros(1, 0, dtype=torch.long))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         # A memory is as long as the training set was, which only its file knows.
         for name in ("memory", "memory_labels"):
             stored = state_dict.get(prefix + name)

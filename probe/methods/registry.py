@@ -16,6 +16,7 @@ from stepcli.probe.nn.bank import Options, Probe
 from stepcli.runtime.code_files import is_code
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.plugins import find_plugin
+from stepcli.runtime.settings import JsonObject
 
 Build = Callable[[TokenLayout, int, Any, Generator], Probe]
 IDENTITY = {
@@ -46,7 +47,7 @@ class ProbeInfo:
     needs: tuple[str, ...] = ()
     """What, at its defaults, a store must hold beside tokens of some kind."""
 
-    def defaults(self) -> dict[str, Any]:
+    def defaults(self) -> JsonObject:
         """Every option with its default."""
         return self.options().model_dump()
 

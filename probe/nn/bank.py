@@ -8,7 +8,7 @@ import copy
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.runtime.settings import JsonObject
 
 
 class Options(BaseModel):
@@ -26,10 +27,10 @@ class Options(BaseModel):
     initial: ClassVar[frozenset[str]] = frozenset()
     """Options that act on initial values alone, so members that differ in them still stack."""
 
-    before: ClassVar[dict[str, Any]] = {}
+    before: ClassVar[dict[str, object]] = {}
     """What a probe did before an option existed: for runs whose record does not name it."""
 
-    def structure(self) -> dict[str, Any]:
+    def structure(self) -> JsonObject:
         """The options that members of one bank must share."""
         return self.model_dump(exclude=set(self.initial))
 

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
@@ -47,6 +47,15 @@ LOOKS: dict[str, dict[str, str]] = {
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 MARKERS = "oDs^vPX*"
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+
+
+class LineLook(TypedDict):
+    """How a line of a plot is drawn, by matplotlib's names."""
+
+    color: str
+    linestyle: Any
+    marker: str
+    markersize: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ def _plain(named: Any) -> FuncFormatter:
     return FuncFormatter(lambda x, place: figure_text(str(named(x, place))))
 
 
-def _saved(drawn: Canvas, form: str, stamp: dict[str, Any]) -> bytes:
+def _saved(drawn: Canvas, form: str, stamp: dict[str, None]) -> bytes:
     sink = io.BytesIO()
     drawn.savefig(sink, format=form, metadata=stamp, dpi=150)
     # Where everything stands is known now; a second file need not find it out again.
@@ -109,7 +118,7 @@ def legend_below(drawn: Canvas, axes: Any, columns: int = 2) -> None:
     drawn.legend(handles, names, loc="outside lower center", ncols=columns)
 
 
-def series(index: int) -> dict[str, Any]:
+def series(index: int) -> LineLook:
     """Colour, dash and marker of the n-th line of a plot."""
     return {
         "color": SERIES[index % len(SERIES)],

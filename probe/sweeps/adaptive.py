@@ -147,7 +147,7 @@ def searched(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+def fixed(settings: Mapping[str, Any]) -> dict[str, object]:
     """The settings that have one value."""
     varied = {name for name, _ in searched(settings)}
     return {

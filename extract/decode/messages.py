@@ -1,0 +1,88 @@
+"""The JSON messages between a process and its decoder processes (`worker.py`, `reader.py`)."""
+
+from typing import Literal, TypedDict
+
+PixelValues = dict[str, bool | int | float | str | list[float] | list[int]]
+"""A PixelPlan as `to_spec` writes it."""
+
+
+class SecondsRequest(TypedDict):
+    """When is each frame of a video shown?"""
+
+    do: Literal["seconds"]
+    path: str
+
+
+class FramesRequest(TypedDict):
+    """Some frames of a video."""
+
+    do: Literal["frames"]
+    path: str
+    wanted: list[int]
+    """Numbers of frames, rising."""
+    plan: PixelValues | None
+    """Resizes and crops the frames; None: as decoded."""
+    batch: int
+    """Frames per answer."""
+
+
+class LiveRequest(TypedDict):
+    """The frames of a stream, one offer each."""
+
+    do: Literal["live"]
+    place: str
+    form: str | None
+    """FFmpeg's name of the format; None: it finds out."""
+
+
+Request = SecondsRequest | FramesRequest | LiveRequest
+
+
+class Facts(TypedDict, total=False):
+    """One answer of a reader; the last one has "end" or "error"."""
+
+    ready: bool
+    frames: int
+    """Sign of life: frames decoded."""
+    seconds: list[float]
+    numbers: list[int]
+    """Of the frames whose pictures follow."""
+    open: bool
+    offer: float | None
+    """Time of a stream's frame, whose picture may be asked for."""
+    shape: tuple[int, ...]
+    """Of the pictures that follow as bytes."""
+    end: bool
+    error: str
+
+
+class ReadValues(TypedDict):
+    """A ReadClip whose images are in shared memory."""
+
+    images: int
+    """Number of distinct frames."""
+    positions: list[int]
+    pts_seconds: list[float]
+    frame_height: int
+    frame_width: int
+    past_end: bool
+
+
+class SourceValues(TypedDict):
+    """Fields of FileFacts."""
+
+    size: int
+    mtime_ns: int
+    digest: str
+
+
+class ClipReply(TypedDict, total=False):
+    """What a worker says of a clip: what it read, or why it could not."""
+
+    ready: bool
+    read: ReadValues
+    source: SourceValues
+    error: str
+    """Name of the class of the error."""
+    message: str
+    seconds: float
