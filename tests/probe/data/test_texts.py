@@ -18,6 +18,7 @@ from stepcli.probe.analysis.load_run import texts_of_run
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText, stored_texts
 from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.probe.runs.record import RunRecord
 from stepcli.runtime.errors import DamagedStore, UsageError
 
 CLASSES = ("open", "close")
@@ -157,7 +158,7 @@ def test_a_run_of_a_store_in_object_storage_needs_its_texts_beside_it(
     text: StoreText, tmp_path: Path
 ) -> None:
     """Nothing that a run names is connected to."""
-    record = {"method": "zero-shot", "store": "s3://somebody/store"}
+    record = RunRecord.model_construct(method="zero-shot", store="s3://somebody/store")
     run = tmp_path / "run"
     run.mkdir()
     with pytest.raises(UsageError, match="texts are in s3://somebody/store/text; copy that folder"):
