@@ -8,8 +8,8 @@ Prints rates and ratios:
 - backbone only: the same forward passes on all cores, on frames that are in memory already;
 - bound: both stages share the cores, so a clip costs what it costs in each of them, one after the
   other: 1 / (1 / decode rate + 1 / backbone rate) is the most that any pipeline can reach;
-- pipeline: `stepcli.extract.pipeline.stages.run` into a fresh store, the decoders' start and the
-  last part's commit included;
+- pipeline: `stepcli.extract.pipeline.stages.extract_clips` into a fresh store, the start of the
+  decoders and the last part's commit included;
 - the usual way: one video at a time, PyAV to RGB, image processor, model, np.save, at each of the
   thread counts (torch's), the fastest of which counts.
 Sides are interleaved and medians compared, so that a busy moment does not favour one of them.

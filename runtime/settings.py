@@ -105,6 +105,9 @@ def flag_of(model: type[BaseModel], field: str) -> str:
 
 
 def _brief(value: object) -> str:
+    """A value as it was given: of an option that may be repeated, all of its texts."""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        value = " ".join(value)
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

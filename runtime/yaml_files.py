@@ -34,7 +34,9 @@ def read_yaml_fields(path: Path, example: str) -> dict[Any, Any]:
     """
     try:
         content = yaml.load(read_regular(path.resolve(), LARGEST), _PlainLoader)
-    except (OSError, ValueError, ArithmeticError, RecursionError) as error:
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (ValueError, ArithmeticError, RecursionError) as error:
         reason = str(error)
     except (yaml.YAMLError, DamagedStore) as error:
         reason = " ".join(str(error).split())

@@ -1,4 +1,6 @@
-"""Names that a shell completes while somebody types an option of the extract room."""
+"""Names of data sets and backbones on the command line: completed, and refused at once."""
+
+from stepcli.extract.config import ExtractConfig
 
 
 def complete_datasets(incomplete: str) -> list[str]:
@@ -17,3 +19,20 @@ def complete_backbones(incomplete: str) -> list[str]:
 
 COMPLETE = {"dataset": complete_datasets, "backbone": complete_backbones}
 """By name of the option."""
+
+
+def refuse_unknown(config: ExtractConfig) -> None:
+    """Refuse a data set, root or backbone that does not exist, before torch is loaded: two seconds.
+
+    Raises:
+        UnknownName: listing the close names.
+        UsageError: no root.
+    """
+    from stepcli.extract.backbones import names
+    from stepcli.extract.datasets import registry
+    from stepcli.runtime.code_files import is_code
+
+    if not is_code(config.dataset):
+        registry.root_of(registry.find_dataset(config.dataset), config.root)
+    if not is_code(config.backbone) and config.backbone not in names.known_names():
+        names.source_of(config.backbone)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stepcli.extract.cli.completion import COMPLETE
+from stepcli.extract.cli.completion import COMPLETE, refuse_unknown
 from stepcli.extract.config import ExtractConfig
 from stepcli.runtime.config_options import with_config_options
 from stepcli.runtime.preemption import exit_code, heed_sigterm
@@ -44,6 +44,7 @@ def extract(
     """
     from stepcli.runtime.memory import keep_freed_memory
 
+    refuse_unknown(config)
     keep_freed_memory()  # before PyArrow, torch or anybody else starts a thread
     import json
 

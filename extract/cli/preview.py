@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stepcli.extract.cli.completion import COMPLETE
+from stepcli.extract.cli.completion import COMPLETE, refuse_unknown
 from stepcli.extract.config import ExtractConfig
 from stepcli.runtime.config_options import Only, with_config_options
 from stepcli.runtime.terminal import say, say_lines
@@ -39,6 +39,7 @@ def plan(
     import dataclasses
     import json
 
+    refuse_unknown(config)
     from stepcli.extract.pipeline.plan import describe, make_plan
 
     made = make_plan(config, stores, probe_clips, tokens or ())

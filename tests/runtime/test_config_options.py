@@ -173,7 +173,9 @@ def test_a_file_that_does_not_fit_is_named(
 
 
 def test_a_missing_file_is_named(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"nowhere\.yaml: expected a YAML file"):
+    with pytest.raises(
+        UsageError, match=r"nowhere\.yaml: expected a YAML file, got: No such file or directory$"
+    ):
         run("--config", str(tmp_path / "nowhere.yaml"))
 
 

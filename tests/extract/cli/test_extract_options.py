@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +114,29 @@ def test_a_numbers_text_and_a_numeric_name_are_both_texts(tmp_path: Path) -> Non
     """YAML makes numbers of them: a data set's option, a device, a folder's name."""
     config = ExtractConfig(dataset="ucf101", options={"split": 2}, devices=0, append=7)
     assert (config.options, config.devices, config.append) == ({"split": "2"}, "0", "7")
+
+
+@pytest.mark.parametrize("command", ["extract", "plan"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--dataset sv2", "unknown data set 'sv2'; did you mean ssv2"),
+        (
+            "--dataset openclose --backbone dinov2-bse",
+            "unknown backbone 'dinov2-bse'; did you mean",
+        ),
+        ("--dataset ssv2 --root nowhere", "ssv2: --root nowhere does not exist"),
+    ],
+)
+def test_a_mistyped_name_is_refused_before_torch_is_loaded(
+    command: str, words: str, message: str
+) -> None:
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from stepcli.cli import app\n"
+        f"done = CliRunner().invoke(app, {[command, *words.split()]!r})\n"
+        "print(done.exit_code, 'torch' in sys.modules, done.stderr)"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert said.startswith(f"2 False error: {message}")
