@@ -47,7 +47,8 @@ def kept_order_tests(runs: Path, record: RunRecord) -> OrderTests | None:
         # As JSON: only there strict mode reads a list as the tuple that it was.
         kept = TESTS.validate_json(json.dumps(read_json(path, dict, links=False)), strict=True)
     except ValidationError as error:
-        wrong = ".".join(map(str, error.errors()[0]["loc"]))
+        first = error.errors()[0]
+        wrong = ".".join(map(str, first["loc"])) or first["msg"]
     else:
         if layer is not None and kept.layer != layer:
             return None
