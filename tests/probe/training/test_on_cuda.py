@@ -12,7 +12,7 @@ import torch
 from stepcli.cache.schema.spec import Dtype
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
-from stepcli.probe.data.features import Features, Resident, Streamed, layout_of
+from stepcli.probe.data.features import Features, Resident, Streamed, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.slices import held_out, in_folds
 from stepcli.probe.data.splits import labelled_clips
@@ -93,7 +93,7 @@ def run(
     def report(_: EpochReport) -> None:
         waited.append(gpu.waits.total() if gpu else 0)
 
-    trained = train(features, layout_of(store, task), task, configs, report)
+    trained = train(features, task_layout(store, task), task, configs, report)
     return trained, [after - before for before, after in itertools.pairwise(waited)]
 
 
