@@ -180,7 +180,7 @@ def test_sigterm_leaves_a_clean_store(
     asked: list[float] = []
 
     def notice() -> None:
-        while not list(plain.store.glob("parts/*/part.json")):
+        while not list(Path(plain.store).glob("parts/*/part.json")):
             if ended.wait(0.02):
                 return
         asked.append(time.monotonic())
@@ -202,7 +202,7 @@ def test_sigterm_leaves_a_clean_store(
     left = open_store(plain.store)
     assert 5 <= len(left) < 384
     # What the worker had finished is stored, not only whole parts.
-    assert not list(plain.store.glob(".staging/*/*"))
+    assert not list(Path(plain.store).glob(".staging/*/*"))
     assert verify_store(plain.store).problems == []
 
 
