@@ -125,8 +125,9 @@ def _lay_out(
         for array, data in side_contents:
             values = np.frombuffer(data, array.dtype)
             datasets[array.name][...] = values.reshape(clips, *array.clip_shape)
-        offsets = chunk_offsets(datasets[layout.tokens.name])
-    made.start, made.end = int(offsets[0]), int(offsets[0]) + clips * layout.tokens.clip_bytes
+        tokens = datasets[layout.tokens.name]
+        made.start = tokens.id.get_chunk_info_by_coord((0,) * tokens.ndim).byte_offset
+    made.end = made.start + clips * layout.tokens.clip_bytes
     return made
 
 
