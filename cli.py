@@ -22,7 +22,7 @@ from stepcli.runtime.lazy_commands import LazyCommand, LazyGroup, show_as_writte
 from stepcli.runtime.preemption import exit_code
 from stepcli.runtime.terminal import say, say_lines, shown
 
-# What the operating system says no to and the user can mend; any other OSError is a defect of ours.
+# Errors of the operating system that the user can fix; any other OSError is a defect of ours.
 _MENDABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT),
@@ -45,7 +45,7 @@ def _shown_usage_errors() -> Iterator[None]:
 
 
 class _ErrorsAsLines(TyperGroup):
-    """Prints what a user can mend as one line, and ends with the error's exit code."""
+    """Prints errors that a user can fix as one line, and ends with the error's exit code."""
 
     debug = False
 

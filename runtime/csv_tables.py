@@ -1,4 +1,4 @@
-"""CSV files that people hand over: read whole; what is not as expected is said with its lines."""
+"""CSV files of users, read whole; errors name the lines."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ class MissingColumns(UsageError):
 
 @dataclass(slots=True)
 class WrongLines:
-    """What is wrong with the lines of a file, gathered so that all of it is said at once."""
+    """Errors in the lines of a file, collected for one message."""
 
     path: Path
     found: list[tuple[int, str]] = field(default_factory=list)

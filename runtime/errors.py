@@ -1,4 +1,4 @@
-"""Every error that a user can cause or mend.
+"""Every error that a user can cause or fix.
 
 A message is one line: what was expected, what came, what to do.
 

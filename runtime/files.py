@@ -40,7 +40,7 @@ def disk_errors(place: object) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise StoreError(
             f"cannot write to {place}: {reason}; what was committed before is safe, "
-            "mend the cause and run the same command again to resume"
+            "fix the cause and run the same command again to resume"
         ) from error
 
 
@@ -62,7 +62,7 @@ def reading(place: object) -> Iterator[None]:
         if error.errno in _WRONG_KIND:
             raise DamagedStore(f"{place}: expected a plain file, {reason}") from error
         raise StorageError(
-            f"cannot read {place}: {reason}; mend the cause and run the same command again"
+            f"cannot read {place}: {reason}; fix the cause and run the same command again"
         ) from error
 
 
@@ -74,7 +74,7 @@ def require_writable(folder: Path, needed: int = 0) -> None:
         needed: Bytes that will surely be written.
 
     Raises:
-        StoreError: they cannot, or there is no room for so many bytes.
+        StoreError: they cannot, or the disk has too little space.
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

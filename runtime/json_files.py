@@ -19,7 +19,7 @@ def read_json(path: Path, kind: type[Kind], *, links: bool = True) -> Kind:
     Args:
         path: UTF-8.
         kind: what it must be: dict or list.
-        links: whether a link is followed; not in what may come from a stranger.
+        links: whether a link is followed; not in untrusted files.
 
     Raises:
         UsageError: there is no such file, it is no JSON, or of another kind.

@@ -29,8 +29,8 @@ def read_parquet(
     Args:
         data: the file.
         place: for the error's text.
-        rows: at most so many.
-        values: at most so many in a column: as many as rows, or more where it holds lists.
+        rows: maximum number of rows.
+        values: maximum number of values in a column: as many as rows, or more for lists.
         compressed: take compressed columns too, up to `LARGEST` bytes unpacked.
         dictionaries: columns of texts; one that is repeated in every row takes its memory once.
         columns: those to read; None: all.

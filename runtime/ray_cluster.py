@@ -124,7 +124,7 @@ def _loopback() -> Iterator[None]:
 def keep_token_private() -> None:
     """See that the token of Ray's clusters, ~/.ray/auth_token, can be read by its user alone.
 
-    Ray would write it as the umask allows: whoever reads it can run code as its user.
+    Ray would write it as the umask allows; any reader can run code as its user.
     """
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return

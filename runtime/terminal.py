@@ -36,7 +36,7 @@ def say(
 
 
 def say_lines(text: str, *, err: bool = False, colour: str | None = None) -> None:
-    """Print a text whose line breaks are ours: what is a stranger's in it went through `shown`."""
+    """Print a text whose line breaks are ours: untrusted parts of it went through `shown`."""
     _print(shown(text, keep="\t\n"), err, fg=colour)
 
 

@@ -1,7 +1,7 @@
 """How the forward pass uses a CPU: several single-threaded passes beside each other.
 
 One pass over many threads waits at a barrier after every layer, and spins there; beside decoders
-on a busy machine that was up to ten times slower than one thread a pass.
+on a busy machine that was up to ten times slower than one thread per pass.
 """
 
 import os
@@ -25,5 +25,5 @@ def grant_cores(count: float) -> None:
 
 
 def use_one_thread_a_pass() -> None:
-    """Torch's part of the policy; call it in each thread that runs a model."""
+    """Limit torch to one thread; call it in each thread that will run a model."""
     torch.set_num_threads(1)

@@ -30,7 +30,9 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Classes shown of each answer.")] = 5,
     risk: Annotated[
         float | None,
-        typer.Option(help="Abstain: at most so many answers wrong, e.g. 0.05 (stepcli calibrate)."),
+        typer.Option(
+            help="Abstain above this share of wrong answers, e.g. 0.05 (stepcli calibrate)."
+        ),
     ] = None,
     form: Annotated[Form, typer.Option("--format", help="Of what is printed.")] = "text",
     out: Annotated[
@@ -166,7 +168,7 @@ def _file_name(video: Path, run: str) -> str:
 
 
 def _write(done: "list[Prediction]", out: Path, top: int) -> None:
-    """One set of files a video and probe."""
+    """Write one set of files per video and probe."""
     from stepcli.apply.prediction.predict import as_json
     from stepcli.apply.prediction.timeline import picture, stretches, subtitles
     from stepcli.runtime.files import disk_errors, replace_synced

@@ -24,7 +24,7 @@ def push(
     ] = False,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Take away parts on the hub that this store has not."),
+        typer.Option("--replace", help="Remove parts on the hub that are not in this store."),
     ] = False,
     endpoint: EndpointOption = None,
 ) -> None:

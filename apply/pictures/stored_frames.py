@@ -22,8 +22,8 @@ def stored_frames(store: "Store", clip_id: str, videos: Sequence[Path] = ()) -> 
     """What the backbone saw of a stored clip, before normalisation.
 
     Args:
-        store: The store, perhaps a stranger's: the file that it names is only opened below a folder
-            that the user has named, here or to an extraction.
+        store: The store. It may be untrusted: a file that it names is only opened below a
+            folder that the user has named, here or to an extraction.
         clip_id: Of a committed clip or view.
         videos: Folders of videos.
 

@@ -103,8 +103,8 @@ def live_frames(frames: Iterator[Offer], window: RollingWindow) -> Iterator[Live
 class LiveClock:
     """Times that only go forward, of a stream whose later frames are not known yet.
 
-    A frame that is not later than the one before is shown one gap after it. When a second one in a
-    row is behind, the clock was set back (a camera that reconnects, a file that loops), and goes on
+    A frame that is not later than the one before is shown one gap after it. When the next frame is
+    behind too, the clock was set back (a camera that reconnects, a file that loops), and goes on
     from there.
     """
 

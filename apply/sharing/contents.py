@@ -134,7 +134,7 @@ def _record(folder: Path) -> "RunRecord":
 
 
 def _run_name(folder: Path) -> str:
-    """A probe's folder is called as its run; the name comes from a stranger."""
+    """A probe's folder is called as its run; the name is not trusted."""
     name = _record(folder).run
     if Path(name).name != name or name.startswith("."):
         raise UsageError(f"the probe calls itself {name!r}, which is no name of a folder")
@@ -212,8 +212,8 @@ def store_card(store: Store) -> str:
             f"Tokens of a frozen `{spec.backbone}` on {len(store):,} clips of {store.dataset} "
             f"({counts}), for training temporal probes.",
             "",
-            f"- {spec.frames} frames a clip, sampling `{spec.sampling}`",
-            f"- tokens a frame: {tokens}; {spec.dim} channels, {spec.dtype}",
+            f"- {spec.frames} frames per clip, sampling `{spec.sampling}`",
+            f"- tokens per frame: {tokens}; {spec.dim} channels, {spec.dtype}",
             f"- a token depends on its {spec.token_scope}; layers {list(spec.layers)}",
             f"- weights sha256 `{spec.weights_digest}`",
             *([f"- code of the backbone sha256 `{spec.code_digest}`"] if spec.code_digest else []),

@@ -1,6 +1,6 @@
 """Trained probes and stores on the Hugging Face hub, through its own client.
 
-A probe is a model repository, a store a data set repository. Nothing here is reached unless the
+Probes are model repositories, stores are data set repositories. Nothing here is reached unless the
 user says --hub; HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are the client's own settings.
 Source: huggingface_hub's HfApi (create_repo, create_commit, list_repo_files, snapshot_download).
 """
@@ -89,7 +89,7 @@ def push(
         repo: USER/NAME.
         kind: Which of the two.
         public: For everybody to see, where the repository is made now.
-        replace: Take away parts that the repository has and this store has not.
+        replace: Remove parts of the repository that are not in this store.
         endpoint: Address of the hub; None: the client's.
         on_part: Called with (parts sent, parts in all).
 
@@ -98,7 +98,7 @@ def push(
 
     Raises:
         HubError: the hub cannot be reached, or says no.
-        UsageError: the repository holds parts that this store has not.
+        UsageError: the repository holds parts that are not in this store.
         SpecMismatch: it holds a store of another spec.
     """
     repo = repo.removeprefix(DATASETS)
@@ -134,7 +134,7 @@ def _push_store(
     foreign = sorted(sent.difference(store.parts))
     if foreign and not replace:
         raise UsageError(
-            f"hub {repo} holds {len(foreign)} parts that {store.path} has not: pull it and put "
+            f"hub {repo} holds {len(foreign)} parts that are not in {store.path}: pull it and put "
             "the two together with stepcli store merge, or take them away with --replace"
         )
     for done, part in enumerate(store.parts, 1):

@@ -18,6 +18,7 @@ from stepcli.cache.cli.options import (
     WorkersOption,
 )
 from stepcli.runtime.terminal import print_json, say, would
+from stepcli.runtime.words import counted
 
 app = typer.Typer()
 
@@ -55,10 +56,10 @@ def repair(
             say(f"{would('set aside', dry_run)} part {part}: {reason}")
         for clip in plan.dropped_clips:
             say(f"{would('drop', dry_run)} clip {clip}: extract makes it again")
-        for place, done in plan.mended.items():
-            say(f"{would('mend', dry_run)} {place}: {done}")
+        for place, done in plan.restored.items():
+            say(f"{would('restore', dry_run)} {place}: {done}")
         for problem in plan.left:
-            verb = "cannot read" if problem.unread else "cannot mend"
+            verb = "cannot read" if problem.unread else "cannot restore"
             say(f"{verb} {problem.place}: {problem.problem}")
         if plan.deleted_bytes:
             say(f"{would('delete', dry_run)} {plan.deleted_bytes} bytes in {root}/.damaged")
@@ -67,11 +68,13 @@ def repair(
                 f"{plan.set_aside_bytes} bytes lie in {root}/.damaged; stepcli store repair "
                 "--delete frees them"
             )
-        if plan.parts or plan.mended or plan.swept or plan.left:
+        if plan.parts or plan.restored or plan.swept or plan.left:
             say(
-                f"{len(plan.parts)} damaged parts, {plan.kept_clips} whole clips kept, "
-                f"{len(plan.dropped_clips)} clips dropped, {len(plan.mended)} other files mended, "
-                f"{len(plan.swept)} dead writers swept"
+                f"{counted(len(plan.parts), 'damaged part')}, "
+                f"{counted(plan.kept_clips, 'whole clip')} kept, "
+                f"{counted(len(plan.dropped_clips), 'clip')} dropped, "
+                f"{counted(len(plan.restored), 'other file')} restored, "
+                f"{counted(len(plan.swept), 'dead writer')} swept"
             )
         else:
             say("nothing is damaged")
@@ -81,9 +84,9 @@ def repair(
         if first.unread:
             raise StorageError(
                 f"could not read {root}/{first.place}: {first.problem}{more}; nothing that was "
-                "not read was changed: mend the cause and repair again"
+                "not read was changed: fix the cause and repair again"
             )
-        raise DamagedStore(f"cannot mend {root}/{first.place}: {first.problem}{more}")
+        raise DamagedStore(f"cannot restore {root}/{first.place}: {first.problem}{more}")
 
 
 @app.command()
@@ -127,7 +130,7 @@ def convert(
     ] = None,
     dtype: Annotated[
         Literal["float16", "float32", "bfloat16", "int8", "int8-channel"] | None,
-        typer.Option(help="Default: the source's. int8: one scale a token."),
+        typer.Option(help="Default: the source's. int8: one scale per token."),
     ] = None,
     part_bytes: PartBytesOption = 1 << 30,
     part_clips: PartClipsOption = 4096,

@@ -33,7 +33,7 @@ def list_clips(
     state: Annotated[
         Literal["all", "done", "quarantined", "left"], typer.Option(help="Which clips.")
     ] = "all",
-    limit: Annotated[int, typer.Option(min=0, help="At most so many lines; 0: all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of lines (0 = no limit).")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """List clips: id, state, label, split, and why a clip is in quarantine."""

@@ -1,4 +1,4 @@
-"""`stepcli store compare, duplicates, labels`: how stores differ, and what is said of clips."""
+"""`stepcli store compare, duplicates, labels`: how stores differ; labels and splits of clips."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +16,9 @@ app = typer.Typer()
 def compare(
     a: Annotated[Path, typer.Argument(help="The reference: a folder or URL.")],
     b: Annotated[Path, typer.Argument(help="Store of the same clip shape.")],
-    limit: Annotated[int, typer.Option(min=0, help="At most so many clips; 0: all.")] = 0,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Maximum number of clips, evenly spread (0 = no limit).")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """How far B's tokens are from A's: cosine and relative error, by token and by channel."""

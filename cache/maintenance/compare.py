@@ -62,7 +62,7 @@ def compare_stores(
     Args:
         a: the reference.
         b: store of the same clip shape; dtype and format may differ.
-        limit: at most so many clips, evenly spread; 0: all.
+        limit: maximum number of clips, evenly spread (0 = no limit).
         on_clip: called with (clips compared, clips in all).
 
     Raises:

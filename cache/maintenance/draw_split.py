@@ -1,4 +1,4 @@
-"""Draw a test split for clips that have none, without tearing a group apart."""
+"""Draw a test split for clips that have none; groups are never divided."""
 
 import hashlib
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Whose parts are these? The manifest, held against the copies that the parts carry."""
+"""Compare the manifest with the copies that the parts carry."""
 
 import hashlib
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def copy_in_part(root: StoragePath, name: str, record: PartRecord | None) -> Man
     Args:
         root: the store.
         name: the part's.
-        record: the part's; None where it is damaged, so that the copy alone vouches for itself.
+        record: the part's; None where it is damaged, so that only its own digest confirms the copy.
 
     Raises:
         StoreError: it could not be read, or a newer stepcli wrote it.

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from stepcli.cache.maintenance.identity import settled_manifest
-from stepcli.cache.maintenance.restore import advice, mend, mend_digests
+from stepcli.cache.maintenance.restore import advice, restore_digests, restore_file
 from stepcli.cache.maintenance.verify import Problem, VerifyReport, verify_store
 from stepcli.cache.parts.commit import (
     PARTS,
@@ -45,12 +45,12 @@ class RepairPlan:
     """Whole clips of those parts, copied to new ones."""
     dropped_clips: list[str] = field(default_factory=list)
     """Clips without a whole copy left in the store: extract makes them again."""
-    mended: dict[str, str] = field(default_factory=dict)
+    restored: dict[str, str] = field(default_factory=dict)
     """Damaged file outside of the parts to what was done about it."""
     swept: list[str] = field(default_factory=list)
     """Staging folders of dead writers."""
     left: list[Problem] = field(default_factory=list)
-    """What repair cannot mend, or could not read; the problem says what to do."""
+    """What repair cannot restore, or could not read; the problem says what to do."""
     set_aside_bytes: int = 0
     """In `.damaged/`, afterwards."""
     deleted_bytes: int = 0
@@ -65,7 +65,7 @@ def repair_store(
     dry_run: bool = False,
     on_part: Callable[[int, int], None] | None = None,
 ) -> RepairPlan:
-    """Set damaged parts aside, after copying the clips in them that are whole; mend what is beside.
+    """Move damaged parts away, after copying their whole clips; restore the files beside the parts.
 
     What could not be read is not touched: nothing is known of it. A damaged part goes to
     `.damaged/` and gets a tombstone: an old copy of it that comes back from a backup or a merge
@@ -91,7 +91,7 @@ def repair_store(
     plan = RepairPlan()
     with disk_errors(root):
         if reason:
-            plan.mended[FILE_NAME] = f"{reason}; restored from the copy in its parts"
+            plan.restored[FILE_NAME] = f"{reason}; restored from the copy in its parts"
             if not dry_run:
                 _restore_manifest(root, manifest)
         report = verify_store(root, workers=workers, on_part=on_part, manifest=manifest)
@@ -129,13 +129,13 @@ def _mend_others(root: StoragePath, report: VerifyReport, plan: RepairPlan, dry_
     others = [problem for problem in report.problems if not problem.part and not problem.unread]
     digests_damaged = any(problem.place == tables.DIGESTS for problem in others)
     if digests_damaged:  # before the tables: nothing can be restored without them
-        plan.mended[tables.DIGESTS] = mend_digests(root, dry_run=dry_run)
+        plan.restored[tables.DIGESTS] = restore_digests(root, dry_run=dry_run)
     for problem in others:
         if problem.place in (FILE_NAME, tables.DIGESTS):
             continue
-        done = mend(root, problem.place, dry_run=dry_run)
+        done = restore_file(root, problem.place, dry_run=dry_run)
         if done:
-            plan.mended[problem.place] = done
+            plan.restored[problem.place] = done
         elif not (digests_damaged and tables.is_readable(root, problem.place)):
             text = f"{problem.problem}; {advice(root, problem.place)}"
             plan.left.append(Problem(problem.place, text))

@@ -20,7 +20,7 @@ from stepcli.cache.tables.texts import FOLDER as TEXT
 from stepcli.cache.tables.texts import is_damaged, set_aside
 
 
-def mend(root: StoragePath, place: str, *, dry_run: bool) -> str:
+def restore_file(root: StoragePath, place: str, *, dry_run: bool) -> str:
     """Make one damaged file outside of the parts again.
 
     Args:
@@ -87,7 +87,7 @@ def _mend_table(root: StoragePath, name: str, dry_run: bool) -> str:
     return "restored from its last version"
 
 
-def mend_digests(root: StoragePath, *, dry_run: bool) -> str:
+def restore_digests(root: StoragePath, *, dry_run: bool) -> str:
     """Seal tables.json anew, for the tables as they are."""
     if not dry_run:
         tables.seal_digests(root)
@@ -95,7 +95,7 @@ def mend_digests(root: StoragePath, *, dry_run: bool) -> str:
 
 
 def advice(root: StoragePath, place: str) -> str:
-    """What a user can do about a file that could not be mended."""
+    """What a user can do about a file that could not be restored."""
     if place.partition("/")[0] == TEXT:
         return "remove it; extract --text on the same store embeds the texts again"
     if place not in (tables.CLIPS, tables.CLASSES):

@@ -87,7 +87,7 @@ def describe_clip(store: Store, clip: str) -> JsonObject:
         ClipNotFound: it is not committed.
     """
     tokens = store.read_floats([clip])[0]
-    with np.errstate(all="ignore"):  # no store of ours holds NaN, a stranger's may
+    with np.errstate(all="ignore"):  # only a store written by other software may hold NaN
         norm = float(np.linalg.norm(tokens, axis=-1).mean())
     snapshot = store.snapshot
     place = snapshot.positions[clip]
@@ -130,7 +130,7 @@ def weight_sources(store: Store) -> list[str]:
 
 
 def clip_states(store: Store) -> Iterator[dict[str, str]]:
-    """One line a clip of the data set: done + quarantined + left is all of them, always."""
+    """One line per clip of the data set: done + quarantined + left is all of them, always."""
     rows = {row.id: row for row in store.clips()}
     failures = store.quarantined()
     for clip in sorted({*rows, *store.ids, *failures}):

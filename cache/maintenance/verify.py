@@ -94,7 +94,7 @@ def verify_store(
         path: the store's folder or URL.
         workers: parts checked at the same time.
         on_part: called with (parts done, parts in all).
-        manifest: what the parts are held against; None: the store's own.
+        manifest: what the parts are compared with; None: the store's own.
 
     Raises:
         StoreNotFound: there is no store at all.
@@ -140,7 +140,7 @@ def _verify_part(root: StoragePath, name: str, manifest: Manifest | None) -> _Pa
     try:
         _check_part(root, name, manifest, result)
     except FileNotFoundError as error:
-        if not result.problems:  # else it is said already which
+        if not result.problems:  # else the problem is reported already
             result.problems.append(Problem(f"{PARTS}/{name}", f"{error.filename}: missing", name))
     except (StoreError, OSError, MemoryError) as error:
         result.problems.append(_told(f"{PARTS}/{name}", error, name))

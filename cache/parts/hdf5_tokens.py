@@ -112,7 +112,7 @@ def chunk_offsets(dataset: h5py.Dataset) -> np.ndarray:
 def _lay_out(
     layout: PartLayout, clips: int, side_contents: list[tuple[ArrayLayout, bytes]]
 ) -> Hdf5File:
-    """Let h5py make the file, in memory, for so many clips; their chunks are not in it."""
+    """Let h5py make the file, in memory, for that number of clips, without their chunks."""
     made = Hdf5File()
     with h5py.File(
         made,
@@ -132,7 +132,7 @@ def _lay_out(
 
 
 def _create_dataset(file: h5py.File, array: ArrayLayout, clips: int) -> h5py.Dataset:
-    """An empty dataset for an array of so many clips; all of its bytes are allocated."""
+    """An empty dataset for an array of `clips` clips; all of its bytes are allocated."""
     create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     if array.name == TOKENS:
         create.set_chunk((1, *array.clip_shape))

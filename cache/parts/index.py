@@ -1,4 +1,4 @@
-"""index.parquet: one row a clip of a part, in the order of the tokens."""
+"""index.parquet: one row per clip of a part, in the order of the tokens."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -98,8 +98,8 @@ def decode_table(
         data: the file.
         schema: names and types that the columns must have.
         place: for the error's text.
-        rows: at most so many rows are read.
-        list_values: at most so many values in a column of lists.
+        rows: maximum number of rows.
+        list_values: maximum number of values in a column of lists.
         compressed: take compressed columns too, up to `INDEX_LIMIT` bytes unpacked.
 
     Raises:

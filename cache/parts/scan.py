@@ -1,4 +1,4 @@
-"""The clips of one part, straight from its files, each held against its checksum.
+"""The clips of one part, straight from its files, each checked against its checksum.
 
 What copies or checks clips reads them here; what serves probes reads in `clip_reader.py`.
 """
@@ -76,7 +76,7 @@ def part_clips(
                 sources.append(_Plain(folder.open_ranges(file), array, offsets))
         try:
             origins = read_sources(root, name)
-        except DamagedStore:  # verify says so; the tokens do not need them
+        except DamagedStore:  # reported by verify; the tokens do not need them
             origins = {}
         for row in range(index.num_rows) if rows is None else rows:
             (cells,) = index.slice(row, 1).to_pylist()
@@ -119,7 +119,7 @@ class _Source(Protocol):
     """Where one array of a part's clips comes from."""
 
     def clip(self, row: int) -> np.ndarray | None:
-        """The array of one clip; None where there is none to be had."""
+        """The array of one clip; None if unavailable."""
 
 
 class _Plain:

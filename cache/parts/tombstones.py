@@ -17,7 +17,7 @@ _FIELDS = {"schema_number", "part", "reason", "dropped_clips", "created"}
 
 
 def bury(root: StoragePath, part: str, reason: str, dropped_clips: list[str]) -> None:
-    """Put a part out of use for good.
+    """Put a part out of use permanently.
 
     Args:
         root: the store's folder.

@@ -15,7 +15,7 @@ class ClipRow:
     split: str = ""
     """"train", "val", "test", or "" where the data set has none."""
     group: str = ""
-    """What must not be torn apart by a split: source video, subject, episode."""
+    """Splits never divide it: source video, subject, episode."""
     view: str = ""
 
 
@@ -29,7 +29,7 @@ class ClassRow:
     """The nearly symmetric class, "" where there is none."""
     kind: ClassKind = ""
     """Played backward, a clip takes its partner's label (equivariant), keeps its own (invariant),
-    or shows something that does not happen (irreversible); "" where nobody has said."""
+    or shows something that does not happen (irreversible); empty if not given."""
     mirror: str = ""
     """The class that a horizontal flip turns this one into."""
     prompt: str = ""

@@ -1,4 +1,4 @@
-"""Which clips a split must keep together: groups that users give, united over copies."""
+"""Groups of clips that stay on one side of a split: given by users, united over copies."""
 
 from collections.abc import Iterable, Sequence
 

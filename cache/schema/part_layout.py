@@ -81,7 +81,7 @@ def part_layout(spec: StoreSpec) -> PartLayout:
                 spec.clip_shape[:-1],
                 np.dtype("<f4"),
                 tokens.axes[:-1],
-                {"use": "float value = tokens x scales, one scale a token"},
+                {"use": "float value = tokens x scales, one scale per token"},
             )
         )
     if spec.dtype == "int8-channel":

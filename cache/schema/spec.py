@@ -38,7 +38,7 @@ class Segment(_Frozen):
     kind: Literal["prefix", "grid"]
     """"prefix": CLS and register tokens; "grid": patches, row by row."""
     count: Count
-    """Tokens a frame."""
+    """Tokens per frame."""
     grid: tuple[Count, Count] | None = None
     """Rows and columns of a grid segment; None for prefix tokens."""
     pooled_from: tuple[Count, Count] | None = None
@@ -86,8 +86,8 @@ class StoreSpec(_Frozen):
     preprocessing: dict[str, bool | int | float | str | list[float] | list[int]]
     """Resize, crop and normalisation as really applied, flat and JSON-able."""
     dtype: Dtype
-    """How a token's channels are stored; "int8" keeps one scale a token, "int8-channel" one more
-    a channel and clip."""
+    """How a token's channels are stored; "int8" keeps one scale per token, "int8-channel" one more
+    per channel and clip."""
 
     @model_serializer(mode="wrap")
     def _code_only_where_there_is_some(

@@ -1,6 +1,6 @@
 """Mutual exclusion by files that are created exclusively, for file systems without locks.
 
-`.claims/<number>` holds its owner's name, and "released" when that one is done. Whoever comes next
+`.claims/<number>` holds its owner's name, and "released" when that one is done. The next process
 creates the next number: of several at once one succeeds. A number is taken after one that was
 released, or whose owner was a process of this machine that has gone; nobody removes or overwrites
 a claim that is not its own unless a higher one stands, so no claim is ever taken from an owner

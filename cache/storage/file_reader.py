@@ -22,7 +22,7 @@ from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.files import open_beneath, reading
 
 SHARED_BYTES = 8 << 20
-"""A read of so many bytes is worth the work of several threads."""
+"""Smallest read, in bytes, that is worth the work of several threads."""
 PIECE_BYTES = 4 << 20
 READ_THREADS = 4
 """At most; never more than the process may use cores."""

@@ -47,7 +47,7 @@ class ObjectClient(ABC):
 
     @abstractmethod
     def swap(self, key: str, content: bytes, version: Any) -> bool:
-        """Write an object if it still has this version; False if it has not. Atomic.
+        """Write an object if it still has this version; else return False. Atomic.
 
         Args:
             key: of the object.

@@ -114,7 +114,7 @@ class StoragePath(ABC):
 
     @abstractmethod
     def download(self, target: Path) -> int:
-        """Give a file a second name on this disk, or copy it there durably; bytes copied."""
+        """Link or copy a file to this disk, durably; return the bytes copied."""
 
     # --- listing
 

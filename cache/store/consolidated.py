@@ -2,9 +2,9 @@
 
 `.cache/index-<sha256>.parquet` holds what a snapshot holds, and the names of the parts it was made
 from. It is never the truth: one that does not match its own name, or that names a part which is
-gone, is ignored, and whoever opens the store next makes it anew. In object storage opening writes
-nothing, since most who read have no right to: there extraction and the commands that write parts
-make it.
+gone, is ignored, and the process that opens the store next writes it again. In object storage
+opening writes nothing, since most readers have no right to: there extraction and the commands that
+write parts make it.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ def load_consolidated(root: StoragePath, manifest: Manifest, parts: list[str]) -
         try:
             found = _read(path, manifest)
         except (DamagedStore, StorageError, FileNotFoundError):
-            continue  # `verify` reports it; whoever wrote a newer one has removed it
+            continue  # `verify` reports it; the writer of a newer one has removed it
         if current.issuperset(found.parts) and (best is None or len(found.parts) > len(best.parts)):
             best = found
     return best

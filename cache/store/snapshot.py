@@ -32,7 +32,7 @@ Clips = Sequence[str] | np.ndarray
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Committed clips, sorted by id, one entry a clip. Immutable: threads may share it."""
+    """Committed clips, sorted by id, one entry per clip. Immutable: threads may share it."""
 
     parts: tuple[str, ...]
     """Names of the parts, ascending; those whose copies are all superseded included."""

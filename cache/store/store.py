@@ -73,7 +73,7 @@ def create_store(
         )
     if format is not None and manifest.format != format:
         raise UsageError(
-            f"the store {root} has format {manifest.format}, asked was {format}; leave --format "
+            f"the store {root} has format {manifest.format}, not {format}; leave --format "
             "out, or give another --store"
         )
     return Store(root, manifest, saves_index=True)
@@ -166,8 +166,8 @@ class Store(StoreTables):
     def save_index(self) -> None:
         """Write the index of all parts that lets the next open the store at once.
 
-        On a disk whoever opens the store does that; in object storage those who wrote parts. Where
-        it cannot be written, nothing happens.
+        On a disk each process that opens the store does that; in object storage the writers of
+        parts do. Where it cannot be written, nothing happens.
         """
         take_snapshot(self.path, self.manifest, save=True)
 

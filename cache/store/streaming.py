@@ -33,7 +33,7 @@ def stream_clips(
 
     Args:
         source: the store.
-        batch: clips a batch; only the last may be smaller.
+        batch: clips per batch; only the last may be smaller.
         clips: ids to read; None: all.
         seed: of the order, e.g. (seed, epoch); None: the order on disk.
         block_bytes: size of a block.

@@ -82,7 +82,7 @@ def _missing(root: StoragePath, name: str) -> DamagedStore:
 
 
 def _is_lost(root: StoragePath, name: str) -> bool:
-    """Whether a table that is missing has been there: its digest or a version of it says so."""
+    """Whether a table that is missing has been there: its digest or a version of it shows that."""
     digests = accepted_digests(root)
     if digests:
         return ABSENT not in digests[name]

@@ -25,7 +25,7 @@ NAMES = (CLIPS, CLASSES)
 
 
 def is_readable(root: StoragePath, name: str) -> bool:
-    """Whether a table is there and can be read, whoever wrote it."""
+    """Whether a table exists and can be read."""
     table = CLIP_TABLE if name == CLIPS else CLASS_TABLE
     try:
         table.decode((root / name).read(table.limit), root / name)

@@ -1,4 +1,4 @@
-"""Earlier contents of the tables: what a user overwrites or a disk damages can be had back.
+"""Earlier contents of the tables: restore what a user overwrote or a disk damaged.
 
 `versions/clips-<number>-<sha256>.parquet` and `versions/classes-<number>-<sha256>.csv`: the one
 whose digest tables.json accepts is what the table holds now, so a damaged table is restored from

@@ -36,7 +36,7 @@ class StoredText:
     tower: str
     """Name of its folder."""
     facts: dict[str, object]
-    """As they were written, without what is said here."""
+    """As they were written, without the fields below."""
     file: str
     """Name of the file of tensors."""
     sha256: Any

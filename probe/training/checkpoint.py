@@ -98,7 +98,7 @@ class Checkpoint:
                     raise
             self._say(
                 f"cannot write to {self.path}: {error.strerror}; training goes on, but cannot be "
-                f"resumed from epoch {epochs}: mend the cause"
+                f"resumed from epoch {epochs}: fix the cause"
             )
         self._saved = time.monotonic()
         self._cost = self._saved - started

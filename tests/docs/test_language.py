@@ -24,7 +24,7 @@ RATES = (
 )
 RULES = {
     "rate": (
-        rf"\b(?:{UNITS}|one|once each|(?:one|a) \w+) an? (?:{RATES})\b(?! time)",
+        rf"\b(?:{UNITS}|one|once each|(?:one|a) \w+) an? (?:{RATES})\b(?! (?:time|that|of)\b)",
         "frames per clip",
     ),
     "has not": (r"\b(?:has|have|had) not[,.;:)]", "which ... does not have; not in ..."),
@@ -75,13 +75,9 @@ ROOMS = (
     ".github",
 )
 NOT_SWEPT = (
-    "apply",
-    "cache",
-    "cli.py",
     "extract",
     "probe",
     "pyproject.toml",
-    "runtime",
     "tests",
     "benchmarks",
     "docs/maintainers",

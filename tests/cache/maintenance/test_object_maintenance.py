@@ -79,7 +79,7 @@ def test_verify_and_repair(place: str) -> None:
     # Tables and the manifest are mended there too.
     client_of(place).put("manifest.json", b"{}")
     flip(place, "clips.parquet", 30)
-    assert run("repair", "--store", place)["mended"].keys() == {"manifest.json", "clips.parquet"}
+    assert run("repair", "--store", place)["restored"].keys() == {"manifest.json", "clips.parquet"}
     assert [row.id for row in open_store(place).clips()] == clip_ids(10)
     assert verify_store(place).ok
 

@@ -54,7 +54,7 @@ def test_the_manifest_comes_back_from_the_parts(
     plan = run("repair", "--store", store.path, "--dry-run")
     assert files_of(store.path) == before
     done = run("repair", "--store", store.path)
-    assert done["mended"].keys() == plan["mended"].keys() == {"manifest.json"}
+    assert done["restored"].keys() == plan["restored"].keys() == {"manifest.json"}
     after = files_of(store.path)
     assert {path: data for path, data in after.items() if ".damaged/" not in path} == whole
 
@@ -84,7 +84,7 @@ def test_the_clips_table_comes_back_as_the_user_left_it(
     store.replace_clips(mine)
     damage(store.path / "clips.parquet")
     assert not verify_store(store.path).ok
-    assert run("repair", "--store", store.path)["mended"].keys() == {"clips.parquet"}
+    assert run("repair", "--store", store.path)["restored"].keys() == {"clips.parquet"}
     assert store.clips() == mine
     assert verify_store(store.path).ok
 
@@ -115,12 +115,12 @@ def test_a_table_without_a_version_is_left_to_the_extraction(store: Store) -> No
 def test_the_tables_digests(store: Store) -> None:
     clips = store.clips()
     flip(store.path / "tables.json")
-    assert run("repair", "--store", store.path)["mended"].keys() == {"tables.json"}
+    assert run("repair", "--store", store.path)["restored"].keys() == {"tables.json"}
     assert verify_store(store.path).ok
     assert store.clips() == clips
     flip(store.path / "tables.json")
     flip(store.path / "clips.parquet", 30)
-    mended = run("repair", "--store", store.path)["mended"]
+    mended = run("repair", "--store", store.path)["restored"]
     assert mended.keys() == {"tables.json", "clips.parquet"}
     assert verify_store(store.path).ok
     assert store.clips() == clips
@@ -132,7 +132,7 @@ def test_tombstones_versions_and_failures(store: Store) -> None:
     flip(the_only(store, "failures/*.jsonl"), 4)  # in the first of three lines
     assert len(verify_store(store.path).problems) == 3
     done = run("repair", "--store", store.path)
-    assert len(done["mended"]) == 3
+    assert len(done["restored"]) == 3
     assert verify_store(store.path).ok
     assert the_only(store, "tombstones/*.json").name == f"{OLD_PART}.json"
     assert sorted(store.quarantined()) == ["bad-1", "bad-2"]

@@ -54,7 +54,7 @@ def test_a_damaged_one_is_ignored_reported_and_removed(root: Path) -> None:
     assert_right(root, clip_ids(CLIPS))
     path.write_bytes(data)
     assert [problem.place for problem in verify_store(root).problems] == [f"{FOLDER}/{path.name}"]
-    assert repair_store(root).mended.keys() == {f"{FOLDER}/{path.name}"}
+    assert repair_store(root).restored.keys() == {f"{FOLDER}/{path.name}"}
     assert verify_store(root).ok
 
 

@@ -76,15 +76,15 @@ def test_a_damaged_store(tmp_path: Path) -> None:
     said = say("repair", "--store", root, "--dry-run")
     assert f"would set aside part {name}: " in said
     assert "would drop clip clip-0001: extract makes it again" in said
-    assert "1 damaged parts, 1 whole clips kept, 1 clips dropped" in say("repair", "--store", root)
+    assert "1 damaged part, 1 whole clip kept, 1 clip dropped" in say("repair", "--store", root)
     (root / "tables.json").write_text("{}")
-    assert "mend tables.json: written again for the tables as they are" in say(
+    assert "restore tables.json: written again for the tables as they are" in say(
         "repair", "--store", root
     )
     # A table that reads well but is not what was written may be the user's own edit.
     (root / "classes.csv").write_text("name,index,partner,kind,mirror,prompt\nopen,0,,,,\n")
     said = say("repair", "--store", root, fails=DamagedStore)
-    assert "cannot mend classes.csv" in said
+    assert "cannot restore classes.csv" in said
     assert (
         f"--classes {root}/classes.csv; to go back: stepcli store labels --classes a backup" in said
     )

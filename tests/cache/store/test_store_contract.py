@@ -194,7 +194,7 @@ class StoreContract:
         with pytest.raises(UsageError, match="data set 'test', this run is on 'other'"):
             create_store(root, SPEC, dataset="other")
         other: Format = "hdf5" if self.format == "zarr" else "zarr"
-        with pytest.raises(UsageError, match=f"format {self.format}, asked was {other}"):
+        with pytest.raises(UsageError, match=f"format {self.format}, not {other}"):
             create_store(root, SPEC, dataset="test", format=other)
 
     def test_no_store(self, root: Location) -> None:

@@ -121,7 +121,7 @@ def test_a_foreign_manifest_gives_way_to_the_parts(tmp_path: Path) -> None:
     assert problem.place == "manifest.json"
     plan = run("repair", "--store", store.path, "--dry-run")
     done = run("repair", "--store", store.path)
-    assert plan["mended"].keys() == done["mended"].keys() == {"manifest.json"}
+    assert plan["restored"].keys() == done["restored"].keys() == {"manifest.json"}
     assert not plan["parts"]
     assert not done["parts"]
     after = files_of(store.path)

@@ -13,7 +13,7 @@ from sample_clips import fill_store
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.identity import settled_manifest
-from stepcli.cache.maintenance.restore import mend
+from stepcli.cache.maintenance.restore import restore_file
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.manifest import parse_manifest, read_manifest
@@ -115,14 +115,14 @@ def test_a_manifest_is_put_together_from_the_parts(tmp_path: Path) -> None:
     # A copy that is not the one of the part's record says nothing, whatever it says.
     (first / "manifest.json").write_bytes(seal({**content, "dataset": "other"}))
     assert settled_manifest(tmp_path)[0] == store.manifest
-    (first / "part.json").write_bytes(b"junk")  # now the copy alone vouches for itself
+    (first / "part.json").write_bytes(b"junk")  # now only its own digest confirms the copy
     with pytest.raises(DamagedStore, match="its parts are of several stores"):
         settled_manifest(tmp_path)
     (first / "manifest.json").unlink()
     (second / "manifest.json").unlink()
     with pytest.raises(DamagedStore, match="no part has a whole copy of it"):
         settled_manifest(tmp_path)
-    assert mend(tmp_path, "notes.txt", dry_run=False) == ""
+    assert restore_file(tmp_path, "notes.txt", dry_run=False) == ""
 
 
 def test_a_damaged_version_of_a_table_is_passed_over(tmp_path: Path) -> None:

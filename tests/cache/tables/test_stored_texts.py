@@ -112,10 +112,10 @@ def test_damaged_texts_are_found_and_set_aside(place: StoragePath, file: str, da
     assert problem.place == str(path).removeprefix(f"{place}/")
     with pytest.raises(DamagedStore):
         read(place)
-    planned = run("repair", "--store", place, "--dry-run")["mended"]
+    planned = run("repair", "--store", place, "--dry-run")["restored"]
     assert not verify_store(place).ok
     assert (
-        run("repair", "--store", place)["mended"]
+        run("repair", "--store", place)["restored"]
         == planned
         == {problem.place: planned[problem.place]}
     )

@@ -269,7 +269,7 @@ def test_tables_that_are_gone_come_back_from_their_versions(
                 action()
         found = {problem.place: problem.problem for problem in verify_store(place).problems}
         assert found == dict.fromkeys(lost, "missing")
-        assert run("repair", "--store", place, "--dry-run")["mended"].keys() == set(lost)
+        assert run("repair", "--store", place, "--dry-run")["restored"].keys() == set(lost)
         run("repair", "--store", place)
         assert verify_store(place).ok
         assert store.clips() == rows

@@ -66,7 +66,7 @@ def test_training_goes_on_where_its_state_cannot_be_written(
         )
     assert len(trained) == 2
     assert [line.partition("resumed from ")[2] for line in said] == [
-        *("epoch 1: mend the cause", "epoch 2: mend the cause")
+        *("epoch 1: fix the cause", "epoch 2: fix the cause")
     ]
     with no_room(), pytest.raises(StoreError, match="cannot write to"):
         checkpoint.save([], 1, now=True)
