@@ -25,5 +25,5 @@ def grant_cores(count: float) -> None:
 
 
 def use_one_thread_a_pass() -> None:
-    """Limit torch to one thread; call it in each thread that will run a model."""
+    """Limit torch to one thread; call it in each thread that makes forward passes."""
     torch.set_num_threads(1)
