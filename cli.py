@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from stepcli.examples.command_lines import add_command_lines
+from stepcli.runtime.command_lines import add_command_lines
 from stepcli.runtime.errors import StepcliError
 from stepcli.runtime.lazy_commands import LazyCommand, LazyGroup, show_as_written
 from stepcli.runtime.preemption import exit_code

@@ -12,10 +12,10 @@ import pytest
 import typer
 
 from stepcli.cli import app
-from stepcli.examples.command_lines import COMMAND_LINES
 from stepcli.examples.demo import CONTROLS, ORDER_BLIND
 from stepcli.extract.datasets.registry import DATASETS
 from stepcli.probe.methods.registry import methods as registry
+from stepcli.runtime.command_lines import COMMAND_LINES
 
 TREE = Path(__file__).resolve().parents[2]
 PAGES = sorted(
