@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
+from torch.utils.hooks import RemovableHandle
 
 from stepcli.runtime.device_copies import to_device
 
@@ -25,6 +26,8 @@ class MemberDropout:
         self.place = place
         self.step = 0
         """To be counted by who trains; the draw is another at every step."""
+        self.hook: RemovableHandle | None = None
+        """How it is taken out of the module in front of which it acts."""
         self.keep_rate = 1 - torch.tensor(self.rates)
         """[K]"""
 

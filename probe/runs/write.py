@@ -111,7 +111,7 @@ def write_run(runs: Path, trained: Trained, task: Task, source: TokenSource) -> 
         leakage=leakage_counts(task.leakage, said, task.pairs),
         code_schema=CODE_SCHEMA,
         versions={name: version(name) for name in LIBRARIES},
-        hardware=_hardware(),
+        hardware=_hardware(trained.device),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     contents = {
@@ -166,13 +166,14 @@ def _predictions(task: Task, logits: np.ndarray) -> Predictions:
     )
 
 
-def _hardware() -> Hardware:
+def _hardware(device: torch.device) -> Hardware:
+    """Of this machine; the GPU is the one that was trained on, and none after training on a CPU."""
     return Hardware(
         machine=platform.machine(),
         system=platform.system(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
     )
 
 

@@ -26,10 +26,10 @@ from stepcli.probe.sweeps.progress import SweepProgress
 from stepcli.probe.sweeps.tracking import open_trackers
 from stepcli.probe.training.checkpoint import SAVE_SECONDS, Checkpoint
 from stepcli.probe.training.estimate import estimate_seconds
-from stepcli.probe.training.memory import OutOfMemory
+from stepcli.probe.training.memory import OutOfMemory, free_memory
 from stepcli.probe.training.plan import PassPlan, make_plan
 from stepcli.probe.training.process import tune_process
-from stepcli.probe.training.train import train
+from stepcli.probe.training.train import Trained, train
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import require_writable
 from stepcli.runtime.terminal import say, warn
@@ -231,12 +231,17 @@ class Session:
         checkpoint = Checkpoint(self.runs, names, self._save_seconds, progress.say)
         layout = task_layout(self.store, task)
         report = partial(progress.epoch, names, configs)
+        every, reason = list[Trained](), ""
         try:
             every = train(features, layout, task, configs, report, checkpoint, progress.say)
         except OutOfMemory as error:
             if len(configs) == 1:
                 raise
-            progress.say(f"{error}: {len(configs)} probes are trained in two passes instead")
+            reason = str(error)
+        if reason:
+            # Not in the handler: the error's traceback holds the tensors that did not fit.
+            free_memory(self.device)
+            progress.say(f"{reason}: {len(configs)} probes are trained in two passes instead")
             progress.extend(configs[0].shared.epochs_of(task.samples_per_epoch))
             middle = len(configs) // 2
             for half in (configs[:middle], configs[middle:]):

@@ -15,7 +15,9 @@ from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.nn.attention import FoldedAttention
 from stepcli.probe.nn.bank import Probe, stack
 from stepcli.probe.nn.dropout import MemberDropout
+from stepcli.probe.training.bank_clock import BankClock
 from stepcli.probe.training.loss import MemberLoss, Targets
+from stepcli.probe.training.memory import free_memory
 from stepcli.probe.training.optim import BankAdamW
 from stepcli.runtime.errors import UsageError
 
@@ -69,8 +71,8 @@ class Bank:
         self.steps = steps
         self.seconds = 0.0
         """Its share of the pass so far; the banks' shares add up to the time on the clock."""
-        self.busy = 0.0
-        """Seconds of steps that have not been shared out yet."""
+        self.clock = BankClock(self.rows.device)
+        """Of steps that have not been shared out yet."""
         self.losses: list[Tensor] = []
         self._class_counts = class_counts
         self._folds: Tensor | None = None
@@ -90,20 +92,19 @@ class Bank:
     @property
     def work(self) -> float:
         """How long a step takes, compared with other banks: as seen so far, else by its size."""
-        seen = self.seconds + self.busy
+        seen = self.seconds + self.clock.busy
         return seen or float(self.probe.members * self.probe.parameters_each)
 
     def gradients(self, batch: TokenBatch, targets: Targets, weight: float = 1.0) -> Tensor:
         """Add the gradients of a batch, or of a part with its weight; returns losses [K]."""
-        started = time.perf_counter()
-        self.probe.train()
-        for dropout in self._dropouts:
-            dropout.step = self._optimizer.done
-        logits, extra = self.probe.training_logits(batch)
-        losses = self._losses(logits[..., : self._trained_classes], extra, targets)
-        # Members share no parameter, so the gradient of the sum is each member's own.
-        torch.autograd.backward(losses.sum() * weight)
-        self.busy += time.perf_counter() - started
+        with self.clock.work():
+            self.probe.train()
+            for dropout in self._dropouts:
+                dropout.step = self._optimizer.done
+            logits, extra = self.probe.training_logits(batch)
+            losses = self._losses(logits[..., : self._trained_classes], extra, targets)
+            # Members share no parameter, so the gradient of the sum is each member's own.
+            torch.autograd.backward(losses.sum() * weight)
         return losses.detach() * weight
 
     def _losses(self, logits: Tensor, extra: Tensor | None, targets: Targets) -> Tensor:
@@ -119,9 +120,8 @@ class Bank:
 
     def update(self) -> None:
         """Step along the gradients."""
-        started = time.perf_counter()
-        self._optimizer.step()
-        self.busy += time.perf_counter() - started
+        with self.clock.work():
+            self._optimizer.step()
 
     def drop_gradients(self) -> None:
         """Forget what a step that was not finished has left."""
@@ -160,13 +160,24 @@ class Bank:
         self.seconds = seconds
 
     def halves(self) -> list["Bank"]:
-        """Two banks that go on where this one is."""
-        states = [self.member_state(member) for member in range(len(self.configs))]
+        """Two banks that go on where this one is; this one is used up.
+
+        By way of the host: on a GPU the halves get the memory that this one had.
+        """
+        device, busy = self.rows.device, self.clock.busy
+        remove_dropouts(self.probe, self._dropouts)
+        self.probe.cpu()
+        states = [
+            {name: tensor.cpu() for name, tensor in self.member_state(member).items()}
+            for member in range(len(self.configs))
+        ]
+        del self._optimizer
+        free_memory(device)
         middle = len(self.configs) // 2
         banks = []
         for members in (slice(0, middle), slice(middle, None)):
             mine = states[members]
-            probe = stack([self.probe.member(i) for i in range(len(states))[members]])
+            probe = stack([self.probe.member(i) for i in range(len(states))[members]]).to(device)
             bank = Bank(
                 self.configs[members],
                 self.places[members],
@@ -176,7 +187,7 @@ class Bank:
                 self._trained_classes,
             )
             bank.load_members(mine, self.seconds * len(mine) / len(states))
-            bank.busy = self.busy * len(mine) / len(states)
+            bank.clock.busy = busy * len(mine) / len(states)
             banks.append(bank)
         return banks
 
@@ -218,8 +229,18 @@ def place_dropouts(
                 f"dropout: method {method} has no linear classifier whose inputs could be dropped"
             )
         placed.append(MemberDropout(rates, seeds, 0).to(device))
-        head.register_forward_pre_hook(partial(_drop_inputs, placed[-1]))
+        placed[-1].hook = head.register_forward_pre_hook(partial(_drop_inputs, placed[-1]))
     return placed
+
+
+def remove_dropouts(probe: Probe, placed: Sequence[MemberDropout]) -> None:
+    """Take back what `place_dropouts` has placed: copies of a probe would have it too."""
+    for module in probe.modules():
+        if isinstance(module, FoldedAttention):
+            module.dropout = None
+    for dropout in placed:
+        if dropout.hook is not None:
+            dropout.hook.remove()
 
 
 def _drop_inputs(

@@ -54,7 +54,7 @@ def estimate_seconds(
         bank.gradients(batch, targets)
         bank.update()
         if device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
         busy[id(bank)] = busy.get(id(bank), 0.0) + time.perf_counter() - started
 
     with Crew(len(banks), device) as crew:

@@ -1,8 +1,21 @@
 """Running out of memory, whoever says so: CUDA, torch's allocator of the host, or Python."""
 
+import gc
+
 import torch
 
 from stepcli.runtime.errors import StepcliError
+
+SIGNS = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+)
+"""What errors without a class of their own say when memory has run out."""
 
 
 class OutOfMemory(StepcliError):
@@ -28,8 +41,18 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ended."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    # The host's allocator raises a bare RuntimeError.
+    # The host's allocator raises a bare RuntimeError, and so do CUDA's libraries, and CUDA itself
+    # where pinned memory or a kernel's own did not fit.
     text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in text or "not enough memory" in text
-    )
+    return isinstance(error, RuntimeError) and any(sign in text for sign in SIGNS)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what an attempt that has failed held.
+
+    To be called when its exception is gone: a traceback keeps the tensors of its frames, and an
+    exception that one of those frames knows is freed by the collector of cycles alone.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

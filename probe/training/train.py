@@ -4,13 +4,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from stepcli.probe.config import DataConfig, RunConfig
 from stepcli.probe.data.features import Features
@@ -24,11 +21,12 @@ from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.checkpoint import Checkpoint
 from stepcli.probe.training.deferred_signals import GRACE_SECONDS, Grace
 from stepcli.probe.training.loss import Folds, Targets
-from stepcli.probe.training.memory import OutOfMemory
+from stepcli.probe.training.memory import OutOfMemory, free_memory
+from stepcli.probe.training.products import multiply_adds
 from stepcli.runtime.device_copies import to_device
 
 EVALUATION_BATCH = 256
-"""Samples at once when nothing is kept for a backward pass."""
+"""Samples at once when nothing is kept for a backward pass; fewer where these do not fit."""
 
 Part = tuple[TokenBatch, Targets]
 
@@ -71,6 +69,8 @@ class Trained:
     """Its share of the training pass: by the work of its bank, then by members."""
     multiply_adds: int
     """Of its matrix products for the logits of one clip."""
+    device: torch.device
+    """Where it was trained; the probe and the logits are on the host."""
 
 
 def train(
@@ -132,13 +132,14 @@ def train(
                         grace.end()
                 totals = totals.cpu() / task.samples_per_epoch
                 for bank in trained:
+                    bank.clock.settle()
                     bank.losses.append(totals[bank.places])
                 _share_clock(trained, time.perf_counter() - started)
                 if checkpoint is not None and (epoch + 1 < epochs or grace.came):
                     checkpoint.save(trained, epoch + 1, now=grace.came)
                 grace.end()
                 report(epoch + 1)
-        results = _finish(features, task, [*fitted, *trained], crew)
+        results = _finish(features, task, [*fitted, *trained], crew, say)
     return [results[place] for place in range(len(configs))]
 
 
@@ -231,8 +232,6 @@ def _step(
             halves = bank.halves()
         except (RuntimeError, MemoryError) as error:
             raise OutOfMemory.of(error, f"the halves of {name}") from error
-        if totals.device.type == "cuda":
-            torch.cuda.empty_cache()
         for half in halves:
             after += _step([half], parts, totals, crew, say)
     return after
@@ -257,21 +256,42 @@ def _cost(bank: Bank) -> float:
 
 def _share_clock(banks: Sequence[Bank], elapsed: float) -> None:
     """Charge what a stretch took, loading included, to the banks by the work they did in it."""
-    work = sum(bank.busy for bank in banks)
+    work = sum(bank.clock.busy for bank in banks)
     for bank in banks:
-        bank.seconds += elapsed * bank.busy / work
-        bank.busy = 0.0
+        bank.seconds += elapsed * bank.clock.busy / work
+        bank.clock.busy = 0.0
+
+
+def _logits_of(
+    features: Features, task: Task, banks: Sequence[Bank], crew: Crew, size: int
+) -> list[list[Tensor]] | OutOfMemory:
+    """Each bank's logits of the test samples, so many at once, or why not."""
+    parts: list[list[Tensor]] = [[] for _ in banks]
+    try:
+        for batch, _ in features.batches(task, task.shown, size):
+            logits_of = crew.each(partial(Bank.logits, batch=batch), banks, _cost)
+            for logits, pieces in zip(logits_of, parts, strict=True):
+                pieces.append(logits)
+    except (RuntimeError, MemoryError) as error:
+        return OutOfMemory.of(error, f"a test of {size} samples")
+    return parts
 
 
 def _finish(
-    features: Features, task: Task, banks: Sequence[Bank], crew: Crew
+    features: Features, task: Task, banks: Sequence[Bank], crew: Crew, say: Say
 ) -> dict[int, Trained]:
-    """Test every bank in one pass over the test samples; results by place."""
-    parts: list[list[Tensor]] = [[] for _ in banks]
-    for batch, _ in features.batches(task, task.shown, EVALUATION_BATCH):
-        logits_of = crew.each(partial(Bank.logits, batch=batch), banks, _cost)
-        for logits, pieces in zip(logits_of, parts, strict=True):
-            pieces.append(logits)
+    """Test every bank in one pass over the test samples; results by place.
+
+    Raises:
+        OutOfMemory: not even one sample at a time fits.
+    """
+    size = EVALUATION_BATCH
+    while not isinstance(parts := _logits_of(features, task, banks, crew, size), list):
+        if size == 1:
+            raise parts
+        size //= 2
+        say(f"out of memory in the test: it is done again with {size} samples at once")
+        free_memory(features.device)
     one_clip, _ = next(features.batches(task, task.shown[:1], 1))
     tested = task.folds_of(task.test)
     trained = {}
@@ -292,32 +312,6 @@ def _finish(
                 tuple(losses[index]),
                 bank.seconds / len(bank.configs),
                 products,
+                features.device,
             )
     return trained
-
-
-def multiply_adds(bank: Bank, one_clip: TokenBatch) -> int:
-    """Multiplications of one member's matrix products for one clip."""
-    products = _Products()
-    with products:
-        bank.logits(one_clip)
-    return products.operations // (2 * len(bank.configs))
-
-
-class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the additions and multiplications of matrix products, by torch's own formulas."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing here is compiled: torch need not import its compiler, which takes two seconds."""
-        return False
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.operations: int = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if (formula := flop_registry.get(func.overloadpacket)) is not None:
-            self.operations += formula(*args, **(kwargs or {}), out_val=out)
-        return out

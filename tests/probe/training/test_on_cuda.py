@@ -18,7 +18,11 @@ from stepcli.probe.data.slices import held_out, in_folds
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.probe.methods.step import Step
+from stepcli.probe.sweeps.progress import SweepProgress
+from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.train import EpochReport, Trained, train
+from stepcli.runtime.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # for virtual_device.py
 
@@ -171,6 +175,71 @@ def test_clips_with_padding(name: str, store_of: Callable[..., Store], tmp_path:
     store = store_of(tmp_path / "store", sampling="uniform-pad", distinct=3, cls=True)
     task = ARROW.model_copy(update={"clip_frames": 4})
     trains_alike(store, configs_of(name, task))
+
+
+def test_a_session_on_the_second_gpu(rich: Store, tmp_path: Path) -> None:
+    """The record names the GPU that was trained on, and none after training on a CPU."""
+    configs, place = configs_of("step"), Path(str(rich.path))
+    with virtual_cuda(devices=2) as gpu:
+        session = Session(place, tmp_path / "gpu", "cuda:1")
+        assert session.estimate(session.plan(configs)) > 0
+        on_gpu = session.run(configs)
+        on_cpu = Session(place, tmp_path / "cpu", "cpu").run(configs)
+        with pytest.raises(UsageError, match="cuda:2"):
+            Session(place, tmp_path / "cpu", "cuda:2")
+    assert {record.hardware.gpu for record in on_gpu} == {"virtual cuda:1"}
+    assert {record.hardware.gpu for record in on_cpu} == {None}
+    for mine, theirs in zip(on_gpu, on_cpu, strict=True):
+        assert mine.losses == pytest.approx(theirs.losses, rel=1e-4)
+        assert mine.run == theirs.run
+    assert gpu.stream is gpu.default
+
+
+@pytest.mark.parametrize(("first", "then"), [("cuda", "cpu"), ("cpu", "cuda")])
+def test_training_goes_on_elsewhere(first: str, then: str, rich: Store, tmp_path: Path) -> None:
+    configs, place = configs_of("step", epochs=3), Path(str(rich.path))
+
+    class Killed(Exception):
+        pass
+
+    def die(number: int) -> Callable[..., None]:
+        def epoch(*args: object) -> None:
+            if args[-1].epoch == number:  # type: ignore[attr-defined]
+                raise Killed
+
+        return epoch
+
+    def session(device: str, runs: str) -> Session:
+        return Session(place, tmp_path / runs, device, save_seconds=0)
+
+    with virtual_cuda(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SweepProgress, "epoch", die(2))
+        with pytest.raises(Killed):
+            session(first, "runs").run(configs)
+        seen: list[int] = []
+        patch.setattr(SweepProgress, "epoch", lambda *args: seen.append(args[-1].epoch))
+        moved = session(then, "runs").run(configs)
+    whole = session("cpu", "whole").run(configs)
+    for mine, theirs in zip(moved, whole, strict=True):
+        assert mine.losses == pytest.approx(theirs.losses, rel=1e-4)
+        assert mine.top1 == theirs.top1
+
+
+def test_a_bank_is_halved_on_a_gpu(rich: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = configs_of("step", recipes=(OptimConfig(dropout=0.3), OptimConfig(lr=1e-2)) * 2)
+    wanted, _ = run(rich, configs, CPU)
+    forward = Step.forward
+
+    def greedy(self: Step, batch: TokenBatch) -> torch.Tensor:
+        if self.training and self.members > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, batch)
+
+    monkeypatch.setattr(Step, "forward", greedy)
+    with virtual_cuda() as gpu:
+        found, _ = run(rich, configs, CUDA)
+    assert gpu.calls["empty_cache"] > 0
+    assert_same(found, wanted)
 
 
 def test_a_mixture_of_devices_is_found(rich: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -303,7 +303,7 @@ from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.training.banks import make_banks
 from stepcli.probe.training.loss import Targets
-from stepcli.probe.training.train import multiply_adds
+from stepcli.probe.training.products import multiply_adds
 config, layout = RunConfig(method="step", options={}), TokenLayout.of(2, 2, 16)
 (bank,) = make_banks([config], layout, 2, torch.ones(3), torch.device("cpu"), 1)
 batch = TokenBatch(torch.randn(4, 2, 2, 16))
