@@ -206,7 +206,7 @@ def test_a_pass_that_does_not_fit_is_trained_in_two(
     assert "4 probes are trained in two passes instead" in capsys.readouterr().err
     assert [record.run for record in got] == [record.run for record in want]
     for mine, theirs in zip(got, want, strict=True):
-        assert mine["losses"] == pytest.approx(theirs["losses"], abs=1e-5)
+        assert mine.losses == pytest.approx(theirs.losses, abs=1e-5)
     fitting = 0
     with pytest.raises(OutOfMemory, match="1 probes did not fit into memory"):
         Session(store.path, tmp_path / "never", "cpu").run(configs[2:])
