@@ -16,7 +16,7 @@ from stepcli.runtime.errors import UsageError
 
 
 class BackboneError(UsageError):
-    """A backbone cannot be had: missing, gated, incomplete, or of a kind nobody taught us."""
+    """A backbone is not available: missing, gated, incomplete or unsupported."""
 
 
 class FrameTokens(NamedTuple):
@@ -46,7 +46,7 @@ class BackboneFacts:
     token_scope: TokenScope = "frame"
     frames_per_token: int = 1
     depth: int = 0
-    """Blocks whose outputs can be had as layers; 0: the last layer's alone."""
+    """Blocks whose outputs are available as layers (0 = only the last layer's)."""
 
 
 class Backbone(ABC):
@@ -72,7 +72,7 @@ class Backbone(ABC):
         self.model.compile()
 
     def require_layers(self, layers: Sequence[int]) -> None:
-        """Refuse layers that the model has not.
+        """Refuse layers that the model does not have.
 
         Raises:
             UsageError: saying which it has.
@@ -82,7 +82,7 @@ class Backbone(ABC):
         if not self.facts.depth:
             raise UsageError(
                 f"--layers: {self.facts.name} gives tokens of its last layer only (-1); several "
-                "layers can be had of image transformers"
+                "layers are available from image transformers"
             )
         if len(set(layers)) < len(layers) or not all(
             -self.facts.depth <= layer <= -1 for layer in layers
@@ -134,7 +134,7 @@ class ClipBackbone(Backbone):
         if frames % self.call_frames:
             raise UsageError(
                 f"backbone {self.facts.name} takes clips of {self.call_frames} frames or a "
-                f"multiple; asked was --frames {frames}"
+                f"multiple; found --frames {frames}"
             )
 
 
@@ -166,7 +166,7 @@ def digest_weights(model: nn.Module) -> str:
 
 @torch.inference_mode()
 def check_facts(backbone: Backbone, clip_frames: int = 0) -> None:
-    """Run one black frame, or clip of so many: what comes out must have the announced shape.
+    """Run one black frame or clip: the output must have the announced shape.
 
     Raises:
         BackboneError: with both shapes; or the model fails on it, or gives NaN or infinity.

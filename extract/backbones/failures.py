@@ -31,7 +31,7 @@ def loading_errors(what: str, place: str) -> Iterator[None]:
     Raises:
         BackboneError: the reason, and what to do.
     """
-    # Else transformers asks a service on the hub to convert pickled weights; nobody asked for that.
+    # Else transformers asks a service on the hub to convert pickled weights, which is not wanted.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     try:
         yield

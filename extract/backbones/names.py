@@ -106,7 +106,7 @@ _FOLDER_BEGINS = ("/", "./", "../", "~")
 def full_name(name: str) -> str:
     """Normalise a backbone's name: a short name, or "hf:<folder or repository[@revision]>".
 
-    A folder and OWNER/NAME are taken for "hf:...". A short name goes before a folder of that name.
+    A folder and OWNER/NAME are read as "hf:...". A short name goes before a folder of that name.
     `file.py:name` is left alone.
     """
     if name in BACKBONES or is_code(name) or name in plugins(GROUP):

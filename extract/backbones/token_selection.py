@@ -52,7 +52,7 @@ def parse_tokens(text: str, facts: BackboneFacts) -> TokenSelection:
         facts: the backbone's grid and prefix tokens.
 
     Raises:
-        UsageError: an unknown or repeated name, a CLS token that the backbone has not, a grid
+        UsageError: an unknown or repeated name, a CLS token that the backbone does not have, a grid
             finer than the backbone's.
     """
     segments: list[Segment] = []

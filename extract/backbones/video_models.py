@@ -1,7 +1,7 @@
 """Backbones whose tokens depend on the whole clip, for comparison with frame-wise ones.
 
 Shuffling, reversing or cutting their stored tokens is not the same as doing so to the video; the
-spec says so (`token_scope: clip`), and the probe stage refuses it.
+spec records it (`token_scope: clip`), and the probe stage refuses it.
 """
 
 from typing import Any
@@ -57,7 +57,7 @@ class TubeletModel(ClipBackbone):
         if self._fixed and frames != self.call_frames:
             raise UsageError(
                 f"backbone {self.facts.name} takes clips of {self.call_frames} frames; "
-                f"asked was --frames {frames}"
+                f"found --frames {frames}"
             )
 
     def tokens(self, pixels: Tensor) -> FrameTokens:

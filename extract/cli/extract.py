@@ -57,7 +57,7 @@ def extract(
     try:
         code, summary = run_extract(config)
     except KeyboardInterrupt as interrupt:
-        say("interrupted: every finished clip is stored; the same command goes on", err=True)
+        say("interrupted: every finished clip is stored; the same command resumes", err=True)
         if passes_still_running():
             # A large model's pass on a CPU takes longer than a batch system waits.
             os._exit(exit_code(interrupt))

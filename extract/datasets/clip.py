@@ -26,7 +26,7 @@ class Clip:
     """In presentation order, from 0; the clip holds frames in [start_frame, end_frame)."""
     end_frame: int | None = None
     group: str = ""
-    """What a split must not tear apart: source video, subject, episode."""
+    """Splits never divide it: source video, subject, episode."""
     view: str = ""
     frames_per_second: float | None = None
     """Of a folder of numbered images; None for a video, which knows its own times."""
@@ -43,7 +43,7 @@ class Clip:
         return tuple(view_id(self.id, view) for view in self.views) or (self.id,)
 
     def within(self, root: str, prefix: str) -> "Clip":
-        """The clip as one of a data set with this root, its id and group behind the prefix.
+        """The clip in a data set with this root, its id and group behind the prefix.
 
         Args:
             root: absolute folder.
@@ -82,7 +82,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     """What a user should know before the run, e.g. how many listed videos are not on the disk."""
     root: Path | None = None
-    """Its folder, absolute; None where nobody has said."""
+    """Its folder, absolute; None if not given."""
     bundled: bool = False
     """Whether its clips ship with stepcli."""
 

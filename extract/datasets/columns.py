@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from difflib import SequenceMatcher
 
 ALIKE = 0.8
-"""Similarity from which two names are taken for one (`difflib.SequenceMatcher.ratio`)."""
+"""Similarity from which two names count as one (`difflib.SequenceMatcher.ratio`)."""
 MEANT = {
     "path": ("file", "filename", "filepath", "video", "videopath", "videofile", "clippath"),
     "label": ("class", "classname", "category", "action", "target"),

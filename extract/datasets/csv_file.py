@@ -1,4 +1,4 @@
-"""`csv`: the way in for everyone's own videos, one line a clip."""
+"""`csv`: users' own videos, one line per clip."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -226,7 +226,7 @@ INFO = DatasetInfo(
   split          train, val or test
   start_seconds, end_seconds   a segment, start <= time < end, since the video's first frame
   start_frame, end_frame       or by frame number, from 0, the end not included
-  group          what a split must not tear apart: source video, subject, episode
+  group          never divided by a split: source video, subject, episode
   view           camera
   frames_per_second   where path is a folder of numbered images instead of a video""",
     source="your own videos",

@@ -1,4 +1,4 @@
-"""Read the lists that data sets come with; what is not as expected is said with file and line."""
+"""Read the lists that data sets come with; errors name file and line."""
 
 from pathlib import Path
 from typing import Any

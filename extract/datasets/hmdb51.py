@@ -24,7 +24,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     lists = checklist.folder(
         "testTrainMulti_7030_splits", "test_train_splits", "splits", purpose="split files"
     )
-    files = checklist.files(lists, f"*_test_split{number}.txt", "one a class")
+    files = checklist.files(lists, f"*_test_split{number}.txt", "one per class")
     folder = checklist.folder("videos", "hmdb51_org", "hmdb51", ".", purpose="<class>/<video>.avi")
     checklist.require()
     videos = Videos(folder)

@@ -151,8 +151,8 @@ INFO = DatasetInfo(
     load=load,
     layout="""\
 <root>/ikea_annotation_db_full            SQLite with the tables videos and annotations
-<root>/atomic_action_list.txt             32 class names, one a line
-<root>/action_object_relation_list.txt    "<verb id> <object id>" of each class, one a line
+<root>/atomic_action_list.txt             32 class names, one per line
+<root>/action_object_relation_list.txt    "<verb id> <object id>" of each class, one per line
 <root>/{train,test}_cross_env.txt         "<furniture>/<scan>" a line
     (the lists may lie in <root>/indexing_files/)
 <root>/<furniture>/<scan>/<dev1|dev2|dev3>/images/scan_video.avi

@@ -1,8 +1,8 @@
 """`jester`: 148,092 clips of 27 hand gestures (Materzynska et al., ICCV workshops 2019).
 
 Checked (2026-11) against several public readers of version 1: jester-v1-{train,validation}.csv with
-"<id>;<class>" a line and no header, jester-v1-labels.csv with a class a line, 20bn-jester-v1/<id>/
-of JPEGs, lists beside it or in annotations/ or labels/.
+"<id>;<class>" per line and no header, jester-v1-labels.csv with a class per line,
+20bn-jester-v1/<id>/ of JPEGs, lists beside it or in annotations/ or labels/.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ MIRRORS = (
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
-    """Read the official lists; clips are folders of JPEGs at 12 frames a second, or .webm files."""
+    """Read the official lists; clips are folders of JPEGs (12 frames per second) or .webm files."""
     del options
     checklist = Checklist("jester", root)
 
@@ -74,10 +74,10 @@ INFO = DatasetInfo(
     name="jester",
     load=load,
     layout="""\
-<root>/jester-v1-labels.csv                 27 class names, one a line
+<root>/jester-v1-labels.csv                 27 class names, one per line
 <root>/jester-v1-{train,validation}.csv     "<id>;<class>" a line
     (or in <root>/annotations/ or <root>/labels/)
-<root>/20bn-jester-v1/<id>/00001.jpg ...    12 frames a second; or <id>.webm (folder: videos)
+<root>/20bn-jester-v1/<id>/00001.jpg ...    12 frames per second; or <id>.webm (folder: videos)
 The test split's labels were never published.""",
     source="https://www.qualcomm.com/developer/software/jester-dataset",
 )

@@ -21,7 +21,7 @@ SPLITS = {"train": ("train",), "val": ("val", "validate", "validation"), "test":
 
 
 def load(name: str, root: Path, options: Mapping[str, str]) -> Dataset:
-    """Read one CSV a split, and take the listed videos that are there.
+    """Read one CSV per split, and take the listed videos that are there.
 
     A video is found by its name alone, wherever it lies below the root: folder a class, folder a
     split, both, or flat. Names are <id>_<start>_<end> with six digits each, or the bare id.

@@ -34,7 +34,7 @@ INFO = DatasetInfo(
     name="openclose",
     load=load,
     layout="""\
-Nothing to lay out: the clips ship with stepcli (384 clips, 224x224 H.264, 40 frames a second).
+Nothing to lay out: the clips ship with stepcli (384 clips, 224x224 H.264, 40 frames per second).
 With a --root of your own, in the same shape:
   <root>/openclose.csv, <root>/pairs.csv, <root>/clips/<class>/<number>.mp4""",
     source="bundled; examples/ holds the script that renders such clips anew",

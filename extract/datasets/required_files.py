@@ -15,7 +15,7 @@ class MissingData(UsageError):
 
 
 class Checklist:
-    """Collects what was found and what was not, so that a user mends everything at once."""
+    """Collects found and missing files, so that one error names all of them."""
 
     def __init__(self, dataset: str, root: Path) -> None:
         self.dataset = dataset

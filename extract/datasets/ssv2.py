@@ -86,7 +86,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
 
     Raises:
         MissingData: a checklist of the pieces found and missing.
-        UsageError: a file that is not as expected, or a template that labels.json has not.
+        UsageError: a file that is not as expected, or a template that is not in labels.json.
     """
     with_loose = INFO.option(options, "pairs", "strict", "strict", "loose") == "loose"
     checklist = Checklist("ssv2", root)

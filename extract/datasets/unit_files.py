@@ -1,4 +1,4 @@
-"""Semantic units: words for what actions are made of, one file a data set, in units/<name>.txt.
+"""Semantic units: words for what actions are made of, one file per data set, in units/<name>.txt.
 
 A file has two parts. The first is made from the labels by `words_of`: every word of a label that
 says something, once, in the order of the labels. The second, below BY_HAND, was written and checked
@@ -6,7 +6,7 @@ by hand: body parts, objects, scenes, motions. To make the first part anew and k
 
     python -m stepcli.extract.datasets.unit_files units/ssv2.txt LABELS
 
-where LABELS holds one label a line. A user's own file goes to `extract --units`.
+where LABELS holds one label per line. A user's own file goes to `extract --units`.
 """
 
 import re
@@ -80,7 +80,7 @@ def renew(path: Path, labels: Iterable[str]) -> None:
     """Write the labels' words into a file of units; what is below BY_HAND stays."""
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     _, marker, by_hand = before.partition(BY_HAND)
-    head = f"# Semantic units of {path.stem}, one a line; see unit_files.py.\n# From the labels\n"
+    head = f"# Semantic units of {path.stem}, one per line; see unit_files.py.\n# From the labels\n"
     words = "".join(f"{word}\n" for word in words_of(labels))
     path.write_text(f"{head}{words}{marker}{by_hand}", encoding="utf-8")
 

@@ -152,7 +152,7 @@ def _all_files(folder: Path) -> list[Path]:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself: whoever reads it says so
+    except OSError:  # a link to itself: an error where it is read
         return False
 
 

@@ -84,7 +84,7 @@ class _Bits:
         self._place = 0
 
     def take(self, count: int) -> int:
-        """An unsigned number of so many bits."""
+        """An unsigned number of `count` bits."""
         value = 0
         for _ in range(count):
             byte = self._data[self._place >> 3]

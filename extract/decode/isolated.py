@@ -139,7 +139,7 @@ def _ask(request: Request, *, live: bool = False) -> Generator[Answer, bytes, No
     """The answers to a request; what is sent to the generator goes to the reader.
 
     Raises:
-        VideoError: the reader says so, or has ended or hangs.
+        VideoError: raised in the reader, or the reader has ended or hangs.
     """
     # A camera may wait for hours for its next frame.
     patience = None if live else PATIENCE_SECONDS

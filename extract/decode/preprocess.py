@@ -21,7 +21,7 @@ Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"
 
 @dataclass(frozen=True, slots=True)
 class PixelPlan:
-    """What happens to a frame, in the order of the fields. All sizes in pixels, 0: no such step."""
+    """Steps applied to a frame, in the order of the fields. Sizes in pixels (0 = no such step)."""
 
     resize_short: int
     """Shorter side after resizing with the aspect ratio kept."""
@@ -69,7 +69,7 @@ class PixelPlan:
 
     @classmethod
     def from_spec(cls, values: Mapping[str, Any]) -> "PixelPlan":
-        """The plan that `to_spec` described; what else stands there (views) is left alone."""
+        """The plan that `to_spec` described; other entries (views) are ignored."""
         arguments: dict[str, Any] = {
             field.name: tuple(value) if isinstance(value := values[field.name], list) else value
             for field in fields(cls)

@@ -244,7 +244,7 @@ def limit_memory(allowed: int) -> None:
 
 
 def out_of_memory() -> str:
-    """What is said of a video that needs more."""
+    """Message for a video that needs more memory."""
     if not _limits:
         return "its frames do not fit in memory"
     return (

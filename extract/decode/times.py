@@ -21,7 +21,7 @@ WINDOW = 16
 """Frames in a row that may be out of line before it counts as a clock that was set anew."""
 
 SHUFFLED = 8
-"""More than one step back in so many frames: times of decoding, not single bad timestamps."""
+"""Frames: more than one step back among them means times of decoding, not bad timestamps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def _in_line(ticks: Sequence[int | None], step: Fraction) -> list[Fraction | Non
 def _run_behind(
     ticks: Sequence[int | None], index: int, offset: Fraction, last: Fraction, step: Fraction
 ) -> int:
-    """How many timestamps from `index` on lie behind, until one goes on from `last`; 0: none."""
+    """Count timestamps behind `last` from `index` on, until one goes on from it; 0 if none does."""
     run, inner, before = 0, 0, ticks[index]
     for tick in ticks[index + 1 : index + 1 + WINDOW]:
         run += 1

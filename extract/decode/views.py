@@ -2,7 +2,7 @@
 
 Spatial views: `center` (as the backbone's processor crops), `left` and `right` (the same crop at
 either end of the frame's longer side), `crop0` to `crop7` (random resized crops for training, one
-box a clip and view) and `flip-` before any of them. Temporal views come from the sampling rule
+box per clip and view) and `flip-` before any of them. Temporal views come from the sampling rule
 and add `-t<n>`. Names and ids: `stepcli.cache.schema.views`.
 """
 
@@ -166,14 +166,14 @@ def mirror_labels(
         dataset: for the error's text.
 
     Raises:
-        UsageError: nobody knows which classes a flip swaps, or one of a pair is not there.
+        UsageError: unknown which classes a flip swaps, or one of a pair is not there.
     """
     names = {row.name for row in classes}
     if given is None:
         mirrors = {row.name: row.mirror for row in classes if row.mirror}
         if not mirrors:
             raise UsageError(
-                f"flipped views: nobody has said which classes of {dataset} a flip swaps (left "
+                f"flipped views: unknown which classes of {dataset} a flip swaps (left "
                 "with right); name them in a file for --mirrors, or say --mirrors none"
             )
     else:

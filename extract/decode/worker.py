@@ -94,7 +94,7 @@ def decode_known(
     try:
         before, facts = state_of(path), facts_of(path)
     except OSError:
-        facts = None  # what is wrong with it is said below, in the decoder's words
+        facts = None  # the decoder's error follows
     read = decode_into(slot, task, settings)
     try:
         if facts is None or state_of(path) != before:

@@ -111,7 +111,7 @@ def run(
         reason = str(error).strip().rpartition("\n")[2]
         raise WorkersLost(
             f"the queue of clips on this machine was lost, or never ran ({reason}); the same "
-            "command goes on; some clusters ask for a token: 'Who may join' in docs/clusters.md"
+            "command resumes; some clusters ask for a token: 'Who may join' in docs/clusters.md"
         ) from error
     finally:
         driver.stop()

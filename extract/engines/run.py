@@ -51,7 +51,7 @@ def run_extract(config: ExtractConfig) -> tuple[int, RunSummary]:
         for scripts.
 
     Raises:
-        StepcliError: anything that the user can mend, before the first video is read.
+        StepcliError: anything that the user can fix, before the first video is read.
         KeyboardInterrupt: finished clips are committed.
     """
     with without_collections():
@@ -163,7 +163,7 @@ class OnWorker:
 
 
 def _text_job(config: ExtractConfig) -> Callable[[Store], StoragePath]:
-    """Load the text tower and the texts now, so that what is wrong is said before the run."""
+    """Load the text tower and the texts now, so that errors come before the run."""
     from stepcli.extract.datasets.unit_files import units_of
     from stepcli.extract.pipeline.text_embeddings import load_text_tower, read_templates, store_text
 

@@ -51,7 +51,7 @@ class WorkQueue:
     def next(self, worker: str, count: int) -> list[Clip]:
         """Take at most `count` clips; none when the worker is to finish.
 
-        A worker that was taken for lost gets none: its clips will be done by others.
+        A worker that counted as lost gets none: its clips will be done by others.
         """
         if self._stopping or worker not in self._workers:
             return []

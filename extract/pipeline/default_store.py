@@ -31,7 +31,7 @@ def choose_store(
 ) -> tuple[Path, list[str]]:
     """The default store of a run, and notes.
 
-    A store that carries no root in its name, or another root's, is gone on with only where it is
+    A store that carries no root in its name, or another root's, is continued only where it is
     known to be of this root; one that may be is named.
 
     Args:

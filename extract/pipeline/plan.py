@@ -38,7 +38,7 @@ class LayoutCost:
     total_bytes: int
     fits: bool
     break_even: float
-    """Bytes a second: a disk that reads slower than this is slower than the backbone itself."""
+    """Bytes per second: a disk that reads slower than this is slower than the backbone itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Plan:
     stored: int
     """Ids in the store: clips, or views of them."""
     clip_seconds: float
-    """Measured on this machine: seconds a clip with all of its views, all stages side by side."""
+    """Measured on this machine: seconds per clip with all of its views, all stages side by side."""
     free_bytes: int
     layouts: tuple[LayoutCost, ...]
 
@@ -133,7 +133,7 @@ def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> float:
             reasons = {failure.message for failure in todo.quarantined}
             raise UsageError(
                 f"none of {len(clips)} clips tried could be read ({'; '.join(sorted(reasons))}); "
-                "mend the data set first"
+                "fix the data set first"
             )
     # Side by side, the slowest stage sets the pace; the decoders' start is paid once.
     decoding = spent.decoding / min(trial.resources.workers, len(clips))
@@ -155,7 +155,7 @@ def describe(plan: Plan) -> str:
     if plan.stored != plan.clips:
         clips += f" in {plan.stored} views"
     lines = [
-        f"{clips}, {plan.clip_seconds * 1000:.0f} ms a clip on this machine: "
+        f"{clips}, {plan.clip_seconds * 1000:.0f} ms per clip on this machine: "
         f"{duration(plan.hours * 3600)}; {gigabytes(plan.free_bytes)} free",
         "",
         f"{'tokens':12}" + "".join(f"{dtype:>13} " for dtype in SHOWN) + "  break-even at float16",

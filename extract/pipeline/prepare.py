@@ -69,7 +69,7 @@ def prepare(config: ExtractConfig) -> Prepared:
     """Load the backbone and settle everything that a run's tokens depend on.
 
     Raises:
-        StepcliError: anything that the user can mend.
+        StepcliError: anything that the user can fix.
     """
     sampling, views = parse_sampling(config.sampling_rule), _views_of(config)
     resources = resources_of(config)

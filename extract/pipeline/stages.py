@@ -134,7 +134,7 @@ def extract_clips(
 
 @contextmanager
 def _passes(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads for forward passes. Whoever is interrupted does not wait for a large model's."""
+    """Threads for forward passes. An interrupt does not wait for the pass of a large model."""
     threads = ThreadPoolExecutor(
         count, thread_name_prefix=FORWARD, initializer=use_one_thread_a_pass
     )

@@ -48,7 +48,7 @@ def report_stages(count: int, seconds: StageSeconds, resources: Resources | None
     decoders = f" in {resources.workers} processes" if resources else ""
     passes = f" in {resources.passes} passes at once" if resources else ""
     say(
-        f"{count} stored or put aside in {duration(seconds.total)}, "
+        f"Processed {count} in {duration(seconds.total)}, "
         f"{count / seconds.total:.1f} a second; work: decoding {seconds.decoding:.1f} s{decoders}, "
         f"the backbone {seconds.forward:.1f} s{passes}, writing {seconds.writing:.1f} s"
     )
@@ -83,7 +83,7 @@ def summarise(store: Store, todo: Todo, clips: Sequence[Clip], share: str) -> No
         say(f"  and {len(reasons) - SHOWN_REASONS} reasons more")
     if todo.quarantined:
         say(
-            f"each with its reason in {store.path / 'failures'}; mend the files and run the same "
+            f"each with its reason in {store.path / 'failures'}; fix the files and run the same "
             "command with --retry-failed"
         )
 

@@ -155,6 +155,6 @@ def path_below(path: Path, root: str) -> str:
 
 
 def segment_of(clip: Clip) -> str:
-    """Which stretch of its video a clip is; "" for the whole of a video."""
+    """The stretch of its video that a clip is; "" for a whole video."""
     given = ((name, getattr(clip, name), number) for name, number in _BOUNDS.items())
     return " ".join(f"{name}={number(v)!r}" for name, v, number in given if v is not None)

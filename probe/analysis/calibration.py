@@ -132,7 +132,7 @@ def cross_validated(
         logits: [n, C]
         labels: [n]
         groups: Of each sample; a group is in one fold.
-        folds: At most so many; at least two groups are needed.
+        folds: Maximum number; at least two groups are needed.
     """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     dealt = np.random.default_rng(0).permutation(len(names)) % min(folds, len(names))

@@ -2,7 +2,7 @@
 
 Source: Bagad & Zisserman, "Chirality in Action: Time-Aware Video Representation Learning by Latent
 Straightening", NeurIPS 2025: actions such as opening and closing form chiral groups; one linear
-probe a group says whether the features know the direction. Here the probe is any method of the
+probe per group shows whether the features know the direction. Here the probe is any method of the
 registry and its tokens are the store's; a group's chance is one over its number of classes.
 """
 

@@ -178,7 +178,9 @@ def _code_needed(record: RunRecord) -> list[str]:
     ]
     if not lines:
         return []
-    head = "## Code that it needs\n\nNot in this folder; stepcli runs a file only if you trust it:"
+    head = (
+        "## Code that it needs\n\nNot in this folder; stepcli executes only files that you trust:"
+    )
     return [f"{head}\n", *lines, ""]
 
 
@@ -220,7 +222,7 @@ def export_onnx(folder: Path, path: Path) -> float:
 
 
 def write_onnx(probe: Probe, layout: TokenLayout, method: str, path: Path) -> float:
-    """Write a probe (K = 1) as ONNX, of any number of clips, and hold it against PyTorch.
+    """Write a probe (K = 1) as ONNX, of any number of clips, and check it against PyTorch.
 
     Input `tokens` [clips, T, (L,) S, D] float32 in the order in which they are stored; output
     `logits` [clips, classes].

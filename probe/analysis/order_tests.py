@@ -25,7 +25,7 @@ from stepcli.runtime.errors import UsageError
 
 BATCH = 128
 EARLY_STEPS = 8
-"""At most so many observed fractions."""
+"""Maximum number of observed fractions."""
 
 Order = Callable[[int, np.random.Generator], Ints]
 """Frames n -> the n positions that are shown, in order."""
@@ -72,10 +72,10 @@ class OrderResult:
 
     top1: float
     partner_top1: float | None
-    """Right where the partner's label is taken for the truth: on reversed clips the accuracy on
+    """Accuracy with the partner's label as the truth: on reversed clips the accuracy on
     the backward action (retro zero-shot). Over samples whose class has a partner."""
     flips: float | None
-    """Of the samples that are right as they are and have a partner: share now taken for it."""
+    """Of the samples that are right as they are and have a partner: share now recognised as it."""
     changed: float
     """Share of all samples whose prediction is another one now."""
     moved: float

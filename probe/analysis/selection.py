@@ -1,4 +1,4 @@
-"""What sweeps with --select chose: one row a method, whatever settings its seeds chose."""
+"""What sweeps with --select chose: one row per method, whatever settings its seeds chose."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -88,7 +88,7 @@ class ClassScore:
     samples: int
     recall: float
     most_confused: str
-    """The class it is taken for most often when it is not recognised; "" when it always is."""
+    """Most frequent wrong prediction; "" if there is none."""
     confused_share: float
     partner: str
 

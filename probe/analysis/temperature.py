@@ -43,7 +43,7 @@ class KeptCalibration:
     samples: int
     """Of the slice."""
     thresholds: dict[str, float | None]
-    """Risk -> the lowest confidence from which on at most so many answers were wrong there; None
+    """Risk -> the lowest confidence above which at most that share of answers was wrong there; None
     where no confidence was enough."""
 
     def threshold(self, risk: float) -> float | None:

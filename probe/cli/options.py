@@ -73,7 +73,7 @@ def resumable() -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         say(
-            "interrupted: finished runs are kept; the same command goes on from the last epoch "
+            "interrupted: finished runs are kept; the same command resumes from the last epoch "
             "that was saved",
             err=True,
         )

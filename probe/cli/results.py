@@ -39,7 +39,7 @@ def results(
     runs: RunsOption = None,
     format_: Annotated[
         Literal["table", "json", "csv", "markdown", "latex", "parquet"],
-        typer.Option("--format", help="json, csv, parquet: one entry a run, fractions of 1."),
+        typer.Option("--format", help="json, csv, parquet: one entry per run, fractions of 1."),
     ] = "table",
     compare: Annotated[
         str | None,

@@ -11,7 +11,7 @@ from stepcli.runtime.canonical_json import canonical_json
 from stepcli.runtime.settings import FrozenConfig, JsonObject
 
 CODE_SCHEMA = 2
-"""Raised whenever the same config would train another probe, so old runs are not taken for it."""
+"""Raised whenever the same config would train another probe, so that old runs are not reused."""
 
 
 def without_paths(config: Mapping[str, JsonValue]) -> JsonObject:

@@ -59,7 +59,7 @@ class TaskConfig(FrozenConfig):
         Setting(FRAMES),
     ] = 1.0
     layer: int | None = None
-    """Which of the stored layers a probe reads, by its number in the store's spec; None: the
+    """The stored layer that a probe reads, by its number in the store's spec; None: the
     deepest, and every one for methods that read several."""
     views: Annotated[
         int | None,
@@ -162,7 +162,7 @@ class TaskConfig(FrozenConfig):
     def _split_file_is_known_by_its_content(self) -> "TaskConfig":
         if self.split_file is not None and self.split_digest is None:
             try:
-                # A run or sweep of a stranger may name a device, which never ends.
+                # An untrusted run or sweep may name a device, which never ends.
                 data = read_regular(Path(self.split_file).resolve(), LARGEST)
             except (OSError, ValueError, DamagedStore) as error:
                 raise UsageError(

@@ -113,11 +113,11 @@ class DataConfig(FrozenConfig):
         return self
 
     def epochs_of(self, samples: int) -> int:
-        """Epochs to train where one has so many samples."""
+        """Epochs to train if one epoch has `samples` samples."""
         if self.steps is None:
             return self.epochs
         return max(1, round(self.steps / self.steps_of(samples)))
 
     def steps_of(self, samples: int) -> int:
-        """Steps of an epoch of so many samples."""
+        """Steps of an epoch of `samples` samples."""
         return -(-samples // self.batch_size)

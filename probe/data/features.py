@@ -44,7 +44,7 @@ def task_layout(store: "Store", task: Task) -> TokenLayout:
 
 
 def store_layout(store: "Store", frames: int, classes: tuple[str, ...]) -> TokenLayout:
-    """Shape and meaning of a store's tokens and texts, of so many frames and these classes."""
+    """Shape and meaning of a store's tokens and texts, for these frames and classes."""
     spec = store.spec
     texts = stored_texts(store.path)
     return TokenLayout(frames, spec.dim, spec.segments, deepest_last(spec.layers), classes, texts)

@@ -17,7 +17,7 @@ class TokenLayout:
     """Shape and meaning of one clip's tokens [T, S, D]."""
 
     frames: int
-    """T, the time steps a probe sees (fewer than stored where clips are cropped in time)."""
+    """T, the time steps that a probe sees (fewer than stored where clips are cropped in time)."""
     dim: int
     """D, channels."""
     segments: tuple[Segment, ...]
@@ -83,6 +83,6 @@ class TokenLayout:
         raise UsageError(f"tower={tower!r}: the store holds texts of {names}; choose one of these")
 
     def selected(self, select: Select) -> int:
-        """How many tokens a frame a selection keeps."""
+        """Tokens per frame that a selection keeps."""
         positions = self.positions(select)
         return self.tokens if isinstance(positions, slice) else len(positions)

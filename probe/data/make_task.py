@@ -34,7 +34,7 @@ def make_task(config: TaskConfig, store: "Store", table: LabelledClips) -> Task:
 
     Raises:
         UsageError: the store cannot serve the task, or no clip is left for one of its sides.
-        UnknownName: a pair names a class that the store has not.
+        UnknownName: a pair names a class that is not in the store.
     """
     spec = store.spec
     if config.layer is not None and config.layer not in spec.layers:

@@ -32,7 +32,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def token_bytes(store: "Store", clips: int) -> int:
-    """Memory that the tokens of so many clips take when resident."""
+    """Memory, in bytes, of the resident tokens of `clips` clips."""
     size = resident_type(store.spec).itemsize
     values = clips
     for extent in store.spec.clip_shape:

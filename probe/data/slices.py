@@ -25,7 +25,7 @@ def hold_out(table: LabelledClips, share: float, seed: int) -> LabelledClips:
 
     Groups stay whole, copies with them, and no class loses its last training clip; within that
     every class gives about the same share. Where groups and classes conflict, the share gives way,
-    then it is said.
+    and a note reports it.
 
     Raises:
         UsageError: no group can be held out.

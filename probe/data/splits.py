@@ -154,7 +154,7 @@ def _warnings(
 
 
 def subsample(table: LabelledClips, share: float, shots: int | None, seed: int) -> LabelledClips:
-    """Keep a share, or so many, of each class's training clips, with all their views; at least one.
+    """Keep a share or number of each class's training clips, with all views; at least one.
 
     Draws of one seed are nested: what a smaller one keeps, a larger one keeps too.
     """

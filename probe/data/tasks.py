@@ -89,11 +89,11 @@ class Task:
     clips: tuple[str, ...]
     """Stored ids of the clips that are used, train then test; every view has one of its own."""
     groups: tuple[str, ...]
-    """What a clip must not be torn apart from: its source video, subject or episode."""
+    """Kept on one side of a split: its source video, subject or episode."""
     classes: tuple[str, ...]
     """Names, by index."""
     base_classes: int
-    """The first so many classes are trained on: all, or those of base-to-novel's base."""
+    """The first `base_classes` classes are trained on: all, or those of base-to-novel's base."""
     pairs: tuple[tuple[int, int], ...]
     """Nearly symmetric classes, by index."""
     length: int
@@ -230,7 +230,7 @@ class Task:
 
 
 def shown_frames(config: TaskConfig, frames: int) -> tuple[int, int]:
-    """Of so many stored frames: how many, from the first, may be looked at; how many a probe sees.
+    """Of `frames` stored frames: how many, from the first, may be looked at; how many a probe sees.
 
     Raises:
         UsageError: the probe would see more than there are.
@@ -240,7 +240,7 @@ def shown_frames(config: TaskConfig, frames: int) -> tuple[int, int]:
     if length > observed:
         seen = "" if observed == frames else f", of which {observed} may be observed"
         raise UsageError(
-            f"--clip-frames {length}: the store has {frames} frames a clip{seen}; ask for at "
+            f"--clip-frames {length}: the store has {frames} frames per clip{seen}; ask for at "
             "most that, or extract with more --frames"
         )
     return observed, length

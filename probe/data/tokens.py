@@ -254,7 +254,7 @@ class TokenBatch:
         return None if self.frame_mask is None else ~self.frame_mask
 
     def missing_tokens(self, tokens: int) -> Tensor | None:
-        """[B, N], True where a token's frame is missing, of N tokens a clip, frame by frame."""
+        """[B, N], True where a token's frame is missing, of N tokens per clip, frame by frame."""
         if self.frame_mask is None:
             return None
         return ~self.frame_mask.repeat_interleave(tokens // self.frame_mask.shape[1], dim=1)

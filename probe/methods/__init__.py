@@ -1,1 +1,1 @@
-"""One file a method; its header names the source, the equation and every deviation."""
+"""One file per method; its header names the source, the equation and every deviation."""

@@ -1,4 +1,4 @@
-"""Nearest class mean: no training, one prototype a class.
+"""Nearest class mean: no training, one prototype per class.
 
 Source: Snell et al., "Prototypical Networks for Few-shot Learning", arXiv 1703.05175, equation 1,
 on frozen features and with the cosine (as in Mensink et al., "Distance-Based Image Classification",

@@ -31,7 +31,7 @@ class RecurrentOptions(PoolOptions):
 
 
 class _Recurrent(PooledProbe):
-    """What both cells share: all input projections at once, then one step a frame."""
+    """What both cells share: all input projections at once, then one step per frame."""
 
     options: RecurrentOptions
     gates: int

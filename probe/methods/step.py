@@ -8,7 +8,7 @@ Symmetric Actions", arXiv 2503.24298 (v2 at ICRA 2026).
     logits  = W y + b
 
 Known from the paper's abstract: a learned frame-wise positional encoding, one global CLS token
-instead of one a frame, a simplified attention block, about 2.6 M parameters (a third of the
+instead of one per frame, a simplified attention block, about 2.6 M parameters (a third of the
 self-attentive probe's 7.1 M), no other probe here being sensitive to frame order.
 
 Assumed (the paper's body was not read), each an option: which tokens (`tokens`), LayerNorm without
@@ -50,7 +50,7 @@ class StepOptions(Options):
     pe_scale: float = Field(0.3, ge=0, description="initial deviation of the encoding")
     cls_scale: float = Field(1.0, ge=0, description="initial deviation of the CLS")
     patch_pe: bool = Field(False, description="learn an encoding of a patch's place too")
-    cls: Literal["global", "per-frame"] = Field("global", description="one CLS, or one a frame")
+    cls: Literal["global", "per-frame"] = Field("global", description="one CLS, or one per frame")
     block: Literal["simplified", "full"] = Field("simplified", description="full adds FFN, norms")
     residual: bool = Field(False, description="add the CLS to the attention's output")
     norm: Norm = Field("tokens", description="LN(x) + e, LN(x + e), or none")

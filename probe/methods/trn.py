@@ -26,7 +26,7 @@ from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
 from stepcli.runtime.device_copies import to_device
 
 ENUMERATED = 1 << 16
-"""Tuples of a scale that are looked through at most; beyond it (T > 18) the first so many."""
+"""Tuples of a scale that are looked through at most; beyond it (T > 18) the first ones."""
 
 
 class TrnOptions(PoolOptions):

@@ -28,7 +28,7 @@ class TsmOptions(PoolOptions):
 
     blocks: int = Field(2, ge=1, description="shifts, each with its MLP: how far frames are seen")
     hidden: int = Field(256, ge=1, description="width of an MLP's hidden layer")
-    fold: int = Field(8, ge=2, description="one of so many channels moves in each direction")
+    fold: int = Field(8, ge=2, description="1 of `fold` channels moves in each direction")
 
 
 def shift(x: Tensor, fold: int) -> Tensor:

@@ -56,7 +56,7 @@ class FoldedAttention(nn.Module):
         norm: StackedLayerNorm | None = None,
         per_frame: bool = False,
     ) -> Tensor:
-        """Read z out with one query a member.
+        """Read z out with one query per member.
 
         Args:
             z: The tokens, before the learned scale and shift of `norm`.

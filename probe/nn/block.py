@@ -15,7 +15,7 @@ Kind = Literal["self", "cross"]
 class ReadBlock(nn.Module):
     """A pre-norm block (attention, FFN, two LayerNorms, residuals), computed for one row only.
 
-    Nobody reads the other rows of a last block, so the FFN runs on one row a clip instead of on
+    Nobody reads the other rows of a last block, so the FFN runs on one row per clip instead of on
     every token; the row that is read is exactly the textbook block's.
 
     "self": the query is a CLS token among the tokens, as in nn.TransformerEncoderLayer with

@@ -24,7 +24,7 @@ def sinusoidal(positions: int, dim: int) -> Tensor:
 
 
 class TokenInput(nn.Module):
-    """Tokens x to z = norm(x) + e or norm(x + e), with e a vector a frame and, on request, a place.
+    """Map tokens x to norm(x) + e or norm(x + e), e a vector per frame and, on request, per place.
 
     The encoding starts with a standard deviation of `pe_scale`. Tokens normed by themselves have a
     root mean square of 1, so `pe_scale` is the fraction of a token's size at which order speaks.

@@ -31,7 +31,7 @@ class FoldedTokens:
     tokens: Tensor | CodedTokens
     """[B, T, S, D], the same for every member."""
     offsets: Tensor | None = None
-    """[K, T, P, D] with P = 1 (one vector a frame) or P = S (one a token)."""
+    """[K, T, P, D] with P = 1 (one vector per frame) or P = S (one per token)."""
     scale: Tensor | None = None
     """[K, B, T, S]: 1 / deviation where a LayerNorm acts on tokens + offsets."""
     frame_mask: Tensor | None = None
@@ -132,7 +132,7 @@ def read_out(
     batch, frames, tokens, dim = z.tokens.shape
     members, heads, _ = directions.shape
     queries = members * heads
-    # A row is what one softmax runs over: a clip, or a frame.
+    # One softmax runs over a clip, or over a frame.
     count, length = (batch * frames, 1) if per_frame else (batch, frames)
     shift = None
     if z.offsets is not None:

@@ -12,7 +12,7 @@ from stepcli.probe.nn.bank import Options, Probe
 
 
 class PoolOptions(Options):
-    """Which tokens a frame's mean is of."""
+    """Tokens that the mean of a frame is taken over."""
 
     norm: Literal["tokens", "none"] = Field("tokens", description="LN(x), or tokens as stored")
     tokens: Select = Field("all", description="which stored tokens of a frame")

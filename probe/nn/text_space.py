@@ -77,7 +77,7 @@ class TowerProjection(nn.Module):
 
 
 class FrameProjection(nn.Module):
-    """A vector a frame in the texts' space, by the tower's projection or by K trained ones."""
+    """A vector per frame in the texts' space, by the tower's projection or by K trained ones."""
 
     def __init__(
         self, layout: TokenLayout, options: FrameOptions, text: StoreText, generator: Generator

@@ -99,7 +99,7 @@ class Looker:
                 whole = frames_of(self.store, self.task.clips[int(shown.clip[0])])
                 pictures = whole[shown.frames(self.task.length)[0]]
             except (ClipError, StoreError) as error:
-                # The videos need not be here any more; the caption says so.
+                # The videos need not be here any more; the caption reports it.
                 absent = str(error)
         return Strip(
             said.clips[row],
@@ -128,7 +128,7 @@ class Looker:
 
 
 def confident_mistakes(said: Predictions, count: int) -> list[int]:
-    """Rows of the wrong answers that were given with the most confidence, one a clip."""
+    """Rows of the wrong answers that were given with the most confidence, one per clip."""
     probabilities = softmax(said.logits)
     confidence = np.where(said.correct > 0, -1.0, probabilities.max(axis=1))
     rows: list[int] = []

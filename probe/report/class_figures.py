@@ -1,4 +1,4 @@
-"""Figures of single classes: what those of pairs are taken for, and how often each is right."""
+"""Figures of single classes: confusion within pairs, and recall."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from stepcli.probe.report.report_data import Study
 from stepcli.probe.report.style import LOOKS, Figure, canvas, finish, legend_below, shortened
 
 MOST_CLASSES = 40
-"""Of a figure with a row a class; the table below it has them all."""
+"""Of a figure with a row per class; the table below it has them all."""
 
 
 def confusions(study: Study) -> Figure | None:
-    """What the classes of pairs are taken for, by the strongest of two kinds side by side."""
+    """Confusion within pairs, by the strongest of two kinds side by side."""
     entries = [
         e
         for e in (study.best("order-blind"), study.best("sees order") or study.best("control"))
@@ -62,7 +62,7 @@ def confusions(study: Study) -> Figure | None:
     return finish(
         drawn,
         "confusion",
-        "What the classes of pairs are taken for",
+        "Confusion within pairs",
         "Per cent of each class (row) that got each answer, mean over seeds. Partners stand side "
         "by side: what an order-blind probe confuses lies in 2 x 2 blocks on the diagonal.",
         "Confusion matrices of "

@@ -180,8 +180,8 @@ def calibration(study: Study) -> Figure | None:
         drawn,
         "calibration",
         "Can the probabilities be believed?",
-        f"Left: accuracy of predictions of equal confidence; on the dashed line they keep their "
-        f"word. Right: errors left when the least confident are not answered. {after}",
+        "Left: accuracy of predictions of equal confidence; the dashed line is perfect "
+        "calibration. Right: errors left when the least confident are not answered. {after}",
         f"Reliability and risk-coverage of {entry.label}. {after}",
     )
 

@@ -1,4 +1,4 @@
-"""Runs gathered for the report: one study a store, task and split, one entry a configuration."""
+"""Runs gathered for the report: a study per store, task and split; an entry per configuration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

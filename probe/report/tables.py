@@ -219,8 +219,8 @@ def class_table(study: Study) -> ReportTable:
     return ReportTable(
         "classes",
         f"Classes, by {entry.label}",
-        f"{entry.label}: recall of each class and what it is taken for most often, per cent.",
-        ("class", "n", "recall", "taken for", "of the class", "partner"),
+        f"{entry.label}: recall of each class and its most frequent confusion, per cent.",
+        ("class", "n", "recall", "confused with", "of the class", "partner"),
         tuple(
             (
                 row.name,

@@ -39,8 +39,8 @@ def verdict(study: Study) -> list[str]:
         lines.append(f"The best single frame, {single.label}, reaches {percent(single.score)} %.")
     if control is not None:
         lines.append(
-            f"The best trained control, {control.label}, reaches {percent(control.score)} %: so "
-            "much is given away without the order of all frames."
+            f"The best trained control, {control.label}, reaches {percent(control.score)} %: "
+            "that much is recognised without the order of all frames."
         )
     if sees is not None:
         reference = max((e for e in (blind, control) if e is not None), key=_score, default=None)

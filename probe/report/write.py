@@ -127,7 +127,7 @@ def write_report(
 
 
 def render(**content: Any) -> str:
-    """The page; names of classes, clips and methods come from strangers and are escaped."""
+    """The page; names of classes, clips and methods are not trusted and are escaped."""
     environment = Environment(
         autoescape=True,
         trim_blocks=True,

@@ -96,7 +96,7 @@ def compare_methods(
         if len(kinds) > 1 or len({r.seed for r in mine}) != len(mine):
             raise UsageError(
                 f"{name} has several configurations, tasks or stores among these runs; keep one "
-                "a folder, or let stepcli sweep --select choose"
+                "per folder, or let stepcli sweep --select choose"
             )
         sides.append(correctness(runs, mine))
     reference, *others = sides

@@ -27,7 +27,7 @@ def import_logits(
 ) -> RunRecord:
     """Write a run from a CSV of logits.
 
-    Columns: clip, one column a class with its logit (or probability: only order and differences
+    Columns: clip, one column per class with its logit (or probability: only order and differences
     count), and on tests of crops or directions also start_frame and backward (0 or 1). Labels,
     groups and pairs come from the run `like`, which was tested on the same samples.
 
@@ -151,7 +151,7 @@ def _read(path: Path, classes: list[str]) -> dict[tuple[str, int, bool], NDArray
         if key in found:
             raise UsageError(
                 f"{path}: line {line}: clip {key[0]} start_frame {start} backward {int(backward)} "
-                "stands there twice; keep one of the two lines"
+                "appears twice; keep one of the two lines"
             )
         if not np.isfinite(logits).all():
             raise UsageError(

@@ -53,8 +53,8 @@ def render(
 ) -> str:
     """Runs as text.
 
-    "json" and "csv" have one entry a run, accuracies as fractions of 1; the others have one line a
-    configuration, accuracies in per cent, mean ± sample deviation over its seeds.
+    "json" and "csv" have one entry per run, accuracies as fractions of 1; the others have one line
+    per configuration, accuracies in per cent, mean ± sample deviation over its seeds.
 
     Args:
         runs: Finished runs.
@@ -135,7 +135,7 @@ def _csv(runs: Sequence[RunRecord]) -> str:
 
 
 def write_parquet(runs: Sequence[RunRecord], path: Path | None) -> None:
-    """One row a run, as "csv" has it, in a Parquet file.
+    """One row per run, as "csv" has it, in a Parquet file.
 
     Raises:
         UsageError: no file is given: it is no text for a terminal.

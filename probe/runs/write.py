@@ -1,4 +1,4 @@
-"""One folder a run, written whole or not at all; every table is made anew from these.
+"""One folder per run, written whole or not at all; every table is made anew from these.
 
 <runs>/<run id>/run.json              config, metrics, versions, hardware, fingerprint, warnings
 <runs>/<run id>/predictions.parquet   one row a test sample: clip, group, crop, direction, logits

@@ -35,7 +35,7 @@ def adaptive_search(session: Session, sweep: SweepConfig) -> dict[str, Choice]:
     """
     optuna = _import()
     if len(sweep.variants) > 1:
-        raise UsageError("search: optuna searches one task; give one variant a sweep")
+        raise UsageError("search: optuna searches one task; give one variant per sweep")
     task = TaskConfig.model_validate(sweep.task.model_dump() | sweep.variants[0])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     require_writable(session.runs)

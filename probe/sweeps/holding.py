@@ -94,7 +94,7 @@ def hold_out(
         session: On the store.
         configs: Of one task, every seed once at least.
         minimum: Of each seed's slice, or of all folds together.
-        folds: At most so many.
+        folds: Maximum number.
 
     Raises:
         UsageError: neither is large enough; says what is missing.

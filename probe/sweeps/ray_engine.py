@@ -27,7 +27,7 @@ from stepcli.runtime.terminal import say
 RETRIES = 5
 """How often a task is started again whose worker was lost."""
 USUAL_CPUS = 4
-"""Cores a task takes where the node has them."""
+"""Cores per task where the node has them."""
 
 
 class RaySession(Session):
@@ -55,7 +55,7 @@ class RaySession(Session):
             runs: Folder of the runs; made when missing.
             device: Of the workers: "auto", "cpu" or "cuda".
             address: The cluster's, as for `ray.init`; None: RAY_ADDRESS, else this machine alone.
-            cpus: Cores a task takes; None: as many as the smallest node has, at most 4.
+            cpus: Cores per task; None: as many as the smallest node has, at most 4.
             trackers: See Session; they hear of runs, not of epochs.
             strict: See Session.
         """
@@ -173,7 +173,7 @@ def _outcome(ray: Any, task: Any) -> str | None:
         reason = str(error).strip().partition("\n")[0]
         raise WorkersLost(
             f"the worker of a bank was lost {RETRIES + 1} times ({reason}); look at Ray's logs "
-            "(memory?); the same command goes on from the last saved epoch"
+            "(memory?); the same command resumes from the last saved epoch"
         ) from error
     return outcome
 

@@ -77,7 +77,7 @@ def flat_settings(config: JsonObject) -> JsonObject:
 
 
 class TensorBoard:
-    """Event files, a folder a run: `tensorboard --logdir <runs>/.tracking/tensorboard`."""
+    """Event files, a folder per run: `tensorboard --logdir <runs>/.tracking/tensorboard`."""
 
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter

@@ -1,8 +1,8 @@
 """The banks of one pass, worked on side by side: a thread for each as far as the cores go.
 
 A step is many small operations. Spread over all cores, each of them ends in a barrier, and one
-late core holds the others up (measured on two shared cores: 2.5 times slower a step, most of it
-waiting). A bank a thread meets the others once a step.
+late core holds the others up (measured on two shared cores: 2.5 times slower per step, most of it
+waiting). A bank per thread meets the others once a step.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ class Crew(AbstractContextManager["Crew"]):
     """Threads for work on several banks; none on a GPU, whose one queue keeps their order."""
 
     def __init__(self, banks: int, device: torch.device) -> None:
-        """A crew for so many banks."""
+        """Threads for `banks` banks."""
         self._cores = torch.get_num_threads()
         threads = min(self._cores, banks) if device.type == "cpu" else 1
         self._pool: ThreadPoolExecutor | None = None

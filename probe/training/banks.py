@@ -24,7 +24,7 @@ from stepcli.runtime.errors import UsageError
 FEWEST_MEMBERS = 4
 """A bank is not split into parts of fewer members than this for the sake of more cores ..."""
 LARGE_PROBE = 4_000_000
-"""... unless each has so many parameters that its own weights take longer than the tokens."""
+"""... unless each has enough parameters that its own weights take longer than the tokens."""
 LARGE_SHARE = 0.05
 """Of the parameters of a pass: banks that hold more are worth a part for every core."""
 
@@ -48,7 +48,7 @@ class Bank:
         class_counts: Tensor,
         trained_classes: int | None = None,
     ) -> None:
-        """Train `probe` for so many steps.
+        """Train `probe` for `steps` steps.
 
         Args:
             configs: Of its members, [K].
@@ -57,7 +57,7 @@ class Bank:
             steps: Of the whole training.
             class_counts: Training samples of each class, [C]; where members train on all folds
                 but one, outside of each fold, [folds, C].
-            trained_classes: The first so many classes are trained on, among themselves; None: all.
+            trained_classes: Train on the first classes only, among themselves; None: on all.
 
         Raises:
             UsageError: a recipe asks for a dropout that the method has no place for.
@@ -264,7 +264,7 @@ def make_banks(
 ) -> list[Bank]:
     """Stack configs whose probes stack; neighbours of one recipe stay neighbours.
 
-    Large banks are made in parts, one a core: a core that works on a part of its own waits for no
+    Large banks are made in parts, one per core: a core that works on a part of its own waits for no
     other before the step is done, and none idles while another has the largest bank to itself.
     """
     alike: dict[tuple[object, ...], list[tuple[int, RunConfig, Probe]]] = {}

@@ -1,6 +1,6 @@
 """State of a pass in training, so that a killed sweep goes on from a finished epoch.
 
-One safetensors file a pass, replaced whole; it is removed when the pass's runs are written.
+One safetensors file per pass, replaced whole; it is removed when the pass's runs are written.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 SAVE_SECONDS = 60.0
 """At most so often: the state of 64 probes is gigabytes, and an epoch may take a second."""
 TRAINED_TO_SAVED = 20
-"""Training lasts at least so many times longer than keeping its state: what a kill would lose must
-not cost more than the kill."""
+"""Training lasts at least this many times longer than saving its state: saving must not cost more
+than a kill."""
 FIRST_RATE = 200e6
-"""Bytes a second at which a state is thought to be written, until one was."""
+"""Bytes per second at which a state is thought to be written, until one was."""
 
 
 class Checkpoint:

@@ -73,7 +73,7 @@ def estimate_seconds(
 
 
 def _sample(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], dict[str, float]]:
-    """At most so many configs of each kind, and how many times as many there are."""
+    """A limited number of configs of each kind, and how many times as many there are."""
     kinds: dict[str, list[RunConfig]] = {}
     for config in configs:
         kinds.setdefault(kind(config), []).append(config)

@@ -56,7 +56,7 @@ class MemberLoss:
     def __init__(
         self, recipes: Sequence[OptimConfig], class_counts: Tensor, device: torch.device
     ) -> None:
-        """Losses by `recipes` [K] where the training samples have so many of each class: [C], or
+        """Losses by `recipes` [K] for the training samples' counts of each class: [C], or
         [K, C] where members have samples of their own.
         """
         self._smoothing = torch.tensor([r.label_smoothing for r in recipes], device=device)

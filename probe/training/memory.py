@@ -1,4 +1,4 @@
-"""Running out of memory, whoever says so: CUDA, torch's allocator of the host, or Python."""
+"""Errors of running out of memory: CUDA, torch's allocator of the host, or Python."""
 
 import gc
 
@@ -38,7 +38,7 @@ class OutOfMemory(StepcliError):
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ended."""
+    """Whether an error means that memory ran out."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     # The host's allocator raises a bare RuntimeError, and so do CUDA's libraries, and CUDA itself

@@ -81,7 +81,7 @@ class BankAdamW:
         return first | {f"{name}.second": moment[own] for name, moment in self._second.items()}
 
     def load_state(self, tensors: dict[str, Tensor], done: int) -> None:
-        """Take up what `member_state` gave, all members stacked, after so many steps."""
+        """Take up what `member_state` gave, all members stacked, after `done` steps."""
         self.done = done
         for name in self._parameters:
             self._first[name].copy_(tensors[f"{name}.first"])

@@ -175,7 +175,7 @@ def _begin(
 
 
 def _soon_kept(checkpoint: Checkpoint | None, banks: Sequence[Bank], left: float) -> bool:
-    """Whether an epoch that ends in so many seconds can be waited for, and its state be kept."""
+    """Whether an epoch that ends in `left` seconds can be waited for, and its state be kept."""
     return checkpoint is not None and left + checkpoint.cost(banks) <= GRACE_SECONDS
 
 
@@ -238,7 +238,7 @@ def _step(
 
 
 def _try_step(bank: Bank, parts: Sequence[Part], samples: int) -> Tensor | OutOfMemory:
-    """One step, [K] losses; where memory ends, nothing has changed."""
+    """One step, [K] losses; if memory runs out, nothing has changed."""
     try:
         losses = [
             bank.gradients(batch, targets, len(targets) / samples) for batch, targets in parts
@@ -265,7 +265,7 @@ def _share_clock(banks: Sequence[Bank], elapsed: float) -> None:
 def _logits_of(
     features: Features, task: Task, banks: Sequence[Bank], crew: Crew, size: int
 ) -> list[list[Tensor]] | OutOfMemory:
-    """Each bank's logits of the test samples, so many at once, or why not."""
+    """Each bank's logits of the test samples, a batch at a time, or why not."""
     parts: list[list[Tensor]] = [[] for _ in banks]
     try:
         for batch, _ in features.batches(task, task.shown, size):

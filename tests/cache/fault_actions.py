@@ -37,7 +37,7 @@ class Action:
     target: str
     """Store that it changes, or makes."""
     clips: int
-    """In the target when it has succeeded: the first so many."""
+    """In the target when it has succeeded: the first ones."""
 
 
 def make_stores(root: StoragePath, form: Format) -> None:

@@ -75,9 +75,6 @@ ROOMS = (
     ".github",
 )
 NOT_SWEPT = (
-    "extract",
-    "probe",
-    "pyproject.toml",
     "tests",
     "benchmarks",
     "docs/maintainers",

@@ -231,7 +231,7 @@ def test_video_backbones_refuse_frames_that_they_cannot_take(
         backbone = load_backbone(f"hf:{model_folder(family)}")
         assert isinstance(backbone, ClipBackbone)
         backbone.require_frames(4)
-        with pytest.raises(UsageError, match=f"asked was --frames {wrong}"):
+        with pytest.raises(UsageError, match=f"found --frames {wrong}"):
             backbone.require_frames(wrong)
 
 

@@ -197,7 +197,7 @@ def test_sigterm_leaves_a_clean_store(
         signal.signal(signal.SIGTERM, before)
     assert asked
     assert done.exit_code == preemption.PREEMPTED, done.output
-    assert "the same command goes on" in done.output
+    assert "the same command resumes" in done.output
     assert time.monotonic() - asked[0] < 60, "ten seconds; tests run on slow machines too"
     left = open_store(plain.store)
     assert 5 <= len(left) < 384

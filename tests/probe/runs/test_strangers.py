@@ -214,7 +214,7 @@ def test_logits_of_others(runs: Path, tmp_path: Path) -> None:
     for changed, message in (
         (lines[:-1], "expected the 12 samples of .*, found 11; missing 1: clip clip-0011"),
         ([*lines, "clip-0099,0,1"], "found 13; not tested by that run 1: clip clip-0099"),
-        ([*lines, lines[1]], "line 14: clip clip-0000 start_frame 0 backward 0 stands there twice"),
+        ([*lines, lines[1]], "line 14: clip clip-0000 start_frame 0 backward 0 appears twice"),
         ([*lines[:-1], "clip-0011,nan,1"], "line 13: expected finite logits of clip clip-0011"),
         ([*lines[:-1], "clip-0011,x,1"], "line 13: expected numbers"),
     ):
