@@ -134,8 +134,10 @@ class _Functions(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is torch.Tensor.to:
-            return self.gpu.move(args[0], *_target(*args[1:], **kwargs))
-        if func is torch.Tensor.cpu:
+            target = _target(*args[1:], **kwargs)
+            if isinstance(args[0], VirtualTensor) or (target[0] and target[0].type == "cuda"):
+                return self.gpu.move(args[0], *target)
+        if func is torch.Tensor.cpu and isinstance(args[0], VirtualTensor):
             return self.gpu.move(args[0], torch.device("cpu"), None, False, False)
         if func is torch.Tensor.cuda:
             device = torch.device("cuda", kwargs.get("device") or 0)
@@ -146,6 +148,8 @@ class _Functions(TorchFunctionMode):
             return self.gpu.move(made, args[0].device, None, False, False)
         if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
             device = torch.device(kwargs.pop("device"))
+            if device.type != "cuda":
+                return func(*args, device=device, **kwargs)
             return self.gpu.move(func(*args, **kwargs), device, None, False, False)
         return func(*args, **kwargs)
 
@@ -387,6 +391,8 @@ class VirtualCuda:
         here = isinstance(tensor, VirtualTensor)
         target, free = getattr(self._moving, "to", None) or (tensor.device, False)
         self._moving.to = None
+        if not here and target.type != "cuda":
+            return aten._to_copy.default(tensor, **kwargs)
         if here:
             self._use([tensor], set())
         else:
@@ -582,6 +588,8 @@ def virtual_cuda(devices: int = 1) -> Iterator[VirtualCuda]:
         stack.enter_context(
             mock.patch.object(torch, "_has_compatible_shallow_copy_type", return_value=False)
         )
+        # Tensors of inference mode have no version, which views of our tensors would share.
+        stack.enter_context(mock.patch.object(torch, "inference_mode", torch.no_grad))
         stack.enter_context(_Functions(gpu))
         stack.enter_context(_Mode(gpu))
         active.append(gpu)

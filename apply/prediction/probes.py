@@ -21,7 +21,7 @@ from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import Sampling, parse_sampling
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner
-from stepcli.extract.pipeline.prepare import make_spec, resolve_device
+from stepcli.extract.pipeline.prepare import make_spec
 from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe, spec_of_run
 from stepcli.probe.analysis.temperature import KeptCalibration, kept_calibration
@@ -31,6 +31,7 @@ from stepcli.probe.data.tasks import shown_crops
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.runs.record import FILE, RunRecord, read_run
+from stepcli.runtime.devices import resolve_device
 from stepcli.runtime.errors import SpecMismatch, UsageError
 
 BATCH = 32

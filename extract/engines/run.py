@@ -18,7 +18,7 @@ from stepcli.extract.datasets.roots import remember_roots
 from stepcli.extract.engines import ray_engine
 from stepcli.extract.pipeline.clips_table import current_table
 from stepcli.extract.pipeline.default_store import choose_store, default_store, unrooted_name
-from stepcli.extract.pipeline.prepare import Prepared, load_list, prepare, require_device_name
+from stepcli.extract.pipeline.prepare import Prepared, load_list, prepare
 from stepcli.extract.pipeline.progress import ExtractionProgress, ProgressListener
 from stepcli.extract.pipeline.stages import StageSeconds, extract_clips
 from stepcli.extract.pipeline.summary import (
@@ -34,6 +34,7 @@ from stepcli.extract.pipeline.summary import (
     summarise,
 )
 from stepcli.extract.sources.stock import Redo, Todo, missing_note, take_stock, what_is_left
+from stepcli.runtime.devices import require_device_name
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.memory import without_collections
 from stepcli.runtime.ray_cluster import ray_cluster

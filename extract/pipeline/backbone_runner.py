@@ -17,6 +17,8 @@ from stepcli.extract.decode.pool import DecodedClip, DecodedView
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.pipeline.dtype_encode import encode
 from stepcli.extract.sources.origin import source_of
+from stepcli.runtime.device_copies import to_device
+from stepcli.runtime.devices import use_exact_float32
 
 
 class ToPixels:
@@ -27,16 +29,14 @@ class ToPixels:
 
     def __init__(self, plan: PixelPlan, device: torch.device, dtype: torch.dtype) -> None:
         self._scale = plan.scale
-        self._mean = torch.tensor(plan.mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(plan.std, device=device).view(1, 3, 1, 1)
+        self._mean = torch.tensor(plan.mean).view(1, 3, 1, 1).to(device)
+        self._std = torch.tensor(plan.std).view(1, 3, 1, 1).to(device)
         self._device = device
         self._dtype = dtype
 
     def __call__(self, frames: Tensor) -> Tensor:
         """frames: [n, height, width, 3] uint8, anywhere."""
-        if self._device.type == "cuda":
-            frames = frames.pin_memory()  # only from there is the copy asynchronous
-        on_device = frames.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        on_device = to_device(frames, self._device).permute(0, 3, 1, 2)
         return on_device.float().mul_(self._scale).sub_(self._mean).div_(self._std).to(self._dtype)
 
 
@@ -77,6 +77,7 @@ class BackboneRunner:
         store_dtype: Dtype = "float32",
         compiled: bool = False,
     ) -> None:
+        use_exact_float32()
         backbone.to(device, dtype)
         if compiled:
             backbone.compile()
@@ -89,6 +90,7 @@ class BackboneRunner:
         self._store_dtype: Dtype = store_dtype
         self._full_batches = compiled
         self._of_thread = threading.local()
+        self._settle()
 
     def warm_up(self, frames: int) -> None:
         """Run once on black frames: compiling takes a minute, and only one thread may do it."""
@@ -97,6 +99,12 @@ class BackboneRunner:
         black = black.to(torch.uint8)
         with torch.inference_mode():
             self._whole_clips(black[None]) if clip else self._frames(black)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait for this thread's stream: what it has made is used on streams that did not."""
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()
 
     def __call__(self, clips: Sequence[DecodedClip]) -> list[EncodedClip]:
         """Run the clips in one batch, and give their memory back."""
@@ -159,7 +167,8 @@ class BackboneRunner:
             rows += [first + spaces * np.array(v.positions) + v.space for v in clip.views]
             first += len(own)
             clip.release()
-        return self._frames(frames)[torch.from_numpy(np.stack(rows)).to(self._device)]
+        index = to_device(torch.from_numpy(np.stack(rows)), self._device)
+        return self._frames(frames)[index]
 
     def _frames(self, frames: Tensor) -> Tensor:
         done = []

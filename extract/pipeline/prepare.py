@@ -1,7 +1,5 @@
 """Everything that a run settles before it reads its first video."""
 
-import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from stepcli.extract.decode.views import (
 from stepcli.extract.sources.place import with_prefix
 from stepcli.runtime import threads
 from stepcli.runtime.csv_tables import read_csv
+from stepcli.runtime.devices import resolve_device
 from stepcli.runtime.errors import UsageError
 
 NO_MIRRORS = Path("none")
@@ -99,38 +98,6 @@ def prepare(config: ExtractConfig) -> Prepared:
     )
     producer = make_producer(backbone, resources, config)
     return Prepared(config, backbone, selection, spec, producer, resources, views)
-
-
-def require_device_name(name: str) -> None:
-    """Refuse a name that is no device's anywhere, whatever this machine has.
-
-    Raises:
-        UsageError: listing what is expected.
-    """
-    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", name) is None:
-        raise UsageError(f"--device {name} is not known; expected auto, cpu, cuda or cuda:<number>")
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device of a name: "auto" takes the first GPU there is, else the CPU.
-
-    Raises:
-        UsageError: the device is not here; nothing else is taken in its place.
-    """
-    if name == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        # Under SLURM the processes of one machine take a GPU each.
-        local = int(os.environ.get("SLURM_LOCALID", "0"))
-        return torch.device(f"cuda:{local % torch.cuda.device_count()}")
-    require_device_name(name)
-    kind, _, number = name.partition(":")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"--device {name}: this machine offers torch {torch.cuda.device_count()} GPUs; "
-            "ask for auto or cpu, or install a torch with CUDA"
-        )
-    return torch.device(name)
 
 
 def resources_of(config: ExtractConfig) -> Resources:

@@ -22,10 +22,10 @@ from stepcli.probe.data.placement import free_bytes, place_features
 from stepcli.probe.data.splits import LabelledClips, labelled_clips
 from stepcli.probe.runs.metrics import mean_class, top_k
 from stepcli.probe.sweeps.expand import run_configs
-from stepcli.probe.sweeps.session import choose_device
 from stepcli.probe.training.process import tune_process
 from stepcli.probe.training.train import train
 from stepcli.runtime.csv_tables import read_csv
+from stepcli.runtime.devices import resolve_device
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.words import listed
 
@@ -85,7 +85,7 @@ def chirality(
         UnknownName: no such method.
     """
     tune_process()
-    where = choose_device(device)
+    where = resolve_device(device)
     opened = open_store(store)
     table = labelled_clips(opened, *splits)
     notes = [*table.warnings, *find_leakage(table.train, table.test, table.copies).warnings]

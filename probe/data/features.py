@@ -114,6 +114,8 @@ class Features(ABC):
     def batch(self, task: Task, samples: Samples, tokens: Tensor | CodedTokens) -> TokenBatch:
         """Gathered tokens with the mask of their padding and what is known of their frames."""
         mask = samples.mask(task.length)
+        if isinstance(tokens, CodedTokens) and self.device.type != "cpu":
+            tokens = tokens.floats()
         return TokenBatch(
             tokens if isinstance(tokens, CodedTokens) else self._of_layer(task, tokens),
             None if mask is None else to_device(torch.from_numpy(mask), self.device),

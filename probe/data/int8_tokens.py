@@ -106,7 +106,14 @@ class CodedTokens:
                 yield row, part, tile.to(self.dtype)
 
     def floats(self) -> Tensor:
-        """Everything at once, for what cannot go tile by tile."""
+        """Everything at once, for what cannot go tile by tile, and on a GPU, where tiles of one row
+        would be thousands of small kernels.
+        """
+        if self.device.type != "cpu" and self.mean is None and self.inverse is None:
+            values = self.codes.to(torch.float32).mul_(self.scales[..., None])
+            if self.channels is not None:
+                values.mul_(self.channels.view(len(self), *(1,) * (self.ndim - 2), -1))
+            return values.to(self.dtype)
         out = torch.empty(self.shape, dtype=self.dtype, device=self.device)
         rows = out.view(len(self), -1, self.shape[-1])
         for row, part, tile in self.tiles():

@@ -30,23 +30,10 @@ from stepcli.probe.training.memory import OutOfMemory, free_memory
 from stepcli.probe.training.plan import PassPlan, make_plan
 from stepcli.probe.training.process import tune_process
 from stepcli.probe.training.train import Trained, train
+from stepcli.runtime.devices import resolve_device
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import require_writable
 from stepcli.runtime.terminal import say, warn
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU where there is one.
-
-    Raises:
-        UsageError: this machine has no such device.
-    """
-    found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if name == "auto":
-        return torch.device("cuda" if len(found) > 1 else "cpu")
-    if name not in found and not (name == "cuda" and len(found) > 1):
-        raise UsageError(f"--device {name}: this machine has {', '.join(found)}; use one of these")
-    return torch.device(name)
 
 
 class Session:
@@ -77,7 +64,7 @@ class Session:
             StoreNotFound: there is none.
             UsageError: this machine has no such device.
         """
-        self.device = choose_device(device)
+        self.device = resolve_device(device)
         self.store = open_store(store)
         self.runs = runs
         self._save_seconds = save_seconds

@@ -11,8 +11,8 @@ import torch
 from stepcli.cache.store.locate import stores_folder
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.pipeline.default_store import default_store
-from stepcli.extract.pipeline.prepare import resolve_device
 from stepcli.extract.pipeline.progress import ExtractionProgress
+from stepcli.runtime.devices import resolve_device
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.progress import duration
 
@@ -75,5 +75,5 @@ def test_devices_are_named_or_refused() -> None:
         with pytest.raises(UsageError, match="expected auto, cpu, cuda or cuda:<number>"):
             resolve_device(name)
     beyond = torch.cuda.device_count()
-    with pytest.raises(UsageError, match=f"--device cuda:{beyond}: this machine offers"):
+    with pytest.raises(UsageError, match=f"--device cuda:{beyond}: this machine has cpu"):
         resolve_device(f"cuda:{beyond}")

@@ -1,0 +1,58 @@
+"""Which device a name means here, and how exactly GPUs compute."""
+
+import os
+import re
+
+import torch
+
+from stepcli.runtime.errors import UsageError
+
+
+def require_device_name(name: str) -> None:
+    """Refuse a name that is not a device's on any machine.
+
+    Raises:
+        UsageError: listing what is expected.
+    """
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", name) is None:
+        raise UsageError(f"--device {name} is not known; expected auto, cpu, cuda or cuda:<number>")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a name: "auto" takes the first GPU if there is one, else the CPU.
+
+    Raises:
+        UsageError: the device is not available here; nothing else is taken in its place.
+    """
+    if name == "auto":
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        # Under SLURM the processes of one machine take a GPU each.
+        local = int(os.environ.get("SLURM_LOCALID", "0"))
+        return torch.device(f"cuda:{local % torch.cuda.device_count()}")
+    require_device_name(name)
+    kind, _, number = name.partition(":")
+    if kind == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    # With its number, as tensors name it.
+    device = torch.device("cuda", int(number or 0))
+    if int(number or 0) >= count:
+        found = ", ".join(["cpu", *(f"cuda:{i}" for i in range(count))])
+        raise UsageError(
+            f"--device {name}: this machine has {found} for torch; use one of these, or install a "
+            "torch with CUDA"
+        )
+    return device
+
+
+def use_exact_float32() -> None:
+    """Let float32 mean float32 on GPUs.
+
+    torch lets cuDNN's convolutions round their inputs to TF32 (10 bits of mantissa), and some
+    containers' environment cuBLAS's products too; products of float16 may add up in float16, which
+    overflows at 65,504. On a CPU this changes nothing.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
