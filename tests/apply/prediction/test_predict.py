@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import sys
 import weakref
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,10 @@ from stepcli.cache.store.store import open_store
 from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.runs.predictions import read_predictions
 from stepcli.runtime.errors import UsageError, VideoError
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for virtual_device.py
+
+from virtual_device import virtual_cuda
 
 CLIPS = Path(__file__).parents[3] / "examples" / "openclose" / "clips"
 
@@ -342,3 +347,13 @@ def test_a_long_video_is_never_kept(applied: Applied, long_video: Path) -> None:
     assert len(alive) == len(windows)
     # What later windows look at begins at most one batch before the newest.
     assert max(alive) <= 2 < len(batches)
+
+
+def test_a_gpu_gives_the_answers_of_the_cpu(runs: dict[str, Path], long_video: Path) -> None:
+    def chances(device: str) -> list[float]:
+        answers = predict(load_probe(*runs.values(), device=device), long_video, 2, window=2.0)
+        return [top["probability"] for e in answers for a in e["windows"] for top in a["top"]]
+
+    with virtual_cuda():
+        found = chances("cuda")
+    assert found == pytest.approx(chances("cpu"), abs=1e-4)

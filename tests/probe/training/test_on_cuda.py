@@ -11,6 +11,7 @@ import torch
 
 from stepcli.cache.schema.spec import Dtype
 from stepcli.cache.store.store import Store
+from stepcli.probe.analysis.order_tests import OrderTests, run_order_tests
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
 from stepcli.probe.data.features import Features, Resident, Streamed, task_layout
 from stepcli.probe.data.make_task import make_task
@@ -21,6 +22,7 @@ from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.methods.step import Step
 from stepcli.probe.sweeps.progress import SweepProgress
 from stepcli.probe.sweeps.session import Session
+from stepcli.probe.training.banks import build_probe
 from stepcli.probe.training.train import EpochReport, Trained, train
 from stepcli.runtime.errors import UsageError
 
@@ -240,6 +242,25 @@ def test_a_bank_is_halved_on_a_gpu(rich: Store, monkeypatch: pytest.MonkeyPatch)
         found, _ = run(rich, configs, CUDA)
     assert gpu.calls["empty_cache"] > 0
     assert_same(found, wanted)
+
+
+def test_order_tests(store_of: Callable[..., Store], tmp_path: Path) -> None:
+    """Of clips with padding, whose frames are put into other orders."""
+    store = store_of(tmp_path / "store", sampling="uniform-pad", distinct=3, cls=True)
+    task = make_task(ARROW, store, labelled_clips(store, "train", "test"))
+
+    def tested(device: torch.device) -> list[OrderTests]:
+        features = Resident(store, task.clips, device, device)
+        layout = task_layout(store, task)
+        made = [
+            build_probe(config, layout, len(task.classes)).to(device)
+            for config in (*configs_of("step"), *configs_of("early-late"))
+        ]
+        return run_order_tests(made, features, task)
+
+    with virtual_cuda():
+        found = tested(CUDA)
+    assert found == tested(CPU)
 
 
 def test_a_mixture_of_devices_is_found(rich: Store, monkeypatch: pytest.MonkeyPatch) -> None:
