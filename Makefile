@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench kill-test fault-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test
+.PHONY: help demo test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -41,6 +41,17 @@ lint: $(VENV)/installed  ## ruff and mypy --strict
 	$(BIN)/mypy
 
 BENCH = build/bench
+GPU_PYTHON ?= 3.12
+GPU_WHEELS = av zarr donfig pydantic typing-inspection annotated-types numcodecs google-crc32c transformers tokenizers huggingface-hub safetensors pillow pyyaml
+GPU_TAGS = manylinux_2_28_x86_64 manylinux_2_27_x86_64 manylinux_2_17_x86_64 manylinux2014_x86_64
+gpu-site: $(VENV)/installed  ## what a GPU machine without a package index lacks, as build/gpu-site.tar.xz
+	rm -rf build/gpu-site build/gpu-site.tar.xz
+	$(BIN)/python -m pip install -q --no-deps --no-compile --only-binary=:all: --python-version $(GPU_PYTHON) \
+		$(GPU_TAGS:%=--platform %) --target build/gpu-site $$($(BIN)/python benchmarks/gpu_versions.py $(GPU_WHEELS))
+	cp -r $$($(BIN)/python -c 'from importlib.metadata import distribution as d; print(d("stepcli")._path)') build/gpu-site/
+	tar cJf build/gpu-site.tar.xz -C build gpu-site
+	ls -l build/gpu-site.tar.xz
+
 bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios (40 minutes, alone on the machine)
 	rm -rf $(BENCH)
 	$(BIN)/stepcli doctor || true

@@ -27,7 +27,9 @@ def _give_way_to_installed() -> None:
         return
     others = [place for place in sys.path if Path(place).resolve() != clone.parent]
     installed = PathFinder.find_spec("stepcli", others)
-    if installed is not None and installed.loader is not None:  # no loader: a namespace
+    if installed is None or installed.loader is None or installed.origin is None:  # a namespace
+        return
+    if Path(installed.origin).resolve().parent != clone:  # else a link to this very clone
         sys.modules[__name__] = module = module_from_spec(installed)
         installed.loader.exec_module(module)
 

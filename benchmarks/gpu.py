@@ -1,7 +1,19 @@
-"""Both stages on a GPU, side by side with what most people do, in one run.
+r"""Both stages on a GPU, side by side with what most people do, in one run.
 
-python benchmarks/gpu.py [--device cuda] [--part extract|probes|all] [--json results.json]
+python benchmarks/gpu.py [--device cuda] [--part equal|probes|extract|all] [--json results.json]
 python benchmarks/gpu.py --device cpu --tiny      # that it runs at all, without a GPU
+
+On a machine with Python 3.12, torch, numpy, pyarrow, h5py, typer and tqdm but no package index,
+what else is needed is carried along: `make gpu-site` packs it into build/gpu-site.tar.xz (45 MiB;
+GPU_PYTHON=3.11 for another Python). With a checkout and that file there, the command is
+
+    tar xJf build/gpu-site.tar.xz -C build && ln -sfn "$PWD" build/gpu-site/stepcli &&
+    PYTHONPATH=build/gpu-site PYTHONUNBUFFERED=1 timeout 480 python benchmarks/gpu.py \
+    --minutes 7 --json "${OUT:-build}/gpu.json" 2>&1 | tee "${OUT:-build}/gpu.txt"
+
+Every result is printed and kept in the JSON file as soon as it is there, so a run that is cut off
+leaves what it has; after --minutes nothing new is begun. The order is: that GPU and CPU agree,
+steps of banks, extraction with the smallest model first.
 """
 
 import argparse
@@ -10,6 +22,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -20,18 +33,22 @@ import transformers
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from gpu_extract import as_json, measure  # noqa: E402 (a script beside this one)
+from gpu_equal import compare  # noqa: E402 (scripts beside this one)
+from gpu_extract import as_json, measure  # noqa: E402
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--part", choices=["extract", "probes", "all"], default="all")
+    parser.add_argument("--part", choices=["equal", "probes", "extract", "all"], default="all")
     parser.add_argument("--tiny", action="store_true", help="small enough for a CPU")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--clips", type=int, default=768, help="of stage one")
     parser.add_argument(
         "--models", nargs="+", default=["dinov2-small", "dinov2-base", "dinov2-large"]
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="begin nothing after them; 0: no end"
     )
     parser.add_argument("--json", type=Path, dest="result")
     given = parser.parse_args()
@@ -46,9 +63,40 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         **{name: version(name) for name in ("stepcli", "torch", "transformers", "av")},
     }
-    print(", ".join(f"{key} {value}" for key, value in facts.items()))
+    print(", ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
     results: dict[str, object] = {"machine": facts}
     repeats = 1 if given.tiny else given.repeats
+    end = time.monotonic() + 60 * given.minutes if given.minutes else float("inf")
+
+    def keep(name: str, found: object) -> None:
+        results[name] = found
+        if given.result is not None:
+            beside = given.result.with_suffix(".part")
+            beside.write_text(json.dumps(results, indent=1) + "\n")
+            beside.replace(given.result)
+
+    keep("complete", False)
+    if given.part in ("equal", "all"):
+        keep("equal", compare(device))
+    if given.part in ("probes", "all"):
+        words = ["--device", given.device, *(["--tiny"] if given.tiny else [])]
+        left = None if end == float("inf") else max(60.0, end - time.monotonic())
+        lines: list[str] = []
+        with subprocess.Popen(
+            [sys.executable, "-u", str(HERE / "gpu_probes.py"), *words],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as done:
+            assert done.stdout is not None
+            stop = threading.Timer(left or 86_400, done.kill)
+            stop.start()
+            for line in done.stdout:
+                print(line, end="", flush=True)
+                lines.append(line.rstrip())
+                keep("probes", lines)
+            stop.cancel()
+        if done.returncode and time.monotonic() < end:
+            raise SystemExit(f"gpu_probes.py ended with {done.returncode}")
     if given.part in ("extract", "all"):
         sizes = ["tiny"] if given.tiny else given.models
         found = measure(
@@ -57,20 +105,11 @@ def main() -> None:
             repeats=repeats,
             clips=16 if given.tiny else given.clips,
             sizes=sizes,
+            end=end,
+            keep=lambda rates: keep("extract", json.loads(as_json(rates))),
         )
-        results["extract"] = json.loads(as_json(found))
-    if given.part in ("probes", "all"):
-        words = ["--device", given.device, *(["--tiny"] if given.tiny else [])]
-        done = subprocess.run(
-            [sys.executable, str(HERE / "gpu_probes.py"), *words],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        print(done.stdout, end="")
-        results["probes"] = done.stdout.splitlines()
-    if given.result is not None:
-        given.result.write_text(json.dumps(results, indent=1) + "\n")
+        keep("extract", json.loads(as_json(found)))
+    keep("complete", time.monotonic() < end)
 
 
 if __name__ == "__main__":

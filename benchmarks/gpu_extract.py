@@ -161,9 +161,19 @@ def usual_way(clips: list[Clip], source: Path, folder: Path, resources: Resource
 
 
 def measure(
-    device: torch.device, *, tiny: bool, repeats: int, clips: int, sizes: list[str]
+    device: torch.device,
+    *,
+    tiny: bool,
+    repeats: int,
+    clips: int,
+    sizes: list[str],
+    end: float,
+    keep: Callable[[list[Rates]], None],
 ) -> list[Rates]:
-    """Every size at float32 and bfloat16, sides interleaved; prints a line each as it goes."""
+    """Every size at float32 and bfloat16, sides interleaved; prints and keeps a line each.
+
+    After `end` (time.monotonic) no size, precision or repeat is begun.
+    """
     found = []
     many = load_dataset("openclose", None, {}).clips
     chosen = [replace(many[i % len(many)], id=str(i)) for i in range(clips)]
@@ -175,6 +185,8 @@ def measure(
         for size in sizes:
             source = random_model(size, place / size)
             for dtype in (torch.float32, torch.bfloat16):
+                if time.monotonic() > end:
+                    return found
                 setting = replace(resources, dtype=dtype)
                 backbone = load_backbone(f"hf:{source}")
                 if device.type == "cuda":
@@ -193,7 +205,9 @@ def measure(
                     ]
                     return [side() for side in sides]
 
-                rounds = [once() for _ in range(repeats)]
+                rounds = [once()]
+                while len(rounds) < repeats and time.monotonic() < end:
+                    rounds.append(once())
                 medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
                 peak = (
                     torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0
@@ -201,6 +215,7 @@ def measure(
                 rates = Rates(size, str(dtype).removeprefix("torch."), *medians, peak)
                 found.append(rates)
                 print(describe(rates), flush=True)
+                keep(found)
     return found
 
 

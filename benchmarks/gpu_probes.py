@@ -73,7 +73,7 @@ def measure(
         "copy of the batch": lambda: copy.copy_(tokens),
         "textbook, CLS only": textbook_step(textbook, tokens, labels),
     }
-    for members in (1, 4, 16, 64):
+    for members in (1, 4, 16, 64) if device == "cpu" else (1, 4, 16, 64, 256):
         for name, precision in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
             sides[f"{name}, bank of {members}"] = bank_step(
                 members, heads, tokens, labels, precision

@@ -89,6 +89,24 @@ def test_package_wheel_and_citation_have_one_version(
 PLACE = "import stepcli, stepcli.cli; print(stepcli.__file__); print(stepcli.cli.__file__)"
 
 
+def test_a_link_to_a_clone_is_the_clone(project: Path, tmp_path: Path) -> None:
+    """On PYTHONPATH, or found beside it: it is not imported again and again."""
+    clone = tmp_path / "clones" / "stepcli"
+    clone.mkdir(parents=True)
+    for name in ("__init__.py", "pyproject.toml"):
+        shutil.copy(project / name, clone)
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "stepcli").symlink_to(clone)
+    clean = {key: text for key, text in os.environ.items() if key != "PYTHONPATH"}
+    words = [sys.executable, "-S", "-c", "import stepcli; print(stepcli.__version__)"]
+    for cwd, environment in ((site, {}), (tmp_path, {"PYTHONPATH": str(site)})):
+        said = subprocess.run(
+            words, cwd=cwd, env=clean | environment, text=True, capture_output=True, check=True
+        )
+        assert said.stdout.strip() == stepcli.__version__
+
+
 def test_a_clone_beside_does_not_shadow_the_installed_wheel(
     project: Path, installed: Path, tmp_path: Path
 ) -> None:
