@@ -560,6 +560,8 @@ def virtual_cuda(devices: int = 1) -> Iterator[VirtualCuda]:
         "is_available": lambda: True,
         "device_count": lambda: gpu.devices,
         "get_device_name": lambda device=None: f"virtual {torch.device(device or 'cuda:0')}",
+        "memory_reserved": lambda device=None: 3 << 30,
+        "memory_allocated": lambda device=None: 1 << 30,
         "mem_get_info": lambda device=None: (gpu.free, gpu.free),
         "synchronize": gpu.synchronize,
         "Stream": VirtualStream,

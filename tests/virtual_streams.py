@@ -16,6 +16,7 @@ class Device(Protocol):
     host: "Counter[VirtualStream]"
     """What the host knows to be done."""
     hazards: list[str]
+    devices: int
 
     @property
     def stream(self) -> "VirtualStream":
@@ -65,6 +66,8 @@ class VirtualEvent:
         self.clock: Counter[VirtualStream] = Counter()
 
     def record(self, stream: VirtualStream | None = None) -> None:
+        if stream is None and here().devices > 1:
+            raise WrongStream("without a stream an event is one of the first device's")
         self.clock = Counter((stream or here().stream).clock)
 
     def wait(self, stream: VirtualStream | None = None) -> None:

@@ -79,10 +79,12 @@ class _MemberProducts(Function):
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
-    """[K, m, k] @ [K, k, n]. Of few members each product uses all threads; torch.bmm gives whole
-    members to threads, 3 members to 2.
+    """[K, m, k] @ [K, k, n].
+
+    Of few members on a CPU each product uses all threads; torch.bmm gives whole members to
+    threads, 3 members to 2.
     """
-    if len(a) > FEW:
+    if len(a) > FEW or a.device.type != "cpu":
         return torch.bmm(a, b)
     out = a.new_empty(len(a), a.shape[1], b.shape[2])
     for member, product in enumerate(out):

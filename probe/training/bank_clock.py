@@ -11,7 +11,7 @@ class BankClock:
     """Adds up stretches of work of one bank."""
 
     def __init__(self, device: torch.device) -> None:
-        self._on_gpu = device.type == "cuda"
+        self._device = device
         self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
         self.busy = 0.0
@@ -20,14 +20,15 @@ class BankClock:
     @contextmanager
     def work(self) -> Iterator[None]:
         """Time a stretch that ends well."""
-        if self._on_gpu:
+        if self._device.type == "cuda":
             begin, end = (
                 torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
                 for _ in range(2)
             )
-            begin.record()
+            stream = torch.cuda.current_stream(self._device)  # else the first GPU's
+            begin.record(stream)
             yield
-            end.record()
+            end.record(stream)
             self._spans.append((begin, end))
         else:
             started = time.perf_counter()

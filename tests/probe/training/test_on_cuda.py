@@ -15,6 +15,7 @@ from stepcli.probe.analysis.order_tests import OrderTests, run_order_tests
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
 from stepcli.probe.data.features import Features, Resident, Streamed, task_layout
 from stepcli.probe.data.make_task import make_task
+from stepcli.probe.data.placement import free_bytes
 from stepcli.probe.data.slices import held_out, in_folds
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tokens import TokenBatch
@@ -183,6 +184,7 @@ def test_a_session_on_the_second_gpu(rich: Store, tmp_path: Path) -> None:
     """The record names the GPU that was trained on, and none after training on a CPU."""
     configs, place = configs_of("step"), Path(str(rich.path))
     with virtual_cuda(devices=2) as gpu:
+        assert free_bytes(torch.device("cuda:1")) == gpu.free + (2 << 30)  # torch's own reserve
         session = Session(place, tmp_path / "gpu", "cuda:1")
         assert session.estimate(session.plan(configs)) > 0
         on_gpu = session.run(configs)
