@@ -11,6 +11,7 @@ import torch
 
 from stepcli.cache.schema.spec import Dtype
 from stepcli.cache.store.store import Store
+from stepcli.probe.analysis.order_runs import keep_order_tests, kept_order_tests
 from stepcli.probe.analysis.order_tests import OrderTests, run_order_tests
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
 from stepcli.probe.data.features import Features, Resident, Streamed, task_layout
@@ -21,6 +22,7 @@ from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.methods.step import Step
+from stepcli.probe.runs.configurations import configurations
 from stepcli.probe.sweeps.progress import SweepProgress
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.banks import build_probe
@@ -197,6 +199,24 @@ def test_a_session_on_the_second_gpu(rich: Store, tmp_path: Path) -> None:
         assert mine.losses == pytest.approx(theirs.losses, rel=1e-4)
         assert mine.run == theirs.run
     assert gpu.stream is gpu.default
+
+
+def test_order_tests_of_runs(rich: Store, tmp_path: Path) -> None:
+    """Trained on the CPU, tested on a GPU: what is kept is the same."""
+    place, kept = Path(str(rich.path)), []
+    for device in ("cpu", "cuda"):
+        runs = tmp_path / device
+        records = Session(place, runs, "cpu").run(configs_of("step"))
+        with virtual_cuda():
+            keep_order_tests(configurations(runs, None), place, device)
+        kept.append([kept_order_tests(runs, record) for record in records])
+    for mine, theirs in zip(*kept, strict=True):
+        assert mine is not None
+        assert theirs is not None
+        assert mine.early == theirs.early
+        for name, found in mine.orders.items():
+            assert found.top1 == theirs.orders[name].top1
+            assert found.moved == pytest.approx(theirs.orders[name].moved, abs=1e-4)
 
 
 @pytest.mark.parametrize(("first", "then"), [("cuda", "cpu"), ("cpu", "cuda")])
