@@ -43,7 +43,7 @@ def test_the_folder_is_a_probe_with_a_card(runs: Path, tmp_path: Path) -> None:
     probe = load_probe(target, record, layout_of_run(record, target))
     assert probe.parameters_each == record.params
     record.config["task"]["clip_frames"] = 1 << 70
-    with pytest.raises(UsageError, match=r"--clip-frames \d+: the store has \d frames a clip"):
+    with pytest.raises(UsageError, match=r"--clip-frames \d+: the store has \d frames per clip"):
         layout_of_run(record, target)
     card = (target / "README.md").read_text()
     assert f"| top1 | {100 * record.top1:.1f} % |" in card
