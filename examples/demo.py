@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepcli.probe.cli import sweep as sweep_commands
 from stepcli.runtime.errors import StepcliError
 from stepcli.runtime.terminal import say, say_lines
 
@@ -46,20 +45,10 @@ def demo(
     """
     started = time.monotonic()
     store, runs = out / "store", out / "runs"
-    # Extraction wants other threads than training: a process of its own.
-    _extract(EXTRACTION, f"--store {shlex.quote(str(store))}")
+    _run(EXTRACTION, f"--store {shlex.quote(str(store))}")
     methods = ",".join((*CONTROLS, *ORDER_BLIND, "step"))
     place = f"--store {shlex.quote(str(store))} --runs {shlex.quote(str(runs))}"
-    _say(f"sweep --method {methods} --seeds {SEEDS} {SCHEDULE} {place}")
-    sweep_commands.sweep(
-        method=methods,
-        seeds=SEEDS,
-        task="arrow",
-        clip_frames=8,
-        temporal_crop=True,
-        store=[store],
-        runs=runs,
-    )
+    _run(f"sweep --method {methods} --seeds {SEEDS} {SCHEDULE} {place}")
     from stepcli.probe.runs.record import read_runs
     from stepcli.probe.runs.table import render, terminal_width
 
@@ -77,7 +66,8 @@ def _say(line: str) -> None:
     say(f"$ stepcli {line}", bold=True)
 
 
-def _extract(*words: str) -> None:
+def _run(*words: str) -> None:
+    """Run a command in a process of its own, as a user would: each sets up its own threads."""
     line = " ".join(words)
     _say(line)
     command = [sys.executable, "-P", "-m", "stepcli.cli", *shlex.split(line)]

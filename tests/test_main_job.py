@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
@@ -16,14 +17,20 @@ METHODS = (*CONTROLS, *ORDER_BLIND, "step")
 
 
 @pytest.fixture(scope="module")
-def runs(stepcli: Any, openclose_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs of `stepcli demo`: seven methods, five seeds each."""
-    runs = tmp_path_factory.mktemp("demo") / "runs"
-    words = f"sweep --method {','.join(METHODS)} {SCHEDULE}"
-    place = ("--seeds", SEEDS, "--store", openclose_store, "--runs", runs)
-    done = stepcli(*words.split(), *place)
+def demo(stepcli: Any, openclose_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `stepcli demo` leaves, and what it printed; the clips are extracted already."""
+    out = tmp_path_factory.mktemp("demo")
+    shutil.copytree(openclose_store, out / "store")
+    done = stepcli("demo", "--out", out)
     assert done.returncode == 0, done.stderr
-    return runs
+    (out / "printed.txt").write_text(done.stdout)
+    return out
+
+
+@pytest.fixture(scope="module")
+def runs(demo: Path) -> Path:
+    """The runs of `stepcli demo`: seven methods, five seeds each."""
+    return demo / "runs"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +49,16 @@ def top1(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
         by_method[row["method"]].append(row["top1"])
     assert {len(values) for values in by_method.values()} == {SEEDS}
     return by_method
+
+
+def test_the_demo_prints_its_commands_its_table_and_a_verdict(
+    demo: Path, top1: dict[str, list[float]]
+) -> None:
+    printed = (demo / "printed.txt").read_text()
+    assert f"$ stepcli {EXTRACTION} --store {demo}/store" in printed
+    assert f"--seeds {SEEDS} {SCHEDULE} --store {demo}/store --runs {demo}/runs" in printed
+    assert all(re.search(rf"^{method} ", printed, re.MULTILINE) for method in METHODS)
+    assert f"STEP {100 * fmean(top1['step']):.1f} %" in printed
 
 
 def test_an_order_blind_probe_cannot_pass_one_half(top1: dict[str, list[float]]) -> None:
