@@ -188,15 +188,6 @@ def add_clips(root: StoragePath, rows: Iterable[ClipRow]) -> list[ClipRow]:
     return differing
 
 
-def read_classes(root: StoragePath) -> list[ClassRow]:
-    """The classes, by index; none when there is no table yet.
-
-    Raises:
-        DamagedStore: the file is not such a table, or there was one and it is gone.
-    """
-    return read_table(root, CLASS_TABLE)[0]
-
-
 def add_classes(root: StoragePath, rows: Sequence[ClassRow]) -> None:
     """Write the classes where the table has none; lines that are there belong to the user."""
     if rows:

@@ -43,22 +43,14 @@ def request_for() -> Callable[..., ExtractConfig]:
     """Of the bundled backbone: importing transformers' models takes each process five seconds."""
     plain = ExtractConfig(
         dataset="openclose",
-        root=None,
-        options={},
-        store=None,
         backbone=BUNDLED,
         frames=2,
         tokens="grid1",
-        sampling="uniform",
         dtype="float32",
-        format=None,
         device="cpu",
-        precision="float32",
-        batch=None,
         workers=1,
         clip_timeout=60.0,
         limit=24,
-        retry_failed=False,
         part_clips=5,
     )
 

@@ -41,22 +41,16 @@ def finish(store: Path, model: Path, store_format: Any) -> None:
     """The same command to its end, in this process: starting another takes longer than the run."""
     request = ExtractConfig(
         dataset="openclose",
-        root=None,
-        options={},
         store=store,
         backbone=f"hf:{model}",
         frames=8,
         tokens="grid2",
-        sampling="uniform",
         dtype="float32",
         format=store_format,
         device="cpu",
-        precision="float32",
-        batch=None,
         workers=1,
         clip_timeout=60.0,
         limit=CLIPS,
-        retry_failed=False,
     )
     assert run_extract(request)[0] == 0
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_methods import small_options
 
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
 from stepcli.probe.data.features import Resident, task_layout
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import StoreText
-from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.record import read_run
 from stepcli.probe.sweeps.holding import on_fold
@@ -24,7 +25,6 @@ from stepcli.probe.training.train import Trained, train
 CPU = torch.device("cpu")
 FOLDS = 3
 NAMES = methods().names()
-SMALL = {"width": 16, "heads": 4, "layers": 1, "hidden": 16, "latent": 16, "reuse": True}
 ARROW = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
 RECIPE = OptimConfig(lr=1e-2, class_balance=0.9, logit_adjust=0.5)
 """Of what depends on how many training clips a class has."""
@@ -42,10 +42,9 @@ def store(
 
 def config(method: str, fold: int, seed: int = 0, **shared: object) -> RunConfig:
     info = methods().get(method)
-    small = {name: v for name, v in SMALL.items() if name in info.options.model_fields}
     plain = RunConfig(
         method=method,
-        options=parse_options(info, small).model_dump(mode="json"),
+        options=small_options(info),
         task=ARROW,
         recipe=RECIPE if info.name != "lift" else OptimConfig(lr=1e-2),
         shared=DataConfig.model_validate({"epochs": 2, "batch_size": 8} | shared),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_methods import small_options
 
 from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
@@ -17,7 +18,7 @@ from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.text import StoreText
-from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.probe.methods.registry import methods
 from stepcli.probe.training.train import train
 
 CPU = torch.device("cpu")
@@ -28,8 +29,6 @@ CROPS = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
 SPREAD = TaskConfig(name="arrow", clip_frames=4)
 JITTER = TaskConfig(name="arrow", clip_frames=4, jitter=True)
 SHUFFLED = TaskConfig(name="arrow", clip_frames=4, jitter=True, frame_order="shuffled")
-SMALL = {"width": 16, "heads": 4, "layers": 1, "hidden": 16, "latent": 16, "reuse": True}
-"""Options of methods whose defaults are large or ask for what the test's store has not."""
 
 
 def padded_store(path: Path, clips: int, *, backward: bool = False) -> Store:
@@ -204,11 +203,9 @@ def test_no_method_tells_the_direction_of_frames_without_time(
 def quick(name: str) -> RunConfig:
     """A few epochs at a high rate, enough for a linear probe to find where the padding is."""
     info = methods().get(name)
-    fields = info.options.model_fields
-    small = {option: value for option, value in SMALL.items() if option in fields}
     return RunConfig(
         method=name,
-        options=parse_options(info, small).model_dump(mode="json"),
+        options=small_options(info),
         task=WHOLE,
         recipe=OptimConfig(lr=3 * info.lr),
         shared=DataConfig(epochs=5, batch_size=16),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_methods import small_options
 
 from stepcli.cache.schema.spec import Dtype
 from stepcli.cache.store.store import Store
@@ -20,7 +21,7 @@ from stepcli.probe.data.placement import free_bytes
 from stepcli.probe.data.slices import held_out, in_folds
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.probe.methods.registry import methods
 from stepcli.probe.methods.step import Step
 from stepcli.probe.runs.configurations import configurations
 from stepcli.probe.sweeps.progress import SweepProgress
@@ -35,15 +36,6 @@ from virtual_device import VirtualCuda, VirtualTensor, WrongDevice, virtual_cuda
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 ARROW = TaskConfig(name="arrow", clip_frames=2, temporal_crop=True)
-SMALL = {
-    "width": 16,
-    "heads": 4,
-    "layers": 1,
-    "hidden": 16,
-    "latent": 16,
-    "reuse": True,
-    "depth": 2,
-}
 EPOCHS = 2
 RECIPES = (
     OptimConfig(lr=1e-3, weight_decay=0.5),
@@ -69,9 +61,7 @@ def configs_of(
     recipes: Sequence[OptimConfig] = RECIPES,
     **shared: object,
 ) -> list[RunConfig]:
-    fields = methods().get(method).options.model_fields
-    small = {name: value for name, value in SMALL.items() if name in fields}
-    options = parse_options(methods().get(method), small).model_dump(mode="json")
+    options = small_options(methods().get(method), depth=2)
     data = DataConfig.model_validate({"epochs": EPOCHS, "batch_size": 8} | shared)
     return [
         RunConfig(method=method, options=options, task=task, recipe=recipe, shared=data, seed=seed)

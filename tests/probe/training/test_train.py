@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from small_methods import small_options
 from torch import Generator
 
 from stepcli.cache.store.store import Store
@@ -16,7 +17,7 @@ from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.probe.methods.registry import methods
 from stepcli.probe.methods.step import Step
 from stepcli.probe.nn.bank import stack
 from stepcli.probe.training import banks as training_banks
@@ -45,16 +46,10 @@ def run(
     return task, train(features, layout, task, configs, lambda report: None, say=say)
 
 
-SMALL = {"width": 16, "heads": 4, "layers": 1, "hidden": 16, "latent": 16, "reuse": True}
-"""Options of methods whose defaults are large or ask for what the test's store has not."""
-
-
 def config(
     method: str, recipe: OptimConfig, seed: int, epochs: int = 25, **shared: object
 ) -> RunConfig:
-    fields = methods().get(method).options.model_fields
-    small = {name: value for name, value in SMALL.items() if name in fields}
-    options = parse_options(methods().get(method), small).model_dump(mode="json")
+    options = small_options(methods().get(method))
     each = DataConfig.model_validate({"epochs": epochs, "batch_size": 8} | shared)
     return RunConfig(
         method=method, options=options, task=ARROW, recipe=recipe, shared=each, seed=seed
