@@ -219,7 +219,8 @@ class VirtualCuda:
         frame = sys._getframe(1)
         while frame is not None:
             name = frame.f_code.co_filename
-            if name.startswith(OURS) and name != __file__:
+            # A virtual environment may lie in the tree.
+            if name.startswith(OURS) and name != __file__ and "site-packages" not in name:
                 place = f"{name.removeprefix(OURS)}:{frame.f_lineno}"
                 break
             frame = frame.f_back  # type: ignore[assignment]
