@@ -15,14 +15,17 @@ from stepcli.probe.analysis.order_tests import (
     require_frame_scope,
     run_order_tests,
 )
-from stepcli.probe.config import TaskConfig
+from stepcli.probe.analysis.run_samples import store_of_run, task_of_run
 from stepcli.probe.data.features import task_layout
 from stepcli.probe.data.placement import free_bytes, place_features
+from stepcli.probe.data.tasks import Task
 from stepcli.probe.runs.configurations import Configuration
+from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.process import tune_process
-from stepcli.runtime.errors import UsageError
+from stepcli.runtime.devices import resolve_device
+from stepcli.runtime.errors import StoreError, UsageError
 from stepcli.runtime.files import disk_errors, replace_synced
 from stepcli.runtime.json_files import read_json
 
@@ -58,32 +61,75 @@ def kept_order_tests(runs: Path, record: RunRecord) -> OrderTests | None:
     return kept
 
 
-def keep_order_tests(found: Sequence[Configuration], store: Path | None, device: str) -> None:
+def keep_order_tests(
+    found: Sequence[Configuration], store: Path | None, device: str
+) -> dict[str, str]:
     """Test every run that has a probe and was not tested yet.
 
+    Args:
+        found: The runs.
+        store: A store to read in place of the runs' own; of runs on several stores it serves those
+            whose tokens it holds.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+
+    Returns:
+        Run -> why it could not be tested; the other runs are tested all the same.
+
     Raises:
-        StoreNotFound: a store is not where it was, and no other place was given.
-        UsageError: tokens that depend on other frames, or another store's tokens.
+        UsageError: this machine has no such device.
     """
+    resolve_device(device)
+    failed: dict[str, str] = {}
+    untested = [
+        (each.runs / record.run, record)
+        for each in found
+        for record in each.records
+        if (each.runs / record.run / WEIGHTS).is_file()
+        and kept_order_tests(each.runs, record) is None
+    ]
     left: dict[Path, list[tuple[Path, RunRecord]]] = {}
-    for each in found:
-        for record in each.records:
-            folder = each.runs / record.run
-            untested = kept_order_tests(each.runs, record) is None
-            if (folder / WEIGHTS).is_file() and untested:
-                place = store or Path(record.store_place)
-                left.setdefault(place, []).append((folder, record))
+    for folder, record in untested:
+        try:
+            place = store_of_run(record, store)
+        except (StoreError, UsageError) as error:
+            failed[record.run] = str(error)
+            continue
+        left.setdefault(place, []).append((folder, record))
+    if store is not None and left and store not in left:
+        # It serves none of the runs: a wrong place, not one of several.
+        left = {store: [member for members in left.values() for member in members]}
     tune_process()
     for place, members in left.items():
-        session = session_of(place, members[0][1], members[0][0].parent, device)
-        for _, record in members:
+        try:
+            session = Session(place, members[0][0].parent, device)
+            require_frame_scope(session.store.spec)
+        except (StoreError, UsageError) as error:
+            failed |= {record.run: str(error) for _, record in members}
+            continue
+        failed |= _test_on(session, members)
+    return failed
+
+
+def _test_on(session: Session, members: Sequence[tuple[Path, RunRecord]]) -> dict[str, str]:
+    """Runs of one store; those of the same samples and classes are shown the same batches."""
+    failed: dict[str, str] = {}
+    together: dict[object, tuple[Task, list[tuple[Path, RunRecord]]]] = {}
+    for folder, record in members:
+        try:
             require_tokens(session, record)
-        require_frame_scope(session.store.spec)
-        by_task: dict[TaskConfig, list[tuple[Path, RunRecord]]] = {}
-        for folder, record in members:
-            by_task.setdefault(record.settings.task, []).append((folder, record))
-        for config, same in by_task.items():
-            _test_together(session, config, same)
+            said = read_predictions(folder)
+            task = task_of_run(session.task(record.settings.task), record, said)
+        except (StoreError, UsageError) as error:
+            failed[record.run] = str(error)
+            continue
+        alike = (record.settings.task, tuple(said.samples), tuple(record.classes))
+        together.setdefault(alike, (task, []))[1].append((folder, record))
+    for task, same in together.values():
+        try:
+            _test_together(session, task, same)
+        except UsageError as error:
+            failed |= {record.run: str(error) for _, record in same}
+    return failed
 
 
 def session_of(store: Path, record: RunRecord, runs: Path, device: str) -> Session:
@@ -113,11 +159,8 @@ def require_tokens(session: Session, record: RunRecord) -> None:
         )
 
 
-def _test_together(
-    session: Session, config: TaskConfig, members: Sequence[tuple[Path, RunRecord]]
-) -> None:
+def _test_together(session: Session, task: Task, members: Sequence[tuple[Path, RunRecord]]) -> None:
     """All probes of one task see the same batches, loaded once."""
-    task = session.task(config)
     clips = tuple(dict.fromkeys(task.clips[clip] for clip in task.shown.clip))
     free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), session.device)}
     features, _ = place_features(session.store, clips, session.device, free)

@@ -162,9 +162,11 @@ def order(
     from stepcli.probe.analysis.order_runs import TESTS, keep_order_tests, kept_order_tests
     from stepcli.probe.analysis.order_table import order_lines
     from stepcli.probe.runs.configurations import configurations
+    from stepcli.runtime.errors import UsageError
+    from stepcli.runtime.words import counted
 
     found = configurations(runs, None if method is None else method.split(","))
-    keep_order_tests(found, store, device)
+    failed = keep_order_tests(found, store, device)
     kept = {each: [kept_order_tests(runs, record) for record in each.records] for each in found}
     if as_json:
         every = [
@@ -177,12 +179,16 @@ def order(
             for record, test in zip(each.records, of_seeds, strict=True)
         ]
         print_json(every)
-        return
-    for number, (each, tests) in enumerate(kept.items()):
-        if number:
-            say()
-        for line in order_lines(each.label, [test for test in tests if test is not None]):
-            say(line)
+    else:
+        for number, (each, tests) in enumerate(kept.items()):
+            if number:
+                say()
+            for line in order_lines(each.label, [test for test in tests if test is not None]):
+                say(line)
+    if failed:
+        run, reason = next(iter(failed.items()))
+        total = sum(len(each.records) for each in found)
+        raise UsageError(f"{len(failed)} of {counted(total, 'run')} not tested: {run}: {reason}")
 
 
 def calibrate(

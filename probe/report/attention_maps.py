@@ -14,6 +14,7 @@ from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.analysis.explain import Attention, attention, encoding_similarity, patch_grid
 from stepcli.probe.analysis.load_run import load_probe
 from stepcli.probe.analysis.order_runs import session_of
+from stepcli.probe.analysis.run_samples import store_of_run, task_of_run
 from stepcli.probe.data.features import Streamed, task_layout
 from stepcli.probe.report.report_data import ReportEntry
 from stepcli.probe.runs.predictions import Predictions
@@ -56,14 +57,16 @@ class Looker:
 
         Raises:
             StoreNotFound: the store is not where it was.
-            UsageError: it holds other tokens now, or the run has no probe.
+            UsageError: it holds other tokens now, or not all clips that the run was tested on, or
+                the run has no probe.
         """
         record = entry.found.first
         runs = entry.found.runs
-        session = session_of(place or Path(record.store_place), record, runs, "cpu")
+        session = session_of(store_of_run(record, place), record, runs, "cpu")
         self.entry = entry
         self.store = session.store
-        self.task = session.task(record.settings.task)
+        said = entry.found.predictions()[0]
+        self.task = task_of_run(session.task(record.settings.task), record, said)
         layout = task_layout(session.store, self.task)
         self.probe: Probe = load_probe(runs / record.run, record, layout)
         self._features = Streamed(session.store, session.device)
