@@ -9,7 +9,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,12 @@ import av
 import numpy as np
 
 from stepcli.extract.decode.container import Decoding, decode, open_video, video_stream
+from stepcli.extract.decode.depth_file import (
+    as_rgb,
+    depth_frames,
+    depth_seconds,
+    is_depth_file,
+)
 from stepcli.extract.decode.messages import (
     Facts,
     FramesRequest,
@@ -25,7 +33,7 @@ from stepcli.extract.decode.messages import (
     Request,
     SecondsRequest,
 )
-from stepcli.extract.decode.orientation import upright
+from stepcli.extract.decode.orientation import RGB, upright
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.process import (
     OUT_OF_MEMORY,
@@ -57,8 +65,11 @@ class _Signs:
 
 def read_seconds(request: SecondsRequest) -> Iterator[Answer]:
     """When each frame of a video is shown; one that is cut off is refused."""
-    signs = _Signs()
-    with open_video(Path(request["path"])) as (container, stream):
+    path, signs = Path(request["path"]), _Signs()
+    if is_depth_file(path):
+        yield {"seconds": depth_seconds(len(depth_frames(path)))}, None
+        return
+    with open_video(path) as (container, stream):
         decoding = Decoding(container, stream)
         for number, _frame in enumerate(decoding.frames()):
             if signs.due():
@@ -74,13 +85,13 @@ def read_frames(request: FramesRequest) -> Iterator[Answer]:
     chosen, signs = set(wanted), _Signs()
     numbers: list[int] = []
     pictures: list[np.ndarray] = []
-    with open_video(Path(request["path"])) as (container, stream):
-        for number, frame in enumerate(decode(container, stream)):
+    with _images(Path(request["path"])) as images:
+        for number, image_of in enumerate(images):
             if number not in chosen:
                 if signs.due():
                     yield {"frames": number}, None
                 continue
-            image = upright(frame)
+            image = image_of()
             numbers.append(number)
             pictures.append(plan.shape_pixels(image) if plan else image)
             if len(numbers) == request["batch"] or number == wanted[-1]:
@@ -89,6 +100,16 @@ def read_frames(request: FramesRequest) -> Iterator[Answer]:
             if number == wanted[-1]:
                 return
     raise VideoError(f"damaged: frame {wanted[-1]} was there at first and is not the second time")
+
+
+@contextmanager
+def _images(path: Path) -> Iterator[Iterator[Callable[[], RGB]]]:
+    """Of each frame in order what makes an upright image of it."""
+    if is_depth_file(path):
+        yield (partial(as_rgb, frame) for frame in depth_frames(path))
+        return
+    with open_video(path) as (container, stream):
+        yield (partial(upright, frame) for frame in decode(container, stream))
 
 
 def read_live(request: LiveRequest, pipe: Connection) -> Iterator[Answer]:

@@ -19,6 +19,7 @@ import av
 import numpy as np
 
 from stepcli.extract.decode.clip_bounds import ClipBounds, read_segment
+from stepcli.extract.decode.depth_file import is_depth_file, read_depth_file
 from stepcli.extract.decode.image_folder import read_image_folder
 from stepcli.extract.decode.messages import ClipReply
 from stepcli.extract.decode.orientation import RGB, shrunk, upright
@@ -69,6 +70,8 @@ def decode_into(slot: np.ndarray, task: DecodeTask, settings: DecodeSettings) ->
     as_image = partial(shrunk, sides=plan.resized) if fast else upright
     if clip.frames_per_second is not None and clip.path.is_dir():
         read = read_image_folder(clip.path, clip.frames_per_second, bounds, pick, convert)
+    elif is_depth_file(clip.path):
+        read = read_depth_file(clip.path, bounds, pick, convert)
     elif settings.decoder == "torchcodec":
         read = read_with_torchcodec(clip.path, bounds, pick, convert)
     elif bounds.is_whole:

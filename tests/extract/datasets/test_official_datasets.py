@@ -232,5 +232,5 @@ def test_all_that_was_promised_is_there() -> None:
     assert set(OFFICIAL) == {
         *("ssv2", "driveact", "ikea_asm", "hri30", "ntu60", "ntu120", "kinetics400"),
         *("kinetics600", "kinetics700", "ucf101", "hmdb51", "diving48", "jester"),
-        *("epic-kitchens", "charades"),
+        *("epic-kitchens", "charades", "utd_mhad"),
     }
