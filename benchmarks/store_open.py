@@ -25,8 +25,20 @@ used = time.perf_counter()
 # Not ru_maxrss, which a child takes over from the process that started it.
 status = Path("/proc/self/status").read_text()
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024
-print(len(store), imported - start, opened - imported, used - opened, peak)
+begin = time.perf_counter()
+records = store.records(store.ids)
+described = time.perf_counter()
+few = store.ids[::max(1, len(store) // 20)]
+alone = time.perf_counter()
+[store.record(clip) for clip in few]
+one = (time.perf_counter() - alone) / len(few)
+opening = imported - start, opened - imported, used - opened
+after = time.perf_counter() - begin
+print(len(store), *opening, peak, described - begin, one * len(store), len(records), after)
 """
+
+
+METADATA = ("metadata of all clips", "the same clip by clip (from 20)")
 
 
 def bench_open(clips: int, parts: int, runs: int, folder: Path) -> list[dict[str, float]]:
@@ -51,11 +63,13 @@ def bench_open(clips: int, parts: int, runs: int, folder: Path) -> list[dict[str
                 check=True,
             )
             wall = time.perf_counter() - start
-            count, imported, opened, used, peak = map(float, done.stdout.split())
-            if count != clips:
-                raise SystemExit(f"{count} clips of {clips}")
-            figures.append((imported, opened, used, peak, wall))
-        names = ("import", "open", "first use", "peak MB", "whole process")
+            count, imported, opened, used, peak, records, alone, found, after = map(
+                float, done.stdout.split()
+            )
+            if count != clips or found != clips:
+                raise SystemExit(f"{count} clips and {found} records of {clips}")
+            figures.append((imported, opened, used, peak, wall - after, records, alone))
+        names = ("import", "open", "first use", "peak MB", "whole process", *METADATA)
         columns = zip(*figures, strict=True)
         results.append(dict(zip(names, (median(column) for column in columns), strict=True)))
     return results

@@ -172,6 +172,21 @@ def require_offsets(offsets: np.ndarray, array: ArrayLayout, place: Location) ->
         raise DamagedStore(f"{place}: a byte offset that no file has")
 
 
+def records_of(table: pa.Table) -> list[ClipRecord]:
+    """What extraction found out about the clips of an index's rows, column by column.
+
+    Reading columns as a whole is ten times as fast as making a dict of each row.
+    """
+    times = table["pts_seconds"].combine_chunks()
+    ends = np.cumsum(numbers(pc.list_value_length(times))).tolist()
+    seconds = numbers(times.flatten()).tolist()
+    columns = (table[name].to_pylist() for name, _ in _RECORD if name != "pts_seconds")
+    ids, sources, distinct, heights, widths = columns
+    starts = [0, *ends[:-1]]
+    pieces = (tuple(seconds[start:end]) for start, end in zip(starts, ends, strict=True))
+    return list(map(ClipRecord, ids, sources, pieces, distinct, heights, widths))
+
+
 def record_of(cells: Mapping[str, Any]) -> ClipRecord:
     """What extraction found out about the clip in one row of an index."""
     return ClipRecord(

@@ -131,12 +131,11 @@ class _Plain:
         self._offsets = offsets
 
     def clip(self, row: int) -> np.ndarray | None:
-        offset = int(self._offsets[row])
-        if offset + self._array.clip_bytes > self._file.size:
+        try:
+            data = self._file.read(self._array.clip_bytes, int(self._offsets[row]))
+        except DamagedStore:
             return None
-        values = np.empty(self._array.clip_shape, self._array.dtype)
-        self._file.read_into(values.data.cast("B"), offset)
-        return values
+        return np.frombuffer(data, self._array.dtype).reshape(self._array.clip_shape)
 
 
 class _Compressed:

@@ -70,6 +70,13 @@ class OpenFile:
                 raise self._too_short(offset + wanted)
             done += count
 
+    def read(self, length: int, offset: int) -> memoryview:
+        """See `RangeFile`."""
+        self.require(offset + length)
+        target = np.empty(length, np.uint8).data
+        self.read_into(target, offset)
+        return target
+
     def __del__(self) -> None:
         fd = getattr(self, "_fd", None)
         if fd is not None:

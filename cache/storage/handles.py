@@ -40,14 +40,13 @@ class Seen:
 class RangeFile(Protocol):
     """A file opened for reading byte ranges."""
 
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
+    def read(self, length: int, offset: int) -> memoryview:
+        """`length` bytes from byte `offset` on; in object storage one request.
 
-    def read_into(self, target: memoryview, offset: int) -> None:
-        """Fill `target` (bytes, contiguous) from byte `offset` on.
+        Nothing is allocated for bytes that are not in the file.
 
         Raises:
+            FileNotFoundError: in object storage, where opening asks for nothing: there is none.
             DamagedStore: the file ends before.
             StorageError: it could not be read.
         """

@@ -20,21 +20,24 @@ class OpenObject:
     def __init__(self, client: ObjectClient, key: str, place: str) -> None:
         self._client, self._key = client, key
         self.path = place
-        self.size = client.size(key)
+        self._size: int | None = None
 
-    def read_into(self, target: memoryview, offset: int) -> None:
-        """See `RangeFile`."""
-        if offset + len(target) > self.size:
-            raise DamagedStore(
-                f"{self.path}: ends at byte {self.size}, expected at least {offset + len(target)}; "
-                "run stepcli store verify"
-            )
-        (data,) = self._client.get_ranges(self._key, [offset], len(target))
-        if len(data) != len(target):
+    def read(self, length: int, offset: int) -> memoryview:
+        """See `RangeFile`; the first answer tells how long the object is."""
+        end = offset + length
+        if self._size is None or end <= self._size:
+            data, self._size = self._client.get_range(self._key, offset, length)
+            whole = memoryview(data).cast("B")
+            if len(whole) == length:
+                return whole
+        if end <= self._size:
             raise StorageError(
-                f"cannot read {self.path}: the storage gave {len(data)} of {len(target)} bytes"
+                f"cannot read {self.path}: the storage gave {len(whole)} of {length} bytes"
             )
-        target[:] = memoryview(data).cast("B")
+        raise DamagedStore(
+            f"{self.path}: ends at byte {self._size}, expected at least {end}; run stepcli store "
+            "verify"
+        )
 
 
 class ObjectClips(ClipSource):

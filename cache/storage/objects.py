@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stepcli.cache.storage.clients import connect
 from stepcli.cache.storage.handles import Entry, Seen
@@ -134,12 +135,14 @@ class ObjectPath(StoragePath):
 
     def blocks(self) -> Iterator[memoryview]:
         """See `StoragePath`."""
-        return self._blocks(self.size())
+        # Now, since a missing object is an error of the call; its answer tells the size too.
+        return self._blocks(*self.client.get_range(self.key, 0, BLOCK_BYTES))
 
-    def _blocks(self, size: int) -> Iterator[memoryview]:
+    def _blocks(self, block: Any, size: int) -> Iterator[memoryview]:
         for start in range(0, size, BLOCK_BYTES):
             length = min(BLOCK_BYTES, size - start)
-            (block,) = self.client.get_ranges(self.key, [start], length)
+            if start:
+                (block,) = self.client.get_ranges(self.key, [start], length)
             if len(block) != length:
                 raise StorageError(
                     f"cannot read {self}: the storage gave {len(block)} of {length} bytes"

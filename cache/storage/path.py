@@ -104,7 +104,7 @@ class StoragePath(ABC):
         """Open a file below this folder; no link is followed on the way.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: there is none; in object storage the first read raises it.
             DamagedStore: it is a link, or behind one.
         """
 

@@ -14,9 +14,7 @@ from stepcli.cache.parts.index import (
     INDEX_LIMIT,
     decode_index,
     offset_column,
-    record_of,
 )
-from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.schema.part_layout import TOKENS, PartLayout, part_layout
 from stepcli.cache.storage.path import StoragePath
@@ -141,21 +139,6 @@ def read_index(root: StoragePath, name: str, manifest: Manifest) -> pa.Table:
     if hashlib.sha256(data).hexdigest() != record.files[INDEX].sha256:
         raise DamagedStore(f"{path}: its bytes do not match the digest in the part's record")
     return decode_index(data, record.clips, part_layout(manifest.spec), path)
-
-
-def read_record(
-    root: StoragePath, snapshot: Snapshot, clip_id: str, manifest: Manifest
-) -> ClipRecord:
-    """What the index of its part says about one clip."""
-    place = int(snapshot.places([clip_id], root)[0])
-    name = snapshot.parts[snapshot.part_of[place]]
-    found = read_index(root, name, manifest).slice(int(snapshot.row_of[place]), 1).to_pylist()
-    if not found or found[0]["id"] != clip_id:
-        raise DamagedStore(
-            f"{root / PARTS / name}: clip {clip_id!r} is not where the consolidated index has it; "
-            "delete the store's .cache"
-        )
-    return record_of(found[0])
 
 
 def combine(

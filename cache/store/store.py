@@ -18,8 +18,9 @@ from stepcli.cache.schema.spec import Producer, StoreSpec, require_same_spec
 from stepcli.cache.storage.path import Location, StoragePath
 from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.clip_reader import ClipReader
+from stepcli.cache.store.clip_records import read_records
 from stepcli.cache.store.part_arrays import PartArrays
-from stepcli.cache.store.snapshot import Clips, Snapshot, read_record
+from stepcli.cache.store.snapshot import Clips, Snapshot
 from stepcli.cache.store.store_tables import StoreTables
 from stepcli.cache.store.take_snapshot import take_snapshot
 from stepcli.cache.store.writer import StoreWriter
@@ -290,9 +291,21 @@ class Store(StoreTables):
         Raises:
             ClipNotFound: it is not committed.
         """
+        return self.records([clip_id])[0]
+
+    def records(self, clips: Clips) -> list[ClipRecord]:
+        """What extraction found out about clips, in their order; each part is read once.
+
+        Args:
+            clips: ids, or positions in `ids` as an integer array.
+
+        Raises:
+            ClipNotFound: an id is not committed.
+            DamagedStore: a part's index is not what was written.
+        """
         return self._following(
-            [clip_id],
-            lambda snapshot, _: read_record(self.path, snapshot, clip_id, self.manifest),
+            clips,
+            lambda snapshot, places: read_records(self.path, snapshot, places, self.manifest),
         )
 
     def quarantined(self) -> dict[str, Failure]:

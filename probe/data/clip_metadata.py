@@ -14,24 +14,28 @@ if TYPE_CHECKING:
 
 
 class ClipFacts:
-    """Records of a store's clips, read when first asked for: most probes never ask."""
+    """Records of a store's clips, read when first asked for: most probes never ask.
+
+    Those of all clips of a task at once, since each part's index is read for them.
+    """
 
     def __init__(self, store: "Store") -> None:
         self._store = store
         self._seconds: dict[str, NDArray[np.float64]] = {}
 
-    def _times(self, clip: str) -> NDArray[np.float64]:
-        if clip not in self._seconds:
-            self._seconds[clip] = np.array(self._store.record(clip).pts_seconds)
-        return self._seconds[clip]
-
     def of(self, task: "Task", samples: "Samples") -> SampleFacts:
         """Facts of the samples' frames, in the order in which they are shown."""
+        if any(task.clips[clip] not in self._seconds for clip in samples.clip):
+            self._read([clip for clip in task.clips if clip not in self._seconds])
         steps = samples.frames(task.length)
         seconds = np.stack(
             [
-                self._times(task.clips[clip])[row]
+                self._seconds[task.clips[clip]][row]
                 for clip, row in zip(samples.clip, steps, strict=True)
             ]
         )
         return SampleFacts(torch.from_numpy(seconds.astype(np.float32)))
+
+    def _read(self, clips: list[str]) -> None:
+        times = [record.pts_seconds for record in self._store.records(clips)]
+        self._seconds |= dict(zip(clips, map(np.array, times), strict=True))

@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from failing_proxy import Fault, failing_proxy
-from sample_clips import clip_ids, fill_store, make_tokens
+from sample_clips import clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import open_store, stream_clips
 from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.convert import convert_store
 from stepcli.cache.maintenance.merge import merge_stores
 from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.parts.scan import part_clips
 from stepcli.cache.storage.objects import ObjectPath
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.storage.places import place_of
+from stepcli.cache.store.snapshot import read_index
 from stepcli.runtime.errors import DamagedStore, StoreError
 
 WRITING = ("PUT", "POST", "DELETE")
@@ -103,6 +105,51 @@ def test_a_range_is_one_request(
         before = len(seen)
         np.testing.assert_array_equal(store.read(ids), stored(ids))
         assert len(seen) == before + 2, "one a part"
+
+
+def test_clips_that_are_copied_or_checked_take_one_request_each(
+    s3: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_store(url, "zarr", 4, part_clips=4)
+    with read_only(s3, monkeypatch) as seen:
+        store = open_store(url)
+        (part,) = store.parts
+        index = read_index(store.path, part, store.manifest)
+        before = len(seen)
+        copied = [clip.arrays[0] for clip in part_clips(store.path, part, store.manifest, index)]
+        np.testing.assert_array_equal(copied, stored(clip_ids(4)))
+        asked = [line for line in seen[before:] if "tokens.zarr" in line]
+        assert len(asked) == 4, asked
+        assert {line.split()[0] for line in asked} == {"GET"}
+
+
+def test_a_file_that_is_read_as_a_whole_takes_one_request_per_block(
+    s3: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepcli.cache.storage.objects.BLOCK_BYTES", 1000)
+    content = {1: bytes(2500), 2: bytes(1000), 0: b""}
+    for number, data in content.items():
+        path = place_of(url) / f"file-{number}"
+        path.write(data)
+        with read_only(s3, monkeypatch) as seen:
+            assert b"".join(bytes(block) for block in path.blocks()) == data
+            assert len(seen) == max(1, -(-len(data) // 1000)), seen
+            assert path.download(tmp_path / path.name) == len(data)
+            assert {line.split()[0] for line in seen} == {"GET"}
+
+
+def test_the_metadata_of_many_clips_takes_two_requests_per_part(
+    s3: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_store(url, "zarr", 12, part_clips=4)
+    with read_only(s3, monkeypatch) as seen:
+        store = open_store(url)
+        before = len(seen)
+        assert store.records(store.ids) == [make_record(clip) for clip in store.ids]
+        assert len(seen) == before + 2 * 3, "record and index of each part"
+        before = len(seen)
+        assert len(store.records(store.ids[:4])) == 4
+        assert len(seen) == before + 2
 
 
 def test_opening_asks_for_each_file_once(
