@@ -14,6 +14,7 @@ from stepcli.probe.report.style import (
     canvas,
     finish,
     legend_below,
+    percent_axis,
     series,
     shortened,
 )
@@ -67,20 +68,48 @@ def pareto(study: Study, published: Sequence[Published]) -> Figure:
         zorder=0,
     )
     axes.set_xscale("log")
-    axes.margins(x=0.18, y=0.12)
+    _log_limits(axes, [x for x, _, _ in marks])
     axes.xaxis.set_major_formatter(FuncFormatter(_count))
     axes.set_xlabel("trainable parameters")
     axes.set_ylabel("top-1, %")
-    axes.legend(loc="best")
+    percent_axis(axes, "y", [*(y for _, y, _ in marks), *_interval_ends(study.entries)])
+    legend_below(drawn, axes, columns=5)
     names = ", ".join(f"{e.label} {100 * e.analysis.top1.mean:.1f} %" for e in study.entries)
     return finish(
         drawn,
         "pareto",
         "Accuracy against trainable parameters",
-        "Bars: 95 % interval over groups of clips and seeds. Dotted: the best for their size. "
-        "Hollow: published numbers, on the source's own test set-up.",
+        _sentences(
+            (_interval_note(study.entries), bool(_interval_ends(study.entries))),
+            ("Dotted: the best for their size.", len(front) > 1),
+            ("Hollow: published numbers, on the source's own test set-up.", bool(published)),
+            ("Methods without trained parameters are drawn at 1.", min(x for x, _, _ in marks) < 2),
+        ),
         f"Top-1 by trainable parameters: {names}.",
     )
+
+
+def _interval_ends(entries: Sequence[ReportEntry]) -> list[float]:
+    """Per cent; empty where no entry has an interval."""
+    ends = [end for e in entries for end in (e.analysis.top1.low, e.analysis.top1.high)]
+    return [100 * end for end in ends if end is not None]
+
+
+def _interval_note(entries: Sequence[ReportEntry]) -> str:
+    seeds = " and seeds" if any(entry.analysis.seeds > 1 for entry in entries) else ""
+    return f"Bars: 95 % intervals over groups of clips{seeds}."
+
+
+def _sentences(*each: tuple[str, bool]) -> str:
+    """Those sentences of a caption whose subject is drawn."""
+    return " ".join(text for text, drawn in each if drawn)
+
+
+def _log_limits(axes: Any, values: Sequence[float]) -> None:
+    """A decade and a half at least, with room for names at the right."""
+    low, high = log10(min(values)), log10(max(values))
+    spare = max(0.0, 1.5 - (high - low)) / 2
+    axes.set_xlim(10 ** (low - spare - 0.2), 10 ** (high + spare + 0.25 * (high - low + 1)))
 
 
 def _name_marks(axes: Any, marks: Sequence[tuple[float, float, str]]) -> None:
@@ -94,7 +123,13 @@ def _name_marks(axes: Any, marks: Sequence[tuple[float, float, str]]) -> None:
             height -= line
         placed.append((x, height))
         axes.annotate(
-            name, (x, y), xytext=(x * 1.25, height), textcoords="data", fontsize=7, va="center"
+            name,
+            (x, y),
+            xytext=(x * 1.25, height),
+            textcoords="data",
+            fontsize=7,
+            va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
         )
 
 
@@ -121,6 +156,7 @@ def dumbbells(study: Study) -> Figure | None:
     ]
     if not shown:
         return None
+    total = len(shown[0].analysis.pairs)
     names = [f"{row.a} / {row.b}" for row in shown[0].analysis.pairs][:MOST_PAIRS]
     drawn, axes = canvas(1.1 + 0.26 * len(names))
     values = np.array(
@@ -143,7 +179,8 @@ def dumbbells(study: Study) -> Figure | None:
         )
     axes.axvline(50, color="black", lw=0.8, linestyle="--")
     axes.set_yticks(rows, shortened(names, 44))
-    axes.set_xlim(min(45, float(values.min()) - 3), 102)
+    percent_axis(axes, "x", [50, 100, *values.ravel().tolist()])
+    axes.set_ylim(-0.7, len(names) - 0.3)
     axes.set_xlabel("forced choice between the two, % (dashed: chance)")
     legend_below(drawn, axes)
     said = "; ".join(f"{e.label}: {100 * e.score:.1f} % over pairs" for e in shown)
@@ -152,7 +189,8 @@ def dumbbells(study: Study) -> Figure | None:
         "pairs",
         "Nearly symmetric pairs",
         "For each pair of opposite classes, how often the larger of the two logits is the right "
-        "one. The strongest configuration of each kind is shown.",
+        "one. The strongest configuration of each kind is shown."
+        + (f" The first {MOST_PAIRS} of {total} pairs." if total > MOST_PAIRS else ""),
         f"Forced choice by pair. {said}.",
     )
 
@@ -189,12 +227,20 @@ def fractions(study: Study) -> Figure | None:
     axes.minorticks_off()
     axes.set_xlabel("training clips of each class" if counted else "share of train, %")
     axes.set_ylabel("top-1, %")
-    axes.legend(loc="best")
+    drawn_entries = [entry for points in lines.values() for _, entry in points]
+    tops = [100 * entry.analysis.top1.mean for entry in drawn_entries]
+    percent_axis(axes, "y", [*tops, *_interval_ends(drawn_entries)])
+    legend_below(drawn, axes, columns=4)
+    several = any(entry.analysis.seeds > 1 for entry in drawn_entries)
     return finish(
         drawn,
         "low-data",
         "With less training data",
-        "Each seed draws its own clips, smaller draws within larger ones. Bars: 95 % intervals.",
+        _sentences(
+            ("Each seed draws its own clips, smaller draws within larger ones.", several),
+            ("One draw of the training clips, smaller draws within larger ones.", not several),
+            (_interval_note(drawn_entries), bool(_interval_ends(drawn_entries))),
+        ),
         "Top-1 against the amount of training data: "
         + "; ".join(
             f"{m} {', '.join(f'{x:g}: {100 * e.analysis.top1.mean:.1f} %' for x, e in p)}"

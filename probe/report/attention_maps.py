@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FramesOf = Callable[[Store, str], NDArray[np.uint8]]
 """(store, stored clip) -> its stored frames as pictures [T, height, width, 3], or a ClipError."""
 
+CONFIDENT = 0.8
+"""Probability of the answer of a mistake that is called confident."""
 AVERAGED = 96
 """Test samples whose attention is averaged."""
 
@@ -131,13 +133,13 @@ class Looker:
 
 
 def confident_mistakes(said: Predictions, count: int) -> list[int]:
-    """Rows of the wrong answers that were given with the most confidence, one per clip."""
+    """Rows of the wrong answers of at least `CONFIDENT`, the most confident first, one per clip."""
     probabilities = softmax(said.logits)
     confidence = np.where(said.correct > 0, -1.0, probabilities.max(axis=1))
     rows: list[int] = []
     clips: set[str] = set()
     for row in np.argsort(-confidence, kind="stable").tolist():
-        if confidence[row] < 0 or len(rows) == count:
+        if confidence[row] < CONFIDENT or len(rows) == count:
             break
         if said.clips[row] not in clips:
             clips.add(said.clips[row])

@@ -1,12 +1,21 @@
 """Figures of single classes: confusion within pairs, and recall."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from stepcli.probe.analysis.summary import confusion
-from stepcli.probe.report.report_data import Study
-from stepcli.probe.report.style import LOOKS, Figure, canvas, finish, legend_below, shortened
+from stepcli.probe.report.report_data import ReportEntry, Study
+from stepcli.probe.report.style import (
+    LOOKS,
+    Figure,
+    canvas,
+    finish,
+    legend_below,
+    percent_axis,
+    shortened,
+)
 
 MOST_CLASSES = 40
 """Of a figure with a row per class; the table below it has them all."""
@@ -63,12 +72,16 @@ def confusions(study: Study) -> Figure | None:
         drawn,
         "confusion",
         "Confusion within pairs",
-        "Per cent of each class (row) that got each answer, mean over seeds. Partners stand side "
-        "by side: what an order-blind probe confuses lies in 2 x 2 blocks on the diagonal.",
+        f"{_means(entries)}Per cent of each class (row) that got each answer. Partners stand side "
+        "by side: what is confused within a pair lies in 2 x 2 blocks on the diagonal.",
         "Confusion matrices of "
         + " and ".join(e.label for e in entries)
         + "; the table of classes below gives each class's recall and commonest error.",
     )
+
+
+def _means(entries: Sequence[ReportEntry]) -> str:
+    return "Mean over seeds. " if any(entry.analysis.seeds > 1 for entry in entries) else ""
 
 
 def class_bars(study: Study) -> Figure | None:
@@ -99,14 +112,21 @@ def class_bars(study: Study) -> Figure | None:
             label=shortened([entry.label], 30)[0],
         )
     axes.set_yticks(rows, shortened(cut, 44))
-    axes.set_xlim(0, 100)
+    percent_axis(axes, "x", [0, 100])
+    axes.set_xlim(left=0)
+    axes.set_ylim(-0.7, len(cut) - 0.3)
     axes.set_xlabel("recall, %")
     legend_below(drawn, axes)
+    how = (
+        "Sorted by the difference between the two."
+        if len(entries) > 1
+        else "In the order of the classes."
+    )
     note = "" if cut == names else f" The 20 largest gains and losses of {len(names)} classes."
     return finish(
         drawn,
         "classes",
         "Recall of each class",
-        f"Mean over seeds; sorted by what seeing order adds.{note}",
+        f"{_means(entries)}{how}{note}",
         "Recall by class of " + " and ".join(e.label for e in entries) + "; see the table.",
     )

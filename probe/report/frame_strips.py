@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from stepcli.probe.report.attention_maps import Strip
-from stepcli.probe.report.style import Figure, canvas, finish
+from stepcli.probe.report.style import Figure, canvas, counting_axis, finish, percent_axis
 
 SIDE = 112
 """Pixels of a frame in a strip."""
@@ -94,21 +94,29 @@ def over_time(label: str, forward: Tensor, backward: Tensor) -> Figure:
     for place, attended, title in zip(
         axes, (forward, backward), ("shown forward", "shown backward"), strict=False
     ):
-        image = place.imshow(100 * attended.numpy(), cmap="Greys", vmin=0, vmax=top, aspect="auto")
+        heads, steps = attended.shape
+        ends = (0.5, steps + 0.5, heads + 0.5, 0.5)
+        image = place.imshow(
+            100 * attended.numpy(), cmap="Greys", vmin=0, vmax=top, aspect="auto", extent=ends
+        )
         place.set_title(title)
         place.set_xlabel("frame as shown")
         place.grid(visible=False)
-        place.set_xticks(range(attended.shape[1]), range(1, attended.shape[1] + 1), fontsize=6)
-        place.set_yticks(range(len(attended)), range(1, len(attended) + 1), fontsize=6)
+        counting_axis(place, "x", steps)
+        counting_axis(place, "y", heads)
     axes[0].set_ylabel("head")
     drawn.colorbar(image, ax=axes[1], label="%", shrink=0.9)
-    steps = np.arange(1, forward.shape[1] + 1)
+    frames = np.arange(1, forward.shape[1] + 1)
     for attended, look, said in ((forward, "o-", "forward"), (backward, "s--", "backward")):
         color = "#0072b2" if look == "o-" else "#d55e00"
-        axes[2].plot(steps, 100 * attended.mean(dim=0).numpy(), look, color=color, ms=4, label=said)
+        axes[2].plot(
+            frames, 100 * attended.mean(dim=0).numpy(), look, color=color, ms=4, label=said
+        )
     axes[2].set_xlabel("frame as shown")
     axes[2].set_ylabel("mean over heads, %")
-    axes[2].set_ylim(bottom=0)
+    shown = [float(100 * each.mean(dim=0).max()) for each in (forward, backward)]
+    percent_axis(axes[2], "y", [0, *shown])
+    counting_axis(axes[2], "x", len(frames))
     axes[2].legend(loc="best")
     shares = [
         ", ".join(f"{100 * share:.0f}" for share in each.mean(dim=0).tolist())

@@ -5,14 +5,22 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from stepcli.probe.analysis.calibration import reliability, risk_coverage, softmax
 from stepcli.probe.analysis.order_table import Field, early_curve, mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
 from stepcli.probe.report.report_data import ReportEntry, Study
-from stepcli.probe.report.style import DASHES, Figure, canvas, finish, series, shortened
+from stepcli.probe.report.style import (
+    DASHES,
+    Figure,
+    canvas,
+    counting_axis,
+    finish,
+    percent_axis,
+    series,
+    shortened,
+)
 
 MOST_LINES = 8
 
@@ -89,6 +97,8 @@ def early(study: Study) -> Figure | None:
         )
     axes.set_xlabel("first frames seen, % of the clip")
     axes.set_ylabel("top-1, %")
+    percent_axis(axes, "x", [0, 100])
+    percent_axis(axes, "y", [100 * y for curve in curves.values() for _, y in curve])
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return finish(
         drawn,
@@ -114,7 +124,9 @@ def learning(study: Study) -> Figure | None:
         length = min(map(len, entry.losses))
         curve = np.mean([losses[:length] for losses in entry.losses], axis=0)
         axes.plot(np.arange(1, length + 1), curve, label=shortened([entry.label], 30)[0], **look)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    counting_axis(axes, "x", max(len(losses) for entry in entries for losses in entry.losses))
+    several = any(len(entry.losses) > 1 for entry in entries)
+    notes = _loss_notes(entries)
     axes.set_xlabel("epoch")
     axes.set_ylabel("training loss, nats")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -122,9 +134,15 @@ def learning(study: Study) -> Figure | None:
         drawn,
         "learning",
         "Learning curves",
-        "Mean over seeds. The loss includes label smoothing, so it does not reach zero.",
+        " ".join(["Mean over seeds."] * several + notes) or "The training loss by epoch.",
         "; ".join(f"{e.label} ends at {fmean(x[-1] for x in e.losses):.3f}" for e in entries),
     )
+
+
+def _loss_notes(entries: Sequence[ReportEntry]) -> list[str]:
+    recipes = [entry.found.first.config.get("recipe") for entry in entries]
+    smoothed = [isinstance(r, dict) and bool(r.get("label_smoothing")) for r in recipes]
+    return ["The loss includes label smoothing, so it does not reach zero."] * any(smoothed)
 
 
 def calibration(study: Study) -> Figure | None:
@@ -154,18 +172,24 @@ def calibration(study: Study) -> Figure | None:
             label=label,
             **series(number),
         )
+    percent_axis(left, "x", [0, 100])
+    percent_axis(left, "y", [0, 100])
+    wrong = [0.0]
     left.set_xlabel("confidence, %")
     left.set_ylabel("accuracy, %")
     left.set_title(shortened([entry.label], 30)[0])
     for number, each in enumerate(strongest(study.entries)[:5]):
         curves = [risk_coverage(softmax(s.logits), s.labels) for s in each.found.predictions()]
         mean = np.mean([curve.risk for curve in curves], axis=0)
+        wrong += [100 * float(mean.max())]
         look = series(number) | {"marker": None, "linestyle": DASHES[number % len(DASHES)]}
         right.plot(
             100 * curves[0].coverage, 100 * mean, label=shortened([each.label], 24)[0], **look
         )
     right.set_xlabel("share answered, the most confident first, %")
     right.set_ylabel("of these wrong, %")
+    percent_axis(right, "x", [0, 100])
+    percent_axis(right, "y", wrong)
     handles, names = left.get_legend_handles_labels()
     drawn.legend(handles, names, loc="outside lower left")
     handles, names = right.get_legend_handles_labels()
@@ -181,7 +205,7 @@ def calibration(study: Study) -> Figure | None:
         "calibration",
         "Can the probabilities be believed?",
         "Left: accuracy of predictions of equal confidence; the dashed line is perfect "
-        "calibration. Right: errors left when the least confident are not answered. {after}",
+        f"calibration. Right: errors left when the least confident are not answered. {after}",
         f"Reliability and risk-coverage of {entry.label}. {after}",
     )
 
@@ -198,6 +222,8 @@ def encodings(study: Study, similar: dict[str, NDArray[np.float64]]) -> Figure |
         place.set_title(shortened([label], 24)[0])
         place.set_xlabel("frame")
         place.set_ylabel("frame")
+        counting_axis(place, "x", len(matrix))
+        counting_axis(place, "y", len(matrix))
         place.grid(visible=False)
     for place in axes[0][len(similar) :]:
         place.set_axis_off()

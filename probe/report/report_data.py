@@ -1,22 +1,24 @@
 """Runs gathered for the report: a study per store, task and split; an entry per configuration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from stepcli.probe.analysis.load_run import spec_of_run
 from stepcli.probe.analysis.order_runs import kept_order_tests
 from stepcli.probe.analysis.order_table import moved
 from stepcli.probe.analysis.order_tests import REORDERINGS, OrderTests
 from stepcli.probe.analysis.summary import Analysis, analyse
 from stepcli.probe.methods.registry import methods
-from stepcli.probe.runs.configurations import Configuration, configurations
+from stepcli.probe.runs.configurations import Configuration, configurations, labels
 from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.stats import PairedDifference, paired_difference
-from stepcli.runtime.errors import UnknownName
+from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.settings import JsonObject
+from stepcli.runtime.words import counted
 
 Kind = Literal["order-blind", "control", "sees order", "imported"]
 KINDS: tuple[Kind, ...] = ("order-blind", "control", "sees order", "imported")
@@ -40,7 +42,7 @@ class ReportEntry:
 
     @property
     def label(self) -> str:
-        """As in `stepcli results`."""
+        """Its method, with the settings that tell it from the others of the study."""
         return self.analysis.label
 
     @property
@@ -60,6 +62,8 @@ class Study:
     """Entries that were tested on the same samples, the weakest first."""
 
     entries: tuple[ReportEntry, ...]
+    apart: str = ""
+    """What tells it from another study of the same title; else empty."""
 
     @property
     def first(self) -> Analysis:
@@ -72,7 +76,7 @@ class Study:
         backbones = (entry.found.first.backbone for entry in self.entries)
         backbone = next((name for name in backbones if name), "")
         title = f"{self.first.task} on {self.first.dataset} ({self.first.split})"
-        return f"{title}, {backbone}" if backbone else title
+        return ", ".join(part for part in (title, backbone, self.apart) if part)
 
     @property
     def has_pairs(self) -> bool:
@@ -104,10 +108,49 @@ def gather(runs: Path, given: Pairs | None = None) -> list[Study]:
         usable = None if given is None else _known_pairs(given, found.classes)
         entry = ReportEntry(found, analyse(found, usable), kind_of(found, known), known)
         studies.setdefault((*key, entry.analysis.samples), []).append(entry)
-    return [
-        Study(tuple(sorted(entries, key=lambda entry: (entry.score, entry.label))))
-        for _, entries in sorted(studies.items())
+    return _told_apart([_study(entries) for _, entries in sorted(studies.items())])
+
+
+def _study(entries: Sequence[ReportEntry]) -> Study:
+    """Entries by score; their names leave out what all of the study share, digests above all."""
+    names = labels([entry.found.first for entry in entries])
+    named = [
+        replace(entry, analysis=replace(entry.analysis, label=name))
+        for entry, name in zip(entries, names, strict=True)
     ]
+    return Study(tuple(sorted(named, key=lambda entry: (entry.score, entry.label))))
+
+
+def _told_apart(studies: Sequence[Study]) -> list[Study]:
+    """Studies whose titles differ: by their samples, tokens or stores."""
+    by_title: dict[str, list[Study]] = {}
+    for study in studies:
+        by_title.setdefault(study.title, []).append(study)
+    apart: dict[int, str] = {}
+    for alike in (each for each in by_title.values() if len(each) > 1):
+        told = [list(map(_samples, alike)), list(map(_tokens, alike)), list(map(_store, alike))]
+        one = next((words for words in told if len(set(words)) == len(alike)), None)
+        all_of_them = [", ".join(filter(None, words)) for words in zip(*told, strict=True)]
+        apart |= dict(zip(map(id, alike), one or all_of_them, strict=True))
+    return [replace(study, apart=apart.get(id(study), "")) for study in studies]
+
+
+def _samples(study: Study) -> str:
+    return counted(study.first.samples, "sample")
+
+
+def _tokens(study: Study) -> str:
+    try:
+        spec = spec_of_run(study.entries[0].found.first)
+    except UsageError:
+        return ""
+    tokens = sum(segment.count for segment in spec.segments)
+    return f"{spec.frames} frames x {tokens} tokens x {spec.dim} {spec.dtype}"
+
+
+def _store(study: Study) -> str:
+    first = study.entries[0].found.first
+    return f"store {first.store.rstrip('/').rpartition('/')[2]}" if first.store else ""
 
 
 def _known_pairs(given: Pairs, classes: Sequence[str]) -> Pairs:

@@ -1,20 +1,24 @@
 """How figures look: readable without colour, on paper and on a screen."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter, FuncFormatter
+from matplotlib.ticker import FixedFormatter, FuncFormatter, MaxNLocator
 
 from stepcli.probe.runs.cells import figure_text
 from stepcli.runtime.terminal import shown
 
 WIDTH = 7.2
 """Inches: two columns of a paper."""
+
+FEWEST_POINTS = 10.0
+"""Per cent that an axis spans at least: a smaller range makes noise look like a difference."""
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -116,6 +120,54 @@ def legend_below(drawn: Canvas, axes: Any, columns: int = 2) -> None:
     """What the marks mean, below the plot, where it hides nothing."""
     handles, names = axes.get_legend_handles_labels()
     drawn.legend(handles, names, loc="outside lower center", ncols=columns)
+
+
+class _PerCent(MaxNLocator):
+    """Ticks of an axis of per cent: its margins below 0 and above 100 have none."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Those of the range that are possible values."""
+        ticks = np.asarray(super().tick_values(vmin, vmax))
+        return ticks[(ticks > -1e-6) & (ticks < 100 + 1e-6)]
+
+
+def percent_axis(place: Any, which: Literal["x", "y"], values: Iterable[float]) -> None:
+    """Limits of an axis of per cent: 10 points at least, and room for marks at its ends.
+
+    Args:
+        place: The axes.
+        which: Of its axes.
+        values: All that is drawn, ends of intervals included; per cent.
+    """
+    known = [value for value in values if np.isfinite(value)] or [0.0, 100.0]
+    low, high = max(0.0, min(known)), min(100.0, max(known))
+    if high - low < FEWEST_POINTS:
+        low = min(max(0.0, (low + high - FEWEST_POINTS) / 2), 100 - FEWEST_POINTS)
+        high = low + FEWEST_POINTS
+    margin = 0.07 * (high - low)
+    (place.set_xlim if which == "x" else place.set_ylim)(low - margin, high + margin)
+    axis = place.xaxis if which == "x" else place.yaxis
+    axis.set_major_locator(_PerCent(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+
+
+class _Counting(MaxNLocator):
+    """Ticks of an axis that counts from 1: whole numbers, few enough to be read."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__(nbins=8, integer=True, min_n_ticks=1)
+        self._last = last
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Those of the range that are counted."""
+        ticks = np.asarray(super().tick_values(vmin, vmax))
+        kept = ticks[(ticks > 0.5) & (ticks < self._last + 0.5)]
+        return kept if len(kept) else np.array([1.0])
+
+
+def counting_axis(place: Any, which: Literal["x", "y"], last: int) -> None:
+    """Ticks of an axis of frames, heads or epochs: whole numbers from 1 to `last`."""
+    axis = place.xaxis if which == "x" else place.yaxis
+    axis.set_major_locator(_Counting(last))
 
 
 def series(index: int) -> LineLook:

@@ -13,6 +13,7 @@ from stepcli.probe.runs.leakage import mean_without_copies
 from stepcli.probe.runs.published import Published
 from stepcli.probe.runs.stats import FEWEST_GROUPS
 from stepcli.runtime.terminal import shown
+from stepcli.runtime.words import counted
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,13 @@ def leaderboard(study: Study, published: Sequence[Published]) -> ReportTable:
 def _about_intervals(study: Study) -> str:
     groups = study.first.top1.groups
     if groups < FEWEST_GROUPS:
+        are = "is" if groups == 1 else "are"
         return (
-            f"No intervals: {groups} groups of clips are fewer than {FEWEST_GROUPS}; each group's "
-            "value is in the table by group."
+            f"No intervals: {counted(groups, 'group')} of clips {are} fewer than {FEWEST_GROUPS}; "
+            "each group's value is in the table by group."
         )
-    return f"95 %: interval of top-1 over {groups} groups of clips and the seeds."
+    seeds = " and the seeds" if any(e.analysis.seeds > 1 for e in study.entries) else ""
+    return f"95 %: interval of top-1 over {groups} groups of clips{seeds}."
 
 
 def _interval(entry: ReportEntry) -> str:
@@ -133,8 +136,8 @@ def values_by_group(study: Study) -> ReportTable | None:
     return ReportTable(
         "by-group",
         "By group of clips",
-        f"Top-1 of each group, per cent, mean over seeds: {len(names)} groups are fewer than "
-        f"{FEWEST_GROUPS}, so no interval is given.",
+        f"Top-1 of each group of clips, per cent, mean over seeds. With fewer than {FEWEST_GROUPS} "
+        "groups no interval is given.",
         ("method", *names),
         tuple(
             (entry.label, *(percent(entry.analysis.top1.by_group.get(name)) for name in names))

@@ -1,13 +1,5 @@
 """The report's sentences, each made from the runs' numbers alone."""
 
-import json
-from collections.abc import Sequence
-from importlib.metadata import version
-from shlex import quote
-
-from stepcli.probe.analysis.load_run import spec_of_run
-from stepcli.probe.config import RunConfig, TaskConfig
-from stepcli.probe.methods.registry import IDENTITY, methods
 from stepcli.probe.report.report_data import (
     SINGLE_FRAMES,
     ReportEntry,
@@ -17,8 +9,58 @@ from stepcli.probe.report.report_data import (
 )
 from stepcli.probe.report.tables import percent
 from stepcli.probe.runs.compare import covered, no_interval
-from stepcli.probe.runs.record import RunRecord
-from stepcli.runtime.errors import UsageError
+
+
+def headline(study: Study) -> str:
+    """The study in two sentences: whether seeing the order of all frames helps, and over what."""
+    sees, blind = study.best("sees order"), study.best("order-blind")
+    others = [e for e in (blind, study.best("control")) if e is not None]
+    reference = max(others, key=_top1, default=None)
+    if sees is None:
+        best = max(study.entries, key=_top1)
+        return (
+            f"No probe that sees the order of frames is among the runs. The best, {best.label}, "
+            f"has a top-1 of {_points(best)} %."
+        )
+    if reference is None:
+        return (
+            f"{sees.label} has a top-1 of {_points(sees)} %. What the order of frames adds is not "
+            "known: no control and no order-blind probe is among the runs."
+        )
+    text = _compared(sees, reference)
+    if blind is not None and blind is not reference:
+        text += f" The best order-blind probe, {blind.label}, has {_points(blind)} %."
+    return text
+
+
+def _compared(sees: ReportEntry, reference: ReportEntry) -> str:
+    """Better, worse, or neither is shown, with the numbers."""
+    kind = "control" if reference.kind == "control" else "order-blind probe"
+    against = f"{reference.label}, the best {kind}"
+    numbers = f"top-1 {_points(sees)} % against {_points(reference)} %"
+    gain = difference(sees, reference)
+    if gain is None:
+        return f"{sees.label} and {against}: {numbers}, but of different samples."
+    numbers += f" ({100 * gain.mean:+.1f} points"
+    if gain.low is None or gain.high is None:
+        return f"{sees.label} and {against}: {numbers}); too few groups of clips for a conclusion."
+    numbers += f", 95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+    if gain.low > 0:
+        return f"{sees.label} sees the order of frames and is better than {against}: {numbers}."
+    if gain.high < 0:
+        return f"{sees.label} sees the order of frames and is worse than {against}: {numbers}."
+    return (
+        f"{sees.label} sees the order of frames and is not shown to be better than {against}: "
+        f"{numbers}."
+    )
+
+
+def _top1(entry: ReportEntry) -> float:
+    return entry.analysis.top1.mean
+
+
+def _points(entry: ReportEntry) -> str:
+    return percent(_top1(entry))
 
 
 def verdict(study: Study) -> list[str]:
@@ -89,142 +131,3 @@ def _gain(sees: ReportEntry, reference: ReportEntry) -> str:
         f"{text}, 95 % interval [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over "
         f"{covered(gain)}: {told}."
     )
-
-
-def protocol(study: Study) -> str:
-    """How the numbers came about, as a paragraph for a paper."""
-    records = [record for entry in study.entries for record in entry.found.records]
-    own = [record for record in records if not record.imported]
-    if not own:
-        return "All models of this table are imported; their training is described elsewhere."
-    known = [(record, found) for record in own if (found := _settings(record)) is not None]
-    if not known:
-        return "The settings of these runs were written by another version of stepcli."
-    first, settings = known[0]
-    task = settings.task
-    seeds = sorted({len(e.found.records) for e in study.entries})
-    parts = [f"All probes read frozen {first.backbone} tokens{_tokens(first)}, extracted once."]
-    if task.temporal_crop:
-        parts.append(
-            f"They are trained on fresh contiguous crops of {task.clip_frames} of the stored "
-            "frames, and tested on the first, the middle and the last crop."
-        )
-    if task.name == "arrow":
-        parts.append(
-            "Each clip is shown forward and backward; a backward clip takes the label of the "
-            "opposite class, so that a probe that does not see order has 50 % within a pair."
-        )
-    epochs = sorted({found.shared.epochs for _, found in known})
-    rates = sorted({found.recipe.lr for _, found in known})
-    parts.append(
-        f"Training: AdamW, {_list(epochs)} epochs, batches of {settings.shared.batch_size}, "
-        f"learning rates {_list(rates)}, linear warm-up and cosine decay; no early stopping, the "
-        "last epoch is tested."
-    )
-    scaled = any(e.analysis.calibration.after is not None for e in study.entries)
-    parts.append(
-        f"Results are means over {_list(seeds)} seeds on split {first.split!r} "
-        f"({study.first.samples} samples in {study.first.top1.groups} groups of clips); intervals "
-        "are 95 %, over groups of clips and seeds together (crossed variance components, quantile "
-        "of t with Satterthwaite's degrees of freedom)."
-    )
-    if scaled:
-        parts.append(
-            "Temperatures were fitted on slices of the training clips that were held out by group."
-        )
-    if study.has_pairs:
-        parts.append(
-            "Forced choice: of the two logits of a pair of opposite classes the larger decides, "
-            "over all samples of both; mean of the two recalls, then mean over pairs."
-        )
-    return " ".join(parts)
-
-
-def _settings(record: RunRecord) -> RunConfig | None:
-    """None of an imported run, and of another version's."""
-    try:
-        return record.settings
-    except UsageError:
-        return None
-
-
-def _tokens(record: RunRecord) -> str:
-    """ " (16 frames of 50 tokens ...)" as far as the run says."""
-    try:
-        spec = spec_of_run(record)
-    except UsageError:
-        return ""
-    return (
-        f" ({spec.frames} frames of {sum(s.count for s in spec.segments)} tokens with {spec.dim} "
-        f"channels, {spec.dtype}, sampling {spec.sampling})"
-    )
-
-
-def _list(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
-
-
-def versions(study: Study) -> list[str]:
-    """Libraries and machines of the runs, each once."""
-    lines = [f"report: stepcli {version('stepcli')}, matplotlib {version('matplotlib')}"]
-    for entry in study.entries:
-        for record in entry.found.records:
-            if record.versions:
-                libraries = ", ".join(f"{n} {v}" for n, v in record.versions.items())
-                machine = record.hardware
-                where = machine.gpu or f"{machine.cores} cores, {machine.machine}"
-                lines.append(f"runs: {libraries}; {where}")
-    lines.append(f"tokens: fingerprint {study.entries[0].found.first.fingerprint}")
-    return list(dict.fromkeys(lines))
-
-
-_TASK_FLAGS = (
-    *("clip_frames", "observed", "views", "frame_order", "directions", "shots", "protocol"),
-    *("train_split", "test_split", "split_file"),
-)
-_FOUND_BY_ITSELF = ("slice_seed", "draw_seed", "split_digest")
-
-
-def _task_words(task: TaskConfig) -> list[str]:
-    """Flags for what differs from a plain task; what has no flag is named for a sweep's file."""
-    usual = TaskConfig().model_dump(mode="json")
-    words = [f"--task {task.name}"] if task.name != usual["name"] else []
-    for name, value in task.model_dump(mode="json").items():
-        if name in ("name", *_FOUND_BY_ITSELF) or value == usual.get(name):
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        if value is True:
-            words.append(flag)
-        elif name in _TASK_FLAGS:
-            words.append(f"{flag} {quote(str(value))}")
-        else:
-            words.append(f"# in a sweep's file: task: {{{name}: {json.dumps(value)}}}")
-    return words
-
-
-def commands(study: Study) -> list[str]:
-    """Commands that train such runs again, one a configuration; defaults are left out."""
-    lines = []
-    for entry in study.entries:
-        record = entry.found.first
-        method = record.method
-        if (imported := record.imported) is not None:
-            lines.append(f"stepcli results import {quote(imported.file)} --name {quote(method)}")
-            continue
-        if (config := _settings(record)) is None:
-            lines.append(f"# {record.run}: its settings were written by another version of stepcli")
-            continue
-        words = [f"stepcli probe --method {quote(method)} --seeds {len(entry.found.records)}"]
-        of_task = _task_words(config.task)
-        words += [word for word in of_task if not word.startswith("#")]
-        words.append(f"--epochs {config.shared.epochs} --batch-size {config.shared.batch_size}")
-        words.append(f"--lr {config.recipe.lr:g} --weight-decay {config.recipe.weight_decay:g}")
-        usual = methods().usual_options(method)
-        words += [
-            f"--set {quote(f'{name}={value}')}"
-            for name, value in config.options.items()
-            if usual.get(name) != value and name not in IDENTITY
-        ]
-        words += [word for word in of_task if word.startswith("#")]
-        lines.append(" ".join(words))
-    return lines

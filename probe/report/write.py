@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 
 from stepcli.probe.report import accuracy_figures, class_figures, order_figures, tables
 from stepcli.probe.report import text as words
-from stepcli.probe.report.attention_maps import FramesOf, Looker, confident_mistakes
+from stepcli.probe.report.attention_maps import (
+    CONFIDENT,
+    FramesOf,
+    Looker,
+    confident_mistakes,
+)
+from stepcli.probe.report.commands import commands
 from stepcli.probe.report.frame_strips import over_time, strip_figure
+from stepcli.probe.report.protocol import protocol, versions
 from stepcli.probe.report.report_data import Study, gather
 from stepcli.probe.report.style import Figure, styled
 from stepcli.probe.report.tables import ReportTable
@@ -103,12 +110,13 @@ def write_report(
             {
                 "anchor": f"study-{number}",
                 "title": study.title,
+                "headline": words.headline(study),
                 "verdict": words.verdict(study),
                 "warnings": _warnings(study),
                 "parts": [_shown(part) for part in parts],
-                "protocol": words.protocol(study),
-                "versions": words.versions(study),
-                "commands": words.commands(study),
+                "protocol": protocol(study),
+                "versions": versions(study),
+                "commands": commands(study),
             }
         )
     page = out / PAGE
@@ -225,7 +233,13 @@ def _looks(
             continue  # it has no query; the next one may
         attended = True
         yield over_time(entry.label, forward, backward)
-        for number, row in enumerate(confident_mistakes(said, MISTAKES), 1):
+        mistakes = confident_mistakes(said, MISTAKES)
+        if not mistakes:
+            missing.append(
+                f"{study.title}: confident mistakes of {entry.label}: no wrong answer has a "
+                f"probability of {100 * CONFIDENT:.0f} % or more"
+            )
+        for number, row in enumerate(mistakes, 1):
             strip = looker.strip(said, row, frames_of)
             if strip.absent:
                 missing.append(f"{study.title}: frames of {strip.clip}: {strip.absent}")

@@ -23,6 +23,15 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
+// What is wider than its frame says so: a phone shows no scroll bars.
+const hint = () => {
+  for (const region of document.querySelectorAll(".scroll, pre")) {
+    region.previousElementSibling.hidden = region.scrollWidth <= region.clientWidth + 1;
+  }
+};
+hint();
+window.addEventListener("resize", hint);
+for (const folded of document.querySelectorAll("details")) folded.addEventListener("toggle", hint);
 for (const input of document.querySelectorAll("input[type=search]")) {
   const body = document.getElementById(input.dataset.for).tBodies[0];
   const count = input.closest("p").querySelector(".count");
