@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from stepcli.cache.schema.spec import Dtype
+from stepcli.cache.schema.windows import parse_windows
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.settings import FrozenConfig, Setting
 
@@ -149,6 +150,15 @@ class ExtractConfig(FrozenConfig, coerce_numbers_to_str=True):
             "word none. Default: the data set's own."
         ),
         Setting(VIEWS),
+    ] = None
+
+    windows: Annotated[
+        str | None,
+        Field(
+            description="Cut whole recordings into windows: 16@4fps (16 frames at 4 per second), "
+            "16@4fps/8 (one every 8 frames)."
+        ),
+        Setting(VIEWS, unit="T@RATEfps[/STRIDE]"),
     ] = None
 
     layers: Annotated[
@@ -308,11 +318,23 @@ class ExtractConfig(FrozenConfig, coerce_numbers_to_str=True):
             )
         return self
 
+    @model_validator(mode="after")
+    def _windows_say_how_many_frames(self) -> "ExtractConfig":
+        if self.windows is None:
+            return self
+        frames, _ = parse_windows(self.windows)
+        if "frames" in self.model_fields_set and self.frames != frames:
+            raise UsageError(f"--windows {self.windows} has {frames} frames; leave --frames out")
+        object.__setattr__(self, "frames", frames)
+        return self
+
     @property
     def sampling_rule(self) -> str:
         """Name of the sampling rule, with its suffix if short clips are padded."""
         from stepcli.cache.schema.padding import PAD
 
+        if self.windows is not None:
+            return parse_windows(self.windows)[1].name
         return self.sampling + PAD if self.short == "pad" else self.sampling
 
     @property

@@ -63,6 +63,11 @@ class Progress:
             self._last_line = now
             self.say(self._line(now))
 
+    @property
+    def done(self) -> int:
+        """Units that are done."""
+        return self._done
+
     def show(self, done: int, total: int) -> None:
         """Set how many units are done, and how many there are."""
         self._total = total

@@ -10,13 +10,20 @@ import subprocess
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.extract.decode.messages import Facts, FramesRequest, Request, SecondsRequest
+from stepcli.extract.decode.messages import (
+    Facts,
+    FramesRequest,
+    GridRequest,
+    Request,
+    SecondsRequest,
+)
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.process import START_SECONDS, Child, DecodersFailed, start_child
 from stepcli.runtime.errors import VideoError
@@ -83,6 +90,65 @@ def video_frames(
         answers.close()
 
 
+@dataclass(frozen=True, slots=True)
+class GridPictures:
+    """Some of the pictures that a recording's steps show."""
+
+    steps: list[tuple[int, int, float]]
+    """Of each picture: its first step, how many steps show it, its time in seconds."""
+    pictures: RGB
+    """[n, height, width, 3], resized and cropped."""
+    size: tuple[int, int]
+    """Height and width of the recording's frames."""
+
+
+def grid_frames(
+    path: Path,
+    rate: Fraction,
+    plan: PixelPlan,
+    batch: int,
+    *,
+    first: int = 0,
+    frames_per_second: float | None = None,
+) -> Iterator[int | GridPictures]:
+    """A whole recording on a grid of times, decoded once.
+
+    Args:
+        path: Of the video, or of a folder of images.
+        rate: Steps per second.
+        plan: Resizes and crops pictures.
+        batch: Pictures given at a time; the last time fewer.
+        first: Step from which on pictures are wanted.
+        frames_per_second: Of a folder of images.
+
+    Yields:
+        First the number of steps, then pictures in order. It ends once the recording's end has
+        been reached and found complete.
+
+    Raises:
+        VideoError: the recording cannot be read.
+    """
+    request: GridRequest = {
+        "do": "grid",
+        "path": str(path.absolute()),
+        "frames_per_second": frames_per_second,
+        "rate": str(rate),
+        "first": first,
+        "plan": plan.to_spec(),
+        "batch": batch,
+    }
+    answers = _ask(request)
+    try:
+        for facts, pictures in answers:
+            if "steps" in facts:
+                yield facts["steps"]
+            if pictures is not None:
+                height, width = facts["size"]
+                yield GridPictures(facts["grid"], pictures, (height, width))
+    finally:
+        answers.close()
+
+
 @dataclass(slots=True)
 class Offer:
     """A frame of a stream, which need not be looked at."""
@@ -143,7 +209,7 @@ def _ask(request: Request, *, live: bool = False) -> Generator[Answer, bytes, No
     """
     # A camera may wait for hours for its next frame.
     patience = None if live else PATIENCE_SECONDS
-    child = _idle.pop() if _idle and not live else _start(live=live)
+    child = (None if live else _waiting()) or _start(live=live)
     finished = False
     try:
         child.pipe.send_bytes(json.dumps(request).encode())
@@ -172,6 +238,14 @@ def _ask(request: Request, *, live: bool = False) -> Generator[Answer, bytes, No
             _idle.append(child)
         else:
             child.end()
+
+
+def _waiting() -> Child | None:
+    """The reader that waits, if there is one; threads may ask at once."""
+    try:
+        return _idle.pop()
+    except IndexError:
+        return None
 
 
 def _receive(child: Child, patience: float | None) -> bytes:

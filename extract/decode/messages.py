@@ -35,7 +35,23 @@ class LiveRequest(TypedDict):
     """FFmpeg's name of the format; None: it finds out."""
 
 
-Request = SecondsRequest | FramesRequest | LiveRequest
+class GridRequest(TypedDict):
+    """A whole recording on a grid of times (`grid.py`)."""
+
+    do: Literal["grid"]
+    path: str
+    frames_per_second: float | None
+    """Of a folder of images; None for a video."""
+    rate: str
+    """Steps per second, a fraction."""
+    first: int
+    """Step from which on pictures are wanted."""
+    plan: PixelValues
+    batch: int
+    """Pictures per answer."""
+
+
+Request = SecondsRequest | FramesRequest | GridRequest | LiveRequest
 
 
 class Facts(TypedDict, total=False):
@@ -47,6 +63,12 @@ class Facts(TypedDict, total=False):
     seconds: list[float]
     numbers: list[int]
     """Of the frames whose pictures follow."""
+    steps: int
+    """Of a recording in all."""
+    grid: list[tuple[int, int, float]]
+    """Of each picture that follows: its first step, how many steps show it, its time."""
+    size: tuple[int, int]
+    """Height and width of the recording's frames."""
     open: bool
     offer: float | None
     """Time of a stream's frame, whose picture may be asked for."""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,14 +27,23 @@ from stepcli.extract.decode.depth_file import (
     depth_seconds,
     is_depth_file,
 )
+from stepcli.extract.decode.grid import (
+    on_grid,
+    packet_times,
+    steps_of,
+    timed_frames,
+    timed_images,
+)
+from stepcli.extract.decode.image_file import read_image
 from stepcli.extract.decode.messages import (
     Facts,
     FramesRequest,
+    GridRequest,
     LiveRequest,
     Request,
     SecondsRequest,
 )
-from stepcli.extract.decode.orientation import RGB, upright
+from stepcli.extract.decode.orientation import RGB, shrunk, upright
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.process import (
     OUT_OF_MEMORY,
@@ -112,6 +122,56 @@ def _images(path: Path) -> Iterator[Iterator[Callable[[], RGB]]]:
         yield (partial(upright, frame) for frame in decode(container, stream))
 
 
+def read_grid(request: GridRequest) -> Iterator[Answer]:
+    """A recording's number of steps, then the pictures that its steps show, `batch` at a time.
+
+    Each picture is decoded and converted once, however many steps show it.
+    """
+    path, rate = Path(request["path"]), Fraction(request["rate"])
+    plan, signs = PixelPlan.from_spec(request["plan"]), _Signs()
+    frames: Iterator[tuple[Any, float]]
+    as_image: Callable[[Any], RGB] = upright
+    if request["frames_per_second"] is not None and path.is_dir():
+        images = timed_images(path, request["frames_per_second"])
+        seconds, frames, as_image = [time for _, time in images], iter(images), read_image
+    elif is_depth_file(path):
+        depth = depth_frames(path)
+        seconds, as_image = depth_seconds(len(depth)), as_rgb
+        frames = zip(depth, seconds, strict=True)
+    else:
+        if plan.path == "fast":
+            as_image = partial(shrunk, sides=plan.resized)
+        shown, seconds = None, []
+        if (known := packet_times(path)) is not None:
+            shown, seconds = known
+        else:
+            for facts, _ in read_seconds({"do": "seconds", "path": request["path"]}):
+                seconds = facts.get("seconds", [])
+                yield {}, None
+        frames = timed_frames(path, shown, seconds)
+    steps = steps_of(seconds, rate)
+    yield {"steps": steps}, None
+    grid: list[tuple[int, int, float]] = []
+    pictures: list[RGB] = []
+    size = (0, 0)
+    for found in on_grid(frames, steps, rate, request["first"]):
+        if found is None:
+            if signs.due():
+                yield {}, None
+            continue
+        if getattr(found.frame, "is_corrupt", False):
+            raise VideoError(f"damaged: the frame at {found.seconds:.3f} s could not be rebuilt")
+        image = as_image(found.frame)
+        size = size if size[0] else (image.shape[0], image.shape[1])
+        grid.append((found.first, found.count, found.seconds))
+        pictures.append(plan.shape_pixels(image))
+        if len(grid) == request["batch"]:
+            yield {"grid": grid, "size": size}, np.stack(pictures)
+            grid, pictures = [], []
+    if grid:
+        yield {"grid": grid, "size": size}, np.stack(pictures)
+
+
 def read_live(request: LiveRequest, pipe: Connection) -> Iterator[Answer]:
     """A stream: the time of each frame is offered, its picture sent where the answer is b"1"."""
     source: Any = sys.stdin.buffer if request["place"] == "-" else request["place"]
@@ -137,6 +197,8 @@ def _answers(request: Request, pipe: Connection) -> Iterator[Answer]:
         return read_seconds(request)
     if request["do"] == "frames":
         return read_frames(request)
+    if request["do"] == "grid":
+        return read_grid(request)
     return read_live(request, pipe)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stepcli.cache.schema.padding import PAD
+from stepcli.cache.schema.windows import window_rule
 from stepcli.runtime.errors import UnknownName, UsageError
 
 
@@ -128,6 +129,8 @@ def _parse_rule(text: str) -> Sampling:
         return Sampling(text, lambda available, wanted, *_: uniform(available, wanted))
     if text == "midpoint":
         return Sampling(text, lambda available, wanted, *_: midpoint(available, wanted))
+    if window_rule(text) is not None:
+        return Sampling(text, _by_time)
     if found := _RANDOM.fullmatch(text):
         seed, views = found["seed"] or "0", int(found["all"] or 1)
         return Sampling(
@@ -153,6 +156,13 @@ def _parse_rule(text: str) -> Sampling:
             lambda available, wanted, *_: dense(available, wanted, stride, single - 1, of),
         )
     raise UnknownName("sampling rule", text, RULES)
+
+
+def _by_time(*_: object) -> list[int]:
+    raise UsageError(
+        "frames of windows of recordings are chosen by time, not by number; extract them with "
+        "--windows"
+    )
 
 
 def _generator(seed: str) -> np.random.Generator:

@@ -15,8 +15,9 @@ from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.list_warnings import list_warnings
 from stepcli.extract.datasets.roots import remember_roots
+from stepcli.extract.decode.views import rows_of
 from stepcli.extract.engines import ray_engine
-from stepcli.extract.pipeline.clips_table import current_table
+from stepcli.extract.pipeline.clips_table import add_rows, current_table
 from stepcli.extract.pipeline.default_store import choose_store, default_store, unrooted_name
 from stepcli.extract.pipeline.prepare import Prepared, load_list, prepare
 from stepcli.extract.pipeline.progress import ExtractionProgress, ProgressListener
@@ -33,7 +34,9 @@ from stepcli.extract.pipeline.summary import (
     say_notes,
     summarise,
 )
+from stepcli.extract.pipeline.windows import extract_windows
 from stepcli.extract.sources.stock import Redo, Todo, missing_note, take_stock, what_is_left
+from stepcli.extract.sources.windows import with_windows
 from stepcli.runtime.devices import require_device_name
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.memory import without_collections
@@ -58,7 +61,8 @@ def run_extract(config: ExtractConfig) -> tuple[int, RunSummary]:
     with without_collections():
         dataset, clips, mirror_of = load_list(config)
     say_notes(dataset.notes)
-    warnings = list_warnings(clips)
+    # Recordings that are listed by segments have no label of their own.
+    warnings = list_warnings([clip for clip in clips if clip.label] if config.windows else clips)
     for line in warnings:
         say(f"warning: {line}")
     prepared = prepare(config if config.engine == "local" else _on_head(config))
@@ -71,6 +75,8 @@ def run_extract(config: ExtractConfig) -> tuple[int, RunSummary]:
         return 0, counts
     store = create_store(place, prepared.spec, dataset=dataset.name, format=config.format)
     rank, ranks = config.share
+    if config.windows is not None:
+        clips = with_windows(store, clips)
     with without_collections():
         stock = take_stock(
             store,
@@ -84,6 +90,8 @@ def run_extract(config: ExtractConfig) -> tuple[int, RunSummary]:
     say_notes(stock.notes)
     share = f" (share {rank} of {ranks})" if ranks > 1 else ""
     redo = stock.redo
+    if config.windows is not None:  # again: recordings that moved go by their stored ids
+        stock.clips, stock.share = (with_windows(store, s) for s in (stock.clips, stock.share))
     todo = what_is_left(store, stock.share, retry=config.retry_failed, redo=redo)
     if config.dry_run:
         say_dry(store, todo, stock, share, prune=config.prune)
@@ -98,6 +106,9 @@ def run_extract(config: ExtractConfig) -> tuple[int, RunSummary]:
         _require_space(store, todo.left_count)
         if todo.left:
             seconds = _extract_left(config, prepared, store, todo, redo)
+    if config.windows is not None:
+        stock.share = with_windows(store, stock.share)
+        add_rows(store, dataset, [row for clip in stock.share for row in rows_of(clip, {})])
     if embed is not None:
         say(f"label embeddings of {config.text} are in {embed(store)}")
     todo = what_is_left(store, stock.share, redo=redo)
@@ -137,13 +148,16 @@ def _extract_left(
         if local or not line.startswith("device:"):  # the workers' own is unknown
             say(f"note: clips of this store were made otherwise: {line}")
     with ExtractionProgress(todo.left_count, len(todo.done)) as progress:
-        if local:
+        if config.windows is not None:
+            seconds = extract_windows(todo.left, store, prepared, progress)
+        elif local:
             seconds = extract_clips(todo.left, store, prepared, progress, generation)
         else:
             with ray_cluster(config.address) as ray:
                 work = OnWorker(config, store.path, generation)
                 seconds = ray_engine.run(ray, todo.left, store, work, config, progress, redo)
-    report_stages(todo.left_count, seconds, resources)
+        done = progress.done
+    report_stages(done, seconds, resources)
     say_notes([past_end_note(seconds.past_end)])
     store.refresh()
     return seconds

@@ -31,7 +31,7 @@ def current_table(
     rows = [row for clip in stock.clips for row in rows_of(clip, mirror_of)]
     redone = _set_aside(store, stock, rows)
     out = stock.redo.ids if stock.redo is not None else frozenset()
-    _add_rows(store, dataset, [row for row in rows if row.id not in out])
+    add_rows(store, dataset, [row for row in rows if row.id not in out])
     if prune and stock.not_listed:
         _prune(store, stock)
     say_notes([not_listed_note(stock.not_listed, {row.id for row in store.clips()})])
@@ -52,7 +52,8 @@ def _set_aside(store: Store, stock: Stock, rows: Iterable[ClipRow]) -> list[Clip
     return taken + [row for row in rows if row.id in stock.redo.ids - known]
 
 
-def _add_rows(store: Store, dataset: Dataset, rows: list[ClipRow]) -> None:
+def add_rows(store: Store, dataset: Dataset, rows: list[ClipRow]) -> None:
+    """Add the lines that the clips table lacks, and the classes where there are none."""
     differing = store.add_clips(rows)
     if differing:
         say(

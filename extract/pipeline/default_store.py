@@ -111,4 +111,5 @@ def unrooted_name(config: ExtractConfig) -> str:
     if backbone.startswith(PREFIX):
         backbone = "hf-" + backbone.removeprefix(PREFIX).rstrip("/").rpartition("/")[2]
     tokens = config.tokens.replace(",", "+")
-    return f"{plain_name(config.dataset)}-{backbone}-{config.frames}f-{tokens}"
+    frames = f"{config.frames}f" if config.windows is None else plain_name(config.windows)
+    return f"{plain_name(config.dataset)}-{backbone}-{frames}-{tokens}"

@@ -17,6 +17,7 @@ from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.token_selection import TokenSelection, parse_tokens
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip, Dataset
+from stepcli.extract.datasets.recordings import recordings_of
 from stepcli.extract.datasets.registry import code_of, load_dataset
 from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.torchcodec_video import load_torchcodec
@@ -84,6 +85,8 @@ def prepare(config: ExtractConfig) -> Prepared:
                 f"--short pad: tokens of {backbone.facts.name} depend on the whole clip, padding "
                 "included; leave --short out"
             )
+    if config.windows is not None:
+        _require_windows(config, backbone)
     backbone.require_layers(config.layers)
     require_crops(views, backbone.facts.plan, backbone.facts.name)
     selection = parse_tokens(config.tokens, backbone.facts)
@@ -98,6 +101,30 @@ def prepare(config: ExtractConfig) -> Prepared:
     )
     producer = make_producer(backbone, resources, config)
     return Prepared(config, backbone, selection, spec, producer, resources, views)
+
+
+def _require_windows(config: ExtractConfig, backbone: Backbone) -> None:
+    """Refuse options that have no meaning for windows of recordings.
+
+    Raises:
+        UsageError: naming them, or a backbone whose tokens cannot be shared between windows.
+    """
+    if backbone.facts.token_scope != "frame":
+        raise UsageError(
+            f"--windows: windows share the tokens of their frames, and tokens of "
+            f"{backbone.facts.name} depend on the whole clip; use an image backbone"
+        )
+    others = {
+        "--sampling": config.sampling != "uniform",
+        "--short": config.short != "repeat",
+        "--views": config.views != "center",
+        "--train-views": config.train_views != 0,
+        "--decoder": config.decoder != "pyav",
+        "--engine": config.engine != "local",
+        "--changed redo": config.changed == "redo",
+    }
+    if given := [flag for flag, is_set in others.items() if is_set]:
+        raise UsageError(f"--windows does not go together with {', '.join(given)}; leave it out")
 
 
 def resources_of(config: ExtractConfig) -> Resources:
@@ -176,6 +203,8 @@ def load_list(
     """
     views = _views_of(config)
     dataset = load_dataset(config.dataset, config.root, config.options)
+    if config.windows is not None:
+        dataset = recordings_of(dataset)
     dataset = with_prefix(dataset, config.append)
     clips = spread(dataset.clips, config.limit)
     clips = with_views(clips, views, parse_sampling(config.sampling_rule))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from stepcli.cache.schema.clips import Failure
+from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.store import Store
 from stepcli.cache.tables.failures import read_failures
 from stepcli.extract.datasets.clip import Clip
@@ -82,18 +83,7 @@ def extract_clips(
     )
     attempts = {clip: failure.attempt for clip, failure in read_failures(store.path).items()}
     use_one_thread_a_pass()
-    runner = BackboneRunner(
-        backbone,
-        prepared.selection,
-        device=resources.device,
-        dtype=resources.dtype,
-        batch=resources.batch,
-        layers=spec.layers,
-        store_dtype=spec.dtype,
-        compiled=config.compiled,
-    )
-    if config.compiled:
-        runner.warm_up(frames)
+    runner = make_runner(prepared, spec)
     workers = (
         min(resources.workers, len(clips)) if isinstance(clips, Sequence) else resources.workers
     )
@@ -130,6 +120,24 @@ def extract_clips(
         while pending:
             store_oldest()
     return clock.report(writer.busy_seconds)
+
+
+def make_runner(prepared: Prepared, spec: StoreSpec) -> BackboneRunner:
+    """The backbone on the run's device, warmed up where it is compiled."""
+    resources, compiled = prepared.resources, prepared.config.compiled
+    runner = BackboneRunner(
+        prepared.backbone,
+        prepared.selection,
+        device=resources.device,
+        dtype=resources.dtype,
+        batch=resources.batch,
+        layers=spec.layers,
+        store_dtype=spec.dtype,
+        compiled=compiled,
+    )
+    if compiled:
+        runner.warm_up(spec.frames * spec.frames_per_token)
+    return runner
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TypedDict
 
+from stepcli.cache.schema.windows import split_window
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.store import Store
 from stepcli.extract.datasets.clip import Clip
@@ -180,6 +181,8 @@ def gigabytes(size: float) -> str:
 
 
 def _count(stored: int, clips: Sequence[Clip]) -> str:
+    if any(split_window(clip.stored_ids[0])[1] is not None for clip in clips[:1]):
+        return f"{counted(stored, 'window')} of {counted(len(clips), 'recording')}"
     if any(clip.views for clip in clips):
         return f"{stored} views of {len(clips)} clips"
     return f"{stored} clips"

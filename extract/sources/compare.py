@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stepcli.cache.maintenance.known_digests import FileKey
 from stepcli.cache.schema.clips import Source
+from stepcli.cache.schema.windows import split_steps
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.sources.origin import FileState, fresh_digest, path_below, segment_of, state_of
 
@@ -120,7 +121,7 @@ def compare(
     open_cases: list[tuple[str, Clip]] = []
     for stored_id, clip in known:
         origin, state = origins[stored_id], states[str(clip.path)]
-        if origin.segment != segment_of(clip):
+        if split_steps(origin.segment)[0] != segment_of(clip):
             found.changed.append(Changed(stored_id, origin, _words(clip, state)))
         elif state is None:
             found.missing.append(stored_id)

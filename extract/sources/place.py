@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from stepcli.cache.schema.clips import Source
 from stepcli.cache.schema.views import clip_of
+from stepcli.cache.schema.windows import split_steps, split_window
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.sources.compare import Digester, SourceCheck, look
 from stepcli.extract.sources.origin import path_below, segment_of
@@ -69,7 +70,7 @@ def find_home(
     mine = {place for name, place in places if name == prefix}
     listed = {clip.id for clip in dataset.clips}
     theirs = [
-        stored_id in listed or clip_of(stored_id) in listed
+        stored_id in listed or listed_id(stored_id) in listed
         for stored_id, origin in origins.items()
         if origin.prefix == prefix
     ]
@@ -142,9 +143,9 @@ def rename_moved(
     for stored_id, origin in origins.items():
         if stored_id in listed or origin.prefix != prefix:
             continue
-        if clip_of(stored_id) not in listed:
+        if listed_id(stored_id) not in listed:
             size = -1 if origin.digest.startswith("images") else origin.size
-            lost.setdefault((size, origin.segment), []).append(stored_id)
+            lost.setdefault((size, split_steps(origin.segment)[0]), []).append(stored_id)
     if not lost:
         return tuple(clips), []
     fresh = [c for c in clips if not any(stored_id in stored for stored_id in c.stored_ids)]
@@ -158,9 +159,9 @@ def rename_moved(
     names: dict[tuple[str, str], list[str]] = {}
     for stored_id in sorted({one for group in lost.values() for one in group}):
         origin = origins[stored_id]
-        bases = names.setdefault((origin.digest, origin.segment), [])
-        if clip_of(stored_id) not in bases:
-            bases.append(clip_of(stored_id))
+        bases = names.setdefault((origin.digest, split_steps(origin.segment)[0]), [])
+        if listed_id(stored_id) not in bases:
+            bases.append(listed_id(stored_id))
     taken: dict[str, str] = {}
     for clip in candidates:
         bases = names.get((digest_of[str(clip.path)], segment_of(clip)), [])
@@ -198,9 +199,14 @@ def not_listed(
         stored_id
         for stored_id in stored
         if stored_id not in listed
-        and clip_of(stored_id) not in listed
+        and listed_id(stored_id) not in listed
         and home.is_mine(stored_id, origins.get(stored_id))
     )
+
+
+def listed_id(stored_id: str) -> str:
+    """The id under which a list names what a view, or a window of a recording, was cut from."""
+    return split_window(clip_of(stored_id))[0]
 
 
 def _clips(count: int) -> str:
