@@ -1,5 +1,6 @@
 """Counts and examples in messages: "1 clip", "2 clips", "a, b, c and 9 more"."""
 
+import re
 from collections.abc import Iterable
 
 
@@ -13,3 +14,9 @@ def listed(items: Iterable[object], shown: int = 3) -> str:
     texts = [str(item) for item in items]
     more = len(texts) - shown
     return ", ".join(texts[:shown]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def natural_order(text: str) -> list[tuple[bool, int, str]]:
+    """A key that sorts numbers within texts by value: s2 is before s10."""
+    parts = re.split(r"([0-9]+)", text)  # text and numbers in turns
+    return [(bool(k % 2), int(part) if k % 2 else 0, part) for k, part in enumerate(parts)]

@@ -144,7 +144,7 @@ def analyse(found: Configuration, given: Pairs | None = None) -> Analysis:
         seeds=len(seeds),
         params=first.params,
         samples=len(truth),
-        top1=interval(correct, seeds[0].groups),
+        top1=interval(*found.observed(correct, seeds[0].groups)),
         top5=fmean(top_k(seed.logits, truth, 5) for seed in seeds),
         mean_class=fmean(record.mean_class for record in found.records),
         pairs=tuple(
@@ -209,7 +209,10 @@ def _mean_group(each: Sequence[ClassGroup | None]) -> ClassGroup | None:
 
 
 def temperatures(found: Configuration) -> list[float] | None:
-    """For each seed the temperature that `stepcli calibrate` has kept; None where one has none."""
+    """For each seed the temperature that `stepcli calibrate` has kept; None where one has none, or
+    where each group has its own."""
+    if found.leaves_a_group_out:
+        return None
     kept = [kept_calibration(found.runs / record.run) for record in found.records]
     return None if None in kept else [each.temperature for each in kept if each is not None]
 

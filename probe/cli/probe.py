@@ -65,6 +65,7 @@ def probe(
         single = {option: ",".join(values) for option, values in options.items()}
         configs += run_configs(name, [single], optim, task, data, range(seeds))
     trackers = [] if track is None else track.split(",")
-    Session(locate_store(store), runs_folder(runs), device, trackers=trackers, strict=strict).run(
-        configs
+    session = Session(
+        locate_store(store), runs_folder(runs), device, trackers=trackers, strict=strict
     )
+    session.run(session.for_each_group(configs))

@@ -9,11 +9,12 @@ from stepcli.probe.config.sweep import (
     SweepConfig,
     slice_minimum,
 )
-from stepcli.probe.config.task import TaskConfig, TaskName
+from stepcli.probe.config.task import GROUP_SPLIT, TaskConfig, TaskName
 from stepcli.probe.config.training import DataConfig, OptimConfig, Rate
 
 __all__ = [
     "CODE_SCHEMA",
+    "GROUP_SPLIT",
     "MOST_RUNS",
     "DataConfig",
     "OptimConfig",

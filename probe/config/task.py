@@ -12,6 +12,8 @@ from stepcli.runtime.files import read_regular
 from stepcli.runtime.settings import FrozenConfig, Setting
 
 TaskName = Literal["classify", "arrow"]
+GROUP_SPLIT = "leave-one-group-out"
+"""The protocol, and what its runs report on in place of a split."""
 CLIPS, FRAMES = "Splits and clips", "Frames and views"
 
 
@@ -114,13 +116,17 @@ class TaskConfig(FrozenConfig):
         Setting(CLIPS),
     ] = None
     protocol: Annotated[
-        Literal["all", "base-to-novel"],
+        Literal["all", "base-to-novel", "leave-one-group-out"],
         Field(
             description="base-to-novel: train on the first half of the classes, test the others by "
-            "their texts, each half among itself (arXiv 2203.05557)."
+            "their texts, each half among itself (arXiv 2203.05557). leave-one-group-out: one "
+            "probe per group (subject, recording), tested on that group and trained on all others "
+            "of both splits."
         ),
         Setting(CLIPS),
     ] = "all"
+    held_group: str | None = None
+    """Of leave-one-group-out the group that is tested; filled in, one run for each."""
     draw_seed: int | None = Field(default=None, ge=0)
     """Which clips a share or shots take; smaller draws of one seed are parts of larger ones."""
 
@@ -133,8 +139,13 @@ class TaskConfig(FrozenConfig):
     def reported_split(self) -> str:
         """What the numbers of a run are about."""
         if self.slice_seed is None:
-            return self.test_split
+            return GROUP_SPLIT if self.leaves_a_group_out else self.test_split
         return f"{self.train_split}-{'slice' if self.folds is None else 'fold'}"
+
+    @property
+    def leaves_a_group_out(self) -> bool:
+        """Whether splits give way to groups."""
+        return self.protocol == GROUP_SPLIT
 
     @property
     def of_pass(self) -> "TaskConfig":
@@ -147,6 +158,8 @@ class TaskConfig(FrozenConfig):
         content: dict[str, object] = plain(self)
         if self.folds is None:
             del content["folds"], content["fold"]
+        if self.held_group is None:
+            del content["held_group"]
         return content
 
     @model_validator(mode="after")
@@ -156,6 +169,12 @@ class TaskConfig(FrozenConfig):
             raise UsageError("folds, fold and slice_seed belong together: give all or none")
         if self.folds is not None and self.fold is not None and self.fold >= self.folds:
             raise UsageError(f"fold {self.fold} of {self.folds}: they are numbered from 0")
+        return self
+
+    @model_validator(mode="after")
+    def _a_group_is_held_by_its_protocol(self) -> "TaskConfig":
+        if self.held_group is not None and not self.leaves_a_group_out:
+            raise UsageError(f"held_group belongs to the protocol {GROUP_SPLIT}")
         return self
 
     @model_validator(mode="after")

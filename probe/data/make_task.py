@@ -52,7 +52,7 @@ def make_task(config: TaskConfig, store: "Store", table: LabelledClips) -> Task:
             f"store: {listed(map(repr, unknown))}; its classes: "
             f"{listed(map(repr, table.classes), 5)}"
         )
-    if config.name == "arrow" and config.protocol != "all":
+    if config.name == "arrow" and config.protocol == "base-to-novel":
         raise UsageError(
             "base-to-novel halves the classes of a data set, the arrow task pairs them: use "
             "--task classify"

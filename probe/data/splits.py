@@ -57,6 +57,7 @@ def labelled_clips(
     *,
     split_digest: str | None = None,
     copies: tuple[tuple[str, ...], ...] | None = None,
+    pooled: bool = False,
 ) -> LabelledClips:
     """Choose a store's clips by split: the table's own, or that of a file.
 
@@ -67,6 +68,8 @@ def labelled_clips(
         split_file: CSV with the columns clip and split in place of the table's own.
         split_digest: SHA-256 that the file must have; None: any.
         copies: Sets of clips with equal tokens; None: they are looked for.
+        pooled: All clips of both splits, or of a store without splits all of them, as train; no
+            test.
 
     Raises:
         UsageError: a split has no committed clip; the message lists the splits that have some. Or
@@ -84,6 +87,12 @@ def labelled_clips(
     wanted = (normalise_split(train_split), normalise_split(test_split))
     here = [row for row in rows if row.id in store]
     chosen = {name: [r for r in here if r.split == name] for name in wanted}
+    used = tuple(chosen)
+    if pooled:
+        in_either = [row for row in here if row.split in wanted]
+        unsplit = not any(row.split for row in here)
+        chosen = {" and ".join(dict.fromkeys(wanted)): here if unsplit else in_either}
+        used = ("", *used) if unsplit else used
     for name, clips in chosen.items():
         if not clips:
             counts = Counter(row.split or "(none)" for row in here)
@@ -93,7 +102,8 @@ def labelled_clips(
                 "extract more, choose --train-split and --test-split, or set splits in its table"
             )
     table = store.classes()
-    train, test = (tuple(chosen[name]) for name in wanted)
+    train = tuple(next(iter(chosen.values())))
+    test = () if pooled else tuple(chosen[wanted[1]])
     if copies is None:
         copies = find_copies(store).sets
     group_of: dict[str, str] = {}
@@ -109,7 +119,7 @@ def labelled_clips(
         _class_names(here, table),
         tuple((row.name, row.partner) for row in table if row.partner and row.name < row.partner),
         frozenset(row.name for row in table if row.kind == "invariant"),
-        (*notes, *_warnings(rows, here, chosen, copies, split_file is not None)),
+        (*notes, *_warnings(rows, here, chosen, used, copies, split_file is not None)),
         frozenset(row.name for row in table if row.kind == "irreversible"),
         copies,
         group_of,
@@ -120,6 +130,7 @@ def _warnings(
     rows: Sequence[ClipRow],
     here: Sequence[ClipRow],
     chosen: Mapping[str, Sequence[ClipRow]],
+    used: Sequence[str],
     copies: Sequence[Sequence[str]],
     by_file: bool,
 ) -> Iterator[str]:
@@ -128,24 +139,24 @@ def _warnings(
     Args:
         rows: The clips table, splits normalised.
         here: Those that are stored.
-        chosen: Those of the two splits, by name: train, then test.
+        chosen: Those of the two splits, by name: train, then test; or of both together.
+        used: Names of the splits of those.
         copies: Sets of clips with equal tokens.
         by_file: Whether the splits are those of a file, which has counted what it leaves out.
     """
-    for name, clips in chosen.items():
-        absent = sum(row.split == name for row in rows) - len(clips)
-        if absent:
-            yield (
-                f"{absent} of {absent + len(clips)} clips of split {name!r} are not in the store"
-            )
+    for name in used:
+        stored, every = (sum(row.split == name for row in some) for some in (here, rows))
+        if stored < every:
+            yield f"{every - stored} of {every} clips of split {name!r} are not in the store"
     names = list(chosen)
     split_of = {clip_of(row.id): row.split for row in here}
-    if not by_file and (blank := sum(not split for split in split_of.values())):
+    blank = 0 if by_file or "" in used else sum(not split for split in split_of.values())
+    if blank:
         yield f"{counted(blank, 'clip')} without a split, not trained or tested on"
     both = [row for clips in chosen.values() for row in clips]
     labels = [[row.label for row in clips] for clips in chosen.values()]
     found = (
-        unused_splits(split_of.values(), chosen),
+        unused_splits(split_of.values(), used),
         single_class([row.label for row in both]),
         different_classes(labels[0], labels[-1], (names[0], names[-1])),
         label_conflicts(both, copies),

@@ -17,7 +17,7 @@ from stepcli.probe.analysis.order_runs import session_of
 from stepcli.probe.analysis.run_samples import store_of_run, task_of_run
 from stepcli.probe.data.features import Streamed, task_layout
 from stepcli.probe.report.report_data import ReportEntry
-from stepcli.probe.runs.predictions import Predictions
+from stepcli.probe.runs.predictions import Predictions, read_predictions
 from stepcli.runtime.errors import ClipError, StoreError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Looker:
         session = session_of(store_of_run(record, place), record, runs, "cpu")
         self.entry = entry
         self.store = session.store
-        said = entry.found.predictions()[0]
+        said = read_predictions(runs / record.run)
         self.task = task_of_run(session.task(record.settings.task), record, said)
         layout = task_layout(session.store, self.task)
         self.probe: Probe = load_probe(runs / record.run, record, layout)

@@ -11,11 +11,12 @@ from pydantic import BaseModel
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
 from stepcli.probe.methods.registry import IDENTITY, methods
 from stepcli.probe.report.report_data import ReportEntry, Study
+from stepcli.probe.runs.configurations import by_seed
 from stepcli.probe.runs.record import RunRecord
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.settings import JsonObject, keys_of
 
-FOUND_BY_ITSELF = ("slice_seed", "draw_seed", "split_digest")
+FOUND_BY_ITSELF = ("slice_seed", "draw_seed", "split_digest", "held_group")
 """Fields of a task that follow from the others, from the seed or from a file."""
 
 
@@ -44,7 +45,7 @@ def _command(entry: ReportEntry, number: int) -> str:
         )
     if (config := settings_of(record)) is None:
         return f"# {record.run}: its settings were written by another version of stepcli"
-    seeds = [each.seed for each in entry.found.records]
+    seeds = [each[0].seed for each in by_seed(entry.found.records)]
     words = [f"stepcli probe --store {quote(_near(record.store or 'STORE'))}"]
     words.append(f"--method {quote(config.method)}")
     count = max(seeds) + 1

@@ -29,6 +29,11 @@ def protocol(study: Study) -> str:
     parts += _task_sentences([found.task for _, found in known])
     parts += _training_sentences(known)
     parts.append(_averages(study, first.split))
+    if study.entries[0].found.leaves_a_group_out:
+        parts.append(
+            "Each group is tested by a probe of its own, trained on all other groups; top-1 is the "
+            "mean over groups, whatever their sizes."
+        )
     if any(e.analysis.calibration.after is not None for e in study.entries):
         parts.append(
             "Temperatures were fitted on slices of the training clips that were held out by group."
@@ -121,7 +126,7 @@ def _epochs(known: Sequence[tuple[RunRecord, RunConfig]]) -> list[int]:
 
 def _averages(study: Study, split: str) -> str:
     """What a number is the mean of, and whether there is an interval around it."""
-    counts = sorted({len(entry.found.records) for entry in study.entries})
+    counts = sorted({entry.found.seeds for entry in study.entries})
     several = counts[-1] > 1
     seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     groups = study.first.top1.groups

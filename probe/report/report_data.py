@@ -208,4 +208,5 @@ def difference(one: ReportEntry, other: ReportEntry) -> PairedDifference | None:
     if keys[0] != keys[1]:
         return None
     sides = [np.stack([seed.correct for seed in p]) for p in (mine, theirs)]
-    return paired_difference(sides[0], sides[1], mine[0].groups)
+    (left, groups), (right, _) = (one.found.observed(side, mine[0].groups) for side in sides)
+    return paired_difference(left, right, groups)

@@ -30,6 +30,7 @@ from stepcli.probe.report.style import Figure, styled
 from stepcli.probe.report.tables import ReportTable
 from stepcli.probe.runs.leakage import leakage_notes
 from stepcli.probe.runs.pairs import Pairs
+from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.published import Published
 from stepcli.runtime.errors import StoreError, UsageError
 from stepcli.runtime.files import disk_errors, replace_synced
@@ -226,7 +227,7 @@ def _looks(
             similar[entry.label] = matrix
         if attended:
             continue
-        said = entry.found.predictions()[0]
+        said = read_predictions(entry.found.runs / entry.found.first.run)
         try:
             forward, backward = looker.over_time()
         except UsageError:

@@ -8,10 +8,15 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.probe.runs.configurations import configuration
-from stepcli.probe.runs.predictions import read_predictions
+from stepcli.probe.runs.configurations import by_seed, configuration, seed_predictions
 from stepcli.probe.runs.record import RunRecord
-from stepcli.probe.runs.stats import FEWEST_GROUPS, PairedDifference, holm, paired_difference
+from stepcli.probe.runs.stats import (
+    FEWEST_GROUPS,
+    PairedDifference,
+    holm,
+    mean_by_group,
+    paired_difference,
+)
 from stepcli.runtime.errors import UnknownName, UsageError
 
 LEVEL = 0.05
@@ -51,9 +56,8 @@ def correctness(runs: Path, records: Sequence[RunRecord]) -> Correctness:
     samples: list[tuple[tuple[str, int, bool], ...]] = []
     rights: list[NDArray[np.float64]] = []
     # Seeds of two methods are paired by their order.
-    records = sorted(records, key=lambda record: record.seed)
-    for record in records:
-        found = read_predictions(runs / record.run)
+    for record, *others in by_seed(records):
+        found = seed_predictions(runs, [record, *others])
         names = found.samples
         order = sorted(range(len(names)), key=names.__getitem__)
         samples.append(tuple(names[row] for row in order))
@@ -64,7 +68,11 @@ def correctness(runs: Path, records: Sequence[RunRecord]) -> Correctness:
                 f"run {record.run} was tested on other samples than {records[0].run}; "
                 "compare runs of one store, task and split"
             )
-    return Correctness(samples[0], groups, np.stack(rights))
+    right = np.stack(rights)
+    if records[0].held_group is not None:
+        right, groups = mean_by_group(right, groups)
+        return Correctness(tuple((group, 0, False) for group in groups), groups, right)
+    return Correctness(samples[0], groups, right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ def compare_methods(
             raise UnknownName("method among the runs", name, found)
         mine = [record for record in records if record.method == name]
         kinds = {(r.task, r.split, r.fingerprint) for r in mine}
-        if len(kinds) > 1 or len({r.seed for r in mine}) != len(mine):
+        if len(kinds) > 1 or len({(r.seed, r.held_group) for r in mine}) != len(mine):
             raise UsageError(
                 f"{name} has several configurations, tasks or stores among these runs; keep one "
                 "per folder, or let stepcli sweep --select choose"

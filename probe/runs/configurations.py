@@ -6,11 +6,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepcli.probe.config import TaskConfig, without_paths
 from stepcli.probe.runs.pairs import Pairs
-from stepcli.probe.runs.predictions import Predictions, read_predictions
+from stepcli.probe.runs.predictions import Predictions, joined, read_predictions
 from stepcli.probe.runs.record import RunRecord, read_runs
+from stepcli.probe.runs.stats import mean_by_group
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.settings import JsonObject
 
@@ -20,7 +22,8 @@ SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
 
 
 def configuration(run: RunRecord) -> str:
-    """Equal for runs that differ in their seed alone, and in what is drawn by it."""
+    """Equal for runs that differ in their seed alone, and in what is drawn by it; and in the group
+    that is left out."""
     return json.dumps([_without_seeds(run), run.fingerprint], sort_keys=True)
 
 
@@ -37,7 +40,7 @@ def _without_seeds(run: RunRecord) -> JsonObject:
     config = without_paths(run.config)
     config.pop("seed", None)
     if isinstance(task := config.get("task"), dict):
-        drawn = {"draw_seed", "fold"}
+        drawn = {"draw_seed", "fold", "held_group"}
         config["task"] = {name: v for name, v in task.items() if name not in drawn} | {
             "slice_seed": task.get("slice_seed") is not None
         }
@@ -100,6 +103,16 @@ class Configuration:
         """The record of the first seed; seeds differ in what they measured alone."""
         return self.records[0]
 
+    @property
+    def seeds(self) -> int:
+        """How many; each has one record, or one for each group where one is left out."""
+        return len({record.seed for record in self.records})
+
+    @property
+    def leaves_a_group_out(self) -> bool:
+        """Whether each record was tested on another group."""
+        return self.first.held_group is not None
+
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes by index."""
@@ -119,19 +132,45 @@ class Configuration:
         return [(index[a], index[b]) for a, b in chosen]
 
     def predictions(self) -> list[Predictions]:
-        """Of each seed, on the same samples.
+        """Of each seed, on the same samples; of all groups together where one is left out.
 
         Raises:
             UsageError: the seeds were tested on different samples.
         """
-        found = [read_predictions(self.runs / record.run) for record in self.records]
-        for record, other in zip(self.records, found, strict=True):
+        seeds = by_seed(self.records)
+        found = [seed_predictions(self.runs, members) for members in seeds]
+        for (record, *_), other in zip(seeds, found, strict=True):
             if other.clips != found[0].clips or not np.array_equal(other.labels, found[0].labels):
                 raise UsageError(
                     f"run {record.run} was tested on other samples than {self.first.run}; "
                     "keep runs of one store, task and split in a folder"
                 )
         return found
+
+    def observed(
+        self, correct: NDArray[np.float64], groups: tuple[str, ...]
+    ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """What counts as one observation: a sample, or a group where one is left out at a time.
+
+        Args:
+            correct: 1 where a seed had a sample right, [seeds, n].
+            groups: Of each sample.
+        """
+        return mean_by_group(correct, groups) if self.leaves_a_group_out else (correct, groups)
+
+
+def by_seed(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """The records of each seed, seeds in ascending order; of leave-one-group-out by group."""
+    seeds: dict[tuple[int, str], list[RunRecord]] = {}
+    for record in sorted(records, key=lambda record: (record.seed, record.held_group or "")):
+        own = record.run if record.held_group is None else ""
+        seeds.setdefault((record.seed, own), []).append(record)
+    return list(seeds.values())
+
+
+def seed_predictions(runs: Path, records: Sequence[RunRecord]) -> Predictions:
+    """What one seed said of its test samples: of one run, or of the runs of all groups."""
+    return joined([read_predictions(runs / record.run) for record in records])
 
 
 def configurations(runs: Path, methods: Sequence[str] | None = None) -> list[Configuration]:

@@ -1,5 +1,6 @@
 """predictions.parquet: what one probe said about each test sample."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,30 @@ def read_predictions(folder: Path) -> Predictions:
         label.to_numpy(),
         flat.reshape(-1, width),
         table[COPIED].to_numpy() if COPIED in table.schema.names else None,
+    )
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """What several probes said of different samples of the same classes, one after the other.
+
+    Raises:
+        UsageError: they do not have the same classes.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if len({part.logits.shape[1] for part in parts}) > 1:
+        raise UsageError("the groups' runs have different classes; train them again on one store")
+    copied = [part.copied for part in parts]
+    return Predictions(
+        tuple(clip for part in parts for clip in part.clips),
+        tuple(group for part in parts for group in part.groups),
+        np.concatenate([part.starts for part in parts]),
+        np.concatenate([part.backward for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.logits for part in parts]),
+        None
+        if any(each is None for each in copied)
+        else np.concatenate([each for each in copied if each is not None]),
     )
 
 

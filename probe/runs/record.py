@@ -186,6 +186,12 @@ class RunRecord(_Part):
         return task
 
     @property
+    def held_group(self) -> str | None:
+        """Of leave-one-group-out the group that was tested."""
+        group = self.task_settings.get("held_group")
+        return group if isinstance(group, str) else None
+
+    @property
     def on_slice(self) -> bool:
         """Whether it was tested on a held-out slice or fold of train."""
         return self.task_settings.get("slice_seed") is not None

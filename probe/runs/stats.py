@@ -86,6 +86,22 @@ def accuracy_interval(correct: Floats, groups: Sequence[str]) -> PairedDifferenc
     return PairedDifference(found.mean, low, high, None, found.by_group, found.seeds)
 
 
+def mean_by_group(correct: Floats, groups: Sequence[str]) -> tuple[Floats, tuple[str, ...]]:
+    """Each group's mean, and the groups in order: where one group is left out at a time, the result
+    is the mean over groups, whatever their sizes.
+
+    Args:
+        correct: [seeds, n].
+        groups: Of each sample, [n].
+
+    Returns:
+        [seeds, G], and G names.
+    """
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    sums = _by_group(np.atleast_2d(np.asarray(correct, np.float64)), index, len(names))
+    return sums / np.bincount(index, minlength=len(names)), tuple(map(str, names))
+
+
 def _by_group(side: Floats, index: NDArray[np.intp], groups: int) -> Floats:
     """Sums over the samples of each group, [seeds, G]."""
     return np.stack([np.bincount(index, row, groups) for row in side])

@@ -21,6 +21,7 @@ from stepcli.probe.runs.published import Published
 from stepcli.probe.runs.record import RunRecord
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.terminal import shown
+from stepcli.runtime.words import natural_order
 
 Format = Literal["table", "json", "csv", "markdown", "latex", "parquet"]
 
@@ -54,7 +55,9 @@ def render(
     """Runs as text.
 
     "json" and "csv" have one entry per run, accuracies as fractions of 1; the others have one line
-    per configuration, accuracies in per cent, mean ± sample deviation over its seeds.
+    per configuration, accuracies in per cent, mean ± sample deviation over its seeds. Where one
+    group is left out at a time, mean and deviation are over the groups, and a second table has the
+    value of each.
 
     Args:
         runs: Finished runs.
@@ -71,9 +74,11 @@ def render(
         return _csv(runs)
     header, rows = summary_rows(runs, bold if form == "latex" else (), average_splits)
     rows += [_published_row(each, len(header)) for each in published]
-    if form == "table" and width is not None:
-        return _fitted(header, rows, width)
-    return arranged(header, rows, form)
+    fitted = form == "table" and width is not None
+    tables = [_fitted(header, rows, width or 0) if fitted else arranged(header, rows, form)]
+    if (by_group := group_rows(runs)) is not None:
+        tables.append(arranged(*by_group, form))
+    return "\n\n".join(tables)
 
 
 def terminal_width() -> int | None:
@@ -168,12 +173,14 @@ def summary_rows(
     )
     for label, members in order:
         first = members[0]
-        splits: dict[str, list[RunRecord]] = {}
+        splits: dict[tuple[str, str | None], list[RunRecord]] = {}
         for run in members:
-            splits.setdefault(configuration(run), []).append(run)
+            splits.setdefault((configuration(run), run.held_group), []).append(run)
+        parts = "groups" if first.held_group is not None else "splits"
+        by_part = average_splits or first.held_group is not None
         cells = [
             _percent([_mean([getattr(run, metric) for run in each]) for each in splits.values()])
-            if average_splits
+            if by_part
             else _percent([getattr(run, metric) for run in members])
             for metric in columns
         ]
@@ -183,7 +190,7 @@ def summary_rows(
             [
                 label,
                 first.task,
-                f"{len(splits)} splits" if average_splits else first.split,
+                f"{len(splits)} {parts}" if by_part else first.split,
                 str(len({run.seed for run in members})),
                 *cells,
                 f"{first.params:,}",
@@ -191,6 +198,28 @@ def summary_rows(
             ]
         )
     return header, rows
+
+
+def group_rows(runs: Sequence[RunRecord]) -> tuple[list[str], list[list[str]]] | None:
+    """Top-1 of each group that was left out, per cent, mean over seeds: header, and one row per
+    configuration as in `summary_rows`; None where no run leaves a group out."""
+    left_out = [run for run in runs if run.held_group is not None]
+    if not left_out:
+        return None
+    names = sorted({str(run.held_group) for run in left_out}, key=natural_order)
+    rows: dict[str, list[RunRecord]] = {}
+    for run in left_out:
+        rows.setdefault(configuration(run), []).append(run)
+    titles = labels([members[0] for members in rows.values()])
+    cells = []
+    for title, members in zip(titles, rows.values(), strict=True):
+        of_group: dict[str, list[float]] = {}
+        for run in members:
+            of_group.setdefault(str(run.held_group), []).append(run.top1)
+        mean = fmean(map(fmean, of_group.values()))
+        each = [f"{100 * fmean(of_group[n]):.1f}" if n in of_group else "-" for n in names]
+        cells.append((members[0].task, mean, [title, members[0].task, *each]))
+    return ["top1 by group", "task", *names], [row for *_, row in sorted(cells)]
 
 
 def _published_row(entry: Published, width: int) -> list[str]:

@@ -37,6 +37,11 @@ def adaptive_search(session: Session, sweep: SweepConfig) -> dict[str, Choice]:
     if len(sweep.variants) > 1:
         raise UsageError("search: optuna searches one task; give one variant per sweep")
     task = TaskConfig.model_validate(sweep.task.model_dump() | sweep.variants[0])
+    if task.leaves_a_group_out:
+        raise UsageError(
+            "search: optuna searches one split of the clips; choose settings for each group with "
+            "--search random --select"
+        )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     require_writable(session.runs)
     backend = optuna.storages.journal.JournalFileBackend(str(session.runs / "optuna.journal"))

@@ -83,7 +83,7 @@ def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
         _report(session, sweep, found)
         session.run([config for choice in found.values() for config in choice.configs])
         return
-    configs = sweep_configs(sweep)
+    configs = _by_group(session, sweep_configs(sweep), sweep.select)
     every = [config for each in configs.values() for config in each]
     for warning in budget_warnings(configs):
         warn(f"warning: {warning}")
@@ -119,6 +119,22 @@ def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
         start = stop
     _report(session, sweep, choices)
     session.run([config for choice in choices.values() for config in choice.configs])
+
+
+def _by_group(
+    session: Session, configs: Mapping[str, list[RunConfig]], select: bool
+) -> dict[str, list[RunConfig]]:
+    """Each config once for each group where one is left out.
+
+    Where settings are chosen on slices of train, each group has a train, and a choice, of its own.
+    """
+    every: dict[str, list[RunConfig]] = {}
+    for name, each in configs.items():
+        for config in session.for_each_group(each):
+            group = config.task.held_group
+            own = f"{name} held_group={group}" if select and group is not None else name
+            every.setdefault(own, []).append(config)
+    return every
 
 
 def _hold_outs(

@@ -11,6 +11,7 @@ from stepcli.cache.maintenance.summary import weight_sources
 from stepcli.cache.store.store import open_store
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data.clip_metadata import ClipFacts
+from stepcli.probe.data.each_group import groups_of, leave_out
 from stepcli.probe.data.features import Features, store_layout, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import BANK_SHARE, free_bytes, place_features
@@ -85,7 +86,7 @@ class Session:
             weights,
             bool(self._copies),
         )
-        self._tables: dict[tuple[str, str, str | None], LabelledClips] = {}
+        self._tables: dict[tuple[str, str, str | None, bool], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
         self._written: dict[str, RunRecord] = {}
 
@@ -116,17 +117,45 @@ class Session:
         Raises:
             UsageError: a split has no clip.
         """
-        splits = (config.train_split, config.test_split, config.split_file)
-        if splits not in self._tables:
-            self._tables[splits] = labelled_clips(
-                self.store, *splits, split_digest=config.split_digest, copies=self._copies
-            )
-        table = self._tables[splits]
+        table = self.every_clip(config)
+        if config.leaves_a_group_out:
+            table = leave_out(table, config.held_group)
         if config.subsampled:
             table = subsample(table, config.train_share, config.shots, config.draw_seed or 0)
         if config.protocol == "base-to-novel":
             table = only_base(table)
         return table
+
+    def every_clip(self, config: TaskConfig) -> LabelledClips:
+        """The clips of a task before a group is left out, or anything held out or drawn."""
+        splits = (config.train_split, config.test_split, config.split_file)
+        pooled = config.leaves_a_group_out
+        if (*splits, pooled) not in self._tables:
+            self._tables[*splits, pooled] = labelled_clips(
+                self.store,
+                *splits,
+                split_digest=config.split_digest,
+                copies=self._copies,
+                pooled=pooled,
+            )
+        return self._tables[*splits, pooled]
+
+    def for_each_group(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
+        """Configs that leave one group out, once for each group; all others as they are.
+
+        Raises:
+            UsageError: too few groups, or too many.
+        """
+        every = []
+        for config in configs:
+            task = config.task
+            if not task.leaves_a_group_out or task.held_group is not None:
+                every.append(config)
+                continue
+            for group in groups_of(self.every_clip(task)):
+                held = task.model_copy(update={"held_group": group})
+                every.append(config.model_copy(update={"task": held}))
+        return every
 
     def name(self, config: RunConfig) -> str:
         """A config's run on this store."""

@@ -76,7 +76,7 @@ def test_constant_logits_get_chance_everywhere(constant: float, tmp_path: Path) 
     assert risk_coverage(chances, LABELS).risk == pytest.approx(np.full(100, 0.75))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / FILE).write_bytes(encode_predictions(said))
-    record = RunRecord.model_construct(run="run", classes=["a", "b", "c", "d"])
+    record = RunRecord.model_construct(run="run", seed=0, config={}, classes=["a", "b", "c", "d"])
     found = Configuration("x", tmp_path, [record], [None])
     assert (confusion(found, found.predictions()) == 0.25).all()
 
