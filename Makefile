@@ -119,6 +119,7 @@ audit: $(VENV)/installed  ## known vulnerabilities of what is installed
 
 fuzz: $(VENV)/installed  ## 500 mutated videos through the decoders; hostile files of every format, 1,000 flipped bits a format through verify
 	STEPCLI_FUZZ=500 $(BIN)/python -m pytest -q -p no:xdist tests/extract/decode/test_hostile.py -k mutated
+	STEPCLI_FUZZ=1 $(BIN)/python -m pytest -q -p no:xdist tests/extract/decode/test_memory_limit.py
 	$(BIN)/python tests/cache/hostile.py
 	$(BIN)/python tests/fuzz/fuzz.py --cases 2000
 	for format in zarr hdf5; do \

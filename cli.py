@@ -22,11 +22,11 @@ from stepcli.runtime.lazy_commands import LazyCommand, LazyGroup, show_as_writte
 from stepcli.runtime.preemption import exit_code
 from stepcli.runtime.terminal import say, say_lines, shown
 
-# Errors of the operating system that the user can fix; any other OSError is a defect of ours.
-_MENDABLE = {
+MENDABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT),
 }
+"""Errors of the operating system that the user can fix; any other OSError is a defect of ours."""
 
 
 # Of Click, whether Typer brings its own copy or imports it.
@@ -69,7 +69,7 @@ class _ErrorsAsLines(TyperGroup):
             tell(f"error: {error}", err=True, colour=typer.colors.RED)
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
-            if self.debug or error.errno not in _MENDABLE:
+            if self.debug or error.errno not in MENDABLE:
                 raise
             place = f": {error.filename}" if error.filename else ""
             say(f"error: {error.strerror}{place}", err=True, colour=typer.colors.RED)

@@ -70,7 +70,8 @@ class ClipRecord:
     """Pixels, as decoded."""
     frame_width: int
     origin: Source | None = None
-    """What it was made from; None in parts of versions that did not record it."""
+    """What it was made from; None where it is not read along (`stepcli.cache.parts.sources` reads
+    it), and in parts of versions that did not record it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,13 +31,15 @@ class Action:
 
     name: str
     run: Callable[[StoragePath, Format], None]
-    """On a folder or prefix with the stores that it needs."""
+    """On a folder or prefix with what it needs."""
     needs: tuple[str, ...]
-    """Stores that are there before."""
-    target: str
+    """Stores, or other folders, that are there before."""
+    target: str = ""
     """Store that it changes, or makes."""
-    clips: int
+    clips: int = 0
     """In the target when it has succeeded: the first ones."""
+    check: Callable[[Path, Format, bool], None] | None = None
+    """What must hold after a failure, or after success (True); None: what holds of `target`."""
 
 
 def make_stores(root: StoragePath, form: Format) -> None:

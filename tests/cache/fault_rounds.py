@@ -22,12 +22,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_actions import ACTIONS, FORMATS, Action, check_done, check_kept, copy_stores, make_stores
+from fault_commands import COMMANDS, make_commands
 from fault_seam import ERRORS, SHORT, Faults
 
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.storage.local import LocalPath
+from stepcli.cli import MENDABLE
 from stepcli.runtime.errors import StepcliError
 
+ALL = ACTIONS | COMMANDS
 SAID, BROKE = 1, 3
 """Exit codes of a process: an error that says what is wrong in a line; any other exception."""
 
@@ -49,6 +52,9 @@ def in_child(work: Callable[[], None], log: Path) -> int:
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     code = BROKE
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)  # commands report their progress
+    os.dup2(quiet, 2)
     try:
         with log.open("w") as said:
             try:
@@ -57,6 +63,10 @@ def in_child(work: Callable[[], None], log: Path) -> int:
             except StepcliError as error:
                 said.write(f"{type(error).__name__}: {error}")
                 code = SAID
+            except OSError as error:
+                traceback.print_exc(file=said)
+                if error.errno in MENDABLE:
+                    code = SAID
             except BaseException:  # noqa: BLE001 (told by the exit code)
                 traceback.print_exc(file=said)
     finally:
@@ -82,9 +92,25 @@ def count_calls(base: Path, folder: Path, action: Action, form: Format) -> Count
     return Counter({kind: int(count) for kind, count in pairs})
 
 
+def check(root: Path, action: Action, form: Format, succeeded: bool) -> None:
+    """What must hold of the folder now."""
+    if action.check is not None:
+        action.check(root, form, succeeded)
+    elif succeeded:
+        check_done(root, action)
+    else:
+        check_kept(root, action)
+
+
+def make_all(base: Path, form: Format) -> None:
+    """Everything that actions begin with."""
+    make_stores(base, form)
+    make_commands(base, form)
+
+
 def run_round(base: Path, folder: Path, fault: Fault) -> str:
     """One round; what was wrong, "" when nothing was."""
-    action, root, log = ACTIONS[fault.action], folder / "round", folder / "log"
+    action, root, log = ALL[fault.action], folder / "round", folder / "log"
     shutil.rmtree(root, ignore_errors=True)
     copy_stores(base, root, action)
 
@@ -98,12 +124,11 @@ def run_round(base: Path, folder: Path, fault: Fault) -> str:
         return f"ended with {code}: {said}"
     if fault.error == SHORT and code:
         return f"half a call is no error: {said}"
-    check = check_done if code == 0 else check_kept
-    if in_child(lambda: check(root, action), log):
+    if in_child(lambda: check(root, action, fault.form, code == 0), log):
         return f"after exit code {code} ({said}): {log.read_text()}"
     if in_child(lambda: action.run(root, fault.form), log):
         return f"run again after {said}: {log.read_text()}"
-    if in_child(lambda: check_done(root, action), log):
+    if in_child(lambda: check(root, action, fault.form, True), log):
         return f"when run again after {said}: {log.read_text()}"
     return ""
 
@@ -122,7 +147,7 @@ def all_faults(base: Path, folder: Path, action: Action, form: Format) -> list[F
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=0, help="drawn of all; 0: all of them")
-    parser.add_argument("--actions", nargs="*", default=list(ACTIONS), choices=list(ACTIONS))
+    parser.add_argument("--actions", nargs="*", default=list(ALL), choices=list(ALL))
     parser.add_argument("--formats", nargs="*", default=list(FORMATS), choices=FORMATS)
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no round afterwards")
     parser.add_argument("--seed", type=int, default=0)
@@ -133,10 +158,10 @@ def main() -> None:
         faults: list[Fault] = []
         for form in given.formats:
             base = folder / form
-            if in_child(lambda base=base, form=form: make_stores(base, form), folder / "log"):  # type: ignore[misc]
+            if in_child(lambda base=base, form=form: make_all(base, form), folder / "log"):  # type: ignore[misc]
                 raise AssertionError((folder / "log").read_text())
             for action in given.actions:
-                found = all_faults(base, folder, ACTIONS[action], form)
+                found = all_faults(base, folder, ALL[action], form)
                 sys.stdout.write(f"{action} {form}: {len(found)} possible faults\n")
                 faults += found
         total = len(faults)

@@ -13,6 +13,7 @@ from command_line import call
 from plain_pixels import plain_pixels
 
 from stepcli.cache.schema.clips import Failure
+from stepcli.cache.store.store import open_store
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.roots import (
     MOST,
@@ -244,6 +245,38 @@ def test_folders_named_to_an_extraction_are_remembered(
     file.parent.write_text("no folder: nothing is remembered, and nothing fails")
     remember_roots([clips / "001.mp4"])
     assert known_roots() == []
+
+
+def test_a_moved_video_is_found_below_the_folder_that_is_named(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPCLI_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("STEPCLI_DATA", raising=False)
+    clips = project / "examples" / "openclose" / "clips" / "coffee-pull"
+    videos = tmp_path / "old" / "train" / "pull"
+    videos.mkdir(parents=True)
+    for name in ("000.mp4", "001.mp4"):
+        (videos / name).write_bytes((clips / name).read_bytes())
+    words = ("--backbone", "mobilenet_v2-bundled", "--frames", 2, "--tokens", "grid1")
+    place = ("--root", tmp_path / "old", "--store", tmp_path / "store")
+    call("extract", "--dataset", "folder", *place, *words)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "old").rename(tmp_path / "new" / "set")
+    clip = min(open_store(tmp_path / "store").ids)
+    picture = ("picture", clip, "--store", tmp_path / "store", "--out", tmp_path / "a.png")
+    assert "without frames" in call(*picture)
+    assert "without frames" in call(*picture, "--videos", tmp_path)
+    for root in ("set", "set/train", "set/train/pull"):
+        assert "without frames" not in call(*picture, "--videos", tmp_path / "new" / root)
+    moved = tmp_path / "new" / "set" / "train" / "pull" / "000.mp4"
+    moved.write_bytes((clips / "002.mp4").read_bytes())
+    said = call(*picture, "--videos", tmp_path / "new" / "set")
+    assert f"{moved} is another video than the one of the clip {clip}" in said
+    outside = tmp_path / "000.mp4"
+    outside.write_bytes((clips / "000.mp4").read_bytes())
+    moved.unlink()
+    moved.symlink_to(outside)
+    assert "without frames" in call(*picture, "--videos", tmp_path / "new" / "set")
 
 
 def test_many_folders_become_their_common_parents() -> None:
