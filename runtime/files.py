@@ -1,28 +1,18 @@
-"""Files that are either whole on disk or not there: fsync, atomic replace, sealed JSON.
-
-A sealed JSON file carries the sha256 of its own content and has exactly one spelling, so any
-flipped bit in it is found without a second file.
-"""
+"""Files that are either whole on disk or not there: fsync, atomic replace."""
 
 import errno
-import hashlib
-import json
 import os
 import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from stepcli.runtime.canonical_json import canonical_json
 from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
 
-SEALED_LIMIT = 16 << 20
-"""Bytes: no manifest or part.json is ever larger; a larger one is refused unread."""
 _WRONG_KIND = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
 """What opening a link, a socket, or a file behind a file fails with."""
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -64,6 +54,23 @@ def reading(place: object) -> Iterator[None]:
         raise StorageError(
             f"cannot read {place}: {reason}; fix the cause and run the same command again"
         ) from error
+
+
+def is_present(path: Path) -> bool:
+    """Whether anything lies there, a broken link too.
+
+    `os.path.lexists` answers False where the system could not tell: a disk that fails for a moment
+    would make a file absent.
+
+    Raises:
+        StorageError: the system could not tell.
+    """
+    with reading(path):
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    return True
 
 
 def require_writable(folder: Path, needed: int = 0) -> None:
@@ -312,29 +319,3 @@ def _read_whole(fd: int, path: Path, limit: int) -> bytes:
         return b"".join(blocks)
     finally:
         os.close(fd)
-
-
-def seal(content: Mapping[str, object]) -> bytes:
-    """JSON text with its own sha256 under "digest"; equal contents give equal bytes."""
-    digest = hashlib.sha256(canonical_json(content).encode()).hexdigest()
-    sealed = {**content, "digest": digest}
-    return (json.dumps(sealed, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
-
-
-def unseal(data: bytes, place: object) -> dict[str, Any]:
-    """The content of a sealed file.
-
-    Raises:
-        DamagedStore: the bytes are not those that `seal` gave.
-    """
-    try:
-        content = json.loads(data)
-        if not isinstance(content, dict):
-            raise ValueError("not an object")
-        content.pop("digest", None)
-        intact = seal(content) == data
-    except (ValueError, RecursionError) as error:
-        raise DamagedStore(f"{place}: not the JSON that was written ({error})") from error
-    if not intact:
-        raise DamagedStore(f"{place}: its bytes do not match the digest it carries")
-    return content

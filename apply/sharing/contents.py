@@ -4,7 +4,6 @@ Nothing that is pulled is ever run or unpickled: weights are safetensors, settin
 data that are checked, and files of other names stay where they were.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +17,13 @@ from stepcli.probe.runs.staging import staging_folder, sweep_staging
 from stepcli.runtime.code_files import is_code
 from stepcli.runtime.errors import DamagedStore, StoreError, UsageError
 from stepcli.runtime.files import (
-    SEALED_LIMIT,
     disk_errors,
     fsync_folder,
+    is_present,
     read_regular,
     replace_beneath,
 )
+from stepcli.runtime.sealed_json import SEALED_LIMIT
 
 if TYPE_CHECKING:
     from stepcli.probe.runs.record import RunRecord
@@ -74,7 +74,7 @@ def receive(out: Path, name: str, fill: Callable[[Path], Kind], *, resumes: bool
             kind = fill(staging)
             remove_strays(staging, kind, keep=_CLIENT_NOTES)
             target = out / (name if kind == "store" else _run_name(staging))
-            if os.path.lexists(target):
+            if is_present(target):
                 raise UsageError(f"{target} is there already; remove it, or give another --out")
             check_received(staging, kind)
             shutil.rmtree(staging / _CLIENT_NOTES, ignore_errors=True)
@@ -151,7 +151,7 @@ def push_to_folder(folder: Path, out: Path) -> Path:
         return export_all(folder, out)
     folder = folder.resolve()  # the link that you name yourself is followed
     target = out / folder.name
-    if os.path.lexists(target):
+    if is_present(target):
         raise UsageError(
             f"{target} is there already; add to a store with stepcli store merge, or give another "
             "--to"

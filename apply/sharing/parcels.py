@@ -18,7 +18,7 @@ from stepcli.cache.tables import changes as tables
 from stepcli.cache.tables.failures import FOLDER as FAILURES
 from stepcli.cache.tables.table_versions import FOLDER as VERSIONS
 from stepcli.runtime.errors import UsageError
-from stepcli.runtime.files import copy_beneath
+from stepcli.runtime.files import copy_beneath, is_present
 
 Kind = Literal["probe", "store"]
 
@@ -78,9 +78,9 @@ def files_of(folder: Path, kind: Kind) -> list[str]:
     roots = [name for name in folders if name != PARTS]
     if PARTS in folders:
         roots += [f"{PARTS}/{part}" for part in list_parts(LocalPath(folder))]
-    names = [name for name in files if os.path.lexists(folder / name)]
+    names = [name for name in files if is_present(folder / name)]
     for root in roots:
-        if os.path.lexists(folder / root):
+        if is_present(folder / root):
             names += [root] if (folder / root).is_symlink() else _walk(folder, root)
     for name in names:
         if (folder / name).is_symlink():

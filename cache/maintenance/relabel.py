@@ -16,8 +16,9 @@ from stepcli.cache.store.store import Store, open_store
 from stepcli.cache.tables.changes import CLASSES, CLIPS, ROWS_LIMIT, parse_classes
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import DamagedStore, UsageError
-from stepcli.runtime.files import SEALED_LIMIT, disk_errors, read_regular
+from stepcli.runtime.files import disk_errors, read_regular
 from stepcli.runtime.parquet_tables import LARGEST, read_parquet
+from stepcli.runtime.sealed_json import SEALED_LIMIT
 from stepcli.runtime.words import counted, listed
 
 _COLUMNS = [column.name for column in fields(ClipRow)]

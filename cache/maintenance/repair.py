@@ -32,7 +32,8 @@ from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.tables import changes as tables
 from stepcli.runtime.errors import DamagedStore, StorageError
-from stepcli.runtime.files import SEALED_LIMIT, disk_errors
+from stepcli.runtime.files import disk_errors
+from stepcli.runtime.sealed_json import SEALED_LIMIT
 
 
 @dataclass

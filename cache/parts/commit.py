@@ -21,7 +21,8 @@ from stepcli.cache.schema.spec import Producer
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.storage.writer_identity import HEARTBEAT_SECONDS, Owner, new_owner, owned
 from stepcli.runtime.errors import DamagedStore
-from stepcli.runtime.files import SEALED_LIMIT, seal, write_synced
+from stepcli.runtime.files import write_synced
+from stepcli.runtime.sealed_json import SEALED_LIMIT, seal
 
 PARTS = "parts"
 TOMBSTONES = "tombstones"

@@ -10,7 +10,7 @@ from stepcli.cache.schema.manifest import SCHEMA, Format
 from stepcli.cache.schema.spec import Producer
 from stepcli.cache.storage.path import Location
 from stepcli.runtime.errors import DamagedStore, StoreError
-from stepcli.runtime.files import unseal
+from stepcli.runtime.sealed_json import unseal
 
 CLIPS_LIMIT = 1 << 24
 """No part holds more clips; a record that claims more is damaged."""

@@ -11,7 +11,7 @@ from stepcli.cache.parts.commit import TOMBSTONES
 from stepcli.cache.schema.manifest import SCHEMA
 from stepcli.cache.storage.path import StoragePath
 from stepcli.runtime.errors import DamagedStore
-from stepcli.runtime.files import SEALED_LIMIT, seal, unseal
+from stepcli.runtime.sealed_json import SEALED_LIMIT, seal, unseal
 
 _FIELDS = {"schema_number", "part", "reason", "dropped_clips", "created"}
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.storage.path import Location, StoragePath
 from stepcli.runtime.errors import DamagedStore, StoreError, StoreNotFound
-from stepcli.runtime.files import SEALED_LIMIT, seal, unseal
+from stepcli.runtime.sealed_json import SEALED_LIMIT, seal, unseal
 
 SCHEMA = 1
 """Number of the layout on disk; readers read this one and all older ones."""

@@ -15,13 +15,13 @@ from pathlib import Path
 from stepcli.cache.storage.writer_identity import is_dead, new_owner, parse_owner
 from stepcli.runtime.errors import StoreError
 from stepcli.runtime.files import (
-    SEALED_LIMIT,
     create_synced,
     list_names,
     own_folder,
     read_regular,
     replace_synced,
 )
+from stepcli.runtime.sealed_json import SEALED_LIMIT
 
 FOLDER = ".claims"
 RELEASED = b"released"

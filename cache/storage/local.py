@@ -169,8 +169,7 @@ class LocalPath(PosixPath, StoragePath):
 
     def is_there(self) -> bool:
         """See `StoragePath`."""
-        with reading(self):
-            return os.path.lexists(self)
+        return files.is_present(self)
 
     # --- folders
 
@@ -191,7 +190,7 @@ class LocalPath(PosixPath, StoragePath):
 
     def remove_all(self) -> None:
         """See `StoragePath`."""
-        if os.path.lexists(own_folder(self.parent, self.name)):
+        if files.is_present(own_folder(self.parent, self.name)):
             shutil.rmtree(self)
             fsync_folder(self.parent)
 

@@ -11,7 +11,7 @@ from stepcli.cache.storage.handles import ABSENT
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.tables.swap import attempts
 from stepcli.runtime.errors import DamagedStore
-from stepcli.runtime.files import SEALED_LIMIT, seal, unseal
+from stepcli.runtime.sealed_json import SEALED_LIMIT, seal, unseal
 
 __all__ = ["ABSENT", "CLASSES", "CLIPS", "DIGESTS"]
 

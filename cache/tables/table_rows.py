@@ -19,7 +19,7 @@ from stepcli.cache.schema.clips import ClassKind, ClassRow, ClipRow
 from stepcli.cache.storage.path import Location
 from stepcli.cache.tables.digests import CLASSES, CLIPS
 from stepcli.runtime.errors import DamagedStore, UsageError
-from stepcli.runtime.files import SEALED_LIMIT
+from stepcli.runtime.sealed_json import SEALED_LIMIT
 
 ROWS_LIMIT = 1 << 26
 CLASSES_LIMIT = 1 << 20

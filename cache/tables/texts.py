@@ -19,7 +19,7 @@ from stepcli.cache.parts.damaged import move_aside
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.tables.swap import attempts, sweep_temporaries
 from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
-from stepcli.runtime.files import SEALED_LIMIT, seal, unseal
+from stepcli.runtime.sealed_json import SEALED_LIMIT, seal, unseal
 
 FOLDER = "text"
 FACTS = "text.json"

@@ -1,7 +1,6 @@
 """A trained probe to take away: a folder with its card, and ONNX that any runtime reads."""
 
 import logging
-import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -32,7 +31,14 @@ from stepcli.probe.runs.record import RunRecord, read_run
 from stepcli.probe.runs.staging import staging_folder, sweep_staging
 from stepcli.runtime.credentials import without_credentials
 from stepcli.runtime.errors import DamagedStore, UsageError
-from stepcli.runtime.files import copy_beneath, disk_errors, fsync_folder, sync_all, write_synced
+from stepcli.runtime.files import (
+    copy_beneath,
+    disk_errors,
+    fsync_folder,
+    is_present,
+    sync_all,
+    write_synced,
+)
 from stepcli.runtime.terminal import shown
 
 KEPT = (WEIGHTS, "calibration.json", "order.json")
@@ -69,7 +75,7 @@ def export_folder(folder: Path, out: Path) -> Path:
     with suppress(UsageError):
         record = record.model_copy(update={"clip_seconds": training_seconds(record)})
     with disk_errors(target), staging_folder(out) as staging:
-        names = [name for name in KEPT if os.path.lexists(folder / name)]
+        names = [name for name in KEPT if is_present(folder / name)]
         for name in names:
             _copy(folder, name, staging / name)
         for text in texts_of_run(record, folder):

@@ -23,7 +23,8 @@ from pydantic_core import ErrorDetails
 
 from stepcli.probe.config import RunConfig
 from stepcli.runtime.errors import DamagedStore, UsageError
-from stepcli.runtime.files import SEALED_LIMIT, read_regular
+from stepcli.runtime.files import read_regular
+from stepcli.runtime.sealed_json import SEALED_LIMIT
 from stepcli.runtime.settings import JsonObject
 
 FILE = "run.json"

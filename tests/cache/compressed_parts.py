@@ -15,7 +15,7 @@ from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.parts.index import encode_table
 from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.store.store import Store
-from stepcli.runtime.files import seal, unseal
+from stepcli.runtime.sealed_json import seal, unseal
 
 KINDS = [("zarr", "zstd"), ("zarr", "gzip"), ("hdf5", "gzip")]
 SHARD = "tokens.zarr/tokens/c.0.0.0.0"

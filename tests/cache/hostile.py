@@ -30,7 +30,7 @@ from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.storage.local import LocalPath
 from stepcli.runtime.errors import StepcliError
-from stepcli.runtime.files import seal, unseal
+from stepcli.runtime.sealed_json import seal, unseal
 
 HOSTILE_VALUES: list[Any] = [
     None,

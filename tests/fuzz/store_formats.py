@@ -21,7 +21,7 @@ from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.schema.clips import ClassRow, Failure
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.runtime.canonical_json import canonical_json
-from stepcli.runtime.files import seal, unseal
+from stepcli.runtime.sealed_json import seal, unseal
 
 Change = Callable[[Path, random.Random], None]
 Use = Callable[[Path], None]

@@ -20,7 +20,7 @@ from stepcli.cache.tables.texts import copy_texts, write_text, wrong_texts
 from stepcli.probe.data.features import store_layout
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.methods.registry import methods
-from stepcli.runtime.files import seal, unseal
+from stepcli.runtime.sealed_json import seal, unseal
 
 
 def make_texts(folder: Path) -> None:

@@ -39,7 +39,8 @@ from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.store.store import Store
 from stepcli.runtime import files as runtime_files
 from stepcli.runtime.errors import DamagedStore
-from stepcli.runtime.files import seal, sync_all, unseal
+from stepcli.runtime.files import sync_all
+from stepcli.runtime.sealed_json import seal, unseal
 
 LAYOUT = part_layout(SPEC)
 MANIFEST = Manifest(dataset="test", format="zarr", spec=SPEC, spec_digest=SPEC.digest)

@@ -21,11 +21,10 @@ from stepcli.runtime.files import (
     own_folder,
     read_regular,
     replace_synced,
-    seal,
-    unseal,
 )
 from stepcli.runtime.json_files import read_json
 from stepcli.runtime.parquet_tables import read_parquet
+from stepcli.runtime.sealed_json import seal, unseal
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.storage import obstore_client
 from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
-from stepcli.runtime.files import seal
+from stepcli.runtime.sealed_json import seal
 
 PLACES = (
     *("part.json", "index.parquet", "manifest.json", "tokens/c.0.0.0.0", "tokens.zarr"),

@@ -20,7 +20,7 @@ from stepcli.cache.schema.manifest import parse_manifest, read_manifest
 from stepcli.cache.tables import changes as tables
 from stepcli.cache.tables import table_versions
 from stepcli.runtime.errors import DamagedStore, StoreError, UsageError
-from stepcli.runtime.files import seal, unseal
+from stepcli.runtime.sealed_json import seal, unseal
 
 
 def test_tables_that_cannot_be_stored(tmp_path: Path) -> None:
