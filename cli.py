@@ -6,17 +6,19 @@ transformers, zarr, h5py, av) inside its function, so that --help and a typo ans
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from types import TracebackType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from stepcli.runtime.command_lines import add_command_lines
+from stepcli.runtime.command_lines import EXIT_CODES, add_command_lines
 from stepcli.runtime.errors import StepcliError
 from stepcli.runtime.lazy_commands import LazyCommand, LazyGroup, show_as_written
 from stepcli.runtime.preemption import exit_code
@@ -40,8 +42,17 @@ def _shown_usage_errors() -> Iterator[None]:
         yield
     except _USAGE_ERROR as error:
         said: Any = error
-        said.message = shown(said.message)
+        said.message = shown(_with_nearest(said.message.removeprefix("Value error, ")))
         raise
+
+
+def _with_nearest(message: str) -> str:
+    """A message about a value that is none of several, with those that it resembles."""
+    match = re.fullmatch(r"'(.*)' is not one of ('.*')\.", message)
+    if match is None:
+        return message
+    near = get_close_matches(match[1], re.findall(r"'([^']*)'", match[2]))
+    return f"{message} Did you mean {' or '.join(map(repr, near))}?" if near else message
 
 
 class _ErrorsAsLines(TyperGroup):
@@ -189,7 +200,8 @@ app = _Door(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Extract a frozen image model's features once, then train video probes from them.",
-    epilog="First look: stepcli demo. Any command: --help; --debug shows an error's traceback.",
+    epilog="First look: stepcli demo. Any command: --help; --debug shows an error's traceback."
+    f"\n\n{EXIT_CODES}",
 )
 
 

@@ -62,15 +62,25 @@ COMMAND_LINES = {
 }
 
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 an error; 2 a wrong option, file or setting; 3 done, but some clips or "
+    "files could not be read; 4 a damaged store; 75 stopped by SIGTERM; 130 stopped by Ctrl-C."
+)
+"""Of every command; a command whose codes mean more lists its own."""
+
+
 def add_command_lines(command: Any, path: str) -> None:
-    """End the help of a command, and of every command below it, with its command lines.
+    """End the help of a command, and of every command below it, with its command lines and the
+    exit codes.
 
     Args:
         command: of Typer.
         path: its words after `stepcli`.
     """
     lines = COMMAND_LINES.get(path)
-    if lines:
-        command.epilog = "\n\n".join(["Examples:", *lines])
+    examples = ["Examples:", *lines] if lines else []
+    codes = [] if "Exit codes:" in (command.help or "") else [EXIT_CODES]
+    if lines or not hasattr(command, "commands"):
+        command.epilog = "\n\n".join([*examples, *codes])
     for name, inner in getattr(command, "commands", {}).items():
         add_command_lines(inner, f"{path} {name}")

@@ -1,5 +1,8 @@
 """`stepcli methods`: every method in a table, or one with its options."""
 
+from collections.abc import Sequence
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,27 +37,51 @@ def methods(
     from stepcli.runtime.errors import UsageError
 
     counts = {} if store is None else parameter_counts(store)
-    width = max(map(len, registry().names()))
-    say(f"{'method':<{width}}  order  {'parameters  ' if counts else ''}source", bold=True)
-    reasons = []
+    rows, reasons = [], []
     for each in registry().names():
         try:
             info = registry().get(each)
         except UsageError as error:
-            say(f"{each:<{width}}  -      {'-           ' if counts else ''}not available")
+            rows.append((each, "-", "-", "not available"))
             reasons.append(str(error))
             continue
-        cells = f"{each:<{width}}  {'yes' if info.order_aware else 'no':<5}  "
-        if counts:
-            count = counts[each]
-            cells += f"{count if isinstance(count, str) else f'{count:,}':>10.10}  "
-            if isinstance(count, str):
-                reasons.append(f"{each}: {count}")
-        say(f"{cells}{info.source}{_needs(info)}")
+        count = counts.get(each, "")
+        if isinstance(count, str) and count:
+            reasons.append(f"{each}: {count}")
+            count = "-"
+        shown_count = f"{count:,}" if isinstance(count, int) else count
+        rows.append((each, "yes" if info.order_aware else "no", shown_count, _source(info)))
+    for line in _table(("method", "order", "parameters" if counts else "", "source"), rows):
+        say(line)
     for reason in reasons:
         say(reason)
+    say()
     say("order: whether logits depend on the order of the frames, with the default options")
     say("stepcli methods NAME: the options of one method")
+
+
+def _source(info: "ProbeInfo") -> str:
+    needs = f"; needs {', '.join(info.needs)}" if info.needs else ""
+    return f"{info.source}{needs}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 0) -> list[str]:
+    """Lines as wide as the terminal; a last cell that is wider goes on in the lines below it."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)][:-1]
+    kept = [place for place, width in enumerate(widths) if width]
+    used = indent + sum(widths[place] + 2 for place in kept)
+    room = max(24, get_terminal_size().columns - used)
+    lines = []
+    for number, row in enumerate((header, *rows)):
+        first, *others = wrap(row[-1], room) or [""]
+        numeric = [row[place].replace(",", "").isdecimal() for place in range(len(widths))]
+        cells = "".join(
+            f"{row[place]:{'>' if numeric[place] else '<'}{widths[place]}}  " for place in kept
+        )
+        lines += [f"{cells}{first}", *(f"{'':<{len(cells)}}{other}" for other in others)]
+        if number == 0:
+            lines.append("  ".join("-" * width for width in (*(widths[p] for p in kept), room)))
+    return [f"{'':<{indent}}{line}".rstrip() for line in lines]
 
 
 def _show(name: str, store: "StoreOption") -> None:
@@ -76,11 +103,8 @@ def _show(name: str, store: "StoreOption") -> None:
         say(f"  parameters: {count if isinstance(count, str) else f'{count:,}'}")
     options = {k: v for k, v in info.options.model_fields.items() if k not in IDENTITY}
     say("  options (--set NAME=VALUE):" if options else "  options: none")
-    width = max((len(f"{option}={field.default}") for option, field in options.items()), default=0)
-    for option, field in options.items():
-        said = f"{option}={field.default}"
-        say(f"    {said:<{width}}  {field.description or ''}".rstrip())
-
-
-def _needs(info: "ProbeInfo") -> str:
-    return f" (needs {', '.join(info.needs)})" if info.needs else ""
+    rows = [(f"{name}={field.default}", field.description or "") for name, field in options.items()]
+    for line in _table(("option", "meaning"), rows, indent=4) if rows else []:
+        say(line)
+    example = next((f" --set {row[0]}" for row in rows if not row[0].endswith("=")), "")
+    say(f"  example: stepcli probe --method {name}{example}")

@@ -47,7 +47,7 @@ def protocol(study: Study) -> str:
 
 
 def _task_sentences(tasks: Sequence[TaskConfig]) -> list[str]:
-    """What was shown and tested; what only some rows did is said of them."""
+    """What was shown and tested; with a note where only some rows did it."""
     crops = {task.clip_frames or 0 for task in tasks if task.temporal_crop}
     parts = [
         f"{_rows([t.temporal_crop and t.clip_frames == n for t in tasks])} are trained on "

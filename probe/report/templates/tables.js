@@ -23,7 +23,7 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
-// What is wider than its frame says so: a phone shows no scroll bars.
+// A hint above each region that is wider than its frame: a phone shows no scroll bars.
 const hint = () => {
   for (const region of document.querySelectorAll(".scroll, pre")) {
     region.previousElementSibling.hidden = region.scrollWidth <= region.clientWidth + 1;

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import itertools
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ from safetensors.numpy import load_file
 
 from stepcli.cache.schema.clips import ClassRow
 from stepcli.cache.store.store import Store
+from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.runs.metrics import summary
 from stepcli.probe.runs.record import read_runs
 from stepcli.probe.runs.table import render
+from stepcli.probe.sweeps.expand import parse_settings
 
 CROPS = ("--task", "arrow", "--clip-frames", "4", "--temporal-crop", "--epochs", "2")
 
@@ -229,8 +233,11 @@ def test_no_runs_says_how_to_make_some(tmp_path: Path) -> None:
 
 
 def test_methods_are_a_table_and_one_shows_its_options() -> None:
-    head, *rows = invoke("methods").stdout.splitlines()
+    table = invoke("methods").stdout.split("\n\n")[0].splitlines()
+    head, rule, *rows = table
     assert head.split() == ["method", "order", "source"]
+    assert set(rule) == {"-", " "}
+    assert max(map(len, table)) <= 80
     (row,) = (row for row in rows if row.startswith("step "))
     assert row.split(maxsplit=2) == ["step", "yes", "STEP, arXiv 2503.24298 (ICRA 2026)"]
     lines = invoke("methods", "evl").stdout.splitlines()
@@ -241,7 +248,19 @@ def test_methods_are_a_table_and_one_shows_its_options() -> None:
         re.fullmatch(r"    heads=\d+ +attention heads; must divide the channels", line)
         for line in lines
     )
+    assert max(map(len, lines)) <= 80
+    assert re.fullmatch(r"  example: stepcli probe --method evl --set \w+=\S+", lines[-1])
     assert "did you mean step" in invoke("methods", "stpe").stderr
+
+
+@pytest.mark.parametrize("name", methods().names())
+def test_the_example_of_each_method_is_one_to_run(name: str) -> None:
+    words = shlex.split(invoke("methods", name).stdout.splitlines()[-1])
+    assert words[:5] == ["example:", "stepcli", "probe", "--method", name]
+    settings = [word for flag, word in itertools.pairwise(words) if flag == "--set"]
+    chosen = parse_settings(settings, [name])[name]
+    info = methods().get(name)
+    parse_options(info, {option: ",".join(values) for option, values in chosen.items()})
 
 
 def test_methods_count_their_parameters_on_a_store(store: Store) -> None:
