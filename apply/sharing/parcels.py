@@ -29,7 +29,7 @@ PROBE_FILES = (
     *("run.json", "probe.safetensors", "calibration.json", "order.json"),
     *(CARD, "probe.onnx"),
 )
-STORE_FILES = (MANIFEST, tables.CLIPS, tables.CLASSES, tables.DIGESTS)
+STORE_FILES = (MANIFEST, tables.CLIPS, tables.CLASSES, tables.SEGMENTS, tables.DIGESTS)
 
 PARCELS: dict[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "probe": (PROBE_FILES, (TEXT,)),

@@ -2,12 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stepcli.cache.cli.options import DryRunOption, JsonOption, StoreOption
 from stepcli.runtime.terminal import print_json, say, would
+
+if TYPE_CHECKING:
+    from stepcli.cache.storage.path import StoragePath
 
 app = typer.Typer()
 
@@ -97,6 +100,13 @@ def labels(
         typer.Option(help="Take over a classes.csv: name, index, partner, kind, mirror, prompt."),
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", help="Write the clips table as CSV.")] = None,
+    segments: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV: recording, start_seconds, end_seconds, label. Windows take the label of "
+            "their middle, or background."
+        ),
+    ] = None,
     test_share: Annotated[
         float | None,
         typer.Option(
@@ -114,11 +124,15 @@ def labels(
     from stepcli.runtime.words import counted, listed
 
     root = chosen_place(store)
-    if [table, classes, to, test_share].count(None) != 3:
+    if [table, classes, to, segments, test_share].count(None) != 4:
         raise UsageError(
             "give one of --from FILE (change the clips table), --classes FILE (replace the "
-            "classes), --to FILE (write the clips table) and --test-share 0.25 (draw a split)"
+            "classes), --segments FILE (label windows of recordings), --to FILE (write the clips "
+            "table) and --test-share 0.25 (draw a split)"
         )
+    if segments is not None:
+        _label_by_segments(root, segments, dry_run=dry_run, as_json=as_json)
+        return
     if test_share is not None:
         drawn = draw_split(root, test_share, dry_run=dry_run)
         if as_json:
@@ -174,3 +188,24 @@ def labels(
     for column, blank in plan.blank.items():
         say(f"note: {counted(blank, 'line')} with a blank {column}")
     say(f"{counted(plan.lines, 'line')}, {counted(len(plan.changed), 'clip')} changed")
+
+
+def _label_by_segments(root: "StoragePath", table: Path, *, dry_run: bool, as_json: bool) -> None:
+    from stepcli.cache.maintenance.segments import take_segments
+    from stepcli.runtime.words import counted
+
+    taken = take_segments(root, table, dry_run=dry_run)
+    if as_json:
+        print_json({"store": str(root), "dry_run": dry_run, **asdict(taken)})
+        return
+    for note in taken.notes:
+        say(f"note: {note}")
+    say(
+        f"{would('take', dry_run)} {counted(taken.segments, 'segment')} of "
+        f"{counted(taken.recordings, 'recording')} with {counted(taken.windows, 'window')}"
+    )
+    if not dry_run:
+        say(
+            f"{counted(taken.changed, 'window')} changed; {taken.background:,} of "
+            f"{taken.windows:,} are background"
+        )

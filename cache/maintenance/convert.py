@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from stepcli.cache.maintenance.segments import add_segments
 from stepcli.cache.parts.commit import read_part_record
 from stepcli.cache.parts.scan import StoredClip, intact_clips
 from stepcli.cache.schema.clips import Failure
@@ -88,6 +89,7 @@ def convert_store(
     )
     if writing is not None and not dry_run:
         writing.add_clips(reading.clips())
+        add_segments(writing, reading.segments())
         writing.add_classes(reading.classes())
         copy_texts(reading.path, writing.path)
         writer = partial(writing.writer, part_bytes=part_bytes, part_clips=part_clips)

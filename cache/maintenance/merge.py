@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stepcli.cache.maintenance.segments import add_segments
 from stepcli.cache.parts.commit import (
     PARTS,
     RECORD,
@@ -185,6 +186,7 @@ def _merge_tables(into: Store, others: list[Store], plan: MergePlan) -> None:
     for other in others:
         rows = {row.id: row for row in other.clips()} | rows
     into.add_clips(rows.values())
+    add_segments(into, [row for other in others for row in other.segments()])
     classes = [other.classes() for other in others if other.classes()]
     if classes:
         into.add_classes(classes[0])

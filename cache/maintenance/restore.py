@@ -45,7 +45,7 @@ def restore_file(root: StoragePath, place: str, *, dry_run: bool) -> str:
         return _mend_text(root, place.split("/")[1], dry_run)
     if folder == FAILURES:
         return _mend_failures(root, path, dry_run)
-    if place in (tables.CLIPS, tables.CLASSES):
+    if place in (tables.CLIPS, tables.CLASSES, tables.SEGMENTS):
         return _mend_table(root, place, dry_run)
     return ""
 
@@ -98,6 +98,8 @@ def advice(root: StoragePath, place: str) -> str:
     """What a user can do about a file that could not be restored."""
     if place.partition("/")[0] == TEXT:
         return "remove it; extract --text on the same store embeds the texts again"
+    if place == tables.SEGMENTS:
+        return "write it again: stepcli store labels --segments"
     if place not in (tables.CLIPS, tables.CLASSES):
         return "put it back from a backup"
     option = "--from" if place == tables.CLIPS else "--classes"

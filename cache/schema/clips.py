@@ -36,6 +36,19 @@ class ClassRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """One line of the store's segments table: what happens when in a recording."""
+
+    recording: str
+    """Its id, what stands before "@" in the ids of its windows."""
+    start_seconds: float
+    """Since the recording's first frame."""
+    end_seconds: float
+    """Not included."""
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """The file, or folder of images, that a clip's tokens were made from."""
 

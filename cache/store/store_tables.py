@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from stepcli.cache.schema.clips import ClassRow, ClipRow
+from stepcli.cache.schema.clips import ClassRow, ClipRow, SegmentRow
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.tables import changes as tables
 from stepcli.runtime.files import disk_errors
 
 
 class StoreTables:
-    """The tables of the store at `path`: clips.parquet and classes.csv."""
+    """The tables of the store at `path`: clips.parquet, classes.csv, segments.parquet."""
 
     def __init__(self, path: StoragePath) -> None:
         self.path = path
@@ -27,6 +27,10 @@ class StoreTables:
     def classes(self) -> list[ClassRow]:
         """The classes table, by index; errors as of `clips`."""
         return self._read_table(tables.CLASS_TABLE)
+
+    def segments(self) -> list[SegmentRow]:
+        """The segments table, in its own order; errors as of `clips`."""
+        return self._read_table(tables.SEGMENT_TABLE)
 
     def _read_table(self, table: tables.Table[tables.Row]) -> list[tables.Row]:
         rows, self._digests[table.name] = tables.read_table(self.path, table)
@@ -57,6 +61,10 @@ class StoreTables:
     def change_classes(self, change: Callable[[list[ClassRow]], Sequence[ClassRow]]) -> None:
         """Change the classes table; as `change_clips`."""
         self._change(tables.CLASS_TABLE, change)
+
+    def change_segments(self, change: Callable[[list[SegmentRow]], Sequence[SegmentRow]]) -> None:
+        """Change the segments table; as `change_clips`."""
+        self._change(tables.SEGMENT_TABLE, change)
 
     def replace_clips(self, rows: Sequence[ClipRow]) -> None:
         """Replace the clips table whole.

@@ -17,6 +17,7 @@ from stepcli.cache.tables.digests import (
     CLASSES,
     CLIPS,
     DIGESTS,
+    SEGMENTS,
     accepted_digests,
     note_digest,
     settle_digest,
@@ -27,6 +28,7 @@ from stepcli.cache.tables.table_rows import (
     CLASS_TABLE,
     CLIP_TABLE,
     ROWS_LIMIT,
+    SEGMENT_TABLE,
     Row,
     Table,
     parse_classes,
@@ -42,6 +44,8 @@ __all__ = [
     "CLIP_TABLE",
     "DIGESTS",
     "ROWS_LIMIT",
+    "SEGMENTS",
+    "SEGMENT_TABLE",
     "Row",
     "Table",
     "accepted_digests",
@@ -85,7 +89,7 @@ def _is_lost(root: StoragePath, name: str) -> bool:
     """Whether a table that is missing has been there: its digest or a version of it shows that."""
     digests = accepted_digests(root)
     if digests:
-        return ABSENT not in digests[name]
+        return ABSENT not in digests.get(name, [ABSENT])
     return has_versions(root, name)
 
 

@@ -13,10 +13,11 @@ from stepcli.cache.tables.swap import attempts
 from stepcli.runtime.errors import DamagedStore
 from stepcli.runtime.sealed_json import SEALED_LIMIT, seal, unseal
 
-__all__ = ["ABSENT", "CLASSES", "CLIPS", "DIGESTS"]
+__all__ = ["ABSENT", "CLASSES", "CLIPS", "DIGESTS", "SEGMENTS"]
 
 CLIPS = "clips.parquet"
 CLASSES = "classes.csv"
+SEGMENTS = "segments.parquet"
 DIGESTS = "tables.json"
 MOST = 64
 """Digests kept of one table, should writers die between noting and writing again and again."""
@@ -90,7 +91,8 @@ def _change(
 def _parse(data: bytes, path: StoragePath) -> dict[str, list[str]]:
     content = unseal(data, path)
     digests: dict[str, list[str]] = {}
-    for name in (CLIPS, CLASSES):
+    # Only stores of recordings have segments.
+    for name in (CLIPS, CLASSES, *([SEGMENTS] if SEGMENTS in content else [])):
         listed = content.get(name, [ABSENT])
         if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
             raise DamagedStore(f"{path}: {name}: expected a list of digests")

@@ -4,29 +4,30 @@ import hashlib
 from collections.abc import Iterator
 
 from stepcli.cache.parts.damaged import keep_aside, move_aside
-from stepcli.cache.schema.clips import ClassRow, ClipRow
+from stepcli.cache.schema.clips import ClassRow, ClipRow, SegmentRow
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.tables.digests import (
     ABSENT,
     CLASSES,
     CLIPS,
     DIGESTS,
+    SEGMENTS,
     accepted_digests,
     note_digest,
     replace_digests,
     settle_digest,
 )
 from stepcli.cache.tables.swap import attempts
-from stepcli.cache.tables.table_rows import CLASS_TABLE, CLIP_TABLE, Table
+from stepcli.cache.tables.table_rows import CLASS_TABLE, CLIP_TABLE, SEGMENT_TABLE, Table
 from stepcli.cache.tables.table_versions import has_versions, is_version
 from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
 
-NAMES = (CLIPS, CLASSES)
+NAMES = (CLIPS, CLASSES, SEGMENTS)
 
 
 def is_readable(root: StoragePath, name: str) -> bool:
     """Whether a table exists and can be read."""
-    table = CLIP_TABLE if name == CLIPS else CLASS_TABLE
+    table = _table(name)
     try:
         table.decode((root / name).read(table.limit), root / name)
     except (FileNotFoundError, DamagedStore):
@@ -110,14 +111,14 @@ def _look_at(root: StoragePath, name: str) -> tuple[str, list[str] | None, str]:
     try:
         data = (root / name).read(_table(name).limit)
     except FileNotFoundError:
-        lost = has_versions(root, name) if accepted is None else ABSENT not in accepted
+        lost = has_versions(root, name) if not accepted else ABSENT not in accepted
         return "missing" if lost else "", accepted, ABSENT
     except StorageError:
         raise
     except StoreError as error:
         return str(error), accepted, ""
     digest = hashlib.sha256(data).hexdigest()
-    known = is_version(root, name, digest) if accepted is None else digest in accepted
+    known = is_version(root, name, digest) if not accepted else digest in accepted
     text = (
         f"its bytes do not match the digest in {DIGESTS}; if you edited it on purpose, take it "
         "over with stepcli store labels --from"
@@ -135,5 +136,7 @@ def _present(root: StoragePath, name: str) -> bool:
     return True
 
 
-def _table(name: str) -> Table[ClipRow] | Table[ClassRow]:
+def _table(name: str) -> Table[ClipRow] | Table[ClassRow] | Table[SegmentRow]:
+    if name == SEGMENTS:
+        return SEGMENT_TABLE
     return CLIP_TABLE if name == CLIPS else CLASS_TABLE

@@ -15,9 +15,9 @@ from stepcli.cache.parts.index import (
     encode_table,
     is_storable,
 )
-from stepcli.cache.schema.clips import ClassKind, ClassRow, ClipRow
+from stepcli.cache.schema.clips import ClassKind, ClassRow, ClipRow, SegmentRow
 from stepcli.cache.storage.path import Location
-from stepcli.cache.tables.digests import CLASSES, CLIPS
+from stepcli.cache.tables.digests import CLASSES, CLIPS, SEGMENTS
 from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.sealed_json import SEALED_LIMIT
 
@@ -25,6 +25,14 @@ ROWS_LIMIT = 1 << 26
 CLASSES_LIMIT = 1 << 20
 
 SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(ClipRow)])
+SEGMENTS_SCHEMA = pa.schema(
+    [
+        ("recording", pa.string()),
+        ("start_seconds", pa.float64()),
+        ("end_seconds", pa.float64()),
+        ("label", pa.string()),
+    ]
+)
 _KINDS: dict[str, ClassKind] = {kind: kind for kind in get_args(ClassKind)}
 
 Row = TypeVar("Row")
@@ -126,6 +134,29 @@ def _encode_clips(rows: Sequence[ClipRow]) -> bytes:
     return encode_table(pa.table(columns, schema=SCHEMA))
 
 
+def _decode_segments(data: bytes, path: Location) -> list[SegmentRow]:
+    table = decode_table(data, SEGMENTS_SCHEMA, path, ROWS_LIMIT, compressed=True)
+    return [
+        SegmentRow(*cells) for cells in zip(*(c.to_pylist() for c in table.columns), strict=True)
+    ]
+
+
+def _encode_segments(rows: Sequence[SegmentRow]) -> bytes:
+    for row in rows:
+        if not (row.recording and row.label and all(map(is_storable, (row.recording, row.label)))):
+            raise UsageError(
+                f"segment of {row.recording!r}: recording and label must be UTF-8 of 1 to "
+                f"{TEXT_LIMIT} bytes each"
+            )
+        if not 0 <= row.start_seconds < row.end_seconds < float("inf"):
+            raise UsageError(
+                f"segment of {row.recording!r} from {row.start_seconds} to {row.end_seconds} s: "
+                "expected a start of at least 0, and an end after it"
+            )
+    columns = {name: [getattr(row, name) for row in rows] for name in SEGMENTS_SCHEMA.names}
+    return encode_table(pa.table(columns, schema=SEGMENTS_SCHEMA))
+
+
 def _require_distinct_classes(rows: Sequence[ClassRow]) -> None:
     for key in ("name", "index"):
         _require_distinct([getattr(row, key) for row in rows], f"class {key}")
@@ -141,3 +172,4 @@ def _require_distinct(values: Sequence[object], what: str) -> None:
 
 CLIP_TABLE = Table(CLIPS, INDEX_LIMIT, _decode_clips, _encode_clips)
 CLASS_TABLE = Table(CLASSES, SEALED_LIMIT, _decode_classes, _encode_classes)
+SEGMENT_TABLE = Table(SEGMENTS, INDEX_LIMIT, _decode_segments, _encode_segments)

@@ -18,7 +18,7 @@ KEPT = 4
 LIMIT = 1 << 30
 """Bytes: no table is larger."""
 
-_NAME = re.compile(r"(clips|classes)-(\d{6,12})-([0-9a-f]{64})(\.parquet|\.csv)")
+_NAME = re.compile(r"(clips|classes|segments)-(\d{6,12})-([0-9a-f]{64})(\.parquet|\.csv)")
 
 
 def keep_version(root: StoragePath, table: str, content: bytes) -> None:

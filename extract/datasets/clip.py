@@ -85,6 +85,8 @@ class Dataset:
     """Its folder, absolute; None if not given."""
     bundled: bool = False
     """Whether its clips ship with stepcli."""
+    stretches: Mapping[str, tuple[Clip, ...]] = field(default_factory=dict)
+    """Of recordings that were listed by segments: id of the recording -> those segments."""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

@@ -13,8 +13,8 @@ def recordings_of(dataset: Dataset) -> Dataset:
     """One clip per file of the list, without bounds.
 
     A file that the list names once as a whole keeps its id and label. A file named by segments is
-    called by its path below the root without its ending, and has no label: its segments are for
-    `stepcli store labels --segments`. Split, group and camera stay where all of a file's clips
+    called by its path below the root without its ending, and has no label: its segments become
+    `stretches`, which label its windows. Split, group and camera stay where all of a file's clips
     agree.
 
     Raises:
@@ -23,13 +23,17 @@ def recordings_of(dataset: Dataset) -> Dataset:
     by_path: dict[Path, list[Clip]] = {}
     for clip in dataset.clips:
         by_path.setdefault(clip.path, []).append(clip)
-    found = tuple(_recording(clips, dataset.root) for clips in by_path.values())
-    segmented = sum(_is_segmented(clips) for clips in by_path.values())
+    found, stretches = [], {}
+    for clips in by_path.values():
+        found.append(_recording(clips, dataset.root))
+        if _is_segmented(clips):
+            stretches[found[-1].id] = tuple(clips)
     note = (
-        f"{counted(segmented, 'recording')} listed by segments: whole files are cut into windows, "
-        "without labels; give the segments to stepcli store labels --segments"
+        f"{counted(len(stretches), 'recording')} listed by segments: whole files are cut into "
+        "windows, which take the label of their middle"
     )
-    return replace(dataset, clips=found, notes=(*dataset.notes, *([note] if segmented else [])))
+    notes = (*dataset.notes, *([note] if stretches else []))
+    return replace(dataset, clips=tuple(found), notes=notes, stretches=stretches)
 
 
 def _is_segmented(clips: Sequence[Clip]) -> bool:

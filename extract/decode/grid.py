@@ -44,9 +44,15 @@ def steps_of(seconds: Sequence[float], rate: Fraction) -> int:
         seconds: time of each frame since the first one, rising.
         rate: steps per second.
     """
-    apart = median(b - a for a, b in pairwise(seconds)) if seconds[1:] else 0.0
-    end = seconds[-1] + apart
-    return max(1, -int(-(end - _TICK) * rate // 1))
+    return max(1, -int(-(time_of(seconds, len(seconds)) - _TICK) * rate // 1))
+
+
+def time_of(seconds: Sequence[float], number: int) -> float:
+    """When a frame is shown; beyond the last one it goes on at the median pace."""
+    if number < len(seconds):
+        return seconds[number]
+    apart = median(b - a for a, b in pairwise(seconds)) if len(seconds) > 1 else 0.0
+    return seconds[-1] + apart * (number - len(seconds) + 1)
 
 
 def on_grid(

@@ -134,6 +134,7 @@ def grid_frames(
         "frames_per_second": frames_per_second,
         "rate": str(rate),
         "first": first,
+        "numbers": [],
         "plan": plan.to_spec(),
         "batch": batch,
     }
@@ -147,6 +148,32 @@ def grid_frames(
                 yield GridPictures(facts["grid"], pictures, (height, width))
     finally:
         answers.close()
+
+
+def frame_seconds(
+    path: Path, numbers: Sequence[int], frames_per_second: float | None = None
+) -> list[float]:
+    """When some frames of a recording are shown, where its packets tell without decoding it.
+
+    Args:
+        path: Of the video, or of a folder of images.
+        numbers: Of the frames, from 0; beyond the last one they go on at its pace.
+        frames_per_second: Of a folder of images.
+
+    Raises:
+        VideoError: the recording cannot be read.
+    """
+    request: GridRequest = {
+        "do": "grid",
+        "path": str(path.absolute()),
+        "frames_per_second": frames_per_second,
+        "rate": "1",
+        "first": 0,
+        "numbers": list(numbers),
+        "plan": None,
+        "batch": 0,
+    }
+    return next(facts["seconds"] for facts, _ in list(_ask(request)) if "steps" in facts)
 
 
 @dataclass(slots=True)

@@ -46,7 +46,10 @@ class GridRequest(TypedDict):
     """Steps per second, a fraction."""
     first: int
     """Step from which on pictures are wanted."""
-    plan: PixelValues
+    numbers: list[int]
+    """Frames whose times are wanted, with the number of steps."""
+    plan: PixelValues | None
+    """None where no picture is wanted."""
     batch: int
     """Pictures per answer."""
 

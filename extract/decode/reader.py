@@ -31,6 +31,7 @@ from stepcli.extract.decode.grid import (
     on_grid,
     packet_times,
     steps_of,
+    time_of,
     timed_frames,
     timed_images,
 )
@@ -128,7 +129,8 @@ def read_grid(request: GridRequest) -> Iterator[Answer]:
     Each picture is decoded and converted once, however many steps show it.
     """
     path, rate = Path(request["path"]), Fraction(request["rate"])
-    plan, signs = PixelPlan.from_spec(request["plan"]), _Signs()
+    plan = None if request["plan"] is None else PixelPlan.from_spec(request["plan"])
+    signs = _Signs()
     frames: Iterator[tuple[Any, float]]
     as_image: Callable[[Any], RGB] = upright
     if request["frames_per_second"] is not None and path.is_dir():
@@ -139,7 +141,7 @@ def read_grid(request: GridRequest) -> Iterator[Answer]:
         seconds, as_image = depth_seconds(len(depth)), as_rgb
         frames = zip(depth, seconds, strict=True)
     else:
-        if plan.path == "fast":
+        if plan is not None and plan.path == "fast":
             as_image = partial(shrunk, sides=plan.resized)
         shown, seconds = None, []
         if (known := packet_times(path)) is not None:
@@ -150,7 +152,10 @@ def read_grid(request: GridRequest) -> Iterator[Answer]:
                 yield {}, None
         frames = timed_frames(path, shown, seconds)
     steps = steps_of(seconds, rate)
-    yield {"steps": steps}, None
+    times = [time_of(seconds, number) for number in request["numbers"]]
+    yield {"steps": steps, "seconds": times}, None
+    if plan is None:
+        return
     grid: list[tuple[int, int, float]] = []
     pictures: list[RGB] = []
     size = (0, 0)

@@ -21,6 +21,7 @@ from stepcli.extract.pipeline.clips_table import add_rows, current_table
 from stepcli.extract.pipeline.default_store import choose_store, default_store, unrooted_name
 from stepcli.extract.pipeline.prepare import Prepared, load_list, prepare
 from stepcli.extract.pipeline.progress import ExtractionProgress, ProgressListener
+from stepcli.extract.pipeline.segments import add_listed_segments
 from stepcli.extract.pipeline.stages import StageSeconds, extract_clips
 from stepcli.extract.pipeline.summary import (
     RunSummary,
@@ -109,6 +110,7 @@ def run_extract(config: ExtractConfig) -> tuple[int, RunSummary]:
     if config.windows is not None:
         stock.share = with_windows(store, stock.share)
         add_rows(store, dataset, [row for clip in stock.share for row in rows_of(clip, {})])
+        add_listed_segments(store, dataset, stock.share)
     if embed is not None:
         say(f"label embeddings of {config.text} are in {embed(store)}")
     todo = what_is_left(store, stock.share, redo=redo)

@@ -206,3 +206,31 @@ def test_numbered_images_are_a_recording_too(
     store = open_store(tmp_path / "i")
     assert store.ids == ["images@w000000", "images@w000001"]
     assert store.record("images@w000001").pts_seconds == (0.5, 0.75)
+
+
+def test_a_list_by_segments_labels_the_windows(windows: Extract, tmp_path: Path) -> None:
+    assert windows() == 0
+    store = open_store(tmp_path / "store")
+    assert [(s.recording, s.start_seconds, s.end_seconds, s.label) for s in store.segments()] == [
+        ("long", 0.5, 1.5, "wave"),
+        ("long", 2, 3, "nod"),
+    ]
+    labels = [row.label for row in store.clips() if row.id.startswith("long")]
+    # Middles at 0.4, 0.8, ... 3.6 s.
+    assert labels == ["background", "wave", "wave", "background", *["nod"] * 3, *["background"] * 2]
+    store.change_clips(lambda rows: [*rows[:-1], rows[-1]])
+    assert windows() == 0
+    assert [row.label for row in store.clips() if row.id.startswith("long")] == labels
+
+
+def test_segments_by_frame_number_get_the_times_of_those_frames(
+    windows: Extract, write_numbered: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_numbered(tmp_path / "v.mkv", 7, ticks=[0, 40, 80, 1000, 1040, 3000, 3040])
+    table = tmp_path / "frames.csv"
+    table.write_text("path,label,start_frame,end_frame\nv.mkv,a,1,3\nv.mkv,b,3,7\nv.mkv,c,5,\n")
+    assert windows("2@1fps", root=table, store=tmp_path / "f") == 0
+    found = open_store(tmp_path / "f").segments()
+    assert [(s.start_seconds, s.label) for s in found] == [(0.04, "a"), (1.0, "b"), (3.0, "c")]
+    assert [s.end_seconds for s in found[:2]] == pytest.approx([1.0, 3.08])
+    assert found[2].end_seconds > 1000
