@@ -31,7 +31,7 @@ WORDS = "extract --dataset openclose --backbone mobilenet_v2-bundled --frames 16
 
 @contextmanager
 def cluster(cores: int) -> Iterator[str]:
-    """Address of a Ray cluster of this machine with so many cores."""
+    """Address of a Ray cluster of this machine with that many cores."""
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -48,7 +48,7 @@ def main() -> None:
         "--models", nargs="+", default=["dinov2-small", "dinov2-base", "dinov2-large"]
     )
     parser.add_argument(
-        "--minutes", type=float, default=0.0, help="begin nothing after them; 0: no end"
+        "--minutes", type=float, default=0.0, help="begin nothing after them (0 = no limit)"
     )
     parser.add_argument("--json", type=Path, dest="result")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Stage one on a GPU: what each part does alone, the pipeline, and the usual way.
+"""Stage 1 on a GPU: what each part does alone, the pipeline, and the usual way.
 
 Called by `benchmarks/gpu.py`. Models have random weights of their real sizes, so nothing is
 fetched; clips are the bundled ones. With --tiny everything is small enough for a CPU.

@@ -49,7 +49,7 @@ def bank_step(
 
 
 def medians(sides: dict[str, Step], wait: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Seconds a step, all sides in turn within each repeat."""
+    """Seconds per step, all sides in turn within each repeat."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for repeat in range(repeats + 2):
         for name, step in sides.items():
@@ -87,7 +87,7 @@ def measure(
         f"\nB={batch} T={frames} P={patches} D={dim} H={heads}: {tokens.nbytes / 2**20:.0f} MiB, "
         f"copied at {2 * tokens.nbytes / seconds['copy of the batch'] / 1e9:.0f} GB/s"
     )
-    print(f"{'':<24}{'ms a step':>12}{'ms a probe':>12}{'streams':>9}{'x CLS only':>12}")
+    print(f"{'':<24}{'ms per step':>12}{'ms per probe':>12}{'streams':>9}{'x CLS only':>12}")
     for name, value in seconds.items():
         members = int(name.rpartition(" ")[2]) if name.rpartition(" ")[2].isdigit() else 1
         print(

@@ -8,7 +8,7 @@ Every side gets the same batch of tokens, float32, and does forward, backward an
 is trained. All sides are timed in turn within each repeat, so that load on the machine meets them
 alike, and each at every thread count; its best median counts. Ratios are what to quote, the
 milliseconds are this machine's. The bank stands beside the four matrix products that it cannot do
-without, of the same shapes, on the same machine in the same minute; at 8 clips a step, where the
+without, of the same shapes, on the same machine in the same minute; at 8 clips per step, where the
 optimiser's traffic weighs most, and at 32, half of what `stepcli sweep` takes by default.
 """
 
@@ -76,7 +76,7 @@ def textbook_step(module: nn.Module, tokens: Tensor, labels: Tensor) -> Step:
 
 
 def bank_step(members: int, heads: int, tokens: Tensor, labels: Tensor) -> Step:
-    """A step of so many STEP probes as training does it: on a CPU a part of the bank a core."""
+    """A step of that many STEP probes as training does it: on a CPU a part of the bank a core."""
     _, frames, patches, dim = tokens.shape
     layout = TokenLayout.of(frames, patches, dim)
     options = parse_options(methods().get("step"), {"heads": heads}).model_dump()
@@ -194,7 +194,8 @@ def measure(frames: int, dim: int, heads: int, args: argparse.Namespace, folder:
 def show(seconds: dict[str, float], batch: int, folded: float) -> None:
     """Milliseconds and ratios of a batch size; `folded`: operations of a probe's four passes."""
     print(
-        f"B={batch} clips{'':<15}{'ms a step':>12}{'ms a probe':>12}{'cheaper than CLS only':>24}"
+        f"B={batch} clips{'':<15}"
+        f"{'ms per step':>12}{'ms per probe':>12}{'cheaper than CLS only':>24}"
     )
     for name, value in seconds.items():
         members = int(name.rpartition(" ")[2]) if name.rpartition(" ")[2].isdigit() else 1
@@ -215,9 +216,9 @@ def show(seconds: dict[str, float], batch: int, folded: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--dim", type=int, choices=[384, 768], help="one size; default: both")
-    parser.add_argument("--batch", type=int, default=8, help="clips a step")
+    parser.add_argument("--batch", type=int, default=8, help="clips per step")
     parser.add_argument("--large-batch", type=int, default=32, help="for the largest bank again")
-    parser.add_argument("--patches", type=int, default=257, help="tokens a frame")
+    parser.add_argument("--patches", type=int, default=257, help="tokens per frame")
     parser.add_argument("--banks", default="4,16,64", help="members of the banks, e.g. 4,16,64")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", help="counts to try; default: 1 and all cores")

@@ -48,7 +48,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Storage:
-    """What all workers share, bytes a second."""
+    """What all workers share, bytes per second."""
 
     read: float
     write: float
@@ -182,7 +182,7 @@ def main() -> None:
     table = commands.add_parser("predict")
     table.add_argument("--workers", default="1,2,4,8,16,32,64,100")
     table.add_argument("--clips", type=int, default=220847)
-    table.add_argument("--decode", type=float, required=True, help="core-seconds a clip")
+    table.add_argument("--decode", type=float, required=True, help="core-seconds per clip")
     table.add_argument("--forward", type=float, required=True, help="GPU- (--cpu: core-) seconds")
     table.add_argument("--spread", type=float, default=0.3)
     table.add_argument("--cores", type=int, default=8, help="of a worker")

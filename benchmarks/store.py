@@ -50,8 +50,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--folder", type=Path, help="where to work; default: the system's")
     chosen = parser.parse_args()
-    large = Size(32 if chosen.quick else 256, 16, 65, 768)  # 1.6 MB a clip
-    small = Size(1000 if chosen.quick else 20_000, 16, 1, 384)  # 12 KB a clip
+    large = Size(32 if chosen.quick else 256, 16, 65, 768)  # 1.6 MB per clip
+    small = Size(1000 if chosen.quick else 20_000, 16, 1, 384)  # 12 KB per clip
     clips, parts = (4000, 40) if chosen.quick else (220_847, 900)
     runs = 3 if chosen.quick else max(5, chosen.runs)
     print(about())
@@ -62,14 +62,14 @@ def main() -> None:
             work = Path(name) / part
             work.mkdir()
             if part == "read":
-                title = f"read, {large.clip_bytes / 1e6:.1f} MB a clip"
-                show(title, bench_read(large, runs, 5, work), 0.9, 1e3, "ms a batch")
+                title = f"read, {large.clip_bytes / 1e6:.1f} MB per clip"
+                show(title, bench_read(large, runs, 5, work), 0.9, 1e3, "ms per batch")
             elif part == "small":
-                title = f"read, {small.clip_bytes / 1e3:.0f} KB a clip"
+                title = f"read, {small.clip_bytes / 1e3:.0f} KB per clip"
                 seconds = bench_read(small, runs, 50, work)
                 show(title, seconds, 1 / 3, 1e6 / BATCH, "µs a clip")
             elif part == "stream":
-                title = f"everything once, {large.clip_bytes / 1e6:.1f} MB a clip"
+                title = f"everything once, {large.clip_bytes / 1e6:.1f} MB per clip"
                 show(title, bench_stream(large, runs, work), 0, 1e6, "µs a clip")
             elif part == "write":
                 title = f"write with fsync, {large.clips * large.clip_bytes / 1e6:.0f} MB"

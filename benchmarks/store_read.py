@@ -41,7 +41,7 @@ def readers(folder: Path, tokens: np.ndarray, size: Size) -> Iterator[tuple[str,
             for row in range(len(places)):
                 store.read(places[row : row + 1], out[row : row + 1])
 
-        yield f"stepcli {form}, a call a clip", one_by_one
+        yield f"stepcli {form}, a call per clip", one_by_one
         part = folder / form / "parts" / store.parts[0]
         if len(store.parts) > 1:
             raise SystemExit("the benchmark wants one part; take fewer clips")

@@ -3,9 +3,9 @@
     python benchmarks/sweep_160.py --store stores/openclose-full
 
 `stepcli sweep recipes/openclose-160.yaml` (4 methods, 8 learning rates, 5 seeds) is timed from
-start to finish, process start and writing of runs included. Of the single runs a sample is timed,
+start to finish, process start and writing of runs included. Of the single runs, a sample is timed,
 `--singles` of each method, half before the sweep and half after it, and multiplied to 160: the
-output says so. The store is made with
+output reports it. The store is made with
 `stepcli extract --dataset openclose --backbone mobilenet_v2-bundled-320 --frames 16 --tokens full`.
 """
 

@@ -22,7 +22,7 @@ settings.register_profile("patient", settings(), deadline=None)
 settings.load_profile("patient")
 # Nothing is fetched from a hub: a test that would need it must fail, not wait.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# What extractions remember of their user is no part of whoever runs the tests.
+# What extractions remember of their user is no part of the tests.
 _state = tempfile.TemporaryDirectory(prefix="stepcli-tests-")
 os.environ.setdefault("STEPCLI_STATE", _state.name)  # workers have their controller's
 

@@ -43,7 +43,7 @@ def rows(stepcli: Any, runs: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def top1(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Top-1 on the test episodes, method to one fraction a seed."""
+    """Top-1 on the test episodes, method to one fraction per seed."""
     by_method = defaultdict(list)
     for row in rows:
         by_method[row["method"]].append(row["top1"])

@@ -1,4 +1,4 @@
-"""Names from strangers in every command's output: shown, not sent to a terminal or computed."""
+"""Untrusted names in every command's output: shown, not sent to a terminal or computed."""
 
 import ast
 import csv

@@ -12,7 +12,7 @@ no streams for a device that torch is not built for.) Inside `virtual_cuda()`
   raises, and so does a pinned buffer that is read before its copy is known to have ended, or
   written while a copy from it may still run;
 - memory that is freed on the stream that made it while another may still use it raises at the next
-  operation (the allocator would hand it out again), unless `record_stream` has said so.
+  operation (the allocator would hand it out again), unless `record_stream` was called.
 
 The kernels are the CPU's: what differs between CUDA's and these (rounding, speed) is not seen.
 """
@@ -406,7 +406,7 @@ class VirtualCuda:
                 self._arrive(tensor, free, "copy to the device")
             return made
         if here:
-            if free:  # to memory that is not pinned: nobody says when it has ended
+            if free:  # to memory that is not pinned: nothing tells when it has ended
                 self._arriving[inner] = dict(self.stream.clock)
             else:
                 self._block("copy to the host")
@@ -528,7 +528,7 @@ def _dense(tensor: torch.Tensor) -> bool:
 
 @contextmanager
 def virtual_cuda(devices: int = 1) -> Iterator[VirtualCuda]:
-    """Make torch believe that there are so many GPUs; gives what they have seen."""
+    """Make torch believe that there are that many GPUs; gives what they have seen."""
     gpu = VirtualCuda(devices)
     plain_run, plain_numpy, plain_list = (
         threading.Thread.run,

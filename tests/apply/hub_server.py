@@ -40,7 +40,7 @@ class Hub:
     blobs: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     refuse_commits_after: int | None = None
-    """From so many commits on it is out of order."""
+    """From that many commits on it is out of order."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -120,7 +120,7 @@ class Server:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=0, help="drawn of all; 0: all of them")
+    parser.add_argument("--rounds", type=int, default=0, help="drawn of all (0 = all)")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no round afterwards")
     parser.add_argument("--format", default="zarr", choices=get_args(Format))
     parser.add_argument("--endpoint", help="of a server that runs already")

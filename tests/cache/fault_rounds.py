@@ -146,7 +146,7 @@ def all_faults(base: Path, folder: Path, action: Action, form: Format) -> list[F
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=0, help="drawn of all; 0: all of them")
+    parser.add_argument("--rounds", type=int, default=0, help="drawn of all (0 = all)")
     parser.add_argument("--actions", nargs="*", default=list(ALL), choices=list(ALL))
     parser.add_argument("--formats", nargs="*", default=list(FORMATS), choices=FORMATS)
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no round afterwards")

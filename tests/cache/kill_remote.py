@@ -114,7 +114,7 @@ def run_writers(url: str, kill_after: list[float] | None) -> int:
 
 
 def run(kills: int, seed: int, folder: Path) -> dict[str, int]:
-    """Kill writers until so many are killed; each store is worked on until it is whole."""
+    """Kill writers until that many are killed; each store is worked on until it is whole."""
     moments = random.Random(seed)
     counts = {"killed": 0, "stores": 0, "resumed_with_some_done": 0}
     started = time.monotonic()

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the guides' test uses the comm
 TREE = Path(__file__).resolve().parents[2]
 CLIPS = TREE / "examples" / "openclose" / "clips"
 EACH = 8
-"""Videos a class."""
+"""Videos per class."""
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def with_block_time(path: Path, number: int, milliseconds: int) -> Path:
 
 
 def with_edit_list(path: Path, media_time: int) -> Path:
-    """An MP4 whose only edit begins so many ticks of the track later."""
+    """An MP4 whose only edit begins that many ticks of the track later."""
     data = bytearray(path.read_bytes())
     place = data.index(b"elst") + 4 + 4 + 4 + 4
     (start,) = struct.unpack_from(">i", data, place)

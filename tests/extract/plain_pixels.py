@@ -4,7 +4,7 @@ from stepcli.extract.decode.preprocess import PixelPlan
 
 
 def plain_pixels(resize_short: int, crop_height: int, crop_width: int) -> PixelPlan:
-    """Bilinear to so many pixels on the shorter side (0: as decoded), then the middle."""
+    """Bilinear to that many pixels on the shorter side (0: as decoded), then the middle."""
     return PixelPlan(
         resize_short=resize_short,
         resize_height=0,

@@ -1,4 +1,4 @@
-"""Readers of every file format, given what a stranger may have made of it.
+"""Readers of every file format, given what an untrusted source may have made of it.
 
     python tests/fuzz/fuzz.py --cases 2000 [--only "zarr shard"] [--first 0]
 

@@ -204,7 +204,7 @@ def pip(place: Path, *what: str) -> None:
 
 
 def say(text: str) -> None:
-    """A line for whoever watches."""
+    """A line for the person who watches."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

@@ -5,7 +5,7 @@
 Each mutant is one small change of one file (cosmic-ray's operators: another comparison, another
 arithmetic, a number one off, a condition turned round, a loop that does not run ...). The file's
 own fast tests run on it; a mutant that they do not notice survives, and is printed. Results are
-kept in build/mutation/, one JSON a file.
+kept in build/mutation/, one JSON per file.
 
 Cosmic-ray and mutmut start a process a mutant, and mutmut takes a module's name from its path,
 which the package-dir layout does not have. Here a process that has imported the libraries forks
@@ -68,7 +68,7 @@ LIBRARIES = (
     *("pydantic", "pytest", "torch", "typer.testing", "zarr"),
 )
 VARIANTS = 2
-"""Of the changes that one operator family can make at one place, e.g. + to -, *, /, %: so many."""
+"""Maximum number of changes that one operator family makes at one place, e.g. + to -, *, /, %."""
 CPU_SECONDS = 60
 """A mutant that takes longer runs in circles: noticed."""
 WAIT_SECONDS = 120
@@ -101,7 +101,7 @@ def main() -> int:
 
 
 def test_file(file: str, seconds: float) -> int:
-    """Try the mutants of one file, or in so many seconds a random part; how many survive."""
+    """Try the mutants of one file, or in that many seconds a random part; how many survive."""
     source = (ROOT / file).read_text()
     if run_tests(file, source) != "survived":
         raise SystemExit(f"{file}: its tests fail as it is")
@@ -194,7 +194,7 @@ def apply(source: str, mutant: Mutant) -> str:
 
 
 def run_tests(file: str, source: str) -> str:
-    """Run a file's tests on another source of it, in a fork: "noticed" where one fails."""
+    """Test a file with another source of it, in a fork: "noticed" where one fails."""
     child = os.fork()
     if child == 0:
         code = 70

@@ -1,6 +1,6 @@
-"""Write every method as ONNX and hold it against PyTorch with onnxruntime; `make onnx-check`.
+"""Write every method as ONNX and compare it with PyTorch with onnxruntime; `make onnx-check`.
 
-One line a method: the largest difference of a logit, or why it is refused. Ends with 1 where a
+One line per method: the largest difference of a logit, or why it is refused. Ends with 1 where a
 method other than those that read more than tokens is refused.
 """
 

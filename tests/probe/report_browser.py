@@ -3,9 +3,9 @@
     python tests/probe/report_browser.py report/index.html [--axe axe.min.js] [--shots folder]
 
 At phone and desktop width: no error on the console, no request to any network, every picture drawn,
-nothing wider than the screen, what scrolls sideways says so, a click sorts, a word searches; with
-axe-core no accessibility fault of any weight. --shots keeps a picture of each width and the page as
-printed, to be looked at. Ends with 1 and says what is wrong.
+nothing wider than the screen, what scrolls sideways has a hint, a click sorts, a word searches;
+with axe-core no accessibility fault of any weight. --shots keeps a picture of each width and the
+page as printed, to be looked at. Ends with 1 and says what is wrong.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Links in what strangers hand over are never followed; only files on a list are taken."""
+"""Links in what others hand over are never followed; only files on a list are taken."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from stepcli.cache.store.store import Store, open_store
 from stepcli.runtime.errors import StepcliError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-SECRET = b"the private key of whoever runs stepcli"
+SECRET = b"the private key of the user who runs stepcli"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def run(made: tuple[Store, Path], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """A folder outside of what a stranger handed over, with a file in each form."""
+    """A folder outside of what an untrusted source handed over, with a file in each form."""
     folder = tmp_path / "home"
     (folder / "tower").mkdir(parents=True)
     for name in ("id_rsa", "tower/text.json", "tower/text.safetensors", "key.jsonl", "key.json"):

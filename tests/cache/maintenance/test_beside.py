@@ -14,7 +14,7 @@ from stepcli.cache.maintenance import compact as compacting
 from stepcli.cache.maintenance import convert as converting
 from stepcli.cache.maintenance import merge as merging
 from stepcli.cache.maintenance import repair as repairing
-from stepcli.cache.maintenance import restore as mending
+from stepcli.cache.maintenance import restore as restoring
 from stepcli.cache.maintenance import verify as verifying
 from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.convert import convert_store
@@ -237,7 +237,7 @@ def test_lines_that_are_written_during_a_repair_stay(
     data[3] ^= 1
     path.write_bytes(data)
 
-    place = LocalPath if moment == "create" else mending
+    place = LocalPath if moment == "create" else restoring
     late = once(lambda: log.append(failure("late")), getattr(place, moment))
     monkeypatch.setattr(place, moment, late)
     repair_store(tmp_path)

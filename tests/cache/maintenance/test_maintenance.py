@@ -283,7 +283,7 @@ def test_show_tells_one_clip(tmp_path: Path) -> None:
 
 
 def test_show_tells_of_a_clip_that_holds_nan(tmp_path: Path) -> None:
-    """No writer of ours stores it; a stranger's may, and any bits make a float16."""
+    """No writer of ours stores it; others may, and any bits make a float16."""
     store = create_store(tmp_path, SPEC, dataset="test", format="zarr")
     part = OpenPart(Staging(tmp_path), store.manifest, 1, 0)
     part.add(make_record("a"), [np.full(SPEC.clip_shape, 0x7C01, np.uint16).view(np.float16)])

@@ -76,7 +76,7 @@ def test_verify_and_repair(place: str) -> None:
     assert (done["kept_clips"], done["dropped_clips"]) == (3, ["clip-0005"])
     assert_right(place, [clip for clip in clip_ids(10) if clip != "clip-0005"])
     assert not client_of(place).entries(f"parts/{part}/")
-    # Tables and the manifest are mended there too.
+    # Tables and the manifest are repaired there too.
     client_of(place).put("manifest.json", b"{}")
     flip(place, "clips.parquet", 30)
     assert run("repair", "--store", place)["restored"].keys() == {"manifest.json", "clips.parquet"}

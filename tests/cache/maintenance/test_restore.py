@@ -120,8 +120,8 @@ def test_the_tables_digests(store: Store) -> None:
     assert store.clips() == clips
     flip(store.path / "tables.json")
     flip(store.path / "clips.parquet", 30)
-    mended = run("repair", "--store", store.path)["restored"]
-    assert mended.keys() == {"tables.json", "clips.parquet"}
+    repaired = run("repair", "--store", store.path)["restored"]
+    assert repaired.keys() == {"tables.json", "clips.parquet"}
     assert verify_store(store.path).ok
     assert store.clips() == clips
 

@@ -181,7 +181,7 @@ def test_a_large_read_is_shared_and_a_small_one_is_not(
 def test_an_error_in_one_thread_is_an_error_of_the_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """Of three pieces, one a thread, the last, the last two or all are not in the file."""
+    """Of three pieces, one per thread, the last, the last two or all are not in the file."""
     monkeypatch.setattr(ranges, "SHARED_BYTES", 90)
     monkeypatch.setattr(ranges, "PIECE_BYTES", 30)
     monkeypatch.setattr(ranges, "_threads", lambda: 3)

@@ -133,7 +133,7 @@ def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_bucket_that_does_not_exist_is_named(url: str) -> None:
-    """Not taken for a store that is not there yet: that would send the user to `extract`."""
+    """Not reported as a store that is not there yet: that would send the user to `extract`."""
     lost = url.replace("features", "featurse")
     message = "there is no bucket 'featurse'; create it, or correct the URL"
     for command in (

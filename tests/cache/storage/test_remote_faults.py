@@ -1,4 +1,4 @@
-"""Servers that fail now and then, servers that fail for good, and the local cache in front."""
+"""Servers that fail now and then, servers that fail permanently, and the local cache in front."""
 
 import time
 from datetime import timedelta

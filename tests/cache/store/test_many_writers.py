@@ -154,7 +154,7 @@ def test_what_a_killed_writer_staged_on_this_machine_is_removed(
 def test_a_part_whose_upload_was_swept_is_never_seen(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A writer that was taken for dead notices before it writes the record."""
+    """A writer that was assumed dead notices before it writes the record."""
     store = create_store(url, SPEC, dataset="test")
     put = obstore_client.ObstoreClient.put
     client = place_of(url).client  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""The Python in docs/store.md runs as it stands there."""
+"""The Python in docs/store.md runs as written."""
 
 import re
 from pathlib import Path

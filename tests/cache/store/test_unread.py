@@ -1,4 +1,4 @@
-"""What could not be read is not known to be damaged: verify says so, repair leaves it."""
+"""What could not be read is not known to be damaged: verify reports it, repair leaves it."""
 
 import errno
 import os

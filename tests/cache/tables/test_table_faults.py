@@ -103,7 +103,7 @@ def test_a_disk_that_fails_at_any_step(
 def test_storage_that_fails_at_any_request(
     fault: Fault, s3: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused for good from the n-th request on; or the n-th alone is carried out or lost."""
+    """Refused permanently from the n-th request on; or the n-th alone is carried out or lost."""
     backoff = {"init_backoff": timedelta(milliseconds=2), "max_backoff": timedelta(milliseconds=9)}
     retries = {**obstore_client.RETRIES, "max_retries": 2, "backoff": {**backoff, "base": 2}}
     monkeypatch.setattr(obstore_client, "RETRIES", retries)

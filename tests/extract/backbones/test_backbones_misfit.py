@@ -22,7 +22,7 @@ Change = Callable[[Path], None]
 
 
 def setting(file: str, **values: Any) -> Change:
-    """Change fields of one of a model's JSON files."""
+    """Change fields of a JSON file of a model."""
 
     def change(folder: Path) -> None:
         path = folder / file

@@ -1,4 +1,4 @@
-"""Backbones that cannot be had, are incomplete or not known: what is said."""
+"""Backbones that are not available, are incomplete or not known: what is reported."""
 
 from collections.abc import Callable
 from pathlib import Path

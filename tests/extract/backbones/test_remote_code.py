@@ -29,7 +29,7 @@ def loading_calls(source: str) -> list[ast.Call]:
 
 
 def refuses_remote_code(call: ast.Call) -> bool:
-    """Whether it passes trust_remote_code=False, as it stands there."""
+    """Whether it passes trust_remote_code=False, literally."""
     return any(
         word.arg == "trust_remote_code"
         and isinstance(word.value, ast.Constant)
@@ -39,7 +39,7 @@ def refuses_remote_code(call: ast.Call) -> bool:
 
 
 def test_every_from_pretrained_refuses_remote_code(project: Path) -> None:
-    """Without the keyword transformers asks on the terminal, in predict of a stranger's run too."""
+    """Without the keyword transformers asks on the terminal, in predict of an untrusted run too."""
     files = [
         project / "cli.py",
         *(path for room in ROOMS for path in (project / room).rglob("*.py")),
@@ -73,7 +73,7 @@ def test_the_check_itself_tells_them_apart(call: str, refuses: bool) -> None:
 
 
 def strange(folder: Path, file: str, kind: str, witness: Path, **others: str) -> None:
-    """Let one of a model's JSON files name code that lies beside it."""
+    """Let a JSON file of a model name code that lies beside it."""
     path = folder / file
     values = json.loads(path.read_text()) if path.exists() else {}
     values |= {

@@ -87,7 +87,7 @@ def test_a_file_and_flags_make_one_config(tmp_path: Path) -> None:
         "left": 3,
         "config": options_of(config),
     }
-    # What was said is itself a file, of the same run.
+    # What was reported is itself a file, of the same run.
     again = tmp_path / "again.json"
     again.write_text(json.dumps(said["config"]))
     assert json.loads(call("extract", "--config", again, "--json")) == said

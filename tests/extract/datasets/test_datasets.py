@@ -1,4 +1,4 @@
-"""Roots as users have them give the clips they hold; what is missing is said before any work."""
+"""Roots as users have them give their clips; what is missing is reported before any work."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is odd about a list is said before the first video is decoded, and in the summary."""
+"""What is odd about a list is reported before the first video is decoded, and in the summary."""
 
 from collections.abc import Callable
 from dataclasses import replace

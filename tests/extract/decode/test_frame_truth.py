@@ -148,15 +148,15 @@ class Makers:
         )
 
     def time_far_ahead(self) -> Path:
-        """One frame is said to be shown long after the end."""
+        """One frame claims to be shown long after the end."""
         return with_block_time(self.video("ahead.mkv", codec="libvpx", options=GROUP), 20, 9000)
 
     def time_far_behind(self) -> Path:
-        """One frame is said to be shown among the first."""
+        """One frame claims to be shown among the first."""
         return with_block_time(self.video("behind.mkv", codec="libvpx", options=GROUP), 30, 50)
 
     def time_a_little_ahead(self) -> Path:
-        """One frame is said to be shown behind the next two."""
+        """One frame claims to be shown behind the next two."""
         return with_block_time(self.video("little.mkv", codec="libvpx", options=GROUP), 30, 1290)
 
     def time_far_ahead_among_b_frames(self) -> Path:

@@ -171,7 +171,7 @@ def test_a_stream_comes_through_a_pipe(video: Path, project: Path) -> None:
 
 
 @pytest.fixture
-def stranger(tmp_path: Path, video: Path, write_numbered: Any) -> tuple[Path, Path]:
+def untrusted(tmp_path: Path, video: Path, write_numbered: Any) -> tuple[Path, Path]:
     """A store whose index names a file of this user's that is no part of any data set."""
     from stepcli.cache.schema.clips import ClipRecord, ClipRow
     from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
@@ -207,10 +207,10 @@ def stranger(tmp_path: Path, video: Path, write_numbered: Any) -> tuple[Path, Pa
 
 @pytest.mark.parametrize("clip", ["a", "link", "dots"])
 def test_a_file_that_an_index_names_is_opened_only_in_named_folders(
-    clip: str, stranger: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clip: str, untrusted: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEPCLI_STATE", str(tmp_path / "state"))
-    store, private = stranger
+    store, private = untrusted
     words = ("picture", clip, "--store", store, "--out", tmp_path / "clip.png")
     said = call(*words)
     assert f"without frames: {private} is in no folder that you have named" in said

@@ -26,7 +26,7 @@ def test_frames_of_gigabytes_reach_the_default_limit(
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("png", rate=25, options={"compression_level": "1"})
         stream.height = stream.width = SIDE
-        stream.pix_fmt = "rgb48be"  # 1.5 GB a frame
+        stream.pix_fmt = "rgb48be"  # 1.5 GB per frame
         frame = av.VideoFrame.from_ndarray(np.zeros((SIDE, SIDE, 3), np.uint16), format="rgb48be")
         for number in range(4):
             frame.pts = number

@@ -65,7 +65,7 @@ def test_every_clip_comes_once_with_its_own_pixels(clips: list[Clip], read_numbe
 def test_decoders_import_nothing_from_the_working_folder(
     clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stranger's data set may hold a json.py, and the user stands in its folder."""
+    """An untrusted data set may hold a json.py, and the user stands in its folder."""
     for name in ("json", "numpy", "stepcli"):
         (tmp_path / f"{name}.py").write_text("open('was-run', 'w').close()\nraise SystemExit(1)\n")
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Extraction on a real Ray cluster of this machine: the same store, whoever is lost on the way.
+"""Extraction on a real Ray cluster of this machine: the same store, whatever worker is lost.
 
 STEPCLI_KILLS sets how many workers are killed (default 1).
 """

@@ -27,7 +27,7 @@ FOLDS = 3
 NAMES = methods().names()
 ARROW = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
 RECIPE = OptimConfig(lr=1e-2, class_balance=0.9, logit_adjust=0.5)
-"""Of what depends on how many training clips a class has."""
+"""Of what depends on the number of training clips per class."""
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_groups_are_united_over_copies_in_slices_and_intervals(
     assert not any("copies join" in warning for warning in table.warnings)
     groups = {row.id: table.group(row) for row in store.clips()}
     assert {groups[i] for i in ("open/0", "open/1", "open/2")} == {"day"}
-    # One of them is in train, the other in test: leakage, which no group can mend.
+    # One of them is in train, the other in test: leakage, which no group can repair.
     assert (groups["close/2"], groups["close/3"]) == ("close/2", "close/3")
     task = make_task(TaskConfig(), store, table)
     assert dict(zip(task.clips, task.groups, strict=True)) == groups

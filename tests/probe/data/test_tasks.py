@@ -104,13 +104,13 @@ def test_classes_without_partner_are_left_out_of_the_arrow(
 def test_irreversible_classes_are_left_out_of_the_arrow(
     store_of: Callable[..., Store], tmp_path: Path
 ) -> None:
-    partners = {"close": "open", "open": "close", "tear": "mend", "mend": "tear"}
-    store = store_of(tmp_path / "s", labels=("close", "open", "tear", "mend"), partners=partners)
-    kinds = {"tear": "irreversible"}
+    partners = {"close": "open", "open": "close", "fold": "unfold", "unfold": "fold"}
+    store = store_of(tmp_path / "s", labels=("close", "open", "fold", "unfold"), partners=partners)
+    kinds = {"fold": "irreversible"}
     store.replace_classes([replace(row, kind=kinds.get(row.name, "")) for row in store.classes()])
     assert task_of(store, TaskConfig(name="arrow")).classes == ("close", "open")
     # Pairs that the user gives are the user's word.
-    assert task_of(store, TaskConfig(name="arrow", pairs=(("mend", "tear"),))).pairs == ((1, 0),)
+    assert task_of(store, TaskConfig(name="arrow", pairs=(("unfold", "fold"),))).pairs == ((1, 0),)
 
 
 def test_the_users_pairs_replace_the_stores(store_of: Callable[..., Store], tmp_path: Path) -> None:

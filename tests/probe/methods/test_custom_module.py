@@ -143,7 +143,7 @@ def registry() -> Iterator[None]:
 def test_bytecode_beside_a_vouched_source_is_not_run(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was read and vouched for is the source; Python would prefer the __pycache__."""
+    """What was read and trusted is the source; Python would prefer the __pycache__."""
     honest, witness = file.read_text(), tmp_path / "bytecode-was-run"
     file.write_text(f"open({str(witness)!r}, 'w').close()\n" + honest)
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH

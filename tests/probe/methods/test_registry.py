@@ -1,4 +1,4 @@
-"""The registry of methods: names, their options, and what is said of others."""
+"""The registry of methods: names, their options, and what is reported of others."""
 
 import pytest
 

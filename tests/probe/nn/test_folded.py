@@ -252,7 +252,7 @@ def test_per_frame_cls_reads_each_frame_alone(tokens: Tensor, layout: TokenLayou
 def test_members_of_a_bank_read_out_what_each_would_alone(
     name: str, options: dict[str, object], tokens: Tensor, layout: TokenLayout
 ) -> None:
-    """Three members, five clips, two heads: no two of these can be taken for each other."""
+    """Three members, five clips, two heads: no two of these can be confused with each other."""
     info = methods().get(name)
     chosen = info.options(heads=2, **options)
     alone = [info.build(layout, 4, chosen, Generator().manual_seed(seed)) for seed in range(3)]

@@ -1,4 +1,4 @@
-"""The report: one page that needs nothing else, and names from strangers stay names."""
+"""The report: one page that needs nothing else, and names from untrusted sources stay names."""
 
 import csv
 import re

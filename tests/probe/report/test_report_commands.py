@@ -94,7 +94,7 @@ def invoke(line: str) -> None:
 
 
 def test_other_seeds_are_named(trained: Path) -> None:
-    """Of three seeds only the last is left: the command trains those before it too, and says so."""
+    """Of three seeds only the last is left: the command trains the others too, with a note."""
     for path in (trained / "runs").glob("concat-*/run.json"):
         if '"seed": 0' in path.read_text():
             path.unlink()

@@ -20,8 +20,8 @@ LABELS = np.array([0, 0, 0, 1, 2])
 LOGITS = np.array(
     [
         [2.0, 1.0, 0.0],  # right
-        [1.0, 2.0, 0.0],  # taken for the partner
-        [1.5, 1.0, 9.0],  # taken for a third class, the choice between the two is right
+        [1.0, 2.0, 0.0],  # confused with the partner
+        [1.5, 1.0, 9.0],  # confused with a third class, the choice between the two is right
         [0.0, 1.0, 0.0],  # right
         [0.0, 0.0, 1.0],  # of another class
     ],

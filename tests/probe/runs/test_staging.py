@@ -15,7 +15,7 @@ HEX = 32 * "a"
 
 
 def leave(parent: Path, name: str, *, hours: float = 0.0, folder: bool = True) -> Path:
-    """What a writer left behind, so many hours ago."""
+    """What a writer left behind, that many hours ago."""
     place = parent / name
     if folder:
         place.mkdir(parents=True)

@@ -167,7 +167,7 @@ def test_predictions_of_all_groups_make_one_table(people: Store, tmp_path: Path)
         assert float(said.correct.sum()) == pytest.approx(right)
     of_groups = correctness(runs, found.records)
     assert of_groups.right.shape == (2, 3)
-    # A group that is missing for one seed is said, not averaged away.
+    # A group that is missing for one seed is reported, not averaged away.
     (runs / found.records[0].run / "run.json").unlink()
     (short,) = configurations(runs)
     with pytest.raises(UsageError, match="tested on other samples"):

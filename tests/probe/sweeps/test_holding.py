@@ -163,7 +163,7 @@ def test_a_small_slice_gives_way_to_folds_that_hold_every_group_out(
     assert said in invoke("results", "--chosen", "--runs", runs, "--format", "markdown").stdout
     latex = invoke("results", "--chosen", "--runs", runs, "--format", "latex").stdout
     assert f"% {said}" in latex
-    # Two groups of test clips bear no interval; whose values they are is said.
+    # Two groups of test clips bear no interval; whose values they are is reported.
     assert "linear: fewer than 20 groups, no interval; top-1 by group: g2 " in table
     # Folds are no slices to fit a temperature on.
     assert all(found.held_out == (None, None) for found in configurations(runs))

@@ -103,7 +103,7 @@ def test_an_interrupted_sweep_leaves_clean_runs(
             os.kill(os.getpid(), signal.SIGINT)
 
     sender = threading.Thread(target=interrupt)
-    # Whoever starts the tests in the background hands down that SIGINT is to be ignored.
+    # A shell that starts the tests in the background hands down that SIGINT is to be ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     sender.start()
     try:

@@ -231,7 +231,7 @@ RECIPE_STORES: dict[str, dict[str, Any]] = {
     "low-data.yaml": {"clips_each": 330, "frames": 2},
     "low-data-steps.yaml": {"clips_each": 330, "frames": 2},
 }
-"""What a recipe asks of its store beside 9 frames of 36 clips a class."""
+"""What a recipe asks of its store beside 9 frames of 36 clips per class."""
 
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))

@@ -93,7 +93,7 @@ def test_killed_at_random_moments(store: Store, tmp_path: Path) -> None:
 
 
 def test_two_sweeps_in_one_folder_do_not_disturb_each_other(store: Store, tmp_path: Path) -> None:
-    """Both finish, whoever writes a run first; each run's folder is whole."""
+    """Both finish, whichever writes a run first; each run's folder is whole."""
     runs = tmp_path / "runs"
     both = [start(store, runs), start(store, runs)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
@@ -104,7 +104,7 @@ def test_two_sweeps_in_one_folder_do_not_disturb_each_other(store: Store, tmp_pa
 
 
 def long_sweep() -> list[RunConfig]:
-    """So many epochs that nobody is done when the signal comes."""
+    """Enough epochs that no run is done when the signal comes."""
     task = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
     shared = DataConfig(epochs=100, batch_size=32)
     return [c for m in ("step", "linear") for c in run_configs(m, [{}], {}, task, shared, [0, 1])]
