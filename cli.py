@@ -145,7 +145,7 @@ COMMANDS = (
      "Bytes, hours and break-even read speed of each choice of tokens, before a byte is written."),
     (EXTRACT, "extract", "extract.cli.extract:extract",
      "Run a frozen image model over every video once, and store its tokens frame by frame."),
-    (EXTRACT, "store ...", "cache.cli.store:app", "Look after feature stores."),
+    (EXTRACT, "store ...", "apply.cli.store:app", "Look after feature stores."),
     (TRAIN, "probe", "probe.cli.probe:probe",
      "Train probes on a store's tokens and write one run per probe and seed."),
     (TRAIN, "sweep", "probe.cli.sweep:sweep",

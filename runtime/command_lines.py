@@ -58,7 +58,9 @@ COMMAND_LINES = {
         "stepcli store labels --to clips.csv",
         "stepcli store labels --from clips.csv --dry-run",
         "stepcli store labels --test-share 0.25",
+        "stepcli store labels --segments segments.csv --store stores/rec",
     ),
+    "store export": ("stepcli store export --npy features --tokens cls --store stores/rec",),
 }
 
 

@@ -88,12 +88,13 @@ def window_store(
 def replace_spec(spec: StoreSpec, frames: int, sampling: str, tokens: np.ndarray) -> StoreSpec:
     """The spec for tokens of a recording, [N, (L,) S, D]."""
     count, dim = tokens.shape[-2:]
+    full = Segment(name="full", kind="prefix", count=count)
     return spec.model_copy(
         update={
             "frames": frames,
             "sampling": sampling,
             "dim": dim,
             "layers": (-1,) if tokens.ndim == 3 else tuple(range(-tokens.shape[1], 0)),
-            "segments": (Segment(name="full", kind="prefix", count=count),),
+            **({} if count == spec.tokens_per_frame else {"segments": (full,)}),
         }
     )
