@@ -27,6 +27,7 @@ from stepcli.probe.analysis.load_run import layout_of_run, load_probe, spec_of_r
 from stepcli.probe.analysis.temperature import KeptCalibration, kept_calibration
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import deepest_last, frames_first
+from stepcli.probe.data.order_maps import order_map
 from stepcli.probe.data.tasks import shown_crops
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.nn.bank import Probe
@@ -162,8 +163,13 @@ class Applied:
         )
 
     def _probe(self, folder: Path, record: RunRecord) -> TrainedProbe:
-        probe = load_probe(folder, record, layout_of_run(record, folder)).to(self.device)
         task = record.settings.task
+        if order_map(task.name) is not None:
+            raise UsageError(
+                f"{folder}: --task {task.name} shows frames in an order of its own, so its probes "
+                "answer on no video; train with --task classify or arrow"
+            )
+        probe = load_probe(folder, record, layout_of_run(record, folder)).to(self.device)
         layer = None if task.layer is None else deepest_last(self.spec.layers).index(task.layer)
         return TrainedProbe(folder.name, record, probe, task, layer, kept_calibration(folder))
 

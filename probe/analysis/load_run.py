@@ -9,9 +9,11 @@ from safetensors.torch import load
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.storage.places import place_of
 from stepcli.probe.data.features import deepest_last
+from stepcli.probe.data.frame_choice import shown_frames
 from stepcli.probe.data.layout import TokenLayout
-from stepcli.probe.data.tasks import shown_frames
+from stepcli.probe.data.order_maps import order_map
 from stepcli.probe.data.text import StoreText, stored_texts
+from stepcli.probe.data.twins import joined_layout
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.nn.bank import Probe
 from stepcli.probe.runs.record import RunRecord
@@ -59,7 +61,9 @@ def layout_of_run(record: RunRecord, folder: Path) -> TokenLayout:
     _, frames = shown_frames(task, spec.frames)
     layers = deepest_last(spec.layers) if task.layer is None else (task.layer,)
     texts = texts_of_run(record, folder)
-    return TokenLayout(frames, spec.dim, spec.segments, layers, tuple(record.classes), texts)
+    layout = TokenLayout(frames, spec.dim, spec.segments, layers, tuple(record.classes), texts)
+    order = order_map(task.name)
+    return joined_layout(layout) if order is not None and order.joins else layout
 
 
 def texts_of_run(record: RunRecord, folder: Path) -> tuple[StoreText, ...]:

@@ -11,7 +11,13 @@ from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.files import read_regular
 from stepcli.runtime.settings import FrozenConfig, Setting
 
-TaskName = Literal["classify", "arrow"]
+TaskName = Literal[
+    "classify", "arrow", "there-and-back", "random-onset", "distractors", "twins", "sawtooth"
+]
+ORDER_SUITE: tuple[TaskName, ...] = (
+    *("arrow", "there-and-back", "random-onset", "distractors", "twins", "sawtooth"),
+)
+"""Tasks that show each clip under two labels with the same frames."""
 GROUP_SPLIT = "leave-one-group-out"
 """The protocol, and what its runs report on in place of a split."""
 CLIPS, FRAMES = "Splits and clips", "Frames and views"
@@ -22,7 +28,11 @@ class TaskConfig(FrozenConfig):
 
     name: Annotated[
         TaskName,
-        Field(description="arrow: each clip forward and backward, telling opposite classes apart."),
+        Field(
+            description="arrow: each clip forward and backward, telling opposite classes apart; "
+            "there-and-back, random-onset, distractors, twins, sawtooth: other kinds of order "
+            "(docs/order-suite.md)."
+        ),
         Setting(flag="--task"),
     ] = "classify"
     clip_frames: Annotated[
@@ -30,7 +40,7 @@ class TaskConfig(FrozenConfig):
         Field(
             ge=1,
             description="Frames that a probe sees, e.g. 8, evenly spread over the stored ones. "
-            "Default: all.",
+            "Default: all; of tasks that arrange frames, the task's own number.",
         ),
         Setting(),
     ] = None
@@ -85,6 +95,14 @@ class TaskConfig(FrozenConfig):
         Field(description="For --task arrow: directions to train on; tests always show both."),
         Setting(FRAMES),
     ] = "both"
+    answer: Annotated[
+        Literal["class", "direction"],
+        Field(
+            description="For tasks of order: name the class or its opposite, or the direction "
+            "alone, which needs no pairs of classes."
+        ),
+        Setting(FRAMES),
+    ] = "class"
     train_split: Annotated[str, Field(description="Split to train on."), Setting(CLIPS)] = "train"
     test_split: Annotated[str, Field(description="Split to report on."), Setting(CLIPS)] = "test"
     split_file: Annotated[
@@ -153,13 +171,16 @@ class TaskConfig(FrozenConfig):
         return self if self.fold is None else self.model_copy(update={"fold": None})
 
     @model_serializer(mode="wrap")
-    def _folds_only_where_given(self, plain: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Without folds a config is written, and so named, as before there were any."""
+    def _later_fields_if_given(self, plain: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Fields that came later are written, and are part of a run's name, only where they are
+        given: runs from before them keep their names."""
         content: dict[str, object] = plain(self)
         if self.folds is None:
             del content["folds"], content["fold"]
         if self.held_group is None:
             del content["held_group"]
+        if self.answer == "class":
+            del content["answer"]
         return content
 
     @model_validator(mode="after")
@@ -189,6 +210,18 @@ class TaskConfig(FrozenConfig):
                 ) from None
             digest = hashlib.sha256(data).hexdigest()
             object.__setattr__(self, "split_digest", digest)
+        return self
+
+    @model_validator(mode="after")
+    def _order_is_asked_of_tasks_of_order(self) -> "TaskConfig":
+        if self.answer == "direction" and self.name not in ORDER_SUITE:
+            raise UsageError(
+                f"--answer direction asks for an order of frames, --task {self.name} does not: "
+                f"choose one of {', '.join(ORDER_SUITE)}"
+            )
+        if self.name in ORDER_SUITE[1:] and (self.temporal_crop or self.jitter):
+            flag = "--temporal-crop" if self.temporal_crop else "--jitter"
+            raise UsageError(f"{flag}: --task {self.name} arranges the frames itself; leave it out")
         return self
 
     @model_validator(mode="after")

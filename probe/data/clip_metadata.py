@@ -25,15 +25,14 @@ class ClipFacts:
 
     def of(self, task: "Task", samples: "Samples") -> SampleFacts:
         """Facts of the samples' frames, in the order in which they are shown."""
-        if any(task.clips[clip] not in self._seconds for clip in samples.clip):
+        steps, clips = samples.frames(task.length), samples.clips(task.length)
+        shown = np.unique(clips)
+        if any(task.clips[clip] not in self._seconds for clip in shown):
             self._read([clip for clip in task.clips if clip not in self._seconds])
-        steps = samples.frames(task.length)
-        seconds = np.stack(
-            [
-                self._seconds[task.clips[clip]][row]
-                for clip, row in zip(samples.clip, steps, strict=True)
-            ]
-        )
+        seconds = np.empty(steps.shape)
+        for clip in shown:
+            mine = clips == clip
+            seconds[mine] = self._seconds[task.clips[clip]][steps[mine]]
         return SampleFacts(torch.from_numpy(seconds.astype(np.float32)))
 
     def _read(self, clips: list[str]) -> None:

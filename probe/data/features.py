@@ -18,6 +18,7 @@ from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.data.twins import joined_layout, joined_tokens
 from stepcli.runtime.device_copies import to_device
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def resident_type(spec: StoreSpec) -> torch.dtype:
 def task_layout(store: "Store", task: Task) -> TokenLayout:
     """Shape and meaning of what a probe of this task sees."""
     layout = store_layout(store, task.length, task.classes)
+    if task.order is not None and task.order.joins:
+        layout = joined_layout(layout)
     return layout if task.layer is None else replace(layout, layers=(task.layer,))
 
 
@@ -79,6 +82,13 @@ def _read_floats(store: "Store", clips: Sequence[str], kept_on: torch.device) ->
     return tokens
 
 
+def _of_several_clips(codes: Tensor, scales: Tensor, channels: Tensor) -> Tensor:
+    """Floats [n, T, S, D] of samples whose steps are of several clips, each with its own scales of
+    channels [n, T, D]."""
+    flat = (codes.flatten(0, 1)[:, None], scales.flatten(0, 1)[:, None], channels.flatten(0, 1))
+    return CodedTokens(*flat).floats().view(codes.shape)
+
+
 class Features(ABC):
     """Tokens of clips, wherever they are kept; probes are trained on `device`."""
 
@@ -87,9 +97,19 @@ class Features(ABC):
     layers: tuple[int, ...]
     """Stored layers, deepest last."""
 
-    @abstractmethod
     def read(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
-        """The samples' frames as they are shown and kept, [B, T, (L,) S, D], on `device`."""
+        """The samples' frames as they are shown, [B, T, (L,) S, D], on `device`: as they are kept,
+        or of a task that joins frames their joined tokens.
+        """
+        tokens = self.stored(task, samples)
+        if samples.places is None:
+            return tokens
+        floats = tokens.floats() if isinstance(tokens, CodedTokens) else tokens
+        return joined_tokens(floats, samples.places)
+
+    @abstractmethod
+    def stored(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
+        """The samples' frames as they are kept, [B, T, (L,) S, D], on `device`."""
 
     def gather(self, task: Task, samples: Samples) -> Tensor:
         """The same as floats, of the task's one layer where it has one."""
@@ -144,22 +164,26 @@ class Resident(Features):
         else:
             self.tokens = _read_floats(store, clips, kept_on)
 
-    def read(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
-        """The samples' frames as they are shown and kept, [B, T, (L,) S, D], on `device`."""
+    def stored(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
+        """The samples' frames as they are kept, [B, T, (L,) S, D], on `device`."""
         clips, frames, *shape = self.tokens.shape
-        row_of_clip = np.array([self._row_of[task.clips[clip]] for clip in samples.clip])
-        rows = row_of_clip[:, None] * frames + samples.frames(task.length)
+        used, place = np.unique(samples.clips(task.length), return_inverse=True)
+        row_of = np.array([self._row_of[task.clips[clip]] for clip in used])
+        row_of_step = row_of[place].reshape(len(samples), task.length)
+        rows = row_of_step * frames + samples.frames(task.length)
         index = to_device(torch.from_numpy(rows.ravel()), self.tokens.device)
         chosen = self.tokens.view(clips * frames, *shape).index_select(0, index)
         tokens = to_device(chosen.view(len(samples), task.length, *shape), self.device)
         if not self._scales:
             return tokens
         scales = self._scales[0].view(clips * frames, -1).index_select(0, index)
-        channels = None
-        if len(self._scales) > 1:
-            mine = to_device(torch.from_numpy(row_of_clip), index.device)
-            channels = to_device(self._scales[1].index_select(0, mine), self.device)
-        return CodedTokens(tokens, to_device(scales.view(tokens.shape[:3]), self.device), channels)
+        scales = to_device(scales.view(tokens.shape[:3]), self.device)
+        if len(self._scales) == 1:
+            return CodedTokens(tokens, scales)
+        mine = to_device(torch.from_numpy(row_of_step), index.device)
+        if samples.rows is not None:
+            return _of_several_clips(tokens, scales, to_device(self._scales[1][mine], self.device))
+        return CodedTokens(tokens, scales, to_device(self._scales[1][mine[:, 0]], self.device))
 
 
 class Streamed(Features):
@@ -171,19 +195,22 @@ class Streamed(Features):
         self.layers = deepest_last(store.spec.layers)
         self._store = store
 
-    def read(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
-        """The samples' frames as they are shown and kept, [B, T, (L,) S, D], on `device`."""
-        clips, row_of = np.unique(samples.clip, return_inverse=True)
+    def stored(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
+        """The samples' frames as they are kept, [B, T, (L,) S, D], on `device`."""
+        clips, place = np.unique(samples.clips(task.length), return_inverse=True)
         ids = [task.clips[clip] for clip in clips]
-        rows, frames = torch.from_numpy(row_of), torch.from_numpy(samples.frames(task.length))
+        rows = torch.from_numpy(place.reshape(len(samples), task.length))
+        at = (rows, torch.from_numpy(samples.frames(task.length)))
         if resident_type(self._store.spec) is torch.int8:
             codes, scales, *rest = map(torch.from_numpy, self._store.read_arrays(ids))
-            at = (rows[:, None], frames)
-            channels = to_device(rest[0][rows], self.device) if rest else None
             shown, factors = (to_device(values[at], self.device) for values in (codes, scales))
-            return CodedTokens(shown, factors, channels)
+            if not rest:
+                return CodedTokens(shown, factors)
+            if samples.rows is not None:
+                return _of_several_clips(shown, factors, to_device(rest[0][rows], self.device))
+            return CodedTokens(shown, factors, to_device(rest[0][rows[:, 0]], self.device))
         read = frames_first(self._store.read_floats(ids), self._store.spec.layers)
-        return to_device(read[rows[:, None], frames], self.device)
+        return to_device(read[at], self.device)
 
     def batches(
         self, task: Task, samples: Samples, size: int

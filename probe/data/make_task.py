@@ -1,6 +1,6 @@
 """From a store's table of clips to the samples of a task: views, crops, directions, labels."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,16 +12,19 @@ from stepcli.cache.schema.leakage import find_leakage
 from stepcli.cache.schema.padding import is_padded
 from stepcli.cache.schema.views import is_flip, testing_views, training_views, views_by_clip
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.data.splits import LabelledClips, base_classes, unseen_classes
-from stepcli.probe.data.tasks import (
-    FrameChoice,
-    Ints,
-    Samples,
-    Task,
-    crop_starts,
-    shown_frames,
-    spread,
+from stepcli.probe.config.task import ORDER_SUITE
+from stepcli.probe.data.frame_choice import FrameChoice, Ints, crop_starts, shown_frames, spread
+from stepcli.probe.data.order_maps import Scene, order_map
+from stepcli.probe.data.order_samples import (
+    Answers,
+    arranged_test,
+    order_answers,
+    order_warnings,
+    require_frame_scope,
+    sides_of,
 )
+from stepcli.probe.data.splits import LabelledClips, base_classes, unseen_classes
+from stepcli.probe.data.tasks import Samples, Task
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.words import counted, listed
 
@@ -52,77 +55,65 @@ def make_task(config: TaskConfig, store: "Store", table: LabelledClips) -> Task:
             f"store: {listed(map(repr, unknown))}; its classes: "
             f"{listed(map(repr, table.classes), 5)}"
         )
-    if config.name == "arrow" and config.protocol == "base-to-novel":
+    if config.name not in ORDER_SUITE:
+        answers = Answers(table.classes, {name: i for i, name in enumerate(table.classes)})
+        return _build(config, store, table, answers, pairs, stored, length)
+    if config.protocol == "base-to-novel":
         raise UsageError(
-            "base-to-novel halves the classes of a data set, the arrow task pairs them: use "
-            "--task classify"
+            f"base-to-novel halves the classes of a data set, the {config.name} task pairs them: "
+            "use --task classify"
         )
-    if config.name == "arrow":
-        return _arrow(config, store, table, pairs, stored, length)
-    return _build(config, store, table, table.classes, pairs, None, stored, length)
-
-
-def _arrow(
-    config: TaskConfig,
-    store: "Store",
-    table: LabelledClips,
-    pairs: Sequence[tuple[str, str]],
-    stored: int,
-    length: int,
-) -> Task:
-    if store.spec.token_scope != "frame":
-        raise UsageError(
-            "the arrow task reverses stored frames, but this store's tokens depend on more than "
-            f"their own frame (token_scope: {store.spec.token_scope}); extract with an image "
-            "backbone"
-        )
-    if config.pairs is None:
-        # A partner by its words need not be one by its pictures: "tearing" has none backward.
-        pairs = [pair for pair in pairs if table.irreversible.isdisjoint(pair)]
-    if not pairs:
-        raise UsageError(
-            "the arrow task needs pairs of opposite classes and the store's table has none; "
-            "give --pairs FILE with the columns label,partner"
-        )
-    partner = {a: b for pair in pairs for a, b in (pair, pair[::-1])}
-    partner |= {name: name for name in table.invariant if name not in partner}
-    classes = tuple(name for name in table.classes if name in partner)
-    return _build(config, store, table, classes, pairs, partner, stored, length)
+    require_frame_scope(config, store.spec)
+    answers, opposites = order_answers(config, table, pairs)
+    return _build(config, store, table, answers, opposites, stored, length)
 
 
 def _build(
     config: TaskConfig,
     store: "Store",
     table: LabelledClips,
-    classes: tuple[str, ...],
+    answers: Answers,
     pairs: Sequence[tuple[str, str]],
-    partner: dict[str, str] | None,
     stored: int,
     length: int,
 ) -> Task:
+    classes = answers.classes
     index = {name: i for i, name in enumerate(classes)}
-    train, test, warnings = _of_classes(table, classes)
+    train, test, warnings = _of_classes(table, answers.forward)
     leakage = find_leakage(train, test, table.copies)
     trained = [views[: config.views] for views in _by_clip(train, training_views)]
     tested = [views if config.test_views else views[:1] for views in _by_clip(test, testing_views)]
     rows = [row for views in (*trained, *tested) for row in views]
-    labels = np.array([index[row.label] for row in rows])
+    labels = np.array([answers.forward[row.label] for row in rows])
     backward_labels = labels
-    if partner is not None:
-        backward_labels = np.array([index[partner[row.label]] for row in rows])
+    if answers.backward is not None:
+        backward_labels = np.array([answers.backward[row.label] for row in rows])
+    order = order_map(config.name)
     choice: FrameChoice = "jitter" if config.jitter else "spread"
     choice = "crop" if config.temporal_crop or length == stored else choice
-    ways = np.array([False] if partner is None else [False, True])
+    choice = "arranged" if order is not None else choice
+    ways = np.array([False] if answers.backward is None else [False, True])
     trained_ways = tuple(map(bool, ways))
-    if partner is not None and config.directions != "both":
+    if answers.backward is not None and config.directions != "both":
         trained_ways = (config.directions == "backward",)
     seen_rows = sum(map(len, trained))
     counts = np.array([len(views) for views in tested])
-    first = seen_rows + np.cumsum(counts) - counts
-    shown, shown_of = _every_view(first, counts, stored, length, choice, ways)
     real = _real_frames(store, rows)
+    scene = None
+    if order is None:
+        first = seen_rows + np.cumsum(counts) - counts
+        shown, shown_of = _every_view(first, counts, stored, length, choice, ways)
+        shown = replace(shown, real=None if real is None else real[shown.clip])
+    else:
+        looks = np.full(len(rows), stored) if real is None else np.minimum(real, stored)
+        # Of the pair's two classes the one with the smaller index stands for both.
+        kinds = np.minimum(labels, backward_labels)
+        if config.answer == "direction":
+            kinds = np.unique([row.label for row in rows], return_inverse=True)[1]
+        scene = Scene(length, looks, kinds, sides_of(config, table, rows, seen_rows))
+        warnings += order_warnings(order, scene, config)
+        shown, shown_of = arranged_test(order, scene, [row.id for row in rows], seen_rows, counts)
     shown = _labelled(shown, labels, backward_labels)
-    shown = replace(shown, real=None if real is None else real[shown.clip])
     reported = np.unique(shown_of, return_index=True)[1]
     trained_labels = [(backward_labels if way else labels)[:seen_rows] for way in trained_ways]
     seen = {int(label) for part in trained_labels for label in part}
@@ -152,11 +143,13 @@ def _build(
         mirror=_mirror(rows, labels, len(classes)),
         warnings=(*leakage.warnings, *warnings),
         leakage=leakage,
+        order=order,
+        scene=scene,
     )
 
 
 def _of_classes(
-    table: LabelledClips, classes: tuple[str, ...]
+    table: LabelledClips, classes: Collection[str]
 ) -> tuple[list[ClipRow], list[ClipRow], list[str]]:
     """The training and the test clips of some classes, and warnings, of those left out too.
 

@@ -6,7 +6,6 @@ reversed or shuffled: padding stays at the end, or its place would give the dire
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,13 +14,11 @@ from torch import Tensor
 
 from stepcli.cache.schema.leakage import Leakage
 from stepcli.probe.config import TaskConfig
-from stepcli.runtime.errors import UsageError
+from stepcli.probe.data.frame_choice import FrameChoice, Ints, crop_starts, shown_frames, spread
+from stepcli.probe.data.order_maps import OrderMap, Scene
 
-Ints = NDArray[np.int64]
 RULED_OUT = -1e4
 """Logit of a class that a sample cannot be of: its chance is zero, and still a number."""
-FrameChoice = Literal["crop", "jitter", "spread"]
-"""Contiguous runs; a random frame of each of equal stretches; evenly spread ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Samples:
     clip: Ints
     """[n]: row of the clip among the task's clips."""
     start: Ints
-    """[n]: first stored frame of the run."""
+    """[n]: first stored frame of the run; of an order task's samples, which draw of its clip."""
     backward: NDArray[np.bool_]
     """[n]: shown in reverse."""
     label: Ints
@@ -40,15 +37,25 @@ class Samples:
     """[n, length]: which stored frames, forward, where it is no contiguous run; padding last."""
     real: Ints | None = None
     """[n]: how many of the clip's stored frames are real, the first ones; None: all of them."""
+    rows: Ints | None = None
+    """[n, length]: row of the clip that each step shows, where an order task arranges the frames:
+    then `picked` is what is shown, in that order, and all of it is real."""
+    places: Ints | None = None
+    """[n]: seed of the order of the tokens of each step, where it is shuffled (twins)."""
 
     def __len__(self) -> int:
         return len(self.clip)
 
     def __getitem__(self, rows: Ints | slice) -> "Samples":
-        picked, real = (None if of is None else of[rows] for of in (self.picked, self.real))
-        return Samples(
-            self.clip[rows], self.start[rows], self.backward[rows], self.label[rows], picked, real
-        )
+        optional = (self.picked, self.real, self.rows, self.places)
+        place = (self.clip[rows], self.start[rows], self.backward[rows], self.label[rows])
+        return Samples(*place, *(None if of is None else of[rows] for of in optional))
+
+    def clips(self, length: int) -> Ints:
+        """[n, length]: row of the clip that each step shows."""
+        if self.rows is not None:
+            return self.rows
+        return np.broadcast_to(self.clip[:, None], (len(self), length))
 
     def frames(self, length: int) -> Ints:
         """[n, length]: the stored frames in the order in which they are shown.
@@ -57,6 +64,8 @@ class Samples:
         the backward video had been extracted.
         """
         forward = self._forward(length)
+        if self.rows is not None:
+            return forward
         steps, last = np.arange(length), self.real_steps(length)[:, None] - 1
         places = np.where(self.backward[:, None], last - steps, np.minimum(steps, last))
         return np.take_along_axis(forward, np.maximum(places, 0), axis=1)
@@ -131,6 +140,10 @@ class Task:
     that are never held out; then the test is all folds together, each for its own probes."""
     folds: int = 0
     """How many."""
+    order: OrderMap | None = None
+    """Of a task of the order suite: how it arranges frames."""
+    scene: Scene | None = None
+    """What it draws from."""
 
     @property
     def train_clips(self) -> int:
@@ -213,12 +226,14 @@ class Task:
         elif self.choice == "jitter":
             edges = np.arange(self.length + 1) * self.stored_frames // self.length
             picked = random.integers(edges[:-1], edges[1:], (len(order), self.length))
-        else:
+        elif self.choice == "spread":
             picked = np.tile(spread(self.stored_frames, self.length), (len(order), 1))
         clip = self._first_views[number]
         if (self.train_views > 1).any():
             clip = clip + random.integers(0, self.train_views[number])
         label = np.where(backward, self.backward_labels[clip], self.labels[clip])
+        if self.order is not None and self.scene is not None:
+            return self._arranged(self.order, self.scene, clip, backward, label, random)
         real = None if self.real_frames is None else self.real_frames[clip]
         if self.shuffles:
             ordered = start[:, None] + np.arange(self.length) if picked is None else picked
@@ -228,22 +243,25 @@ class Task:
                 picked = np.take_along_axis(picked, padding_last, axis=1)
         return Samples(clip, start, backward, label, picked, real)
 
-
-def shown_frames(config: TaskConfig, frames: int) -> tuple[int, int]:
-    """Of `frames` stored frames: how many, from the first, may be looked at; how many a probe sees.
-
-    Raises:
-        UsageError: the probe would see more than there are.
-    """
-    observed = max(1, round(config.observed * frames))
-    length = observed if config.clip_frames is None else config.clip_frames
-    if length > observed:
-        seen = "" if observed == frames else f", of which {observed} may be observed"
-        raise UsageError(
-            f"--clip-frames {length}: the store has {frames} frames per clip{seen}; ask for at "
-            "most that, or extract with more --frames"
-        )
-    return observed, length
+    def _arranged(
+        self,
+        order: OrderMap,
+        scene: Scene,
+        clip: Ints,
+        backward: NDArray[np.bool_],
+        label: Ints,
+        random: np.random.Generator,
+    ) -> Samples:
+        """Samples of an order task: each drawn anew, in its direction."""
+        drawn = order.arrange(scene, clip, random)
+        picked = np.where(backward[:, None], drawn.backward, drawn.forward)
+        rows = drawn.rows
+        if self.shuffles:
+            steps = random.permuted(np.tile(np.arange(self.length), (len(clip), 1)), axis=1)
+            picked, rows = (np.take_along_axis(of, steps, axis=1) for of in (picked, rows))
+        places = random.integers(0, 2**62, len(clip)) if order.joins else None
+        start = np.zeros_like(clip)
+        return Samples(clip, start, backward, label, picked, rows=rows, places=places)
 
 
 def shown_crops(config: TaskConfig, stored: int, real: int | None = None) -> tuple[Samples, int]:
@@ -264,16 +282,3 @@ def shown_crops(config: TaskConfig, stored: int, real: int | None = None) -> tup
     if real is not None:
         count = np.full(len(starts), real)
     return Samples(none, starts, none.astype(bool), none, picked, count), length
-
-
-def crop_starts(stored: int, length: int) -> Ints:
-    """First frames of the runs that a test shows of a clip: first, middle and last, each once."""
-    return np.unique([0, (stored - length) // 2, stored - length])
-
-
-def spread(stored: int, length: int) -> Ints:
-    """[length]: frames evenly spread over the stored ones, the same seen from either end."""
-    centers = (np.arange(length) + 0.5) * stored / length - 0.5
-    first = np.floor(centers[: length // 2]).astype(np.int64)
-    middle = [(stored - 1) // 2] if length % 2 else []
-    return np.concatenate([first, np.array(middle, np.int64), stored - 1 - first[::-1]])

@@ -12,9 +12,10 @@ from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import Resident
+from stepcli.probe.data.frame_choice import spread
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
-from stepcli.probe.data.tasks import Task, spread
+from stepcli.probe.data.tasks import Task
 from stepcli.probe.runs.pairs import read_pairs
 from stepcli.runtime.errors import UnknownName, UsageError
 

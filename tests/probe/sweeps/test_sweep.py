@@ -226,6 +226,10 @@ RECIPE_STORES: dict[str, dict[str, Any]] = {
     "all-methods.yaml": {"cls": True, "dim": 32},
     "openclose-160.yaml": {"dim": 32},
     "order.yaml": {"dim": 32},
+    "order-suite.yaml": {
+        "labels": ("close", "open", "pull", "push"),
+        "partners": {"open": "close", "close": "open", "push": "pull", "pull": "push"},
+    },
     "base-to-novel.yaml": {"cls": True},
     "zero-shot.yaml": {"cls": True},
     "low-data.yaml": {"clips_each": 330, "frames": 2},
