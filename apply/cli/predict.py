@@ -1,14 +1,17 @@
 """`stepcli predict`: ask trained probes about new videos."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from stepcli.extract.cli.completion import complete_backbones
-from stepcli.runtime.terminal import say, say_lines
+from stepcli.probe.cli.options import runs_folder, tune_early
+from stepcli.runtime.terminal import say, say_lines, warn
 
 if TYPE_CHECKING:
+    from stepcli.apply.prediction.inputs import InputVideo
     from stepcli.apply.prediction.predict import Prediction
     from stepcli.apply.prediction.probes import Applied
 
@@ -17,9 +20,17 @@ Form = Literal["text", "json", "csv"]
 
 def predict(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of trained probes, runs/<run>; one backbone pass.")
+        list[str],
+        typer.Argument(
+            metavar="RUN... [VIDEO...]",
+            help="Trained probes: folders or names of runs; all share one backbone pass per video. "
+            "Videos may follow.",
+        ),
     ],
-    video: Annotated[list[Path] | None, typer.Option(help="Video file; repeatable.")] = None,
+    video: Annotated[
+        list[str] | None,
+        typer.Option(help="Video, folder of videos, or pattern such as 'clips/*.mp4'; repeatable."),
+    ] = None,
     window: Annotated[
         str,
         typer.Option(help="Seconds of a sliding window; auto: as training clips; all: the video."),
@@ -55,37 +66,102 @@ def predict(
 ) -> None:
     """Ask trained probes about new videos: the same frames, pixels and backbone as in training.
 
-    Refuses a backbone with other weights than the probes were trained on.
+    Refuses a backbone with other weights than the probes were trained on. Exit code 3: some
+    videos could not be read; all others were answered.
     """
-    from stepcli.apply.prediction.predict import as_json
-    from stepcli.apply.prediction.predict import predict as ask
-    from stepcli.apply.prediction.probes import Applied
+    tune_early()
+    from stepcli.apply.prediction.inputs import find_videos, split_words
     from stepcli.runtime.errors import UsageError
 
-    if bool(video) == bool(stream):
+    folders, words = split_words(runs, runs_folder(None))
+    if not folders:
+        raise UsageError(f"no run given; start with one: stepcli predict runs/<run> {words[0]}")
+    places = [*words, *(video or [])]
+    if bool(places) == bool(stream):
         raise UsageError("nothing to look at: give --video FILE (repeatable), or --stream -")
-    applied = Applied(runs, device, backbone)
+    if stream and (out is not None or form == "csv"):
+        raise UsageError("--stream prints JSON lines as it goes; --out and csv need --video")
+    videos, notes = find_videos(places)
+    for note in notes:
+        warn(f"note: {note}")
+    from stepcli.apply.prediction.probes import Applied
+
+    applied = Applied(_tested(folders), device, backbone)
     seconds = _window_seconds(window, applied)
     if stream:
-        if out is not None or form == "csv":
-            raise UsageError("--stream prints JSON lines as it goes; --out and csv need --video")
         _stream(applied, stream, stream_format, seconds, stride, top, risk)
         return
     if out is not None:
-        _require_own_files(video or [], applied, out)
-    done = []
-    for path in video or []:
-        done += ask(applied, path, window=seconds, stride=stride, risk=risk)
-    if out is not None:
-        _write(done, out, top)
+        _require_own_files(videos, applied, out)
+    _answer(applied, videos, window=seconds, stride=stride, risk=risk, top=top, form=form, out=out)
+
+
+def _tested(folders: list[Path]) -> list[Path]:
+    """Without runs on held-out slices, which runs/step-* names too, where there are others."""
+    from stepcli.probe.runs.record import FILE, read_run
+    from stepcli.runtime.words import counted
+
+    final = [folder for folder in folders if not read_run(folder / FILE).on_slice]
+    if final and len(final) < len(folders):
+        warn(
+            f"note: left out {counted(len(folders) - len(final), 'run')} on held-out slices of "
+            "train, which only choose settings; give one alone to ask it"
+        )
+    return final or folders
+
+
+def _answer(
+    applied: "Applied",
+    videos: "list[InputVideo]",
+    *,
+    window: float | None,
+    stride: float | None,
+    risk: float | None,
+    top: int,
+    form: Form,
+    out: Path | None,
+) -> None:
+    """Answer video by video; one that cannot be read costs its own answer alone.
+
+    Raises:
+        typer.Exit: code 3, some videos could not be read.
+    """
+    from stepcli.apply.prediction.predict import as_json
+    from stepcli.apply.prediction.predict import predict as ask
+    from stepcli.apply.prediction.show import csv_lines, headings, text_lines, write_files
+    from stepcli.runtime.errors import VideoError
+
+    heads = headings(applied.probes)
+    done: list[Prediction] = []
+    answered = 0
+    for each in videos:
+        try:
+            found = ask(applied, each.path, window=window, stride=stride, risk=risk)
+        except VideoError as error:
+            say(f"error: {error}", err=True, colour=typer.colors.RED)
+            continue
+        if out is not None:
+            write_files(found, each.name, out, top)
+        if form == "json":
+            done += found
+        elif form == "csv":
+            say_lines(csv_lines(found, top, header=not answered))
+        else:
+            for line in ([""] if answered else []) + [str(each.path)]:
+                say(line)
+            for one in found:
+                for line in text_lines(one, heads[one.probe.name], top):
+                    say(line)
+        answered += 1
     if form == "json":
         say_lines(as_json(done, top))
-    elif form == "csv":
-        _print_csv(done, top)
-    else:
-        for number, each in enumerate(done):
-            for line in ([""] if number else []) + text_lines(each, top):
-                say(line)
+    if failed := len(videos) - answered:
+        if len(videos) > 1:
+            said = (
+                f"{failed:,} of {len(videos):,} videos could not be read; all others are answered"
+            )
+            say(said, err=True)
+        raise typer.Exit(3)
 
 
 def _window_seconds(text: str, applied: "Applied") -> float | None:
@@ -103,89 +179,27 @@ def _window_seconds(text: str, applied: "Applied") -> float | None:
         raise UsageError(f"--window {text}: expected seconds, auto or all") from None
 
 
-def text_lines(found: "Prediction", top: int) -> list[str]:
-    """A prediction for a terminal: one clip's likeliest classes, or a timeline."""
-    from stepcli.apply.prediction.timeline import clock, stretches
-
-    classes = found.probe.classes
-    kept = found.probe.calibration
-    how = "as trained" if kept is None else f"temperature {kept.temperature:.2f}"
-    lines = [f"{found.video.name}: {found.probe.name} (probabilities {how})"]
-    if len(found.answers) == 1:
-        (only,) = found.answers
-        lines += [
-            f"  {100 * p:5.1f} %  {'#' * round(30 * p):<30}  {label}"
-            for label, p in only.top(classes, top)
-        ]
-        return lines + ([f"  {only.said}"] if only.said not in classes else [])
-    for each in stretches(found.answers, classes):
-        share = f"{100 * each.probability:3.0f} %" if each.said in classes else "     "
-        lines.append(f"  {clock(each.start)} - {clock(each.end)}  {share}  {each.said}")
-    return lines
-
-
-def _print_csv(done: "list[Prediction]", top: int) -> None:
-    import csv
-    import io
-
-    from stepcli.probe.runs.cells import csv_cell
-
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["video", "run", "start_seconds", "end_seconds", "rank", "label", "probability"]
-    )
-    for found in done:
-        for each in found.answers:
-            for rank, (label, p) in enumerate(each.top(found.probe.classes, top), 1):
-                place = (str(found.video), found.probe.name, f"{each.start:.3f}", f"{each.end:.3f}")
-                writer.writerow([csv_cell(cell) for cell in (*place, rank, label, f"{p:.6f}")])
-    say_lines(out.getvalue().rstrip("\n"))
-
-
-def _require_own_files(videos: list[Path], applied: "Applied", out: Path) -> None:
+def _require_own_files(videos: "list[InputVideo]", applied: "Applied", out: Path) -> None:
     """See that every answer can be written and none in place of another, before the work.
 
     Raises:
         UsageError: two videos, or two runs, of one name.
         StoreError: the folder cannot be written to.
     """
+    from stepcli.apply.prediction.show import file_name
     from stepcli.runtime.errors import UsageError
     from stepcli.runtime.files import require_writable
 
-    names = [_file_name(video, probe.name) for video in videos for probe in applied.probes]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    names = Counter(
+        file_name(video.name, probe.name) for video in videos for probe in applied.probes
+    )
+    twice = sorted(name for name, count in names.items() if count > 1)
     if twice:
         raise UsageError(
             f"--out {out}: {twice[0]} would be written twice, files are named after video and run; "
             "give videos, or runs, of one name in calls of their own, with an --out each"
         )
     require_writable(out)
-
-
-def _file_name(video: Path, run: str) -> str:
-    return f"{video.stem}.{run}"
-
-
-def _write(done: "list[Prediction]", out: Path, top: int) -> None:
-    """Write one set of files per video and probe."""
-    from stepcli.apply.prediction.predict import as_json
-    from stepcli.apply.prediction.timeline import picture, stretches, subtitles
-    from stepcli.runtime.files import disk_errors, replace_synced
-
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-        for found in done:
-            classes = found.probe.classes
-            name = _file_name(found.video, found.probe.name)
-            contents = {
-                "json": as_json([found], top).encode(),
-                "srt": subtitles(stretches(found.answers, classes)).encode(),
-            }
-            if len(found.answers) > 1:
-                contents["svg"] = picture(found.answers, classes, found.video.name)
-            for ending, content in contents.items():
-                replace_synced(out / f"{name}.{ending}", content)
 
 
 def _stream(

@@ -47,6 +47,10 @@ class PredictionJson(TypedDict):
     video: str
     run: str
     method: str
+    task: str
+    seed: int
+    store: str
+    """Where the probe was trained; empty if not known."""
     temperature: float | None
     """None where the probe is not calibrated."""
     windows: list[WindowJson]
@@ -70,6 +74,9 @@ class Prediction:
             "video": str(self.video),
             "run": self.probe.name,
             "method": self.probe.record.method,
+            "task": self.probe.record.task,
+            "seed": self.probe.record.seed,
+            "store": self.probe.record.store,
             "temperature": None if kept is None else kept.temperature,
             "windows": [
                 {

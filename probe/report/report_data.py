@@ -13,7 +13,8 @@ from stepcli.probe.analysis.order_table import moved
 from stepcli.probe.analysis.order_tests import REORDERINGS, OrderTests
 from stepcli.probe.analysis.summary import Analysis, analyse
 from stepcli.probe.methods.registry import methods
-from stepcli.probe.runs.configurations import Configuration, configurations, labels
+from stepcli.probe.runs.configurations import Configuration, configurations
+from stepcli.probe.runs.labels import labels
 from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.stats import PairedDifference, paired_difference
 from stepcli.runtime.errors import UnknownName, UsageError

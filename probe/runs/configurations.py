@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.probe.config import TaskConfig, without_paths
+from stepcli.probe.config import without_paths
+from stepcli.probe.runs.labels import labels, without_seeds
 from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.predictions import Predictions, joined, read_predictions
 from stepcli.probe.runs.record import RunRecord, read_runs
@@ -16,7 +17,6 @@ from stepcli.probe.runs.stats import mean_by_group
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.settings import JsonObject
 
-_DIGESTS = ("split_digest", "sha256")
 SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
 """Fields of a task that an official split has its own of."""
 
@@ -24,66 +24,15 @@ SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
 def configuration(run: RunRecord) -> str:
     """Equal for runs that differ in their seed alone, and in what is drawn by it; and in the group
     that is left out."""
-    return json.dumps([_without_seeds(run), run.fingerprint], sort_keys=True)
+    return json.dumps([without_seeds(run), run.fingerprint], sort_keys=True)
 
 
 def over_splits(run: RunRecord) -> str:
     """Equal for runs that differ in their seed and official split alone."""
-    config = _without_seeds(run)
+    config = without_seeds(run)
     if isinstance(task := config.get("task"), dict):
         config["task"] = {name: v for name, v in task.items() if name not in SPLIT_FIELDS}
     return json.dumps([config, run.dataset or None, run.backbone or None], sort_keys=True)
-
-
-def _without_seeds(run: RunRecord) -> JsonObject:
-    """A run's config without its seed, and without what is drawn anew for each seed."""
-    config = without_paths(run.config)
-    config.pop("seed", None)
-    if isinstance(task := config.get("task"), dict):
-        drawn = {"draw_seed", "fold", "held_group"}
-        config["task"] = {name: v for name, v in task.items() if name not in drawn} | {
-            "slice_seed": task.get("slice_seed") is not None
-        }
-    return config
-
-
-def labels(runs: Sequence[RunRecord]) -> list[str]:
-    """A method's name, with whatever settings tell its rows apart; a usual task is not named."""
-    usual = {f"task.{name}": v for name, v in TaskConfig().model_dump(mode="json").items()}
-    rows: dict[tuple[str, str], list[JsonObject]] = {}
-    flat = [_flat(run) for run in runs]
-    for run, settings in zip(runs, flat, strict=True):
-        rows.setdefault((run.method, run.task), []).append(settings)
-    varied = {place: _varied(group) for place, group in rows.items()}
-    names = []
-    for run, settings in zip(runs, flat, strict=True):
-        differing = [
-            f"{key.rpartition('.')[2]}={value}"
-            for key, value in settings.items()
-            if key in varied[run.method, run.task] and (key not in usual or value != usual[key])
-        ]
-        names.append(" ".join([run.method, *differing]))
-    return names
-
-
-def _varied(group: Sequence[JsonObject]) -> set[str]:
-    """Settings in which the runs of a group are not all alike."""
-    names = {name for settings in group for name in settings}
-    first = group[0]
-    return {name for name in names if any(s.get(name) != first.get(name) for s in group)}
-
-
-def _flat(run: RunRecord) -> JsonObject:
-    """A run's settings by dotted name."""
-    flat: JsonObject = {"store": run.fingerprint[:8]}
-    for section, values in _without_seeds(run).items():
-        if isinstance(values, dict):
-            # 8 digits of a digest tell files apart in a label.
-            short = {k: str(v)[:8] if v and k in _DIGESTS else v for k, v in values.items()}
-            flat |= {f"{section}.{key}": value for key, value in short.items()}
-        else:
-            flat[section] = values
-    return flat
 
 
 class Configuration:

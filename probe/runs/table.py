@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from stepcli.probe.runs.cells import Bold, csv_cell, latex_table, markdown
-from stepcli.probe.runs.configurations import configuration, labels, over_splits
+from stepcli.probe.runs.configurations import configuration, over_splits
+from stepcli.probe.runs.labels import labels
 from stepcli.probe.runs.metrics import METRICS
 from stepcli.probe.runs.published import Published
 from stepcli.probe.runs.record import RunRecord

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from stepcli.probe.runs.configurations import configuration, labels
+from stepcli.probe.runs.configurations import configuration
+from stepcli.probe.runs.labels import labels
 from stepcli.probe.runs.record import RunRecord
 
 
