@@ -9,6 +9,20 @@ def counted(count: int, thing: str, plural: str = "") -> str:
     return f"{count:,} {thing if count == 1 else plural or thing + 's'}"
 
 
+def are(count: int) -> str:
+    """The verb after a count: "1 clip is", "2 clips are"."""
+    return "is" if count == 1 else "are"
+
+
+def sized(count: float) -> str:
+    """A number of bytes for people: "5.2 MB"; GB and TB only where MB would be many digits."""
+    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e5, "MB"), (1e3, "kB")):
+        if count >= limit:
+            scale = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}[unit]
+            return f"{count / scale:.1f} {unit}"
+    return counted(int(count), "byte")
+
+
 def listed(items: Iterable[object], shown: int = 3) -> str:
     """At most `shown` of the items, and how many more there are."""
     texts = [str(item) for item in items]

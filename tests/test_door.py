@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -99,6 +100,13 @@ def test_the_first_panel_of_options_is_short(path: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("path", [(), *LEAVES], ids=" ".join)
 def test_help_names_the_exit_codes(path: tuple[str, ...]) -> None:
     assert "Exit codes:" in help_of(path)
+
+
+def test_the_version_is_the_distributions() -> None:
+    import stepcli
+
+    assert stepcli.__version__ == version("stepcli")
+    assert CliRunner().invoke(app, ["--version"]).output == f"stepcli {stepcli.__version__}\n"
 
 
 TYPOS = {

@@ -7,6 +7,7 @@ import typer
 
 from stepcli.probe.cli.analysis import RunsArgument, StoreOption
 from stepcli.runtime.terminal import say, warn
+from stepcli.runtime.words import counted
 
 VideosOption = Annotated[
     list[Path] | None,
@@ -77,7 +78,7 @@ def report(
     for line in done.missing:
         warn(f"note: not shown: {line}")
     say(
-        f"{done.page}: {done.figures} figures, {done.tables} tables; "
+        f"{done.page}: {counted(done.figures, 'figure')}, {counted(done.tables, 'table')}; "
         f"{out / 'figures'} (SVG{', PDF' if pdf else ''}), {out / 'tables'} (LaTeX, CSV)"
     )
 

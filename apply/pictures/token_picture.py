@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from stepcli.apply.pictures.stored_frames import stored_frames
+from stepcli.cache.schema.padding import frame_mask
 from stepcli.runtime.errors import UsageError, VideoError
 
 if TYPE_CHECKING:
+    from stepcli.cache.schema.clips import ClipRecord
     from stepcli.cache.schema.spec import StoreSpec
     from stepcli.cache.store.store import Store
 
 SIDE = 160
 """Pixels of a frame."""
 GAP = 4
+CAPTION = 20
+"""Pixels above the frames, for their times."""
 
 
 def component_colours(tokens: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -71,10 +75,25 @@ def token_colours(spec: "StoreSpec", tokens: NDArray[np.float32]) -> NDArray[np.
     return component_colours(flat).reshape(len(tokens), *grid, 3)
 
 
+def frame_captions(sampling: str, record: "ClipRecord") -> list[str]:
+    """Of each stored time step the time of its frame in the video, "1.25 s"; "padding" where a
+    step only repeats the last frame.
+
+    Args:
+        sampling: As in the store's spec.
+        record: Of the clip.
+    """
+    real = frame_mask(sampling, [record.distinct_frames], len(record.pts_seconds))[0]
+    return [
+        f"{seconds:.2f} s" if of_its_own else "padding"
+        for seconds, of_its_own in zip(record.pts_seconds, real, strict=True)
+    ]
+
+
 def token_picture(
     store: "Store", clip_id: str, videos: Sequence[Path] = ()
 ) -> tuple[Image.Image, str]:
-    """A clip's frames, and its tokens' colours beneath.
+    """A clip's frames, their times and numbers in the clip, and its tokens' colours beneath.
 
     Args:
         store: The store.
@@ -96,10 +115,15 @@ def token_picture(
     except VideoError as error:  # tokens outlive videos
         absent = str(error)
     step = SIDE + GAP
-    sheet = Image.new("RGB", (step * len(colours) - GAP, step * len(rows) - GAP), "white")
+    size = (step * len(colours) - GAP, CAPTION + step * len(rows) - GAP)
+    sheet = Image.new("RGB", size, "white")
+    captions = frame_captions(store.spec.sampling, store.record(clip_id))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=CAPTION - 6)
+    for column, caption in enumerate(captions):
+        draw.text((column * step + SIDE // 2, CAPTION // 2), caption, "black", font, anchor="mm")
     for row, pictures in enumerate(rows):
         how = Image.Resampling.NEAREST if pictures is colours else Image.Resampling.BILINEAR
         for column, picture in enumerate(pictures):
             small = Image.fromarray(picture).resize((SIDE, SIDE), how)
-            sheet.paste(small, (column * step, row * step))
+            sheet.paste(small, (column * step, CAPTION + row * step))
     return sheet, absent

@@ -4,6 +4,7 @@ Each frame's tokens are computed once; those of a video backbone depend on the w
 there a window's pictures are kept until its pass.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,8 +67,9 @@ def plan_windows(
         spans = [(0.0, end)]
     else:
         stride = length / 2 if stride is None else stride
-        if length <= 0 or stride <= 0:
-            raise UsageError(f"--window {length:g} --stride {stride:g}: expected seconds above 0")
+        for flag, seconds in (("--window", length), ("--stride", stride)):
+            if not 0 < seconds < math.inf:
+                raise UsageError(f"{flag} {seconds:g}: expected seconds above 0")
         # The last window ends with the video, so that its end is not left out.
         last = max(0.0, end - length)
         starts = [*np.arange(0, last, stride).tolist(), last]

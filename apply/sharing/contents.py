@@ -24,6 +24,7 @@ from stepcli.runtime.files import (
     replace_beneath,
 )
 from stepcli.runtime.sealed_json import SEALED_LIMIT
+from stepcli.runtime.words import counted
 
 if TYPE_CHECKING:
     from stepcli.probe.runs.record import RunRecord
@@ -209,7 +210,8 @@ def store_card(store: Store) -> str:
             *("---", "library_name: stepcli", "tags:", "- video", "- features", "---", ""),
             f"# {store.dataset}, {spec.backbone}",
             "",
-            f"Tokens of a frozen `{spec.backbone}` on {len(store):,} clips of {store.dataset} "
+            f"Tokens of a frozen `{spec.backbone}` on {counted(len(store), 'clip')} of "
+            f"{store.dataset} "
             f"({counts}), for training temporal probes.",
             "",
             f"- {spec.frames} frames per clip, sampling `{spec.sampling}`",

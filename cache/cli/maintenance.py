@@ -18,7 +18,7 @@ from stepcli.cache.cli.options import (
     WorkersOption,
 )
 from stepcli.runtime.terminal import print_json, say, would
-from stepcli.runtime.words import counted
+from stepcli.runtime.words import counted, sized
 
 app = typer.Typer()
 
@@ -62,10 +62,10 @@ def repair(
             verb = "cannot read" if problem.unread else "cannot restore"
             say(f"{verb} {problem.place}: {problem.problem}")
         if plan.deleted_bytes:
-            say(f"{would('delete', dry_run)} {plan.deleted_bytes} bytes in {root}/.damaged")
+            say(f"{would('delete', dry_run)} {sized(plan.deleted_bytes)} in {root}/.damaged")
         if plan.set_aside_bytes and not delete:
             say(
-                f"{plan.set_aside_bytes} bytes lie in {root}/.damaged; stepcli store repair "
+                f"{sized(plan.set_aside_bytes)} in {root}/.damaged; stepcli store repair "
                 "--delete frees them"
             )
         if plan.parts or plan.restored or plan.swept or plan.left:
@@ -116,8 +116,9 @@ def merge(
     for tower in plan.texts_differing:
         say(f"texts of {tower}: other embeddings than the target's, which stay")
     say(
-        f"{len(plan.parts)} parts, {plan.clips} clips, {plan.bytes} bytes "
-        f"({plan.copied_bytes} copied), {plan.rows_added} new lines in the clips table"
+        f"{counted(len(plan.parts), 'part')}, {counted(plan.clips, 'clip')}, "
+        f"{sized(plan.bytes)} "
+        f"({sized(plan.copied_bytes)} copied), {plan.rows_added} new lines in the clips table"
     )
 
 
@@ -157,7 +158,8 @@ def convert(
         print_json({"dry_run": dry_run, **asdict(plan)})
     else:
         say(
-            f"{would('write', dry_run)} {plan.clips} clips, {plan.bytes} bytes, to {plan.target} "
+            f"{would('write', dry_run)} {counted(plan.clips, 'clip')}, "
+            f"{sized(plan.bytes)}, to {plan.target} "
             f"as {plan.format} {plan.dtype}; {plan.quarantined} quarantined"
         )
     if plan.quarantined:
@@ -198,6 +200,7 @@ def compact(
         say("nothing to compact: no small parts to join, no superseded copies")
         return
     say(
-        f"{len(plan.rewritten)} parts rewritten, {len(plan.removed)} removed: {plan.clips} clips "
-        f"copied, {plan.superseded} superseded copies dropped, {plan.bytes_before} bytes before"
+        f"{counted(len(plan.rewritten), 'part')} rewritten, {len(plan.removed)} removed: "
+        f"{counted(plan.clips, 'clip')} "
+        f"copied, {plan.superseded} superseded copies dropped, {sized(plan.bytes_before)} before"
     )

@@ -8,6 +8,7 @@ from stepcli.cache.cli import maintenance as maintenance_commands
 from stepcli.cache.cli import tables as table_commands
 from stepcli.cache.cli.options import JsonOption, StoreOption, WorkersOption
 from stepcli.runtime.terminal import print_json, say, shown
+from stepcli.runtime.words import counted, sized
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -103,7 +104,8 @@ def verify(
         for clip in report.damaged_clips:
             say(f"damaged clip: {clip}")
         say(
-            f"{report.parts} parts, {report.clips} clips, {report.bytes} bytes: "
+            f"{counted(report.parts, 'part')}, {counted(report.clips, 'clip')}, "
+            f"{sized(report.bytes)}: "
             + ("all as written" if report.ok else f"{len(report.problems)} problems")
         )
     damaged = len(report.problems) - len(report.unread)
@@ -115,7 +117,8 @@ def verify(
         )
     if not report.ok:
         raise DamagedStore(
-            f"the store {root} is damaged ({damaged} problems, {len(report.damaged_clips)} clips"
+            f"the store {root} is damaged ({counted(damaged, 'problem')}, "
+            f"{counted(len(report.damaged_clips), 'clip')}"
             + (f"; {len(report.unread)} places could not be read" if report.unread else "")
             + "); stepcli store repair sets the damaged parts aside"
         )

@@ -8,6 +8,7 @@ import typer
 
 from stepcli.cache.cli.options import DryRunOption, JsonOption, StoreOption
 from stepcli.runtime.terminal import print_json, say, would
+from stepcli.runtime.words import counted
 
 if TYPE_CHECKING:
     from stepcli.cache.storage.path import StoragePath
@@ -47,7 +48,7 @@ def compare(
                 f"worst {spread.worst:.6f} ({spread.where})"
             )
     if found.zero_tokens:
-        say(f"{found.zero_tokens} tokens of norm zero left out")
+        say(f"{counted(found.zero_tokens, 'token')} of norm zero left out")
 
 
 @app.command()
@@ -64,7 +65,6 @@ def duplicates(
     from stepcli.cache.maintenance.duplicates import describe_copies
     from stepcli.cache.store.locate import chosen_place
     from stepcli.cache.store.store import open_store
-    from stepcli.runtime.words import counted
 
     found = describe_copies(open_store(chosen_place(store)))
     sets = found["sets"][: limit or None]
@@ -171,7 +171,7 @@ def labels(
         if as_json:
             print_json({"store": str(root), "dry_run": dry_run, "written": count, "to": str(to)})
         else:
-            say(f"{would('write', dry_run)} {count} lines to {to}")
+            say(f"{would('write', dry_run)} {counted(count, 'line')} to {to}")
         return
     assert table is not None
     plan = relabel(root, table, dry_run=dry_run)

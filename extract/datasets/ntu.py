@@ -15,6 +15,7 @@ from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.ntu_classes import NAMES
 from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import by_stem, ending_notes, videos_below
+from stepcli.runtime.words import counted
 
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})_rgb")
 
@@ -70,7 +71,7 @@ def load(classes: int, root: Path, options: Mapping[str, str]) -> Dataset:
         )
     numbers = PAIR_NUMBERS_60 if classes == 60 else PAIR_NUMBERS_120
     partners = [(NAMES[first - 1], NAMES[second - 1]) for first, second in numbers]
-    notes = [f"{foreign} videos are of other classes or names and are left out"] if foreign else []
+    notes = [f"left out: {counted(foreign, 'video')} of other classes or names"] if foreign else []
     notes += [*ending_notes((".avi", str(clip.path)) for clip in clips), *met]
     return Dataset(
         info.name,

@@ -27,7 +27,6 @@ from stepcli.extract.pipeline.summary import (
     RunSummary,
     announce,
     as_json,
-    gigabytes,
     past_end_note,
     report_stages,
     say,
@@ -43,6 +42,7 @@ from stepcli.runtime.errors import UsageError
 from stepcli.runtime.memory import without_collections
 from stepcli.runtime.ray_cluster import ray_cluster
 from stepcli.runtime.settings import options_of
+from stepcli.runtime.words import sized
 
 QUARANTINED = 3
 """Exit code of a run that quarantined clips."""
@@ -197,6 +197,6 @@ def _require_space(store: Store, count: int) -> None:
     needed = count * sum(array.clip_bytes for array in part_layout(store.spec).arrays)
     if needed > free:
         raise UsageError(
-            f"{count} clips need {gigabytes(needed)} and {store.path} has {gigabytes(free)} free; "
+            f"{count} clips need {sized(needed)} and {store.path} has {sized(free)} free; "
             "ask for fewer tokens (--tokens grid2 or cls), or give a --store elsewhere"
         )

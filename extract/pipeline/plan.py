@@ -17,10 +17,10 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.pipeline.prepare import Prepared, load_list, prepare, spread
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import extract_clips
-from stepcli.extract.pipeline.summary import gigabytes
 from stepcli.extract.sources.stock import what_is_left
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.progress import duration
+from stepcli.runtime.words import sized
 
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 SHOWN: tuple[Dtype, ...] = ("float32", "float16", "int8")
@@ -156,14 +156,14 @@ def describe(plan: Plan) -> str:
         clips += f" in {plan.stored} views"
     lines = [
         f"{clips}, {plan.clip_seconds * 1000:.0f} ms per clip on this machine: "
-        f"{duration(plan.hours * 3600)}; {gigabytes(plan.free_bytes)} free",
+        f"{duration(plan.hours * 3600)}; {sized(plan.free_bytes)} free",
         "",
         f"{'tokens':12}" + "".join(f"{dtype:>13} " for dtype in SHOWN) + "  break-even at float16",
     ]
     cost_of = {(cost.tokens, cost.dtype): cost for cost in plan.layouts}
     for tokens in dict.fromkeys(cost.tokens for cost in plan.layouts):
         row = [cost_of[tokens, dtype] for dtype in SHOWN]
-        sizes = [f"{gigabytes(cost.total_bytes):>13}{' ' if cost.fits else '!'}" for cost in row]
+        sizes = [f"{sized(cost.total_bytes):>13}{' ' if cost.fits else '!'}" for cost in row]
         rate = cost_of[tokens, "float16"].break_even
         lines.append(f"{tokens:12}{''.join(sizes)}{rate / 1e6:12.1f} MB/s")
     lines += [

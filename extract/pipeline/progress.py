@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from stepcli.runtime.progress import Progress
+from stepcli.runtime.words import are, counted
 
 
 class ProgressListener(Protocol):
@@ -29,7 +30,7 @@ class ExtractionProgress(Progress):
         self.workers = ""
         """State of a cluster's workers, printed after the counts."""
         if already:
-            self.say(f"{already} clips are done already, {total} to go")
+            self.say(f"{counted(already, 'clip')} {are(already)} done already, {total} to go")
         super().__init__("clip", total)
 
     def clip_done(self) -> None:

@@ -173,16 +173,9 @@ def as_json(
     }
 
 
-def gigabytes(size: float) -> str:
-    """A number of bytes for people."""
-    if size >= 1e12:
-        return f"{size / 1e12:.1f} TB"
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
-
-
 def _count(stored: int, clips: Sequence[Clip]) -> str:
     if any(split_window(clip.stored_ids[0])[1] is not None for clip in clips[:1]):
         return f"{counted(stored, 'window')} of {counted(len(clips), 'recording')}"
     if any(clip.views for clip in clips):
-        return f"{stored} views of {len(clips)} clips"
-    return f"{stored} clips"
+        return f"{counted(stored, 'view')} of {counted(len(clips), 'clip')}"
+    return f"{counted(stored, 'clip')}"

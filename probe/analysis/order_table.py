@@ -5,6 +5,7 @@ from statistics import fmean
 from typing import Literal
 
 from stepcli.probe.analysis.order_tests import OrderTests
+from stepcli.runtime.words import counted
 
 Field = Literal["top1", "partner_top1", "flips", "changed", "moved"]
 
@@ -35,7 +36,7 @@ def order_lines(label: str, tests: Sequence[OrderTests]) -> list[str]:
         return [f"{label}: no trained probe to test"]
     first, *orders = tests[0].orders
     lines = [
-        f"{label}, {len(tests)} seed{'s' if len(tests) > 1 else ''}",
+        f"{label}, {counted(len(tests), 'seed')}",
         f"  {'shown':<20} {'top-1':>6} {'to partner':>11} {'changed':>8} {'logits move':>12}",
         f"  {first:<20} {_percent(mean_of(tests, first, 'top1')):>6}",
     ]

@@ -8,6 +8,7 @@ import typer
 from stepcli.probe.cli.options import RUNS_VARIABLE, DeviceOption
 from stepcli.probe.methods.catalogue import complete_methods
 from stepcli.runtime.terminal import print_json, say, warn
+from stepcli.runtime.words import counted
 
 if TYPE_CHECKING:
     from stepcli.probe.analysis.summary import Analysis
@@ -65,7 +66,7 @@ def analyse(
 
 def describe(found: "Analysis") -> list[str]:
     """Lines for a terminal of 80 columns; per cent."""
-    seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}"
+    seeds = counted(found.seeds, "seed")
     top1 = f"{100 * found.top1.mean:.1f}"
     if found.top1.low is not None and found.top1.high is not None:
         top1 += f" [{100 * found.top1.low:.1f}, {100 * found.top1.high:.1f}]"
@@ -75,7 +76,8 @@ def describe(found: "Analysis") -> list[str]:
     from stepcli.probe.runs.stats import FEWEST_GROUPS
 
     lines = [
-        f"{found.label}: {found.task}, split {found.split}, {seeds}, {found.samples} samples",
+        f"{found.label}: {found.task}, split {found.split}, {seeds}, "
+        f"{counted(found.samples, 'sample')}",
         f"  top-1 {top1}   mean class {100 * found.mean_class:.1f}   {found.params:,} parameters",
     ]
     if values:
@@ -85,7 +87,8 @@ def describe(found: "Analysis") -> list[str]:
         if group is not None:
             lines.append(
                 f"  classes {title}: top-1 {100 * group.top1:.1f}, mean class "
-                f"{100 * group.mean_class:.1f} ({group.classes} classes, {group.samples} samples)"
+                f"{100 * group.mean_class:.1f} ({counted(group.classes, 'class', 'classes')}, "
+                f"{counted(group.samples, 'sample')})"
             )
     lines += [
         f"  {row.type} classes: top-1 {100 * row.top1:.1f} (forward {100 * row.forward:.1f}, "
@@ -116,7 +119,8 @@ def _pair_lines(found: "Analysis") -> list[str]:
         )
     total = found.overall
     lines.append(
-        f"  forced choice {100 * total.macro_forced_choice:.1f} over {total.pairs} pairs (macro), "
+        f"  forced choice {100 * total.macro_forced_choice:.1f} over "
+        f"{counted(total.pairs, 'pair')} (macro), "
         f"{100 * total.micro_forced_choice:.1f} over samples (micro)"
     )
     return lines
@@ -163,7 +167,6 @@ def order(
     from stepcli.probe.analysis.order_table import order_lines
     from stepcli.probe.runs.configurations import configurations
     from stepcli.runtime.errors import UsageError
-    from stepcli.runtime.words import counted
 
     found = configurations(runs, None if method is None else method.split(","))
     failed = keep_order_tests(found, store, device)
@@ -224,7 +227,7 @@ def calibrate(
     names = None if method is None else method.split(",")
     if undo:
         removed = undo_calibration(configurations(runs, names))
-        say(f"Removed the calibration of {removed} run{'' if removed == 1 else 's'}")
+        say(f"Removed the calibration of {counted(removed, 'run')}")
         return
     minimum = SliceMinimum(**({} if slice_min is None else slice_minimum(slice_min)))
     found = configurations(runs, names)
@@ -292,4 +295,7 @@ def chirality(
             f"{score.group:<34.34}  {score.classes:>7}  {score.train_clips:>6}  "
             f"{score.test_samples:>6}  {100 * score.top1:>6.1f}"
         )
-    say(f"{method}: {100 * mean:.1f} % mean over {len(scores)} groups, {seeds} seeds each")
+    say(
+        f"{method}: {100 * mean:.1f} % mean over {counted(len(scores), 'group')}, "
+        f"{counted(seeds, 'seed')} each"
+    )

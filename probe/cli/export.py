@@ -23,7 +23,8 @@ def export(
     """
     import importlib.util
 
-    from stepcli.probe.analysis.export import ONNX, export_folder, export_onnx
+    from stepcli.probe.analysis.export import ONNX, export_folder
+    from stepcli.probe.analysis.onnx_export import export_onnx
     from stepcli.runtime.errors import UsageError
 
     needed = ("onnx", "onnxruntime", "onnxscript") if onnx else ()

@@ -26,7 +26,7 @@ from stepcli.probe.data.order_samples import (
 from stepcli.probe.data.splits import LabelledClips, base_classes, unseen_classes
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.runtime.errors import UnknownName, UsageError
-from stepcli.runtime.words import counted, listed
+from stepcli.runtime.words import are, counted, listed
 
 if TYPE_CHECKING:
     from stepcli.cache.store.store import Store
@@ -169,8 +169,8 @@ def _of_classes(
     left_out = len(table.train) + len(table.test) - len(train) - len(test)
     if left_out:
         warnings.append(
-            f"{left_out} clips are left out of the task: their classes have no partner, or are "
-            "irreversible"
+            f"{counted(left_out, 'clip')} {are(left_out)} left out of the task: their classes "
+            "have no partner, or are irreversible"
         )
     return train, test, warnings
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from stepcli.probe.data.features import Features, Resident, Streamed, resident_type
+from stepcli.runtime.words import counted, sized
 
 if TYPE_CHECKING:
     from stepcli.cache.store.store import Store
@@ -60,10 +61,10 @@ def place_features(
     for kept_on in dict.fromkeys((device, host)):
         if size <= TOKEN_SHARE * free[kept_on.type]:
             where = "in memory" if kept_on == host else f"on {kept_on}"
-            line = f"{size / 2**30:.2f} GiB of tokens of {len(clips)} clips {where}"
+            line = f"{sized(size)} of tokens of {counted(len(clips), 'clip')} {where}"
             return Resident(store, clips, device, kept_on), line
     line = (
-        f"{size / 2**30:.2f} GiB of tokens of {len(clips)} clips do not fit into "
-        f"{TOKEN_SHARE:.0%} of {free['cpu'] / 2**30:.2f} GiB free: streamed from {store.path}"
+        f"{sized(size)} of tokens of {counted(len(clips), 'clip')} do not fit into "
+        f"{TOKEN_SHARE:.0%} of {sized(free['cpu'])} free: streamed from {store.path}"
     )
     return Streamed(store, device), line

@@ -18,6 +18,7 @@ from stepcli.probe.runs.stats import (
     paired_difference,
 )
 from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.words import counted
 
 LEVEL = 0.05
 """Of corrected p, below which two methods differ."""
@@ -147,8 +148,8 @@ def _p(value: float) -> str:
 
 def covered(gain: PairedDifference) -> str:
     """What an interval is over, e.g. "20 groups and 5 seeds"."""
-    seeds = f"{gain.seeds} seeds" if gain.seeds > 1 else "1 seed, so not over seeds"
-    return f"{len(gain.by_group)} groups and {seeds}"
+    seeds = f"{counted(gain.seeds, 'seed')}" if gain.seeds > 1 else "1 seed, so not over seeds"
+    return f"{counted(len(gain.by_group), 'group')} and {seeds}"
 
 
 def no_interval(gain: PairedDifference) -> str:

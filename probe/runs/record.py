@@ -28,6 +28,7 @@ from stepcli.runtime.sealed_json import SEALED_LIMIT
 from stepcli.runtime.settings import JsonObject
 
 FILE = "run.json"
+TOP = 5
 DEEPEST = 200
 """Levels of nested JSON."""
 
@@ -241,6 +242,11 @@ def _is_imported(found: JsonValue) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def tells_top5(record: RunRecord) -> bool:
+    """Whether top-5 says anything: of five classes or fewer, the first five are all of them."""
+    return len(record.classes) > TOP
 
 
 def is_done(runs: Path, run: str) -> bool:

@@ -19,7 +19,7 @@ from stepcli.probe.runs.configurations import configuration, over_splits
 from stepcli.probe.runs.labels import labels
 from stepcli.probe.runs.metrics import METRICS
 from stepcli.probe.runs.published import Published
-from stepcli.probe.runs.record import RunRecord
+from stepcli.probe.runs.record import RunRecord, tells_top5
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.terminal import shown
 from stepcli.runtime.words import natural_order
@@ -164,7 +164,7 @@ def summary_rows(
     names = labels([members[0] for members in groups.values()])
     copied = any(run.copied_test_clips for run in runs)
     clean = [NO_COPIES] if copied else []
-    top1, *others = METRICS
+    top1, *others = (name for name in METRICS if name != "top5" or any(map(tells_top5, runs)))
     header = ["method", "task", "split", "seeds", top1, *clean, *others, "params", "s/run"]
     columns = [top1, *(["top1_without_copies"] if copied else []), *others]
     rows = []
@@ -185,6 +185,8 @@ def summary_rows(
             else _percent([getattr(run, metric) for run in members])
             for metric in columns
         ]
+        if "top5" in columns and not tells_top5(first):
+            cells[columns.index("top5")] = "-"
         if configuration(first) in bold:
             cells[0] = Bold(cells[0])
         rows.append(

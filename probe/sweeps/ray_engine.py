@@ -23,6 +23,7 @@ from stepcli.runtime.errors import StepcliError, UsageError
 from stepcli.runtime.preemption import GRACE_SECONDS
 from stepcli.runtime.ray_cluster import WorkerFailed, WorkersLost, on_node, ray_cluster
 from stepcli.runtime.terminal import say
+from stepcli.runtime.words import counted
 
 RETRIES = 5
 """How often a task is started again whose worker was lost."""
@@ -81,7 +82,7 @@ class RaySession(Session):
         cpus = self._cpus or min(USUAL_CPUS, *(int(n.get("CPU", 1)) for n in nodes.values()))
         slots = sum(int(n.get("GPU", 0) if gpus else n["CPU"] // cpus) for n in nodes.values())
         every = shares(plans, max(slots, 1))
-        say(f"Ray: {len(every)} banks on {len(nodes)} nodes, {slots} at once")
+        say(f"Ray: {counted(len(every), 'bank')} on {len(nodes)} nodes, {slots} at once")
         work = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(train_share)
         pending = {}
         for number, share in enumerate(every):

@@ -27,6 +27,7 @@ from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import disk_errors
 from stepcli.runtime.settings import JsonObject
 from stepcli.runtime.terminal import say, warn
+from stepcli.runtime.words import counted, sized
 
 
 def options_over(
@@ -168,13 +169,14 @@ def describe_plan(plans: Sequence[PassPlan], runs: int) -> list[str]:
     """Lines for a terminal: what is left to train, and what it takes."""
     left = sum(len(plan.configs) for plan in plans)
     passes = "1 pass" if len(plans) == 1 else f"{len(plans)} passes"
-    lines = [f"{runs} runs, {runs - left} done already, {left} to train in {passes}"]
+    lines = [f"{counted(runs, 'run')}, {runs - left} done already, {left} to train in {passes}"]
     for number, plan in enumerate(plans, 1):
         memory = sum(bank.bytes for bank in plan.banks)
         lines.append(
-            f"pass {number}: {plan.epochs} epochs, {plan.steps} steps, {plan.clips} clips "
-            f"({plan.token_bytes / 2**30:.2f} GiB of tokens), {len(plan.banks)} banks "
-            f"({memory / 2**30:.2f} GiB of weights, gradients and moments)"
+            f"pass {number}: {counted(plan.epochs, 'epoch')}, {counted(plan.steps, 'step')}, "
+            f"{counted(plan.clips, 'clip')} "
+            f"({sized(plan.token_bytes)} of tokens), {counted(len(plan.banks), 'bank')} "
+            f"({sized(memory)} of weights, gradients and moments)"
         )
         lines += [
             f"  {bank.members:>4} x {_bank_name(bank, plan)}, "

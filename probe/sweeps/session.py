@@ -35,6 +35,7 @@ from stepcli.runtime.devices import resolve_device
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import require_writable
 from stepcli.runtime.terminal import say, warn
+from stepcli.runtime.words import are, counted
 
 
 class Session:
@@ -200,7 +201,8 @@ class Session:
         left = sum(len(plan.configs) for plan in plans)
         unique = len({self.name(config) for config in configs})
         if left < unique:
-            say(f"{unique - left} of {unique} runs are done already in {self.runs}")
+            done = unique - left
+            say(f"{done} of {counted(unique, 'run')} {are(done)} done already in {self.runs}")
         if plans:
             # Now, not after an hour of training.
             sweep_staging(self.runs)

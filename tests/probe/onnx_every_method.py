@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent / "methods"))
 from conftest import write_text
 from test_methods import CLASSES, NAMES, build, rich_layout
 
-from stepcli.probe.analysis.export import write_onnx
+from stepcli.probe.analysis.onnx_export import write_onnx
 from stepcli.runtime.errors import UsageError
 
 REFUSED = {"duration"}

@@ -7,7 +7,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from stepcli.apply.pictures.token_picture import component_colours, token_colours
+from stepcli.apply.pictures.token_picture import (
+    component_colours,
+    frame_captions,
+    token_colours,
+)
 from stepcli.cache.schema.clips import ClipRecord
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import create_store
@@ -73,4 +77,15 @@ def test_the_command_does_without_the_video(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "without frames" in done.stdout
     with Image.open(out) as picture:
-        assert picture.size == (3 * 164 - 4, 160)
+        assert picture.size == (3 * 164 - 4, 20 + 160)
+        captions = np.asarray(picture.convert("L"))[:20]
+    # Above each column its time is written, and nothing between the columns.
+    ink = [(captions[:, 164 * n : 164 * n + 160] < 128).any() for n in range(3)]
+    assert all(ink)
+    assert (captions[:, 160:164] == 255).all()
+
+
+def test_frames_are_captioned_with_their_times() -> None:
+    record = ClipRecord("a", "a.mp4", (0.0, 1.254, 2.5, 2.5), 3, 8, 8)
+    assert frame_captions("uniform", record) == ["0.00 s", "1.25 s", "2.50 s", "2.50 s"]
+    assert frame_captions("uniform+pad", record)[-1] == "padding"

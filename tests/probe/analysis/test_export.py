@@ -1,7 +1,10 @@
 """A probe that was taken away is the same probe."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +85,30 @@ def test_onnx_gives_pytorchs_logits_for_any_number_of_clips(runs: Path, tmp_path
     said = call("export", run, "--out", tmp_path, "--onnx")
     assert "logits differ from PyTorch's by at most" in said
     assert (tmp_path / run.name / "probe.onnx").is_file()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_names_its_classes_and_its_input(runs: Path, tmp_path: Path) -> None:
+    """The card's lines run as they stand, beside the file."""
+    import onnxruntime
+
+    (run,) = runs.glob("step-*")
+    call("export", run, "--out", tmp_path, "--onnx")
+    target = tmp_path / run.name
+    told = onnxruntime.InferenceSession(target / "probe.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(told["classes"]) == ["close", "open"]
+    shape = "tokens [clips, 6, 2, 16], float32: clips, 6 frames, 2 tokens per frame (grid1 (2)), 16"
+    assert told["input"].startswith(shape)
+    assert told["weights_sha256"] == "0" * 64
+    card = (target / "README.md").read_text()
+    assert shape in card
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=target, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() in ("close", "open")
+    call("export", run, "--out", tmp_path / "plain")
+    assert "probe.onnx" not in (tmp_path / "plain" / run.name / "README.md").read_text()
 
 
 def test_what_is_no_trained_probe_is_said(tmp_path: Path) -> None:

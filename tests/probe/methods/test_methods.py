@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
 from stepcli.cache.schema.spec import Segment
-from stepcli.probe.analysis.export import ANY_CLIPS, Plain, example_tokens, write_onnx
+from stepcli.probe.analysis.onnx_export import ANY_CLIPS, Plain, example_tokens, write_onnx
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.data.tokens import SampleFacts, TokenBatch

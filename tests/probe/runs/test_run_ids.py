@@ -101,7 +101,7 @@ def test_runs_of_an_earlier_version_are_found(
     (runs / record.run).rename(runs / earlier)
     path = runs / earlier / "run.json"
     path.write_bytes(record.model_copy(update={"run": earlier}).encode())
-    assert "1 of 1 runs are done already" in call(*words)
+    assert "1 of 1 run is done already" in call(*words)
     assert [run.run for run in read_runs(runs)] == [earlier]
 
 
