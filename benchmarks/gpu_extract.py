@@ -33,6 +33,7 @@ from stepcli.extract.decode.process import DecodeSettings
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner
+from stepcli.extract.pipeline.precision import dtype_of
 from stepcli.extract.pipeline.prepare import (
     Prepared,
     Resources,
@@ -107,7 +108,7 @@ def backbone_only(batches: int, backbone: Backbone, resources: Resources) -> flo
         backbone,
         selection,
         device=resources.device,
-        dtype=resources.dtype,
+        dtype=dtype_of(resources.precision),
         batch=resources.batch,
     )
     plan = backbone.facts.plan
@@ -139,7 +140,7 @@ def usual_way(clips: list[Clip], source: Path, folder: Path, resources: Resource
     """One video at a time: PyAV to RGB, image processor, model on the device, np.save."""
     torch.set_num_threads(cores())
     model = transformers.AutoModel.from_pretrained(source).eval()
-    model.to(resources.device, resources.dtype)
+    model.to(resources.device, dtype_of(resources.precision))
     processor = transformers.AutoImageProcessor.from_pretrained(source, backend="pil")
     started = time.perf_counter()
     for number, clip in enumerate(clips):
@@ -148,7 +149,8 @@ def usual_way(clips: list[Clip], source: Path, folder: Path, resources: Resource
         images = [Image.fromarray(frames[index]) for index in uniform(len(frames), FRAMES)]
         pixels = processor(images=images, return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
-            output = model(pixels.to(resources.device, resources.dtype)).last_hidden_state
+            shown = pixels.to(resources.device, dtype_of(resources.precision))
+            output = model(shown).last_hidden_state
             patches = output[:, 1:].transpose(1, 2)
             side = int(patches.shape[2] ** 0.5)
             grid = torch.nn.functional.adaptive_avg_pool2d(

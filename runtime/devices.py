@@ -14,19 +14,22 @@ def require_device_name(name: str) -> None:
     Raises:
         UsageError: listing what is expected.
     """
-    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", name) is None:
-        raise UsageError(f"--device {name} is not known; expected auto, cpu, cuda or cuda:<number>")
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?|mps", name) is None:
+        raise UsageError(
+            f"--device {name} is not known; expected auto, cpu, cuda, cuda:<number> or mps"
+        )
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a name: "auto" takes the first GPU if there is one, else the CPU.
+    """The device of a name: "auto" takes the first GPU if there is one (Apple's is "mps"), else the
+    CPU.
 
     Raises:
         UsageError: the device is not available here; nothing else is taken in its place.
     """
     if name == "auto":
         if not torch.cuda.is_available():
-            return torch.device("cpu")
+            return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
         # Under SLURM the processes of one machine take a GPU each.
         local = int(os.environ.get("SLURM_LOCALID", "0"))
         return torch.device(f"cuda:{local % torch.cuda.device_count()}")
@@ -34,6 +37,10 @@ def resolve_device(name: str) -> torch.device:
     kind, _, number = name.partition(":")
     if kind == "cpu":
         return torch.device("cpu")
+    if kind == "mps":
+        if not torch.backends.mps.is_available():
+            raise UsageError("--device mps: torch finds no Apple GPU here; use cpu, or cuda")
+        return torch.device("mps")
     count = torch.cuda.device_count()
     # With its number, as tensors name it.
     device = torch.device("cuda", int(number or 0))
@@ -46,13 +53,13 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def use_exact_float32() -> None:
-    """Let float32 mean float32 on GPUs.
+def use_exact_float32(*, tf32: bool = False) -> None:
+    """Let float32 mean float32 on GPUs, or TF32 where that was asked for by name.
 
     torch lets cuDNN's convolutions round their inputs to TF32 (10 bits of mantissa), and some
     containers' environment cuBLAS's products too; products of float16 may add up in float16, which
     overflows at 65,504. On a CPU this changes nothing.
     """
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False

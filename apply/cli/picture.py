@@ -51,9 +51,6 @@ def report(
     absent = [name for name in ("jinja2", "matplotlib") if not importlib.util.find_spec(name)]
     if absent:
         raise UsageError(f"the report needs {' and '.join(absent)}: pip install 'stepcli[report]'")
-    from stepcli.apply.pictures.stored_frames import stored_frames
-    from stepcli.probe.analysis.order_runs import keep_order_tests
-    from stepcli.probe.report.write import write_report
     from stepcli.probe.runs.configurations import configurations
     from stepcli.probe.runs.pairs import read_pairs
     from stepcli.probe.runs.published import read_published
@@ -63,6 +60,10 @@ def report(
     points = [] if published is None else read_published(published)
     found = configurations(runs)
     require_writable(out)  # now, not after minutes of order tests and drawing
+    from stepcli.apply.pictures.stored_frames import stored_frames
+    from stepcli.probe.analysis.order_runs import keep_order_tests
+    from stepcli.probe.report.write import write_report
+
     if order:
         # A report without its store still shows everything else, and says what it lacks.
         for reason in dict.fromkeys(keep_order_tests(found, store, device).values()):
@@ -97,12 +98,14 @@ def picture(
     """
     import io
 
+    from stepcli.cache.store.locate import existing_store
+
+    place = existing_store(store)
     from stepcli.apply.pictures.token_picture import token_picture
-    from stepcli.cache.store.locate import locate_store
     from stepcli.cache.store.store import open_store
     from stepcli.runtime.files import disk_errors, replace_synced
 
-    drawn, absent = token_picture(open_store(locate_store(store)), clip, videos or ())
+    drawn, absent = token_picture(open_store(place), clip, videos or ())
     sink = io.BytesIO()
     drawn.save(sink, "PNG")
     with disk_errors(out):

@@ -39,12 +39,13 @@ def repair(
     permission) is left as it is. A damaged manifest is restored from the parts, a damaged table
     from its last version.
     """
-    from stepcli.cache.maintenance.repair import repair_store
     from stepcli.cache.store.locate import chosen_place
+
+    root = chosen_place(store)
+    from stepcli.cache.maintenance.repair import repair_store
     from stepcli.runtime.errors import DamagedStore, StorageError
     from stepcli.runtime.progress import Progress
 
-    root = chosen_place(store)
     with Progress("part", description="verify") as progress:
         plan = repair_store(
             root, workers=workers, delete=delete, dry_run=dry_run, on_part=progress.show
@@ -176,11 +177,12 @@ def compact(
     as_json: JsonOption = False,
 ) -> None:
     """Rewrite small parts into full ones and drop superseded copies; open readers go on."""
-    from stepcli.cache.maintenance.compact import compact_store
     from stepcli.cache.store.locate import chosen_place
-    from stepcli.runtime.progress import Progress
 
     root = chosen_place(store)
+    from stepcli.cache.maintenance.compact import compact_store
+    from stepcli.runtime.progress import Progress
+
     with Progress("clip", description="compact") as progress:
         plan = compact_store(
             root,

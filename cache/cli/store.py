@@ -16,11 +16,13 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """What a store holds: spec, clips done and left, parts, bytes, who wrote them."""
-    from stepcli.cache.maintenance.summary import fact_lines, summarize
     from stepcli.cache.store.locate import chosen_place
+
+    root = chosen_place(store)
+    from stepcli.cache.maintenance.summary import fact_lines, summarize
     from stepcli.cache.store.store import open_store
 
-    summary = summarize(open_store(chosen_place(store)))
+    summary = summarize(open_store(root))
     if as_json:
         print_json(summary)
         return
@@ -40,15 +42,13 @@ def list_clips(
     """List clips: id, state, label, split, and why a clip is in quarantine."""
     from itertools import islice
 
-    from stepcli.cache.maintenance.summary import clip_states
     from stepcli.cache.store.locate import chosen_place
+
+    root = chosen_place(store)
+    from stepcli.cache.maintenance.summary import clip_states
     from stepcli.cache.store.store import open_store
 
-    found = (
-        line
-        for line in clip_states(open_store(chosen_place(store)))
-        if state in ("all", line["state"])
-    )
+    found = (line for line in clip_states(open_store(root)) if state in ("all", line["state"]))
     lines = list(islice(found, limit or None))
     if as_json:
         print_json(lines)
@@ -64,11 +64,13 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """One clip: its line in the clips table, where it lies, and its tokens in numbers."""
-    from stepcli.cache.maintenance.summary import describe_clip
     from stepcli.cache.store.locate import chosen_place
+
+    root = chosen_place(store)
+    from stepcli.cache.maintenance.summary import describe_clip
     from stepcli.cache.store.store import open_store
 
-    facts = describe_clip(open_store(chosen_place(store)), clip)
+    facts = describe_clip(open_store(root), clip)
     if as_json:
         print_json(facts)
         return
@@ -88,12 +90,13 @@ def verify(
     It exits with 1 where something could not be read, and nothing is known to be damaged."""
     from dataclasses import asdict
 
-    from stepcli.cache.maintenance.verify import verify_store
     from stepcli.cache.store.locate import chosen_place
+
+    root = chosen_place(store)
+    from stepcli.cache.maintenance.verify import verify_store
     from stepcli.runtime.errors import DamagedStore, StorageError
     from stepcli.runtime.progress import Progress
 
-    root = chosen_place(store)
     with Progress("part", description="verify") as progress:
         report = verify_store(root, workers=workers, on_part=progress.show)
     if as_json:

@@ -62,11 +62,13 @@ def duplicates(
     Views of one clip and windows of one file are not copies. No token is read except to confirm
     equal checksums.
     """
-    from stepcli.cache.maintenance.duplicates import describe_copies
     from stepcli.cache.store.locate import chosen_place
+
+    root = chosen_place(store)
+    from stepcli.cache.maintenance.duplicates import describe_copies
     from stepcli.cache.store.store import open_store
 
-    found = describe_copies(open_store(chosen_place(store)))
+    found = describe_copies(open_store(root))
     sets = found["sets"][: limit or None]
     if as_json:
         print_json(found | {"sets": sets})
@@ -117,19 +119,20 @@ def labels(
     as_json: JsonOption = False,
 ) -> None:
     """Change labels, splits, groups, views or classes; no token is touched."""
-    from stepcli.cache.maintenance.draw_split import draw_split
-    from stepcli.cache.maintenance.relabel import relabel, replace_classes, write_lines
     from stepcli.cache.store.locate import chosen_place
     from stepcli.runtime.errors import UsageError
     from stepcli.runtime.words import counted, listed
 
-    root = chosen_place(store)
     if [table, classes, to, segments, test_share].count(None) != 4:
         raise UsageError(
             "give one of --from FILE (change the clips table), --classes FILE (replace the "
             "classes), --segments FILE (label windows of recordings), --to FILE (write the clips "
             "table) and --test-share 0.25 (draw a split)"
         )
+    root = chosen_place(store)
+    from stepcli.cache.maintenance.draw_split import draw_split
+    from stepcli.cache.maintenance.relabel import relabel, replace_classes, write_lines
+
     if segments is not None:
         _label_by_segments(root, segments, dry_run=dry_run, as_json=as_json)
         return

@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
+from stepcli.cache.parts.commit import PARTS
 from stepcli.cache.schema.manifest import read_manifest
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.storage.places import place_of
-from stepcli.runtime.errors import StoreNotFound, UsageError
+from stepcli.runtime.errors import StoreError, StoreNotFound, UsageError
 
 STORES_VARIABLE = "STEPCLI_STORES"
 
@@ -26,8 +27,32 @@ def is_store(place: Path | str) -> bool:
 
 
 def chosen_place(given: Path | None) -> StoragePath:
-    """The same as the place that it is: a folder, or for a URL a prefix of objects."""
-    return place_of(locate_store(given))
+    """The same as the place that it is: a folder, or for a URL a prefix of objects.
+
+    Raises:
+        StoreNotFound: nothing of a store is there. What is damaged is left to those who read it.
+    """
+    place = place_of(locate_store(given))
+    try:
+        read_manifest(place)
+    except StoreNotFound:
+        if not (place / PARTS).is_there():
+            raise
+    except StoreError:
+        pass
+    return place
+
+
+def existing_store(given: Path | None) -> Path:
+    """The same as the path that it was given as; for commands that then import torch.
+
+    Raises:
+        StoreNotFound: it has no manifest.
+        DamagedStore: its manifest is not what was written.
+    """
+    place = locate_store(given)
+    read_manifest(place_of(place))
+    return place
 
 
 def locate_store(given: Path | None) -> Path:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from stepcli.extract.config import ExtractConfig
 from stepcli.runtime.config_options import with_config_options
 from stepcli.runtime.preemption import exit_code, heed_sigterm
 from stepcli.runtime.terminal import say
+
+if TYPE_CHECKING:
+    from stepcli.extract.pipeline.clip_list import ClipList
 
 
 @with_config_options(config_file=True, complete=COMPLETE)
@@ -48,6 +51,7 @@ def extract(
     keep_freed_memory()  # before PyArrow, torch or anybody else starts a thread
     import json
 
+    listed = _listed(config)
     from stepcli.extract.engines.run import run_extract
     from stepcli.extract.pipeline.stages import passes_still_running
 
@@ -55,7 +59,7 @@ def extract(
     if config.devices is not None:
         _on_several(config, config.devices, as_json)
     try:
-        code, summary = run_extract(config)
+        code, summary = run_extract(config, listed)
     except KeyboardInterrupt as interrupt:
         say("interrupted: every finished clip is stored; the same command resumes", err=True)
         if passes_still_running():
@@ -66,6 +70,15 @@ def extract(
         say(json.dumps(summary))
     if code:
         raise typer.Exit(code)
+
+
+def _listed(config: ExtractConfig) -> "ClipList":
+    """The clips of the run: a wrong folder or list is an error before torch is imported."""
+    from stepcli.extract.pipeline.clip_list import load_list
+    from stepcli.runtime.memory import without_collections
+
+    with without_collections():
+        return load_list(config)
 
 
 def _on_several(config: ExtractConfig, devices: str, as_json: bool) -> None:

@@ -17,9 +17,10 @@ from stepcli.extract.datasets.list_warnings import list_warnings
 from stepcli.extract.datasets.roots import remember_roots
 from stepcli.extract.decode.views import rows_of
 from stepcli.extract.engines import ray_engine
+from stepcli.extract.pipeline.clip_list import ClipList, load_list
 from stepcli.extract.pipeline.clips_table import add_rows, current_table
 from stepcli.extract.pipeline.default_store import choose_store, default_store, unrooted_name
-from stepcli.extract.pipeline.prepare import Prepared, load_list, prepare
+from stepcli.extract.pipeline.prepare import Prepared, prepare, settled
 from stepcli.extract.pipeline.progress import ExtractionProgress, ProgressListener
 from stepcli.extract.pipeline.segments import add_listed_segments
 from stepcli.extract.pipeline.stages import StageSeconds, extract_clips
@@ -48,8 +49,12 @@ QUARANTINED = 3
 """Exit code of a run that quarantined clips."""
 
 
-def run_extract(config: ExtractConfig) -> tuple[int, RunSummary]:
+def run_extract(config: ExtractConfig, listed: ClipList | None = None) -> tuple[int, RunSummary]:
     """Extract what is left of a data set, and say how it went.
+
+    Args:
+        config: Of the run.
+        listed: Its clips; None: they are listed here.
 
     Returns:
         0 when every clip of the data set is stored, 3 when some are quarantined; and the summary
@@ -59,8 +64,10 @@ def run_extract(config: ExtractConfig) -> tuple[int, RunSummary]:
         StepcliError: anything that the user can fix, before the first video is read.
         KeyboardInterrupt: finished clips are committed.
     """
-    with without_collections():
-        dataset, clips, mirror_of = load_list(config)
+    if listed is None:
+        with without_collections():
+            listed = load_list(config)
+    dataset, clips, mirror_of = listed.dataset, listed.clips, listed.mirror_of
     say_notes(dataset.notes)
     # Recordings that are listed by segments have no label of their own.
     warnings = list_warnings([clip for clip in clips if clip.label] if config.windows else clips)
@@ -146,8 +153,12 @@ def _extract_left(
     resources = prepared.resources if local else None
     generation = 0 if redo is None else redo.generation
     announce(store, todo, resources)
+    if local:
+        prepared, precision = settled(prepared, store)
+        say(f"precision: {precision}")
     for line in producer_differences(store, prepared.producer):
-        if local or not line.startswith("device:"):  # the workers' own is unknown
+        # What the workers have is unknown here.
+        if local or not line.startswith(("device:", "numerics:")):
             say(f"note: clips of this store were made otherwise: {line}")
     with ExtractionProgress(todo.left_count, len(todo.done)) as progress:
         if config.windows is not None:
@@ -175,8 +186,9 @@ class OnWorker:
 
     def __call__(self, clips: Iterator[Clip], progress: ProgressListener) -> StageSeconds:
         """Run the pipeline on the cores and the GPU that this worker was given."""
-        prepared = prepare(self.config)
-        return extract_clips(clips, open_store(self.store), prepared, progress, self.generation)
+        store = open_store(self.store)
+        prepared, _ = settled(prepare(self.config), store)
+        return extract_clips(clips, store, prepared, progress, self.generation)
 
 
 def _text_job(config: ExtractConfig) -> Callable[[Store], StoragePath]:

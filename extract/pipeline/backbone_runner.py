@@ -59,6 +59,7 @@ class BackboneRunner:
         selection: tokens of a frame.
         device: where.
         dtype: arithmetic of the model.
+        tf32: let a CUDA GPU round the factors of float32 products to 10 bits.
         batch: frames of one pass.
         layers: counted from the end.
         store_dtype: what the store keeps.
@@ -73,11 +74,12 @@ class BackboneRunner:
         device: torch.device,
         dtype: torch.dtype,
         batch: int,
+        tf32: bool = False,
         layers: Sequence[int] = (-1,),
         store_dtype: Dtype = "float32",
         compiled: bool = False,
     ) -> None:
-        use_exact_float32()
+        use_exact_float32(tf32=tf32)
         backbone.to(device, dtype)
         if compiled:
             backbone.compile()
@@ -202,7 +204,7 @@ class BackboneRunner:
 
     def _to_host(self, tensors: Sequence[Tensor]) -> list[np.ndarray]:
         if self._device.type != "cuda":
-            return [tensor.contiguous().numpy() for tensor in tensors]
+            return [tensor.contiguous().cpu().numpy() for tensor in tensors]
         copies = []
         for tensor in tensors:
             pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

@@ -14,7 +14,8 @@ from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.pipeline.prepare import Prepared, load_list, prepare, spread
+from stepcli.extract.pipeline.clip_list import load_list, spread
+from stepcli.extract.pipeline.prepare import Prepared, prepare, settled
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import extract_clips
 from stepcli.extract.sources.stock import what_is_left
@@ -90,7 +91,7 @@ def make_plan(
     Raises:
         StepcliError: as `stepcli extract` would; also where not one of the clips can be read.
     """
-    _, clips, _ = load_list(config)
+    clips = load_list(config).clips
     stored = sum(len(clip.stored_ids) for clip in clips)
     prepared = prepare(config.model_copy(update={"tokens": "grid1"}))
     seconds = _try_out(prepared, spread(clips, probe_clips))
@@ -123,7 +124,7 @@ def _storing(prepared: Prepared, tokens: str, dtype: Dtype) -> Prepared:
 def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> float:
     """Seconds per clip."""
     side = min(PROBE_GRID, *prepared.backbone.facts.grid)
-    trial = _storing(prepared, f"grid{side}", "float32")
+    trial, _ = settled(_storing(prepared, f"grid{side}", "float32"))
     with tempfile.TemporaryDirectory() as place, ExtractionProgress(len(clips), 0) as progress:
         store = create_store(Path(place) / "probe", trial.spec, dataset="plan")
         spent = extract_clips(clips, store, trial, progress)

@@ -2,39 +2,28 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 
 import av
 import torch
 
 from stepcli.cache.schema.padding import is_padded
 from stepcli.cache.schema.spec import Dtype, Producer, StoreSpec
-from stepcli.cache.schema.views import is_flip
+from stepcli.cache.store.store import Store
 from stepcli.extract.backbones.base import Backbone, ClipBackbone
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.backbones.token_selection import TokenSelection, parse_tokens
 from stepcli.extract.config import ExtractConfig
-from stepcli.extract.datasets.clip import Clip, Dataset
-from stepcli.extract.datasets.recordings import recordings_of
-from stepcli.extract.datasets.registry import code_of, load_dataset
+from stepcli.extract.datasets.registry import code_of
 from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.torchcodec_video import load_torchcodec
-from stepcli.extract.decode.views import (
-    ViewPlan,
-    make_view_plan,
-    mirror_labels,
-    require_crops,
-    with_views,
-)
-from stepcli.extract.sources.place import with_prefix
+from stepcli.extract.decode.views import ViewPlan, require_crops
+from stepcli.extract.pipeline.clip_list import views_of
+from stepcli.extract.pipeline.precision import Precision, choose_precision
 from stepcli.runtime import threads
-from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.devices import resolve_device
 from stepcli.runtime.errors import UsageError
-
-NO_MIRRORS = Path("none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +31,8 @@ class Resources:
     """How a run uses the machine; nothing here changes a token beyond rounding."""
 
     device: torch.device
-    dtype: torch.dtype
-    """Of the forward pass."""
+    precision: str
+    """Of the forward pass; "auto" until `settled`."""
     batch: int
     """Frames of one forward pass."""
     passes: int
@@ -71,7 +60,7 @@ def prepare(config: ExtractConfig) -> Prepared:
     Raises:
         StepcliError: anything that the user can fix.
     """
-    sampling, views = parse_sampling(config.sampling_rule), _views_of(config)
+    sampling, views = parse_sampling(config.sampling_rule), views_of(config)
     resources = resources_of(config)
     if config.decoder == "torchcodec":
         load_torchcodec()
@@ -137,9 +126,10 @@ def resources_of(config: ExtractConfig) -> Resources:
     on_cpu = device.type == "cpu"
     return Resources(
         device=device,
-        dtype=getattr(torch, config.precision),
+        precision=config.precision,
         batch=config.batch or (16 if on_cpu else 256),
-        passes=threads.cores() if on_cpu else 2,
+        # Metal runs one pass after another.
+        passes={"cpu": threads.cores(), "mps": 1}.get(device.type, 2),
         # Decoders that are ahead of the backbone sleep, so a core for each costs nothing.
         workers=config.workers or min(32, threads.cores()),
     )
@@ -176,7 +166,9 @@ def make_spec(
 def make_producer(backbone: Backbone, resources: Resources, config: ExtractConfig) -> Producer:
     """What is recorded beside the tokens, and never a reason to refuse a store."""
     device = resources.device
-    name = f"{device}: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "cpu"
+    name = str(device)
+    if device.type == "cuda":
+        name = f"{device}: {torch.cuda.get_device_name(device)}"
     packages = ["stepcli", "torch", "transformers", "av", "numpy", "pillow"]
     if config.decoder == "torchcodec":
         packages.append("torchcodec")
@@ -184,7 +176,7 @@ def make_producer(backbone: Backbone, resources: Resources, config: ExtractConfi
     versions |= code_of(config.dataset)
     versions["libavcodec"] = ".".join(map(str, av.library_versions["libavcodec"]))
     versions["python"] = ".".join(map(str, sys.version_info[:3]))
-    numerics = str(resources.dtype).removeprefix("torch.")
+    numerics = resources.precision
     return Producer(
         source=backbone.facts.source,
         device=name,
@@ -193,43 +185,18 @@ def make_producer(backbone: Backbone, resources: Resources, config: ExtractConfi
     )
 
 
-def load_list(
-    config: ExtractConfig,
-) -> tuple[Dataset, tuple[Clip, ...], dict[str, str]]:
-    """The data set; its clips that the run is about, with their views; class -> class of its flip.
+def settled(prepared: Prepared, store: Store | None = None) -> tuple[Prepared, Precision]:
+    """The same run with its arithmetic chosen, before the backbone moves to its device.
+
+    Args:
+        prepared: the run.
+        store: that its clips go to; None: one that holds nothing yet.
 
     Raises:
-        UsageError: pieces are missing, or flips cannot be labelled.
+        UsageError: the device has no such arithmetic.
     """
-    views = _views_of(config)
-    dataset = load_dataset(config.dataset, config.root, config.options)
-    if config.windows is not None:
-        dataset = recordings_of(dataset)
-    dataset = with_prefix(dataset, config.append)
-    clips = spread(dataset.clips, config.limit)
-    clips = with_views(clips, views, parse_sampling(config.sampling_rule))
-    mirror_of: dict[str, str] = {}
-    if any(is_flip(view) for clip in clips for view in clip.views):
-        mirror_of = mirror_labels(dataset.classes, _mirrors(config.mirrors), dataset.name)
-    return dataset, clips, mirror_of
-
-
-def spread(clips: Sequence[Clip], limit: int | None) -> tuple[Clip, ...]:
-    """At most `limit` clips, evenly over the list: every split and class keeps its share."""
-    if limit is None or limit >= len(clips):
-        return tuple(clips)
-    return tuple(clips[i * len(clips) // limit] for i in range(limit))
-
-
-def _views_of(config: ExtractConfig) -> ViewPlan:
-    return make_view_plan(config.views, config.train_views, config.crop_seed, config.crop_min_area)
-
-
-def _mirrors(file: Path | None) -> list[tuple[str, str]] | None:
-    if file is None:
-        return None
-    if file == NO_MIRRORS:
-        return []
-    if not file.is_file():
-        raise UsageError(f"--mirrors: there is no file {file}; expected a CSV, or the word none")
-    return [(row["label"], row["mirror"]) for row in read_csv(file, ("label", "mirror"))]
+    config, resources = prepared.config, prepared.resources
+    chosen = choose_precision(config.precision, resources.device, prepared.backbone, store)
+    resources = replace(resources, precision=chosen.name)
+    producer = make_producer(prepared.backbone, resources, config)
+    return replace(prepared, resources=resources, producer=producer), chosen

@@ -20,6 +20,7 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.pool import AHEAD, DecodedClip, DecodePool
 from stepcli.extract.decode.process import DecodeSettings
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner, EncodedClip, group_by_frames
+from stepcli.extract.pipeline.precision import dtype_of
 from stepcli.extract.pipeline.prepare import Prepared
 from stepcli.extract.pipeline.progress import ProgressListener
 from stepcli.extract.pipeline.writer_thread import WriterThread
@@ -129,7 +130,8 @@ def make_runner(prepared: Prepared, spec: StoreSpec) -> BackboneRunner:
         prepared.backbone,
         prepared.selection,
         device=resources.device,
-        dtype=resources.dtype,
+        dtype=dtype_of(resources.precision),
+        tf32=resources.precision == "tf32",
         batch=resources.batch,
         layers=spec.layers,
         store_dtype=spec.dtype,

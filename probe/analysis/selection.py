@@ -6,9 +6,6 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from stepcli.probe.analysis.summary import interval
-from stepcli.probe.methods.registry import methods
-from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.record import FILE, is_done, read_run
 from stepcli.probe.runs.stats import FEWEST_GROUPS
 from stepcli.probe.runs.table import Format, arranged
@@ -83,6 +80,11 @@ def _of(names: Sequence[str], line: str) -> str:
 
 def _row(runs: Path, name: str, choice: MethodSelection) -> tuple[float, list[str], str]:
     """Mean top-1 of a method's chosen runs, its line, and why it has no interval, "" if it has."""
+    # Here, since a folder without a choice needs none of it.
+    from stepcli.probe.analysis.summary import interval
+    from stepcli.probe.methods.registry import methods
+    from stepcli.probe.runs.predictions import read_predictions
+
     names = choice.chosen_runs
     for run in names:
         if not is_done(runs, run):

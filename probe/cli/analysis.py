@@ -46,13 +46,14 @@ def analyse(
     """
     from dataclasses import asdict
 
-    from stepcli.probe.analysis import summary as analysis
     from stepcli.probe.runs.configurations import configurations
     from stepcli.probe.runs.pairs import read_pairs
 
     given = None if pairs is None else read_pairs(pairs, several=True)
-    names = None if method is None else method.split(",")
-    found = [analysis.analyse(each, given) for each in configurations(runs, names)]
+    chosen = configurations(runs, None if method is None else method.split(","))
+    from stepcli.probe.analysis import summary as analysis
+
+    found = [analysis.analyse(each, given) for each in chosen]
     found.sort(key=lambda each: (each.task, each.top1.mean))
     if as_json:
         print_json([asdict(each) for each in found])
@@ -162,13 +163,13 @@ def order(
     Straight from the stored frames, for tokens that depend on their own frame alone. Kept beside
     each run (order.json); the report draws them.
     """
-
-    from stepcli.probe.analysis.order_runs import TESTS, keep_order_tests, kept_order_tests
-    from stepcli.probe.analysis.order_table import order_lines
     from stepcli.probe.runs.configurations import configurations
     from stepcli.runtime.errors import UsageError
 
     found = configurations(runs, None if method is None else method.split(","))
+    from stepcli.probe.analysis.order_runs import TESTS, keep_order_tests, kept_order_tests
+    from stepcli.probe.analysis.order_table import order_lines
+
     failed = keep_order_tests(found, store, device)
     kept = {each: [kept_order_tests(runs, record) for record in each.records] for each in found}
     if as_json:
@@ -215,22 +216,23 @@ def calibrate(
 
     Twins that stepcli sweep --select has trained are used as they are; others are trained now.
     """
-    from stepcli.probe.analysis.temperature import (
-        keep_calibration,
-        train_slices,
-        undo_calibration,
-    )
     from stepcli.probe.config import SliceMinimum, slice_minimum
     from stepcli.probe.runs.configurations import configurations
     from stepcli.runtime.errors import UsageError
 
     names = None if method is None else method.split(",")
+    found = configurations(runs, names)
+    minimum = SliceMinimum(**({} if slice_min is None else slice_minimum(slice_min)))
+    from stepcli.probe.analysis.temperature import (
+        keep_calibration,
+        train_slices,
+        undo_calibration,
+    )
+
     if undo:
-        removed = undo_calibration(configurations(runs, names))
+        removed = undo_calibration(found)
         say(f"Removed the calibration of {counted(removed, 'run')}")
         return
-    minimum = SliceMinimum(**({} if slice_min is None else slice_minimum(slice_min)))
-    found = configurations(runs, names)
     refused = train_slices(runs, found, store, device, minimum, slice_share)
     outcomes = keep_calibration(configurations(runs, names), minimum, refused)
     for each in outcomes:
@@ -268,13 +270,15 @@ def chirality(
     from dataclasses import asdict
     from statistics import fmean
 
-    from stepcli.cache.store.locate import locate_store
+    from stepcli.cache.store.locate import existing_store
+
+    place = existing_store(store)
     from stepcli.probe.analysis.chiral_groups import read_groups
     from stepcli.probe.analysis.chirality import chirality as measure
     from stepcli.probe.config import DataConfig
 
     scores, notes = measure(
-        locate_store(store),
+        place,
         read_groups(groups),
         method,
         seeds=seeds,

@@ -23,14 +23,19 @@ def export(
     """
     import importlib.util
 
-    from stepcli.probe.analysis.export import ONNX, export_folder
-    from stepcli.probe.analysis.onnx_export import export_onnx
+    from stepcli.probe.runs.record import FILE
     from stepcli.runtime.errors import UsageError
 
     needed = ("onnx", "onnxruntime", "onnxscript") if onnx else ()
     absent = [name for name in needed if not importlib.util.find_spec(name)]
     if absent:
         raise UsageError(f"--onnx needs {', '.join(absent)}: pip install 'stepcli[onnx]'")
+    for run in runs:
+        if not (run / FILE).is_file():
+            raise UsageError(f"{run} is not the folder of a trained probe: it has no {FILE}")
+    from stepcli.probe.analysis.export import ONNX, export_folder
+    from stepcli.probe.analysis.onnx_export import export_onnx
+
     for run in runs:
         target = export_folder(run, out)
         say(f"{target}: weights, settings and card")

@@ -43,7 +43,7 @@ TrackOption = Annotated[
     str | None,
     typer.Option(help="Copy losses and results to tensorboard, wandb, or both: a,b."),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
 def tune_early() -> None:

@@ -53,7 +53,9 @@ def probe(
     names = method.split(",")
     require_known(names)
     tune_early()
-    from stepcli.cache.store.locate import locate_store
+    from stepcli.cache.store.locate import existing_store
+
+    place = existing_store(store)
     from stepcli.probe.runs.pairs import read_pairs
     from stepcli.probe.sweeps.expand import parse_settings, run_configs
     from stepcli.probe.sweeps.session import Session
@@ -65,7 +67,5 @@ def probe(
         single = {option: ",".join(values) for option, values in options.items()}
         configs += run_configs(name, [single], optim, task, data, range(seeds))
     trackers = [] if track is None else track.split(",")
-    session = Session(
-        locate_store(store), runs_folder(runs), device, trackers=trackers, strict=strict
-    )
+    session = Session(place, runs_folder(runs), device, trackers=trackers, strict=strict)
     session.run(session.for_each_group(configs))

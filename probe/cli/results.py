@@ -67,22 +67,24 @@ def results(
     """Show the finished runs: per cent, mean ± deviation over seeds."""
     if context.invoked_subcommand is not None:
         return
-    from stepcli.probe.analysis.selection import chosen_table
-    from stepcli.probe.runs.compare import clear_winners, compare_methods, describe
-    from stepcli.probe.runs.import_logits import read_imported
     from stepcli.probe.runs.leakage import leakage_notes
+    from stepcli.probe.runs.published import read_imported
     from stepcli.probe.runs.record import read_runs
     from stepcli.probe.runs.table import render, terminal_width, write_parquet
     from stepcli.runtime.files import disk_errors
 
     folder = runs_folder(runs)
     if chosen:
+        from stepcli.probe.analysis.selection import chosen_table
+
         table = chosen_table(folder, format_)  # refuses a folder without a choice
         _say_notes(leakage_notes(read_runs(folder)))
         say_lines(table)
         return
     found = read_runs(folder, slices=slices)
     _say_notes(leakage_notes(found))
+    if compare is not None or format_ == "latex":
+        from stepcli.probe.runs.compare import clear_winners, compare_methods, describe
     if compare is None:
         if format_ == "parquet":
             with disk_errors(out or Path()):

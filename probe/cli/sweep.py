@@ -79,7 +79,9 @@ def sweep(
     names = None if method is None else method.split(",")
     require_known(names or [])
     tune_early()
-    from stepcli.cache.store.locate import locate_store
+    from stepcli.cache.store.locate import existing_store
+
+    places = [existing_store(place) for place in store or ()] or [existing_store(None)]
     from stepcli.probe.runs.pairs import read_pairs
     from stepcli.probe.sweeps.ray_engine import RaySession
     from stepcli.probe.sweeps.run import options_over, run_sweep
@@ -92,7 +94,7 @@ def sweep(
     )
     trackers = [] if track is None else track.split(",")
     folder = runs_folder(runs)
-    for place in store or [locate_store(None)]:
+    for place in places:
         if engine == "local":
             session = Session(place, folder, device, trackers=trackers, strict=strict)
             run_sweep(session, config, dry_run=dry_run)

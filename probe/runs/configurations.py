@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from stepcli.probe.config import without_paths
 from stepcli.probe.runs.labels import labels, without_seeds
 from stepcli.probe.runs.pairs import Pairs
-from stepcli.probe.runs.predictions import Predictions, joined, read_predictions
 from stepcli.probe.runs.record import RunRecord, read_runs
 from stepcli.probe.runs.stats import mean_by_group
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.settings import JsonObject
+
+if TYPE_CHECKING:
+    from stepcli.probe.runs.predictions import Predictions
 
 SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
 """Fields of a task that an official split has its own of."""
@@ -80,7 +83,7 @@ class Configuration:
                 raise UnknownName("label in pairs", name, self.classes)
         return [(index[a], index[b]) for a, b in chosen]
 
-    def predictions(self) -> list[Predictions]:
+    def predictions(self) -> "list[Predictions]":
         """Of each seed, on the same samples; of all groups together where one is left out.
 
         Raises:
@@ -117,8 +120,10 @@ def by_seed(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     return list(seeds.values())
 
 
-def seed_predictions(runs: Path, records: Sequence[RunRecord]) -> Predictions:
+def seed_predictions(runs: Path, records: Sequence[RunRecord]) -> "Predictions":
     """What one seed said of its test samples: of one run, or of the runs of all groups."""
+    from stepcli.probe.runs.predictions import joined, read_predictions
+
     return joined([read_predictions(runs / record.run) for record in records])
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from stepcli.probe.runs.leakage import without_copies
 from stepcli.probe.runs.metrics import summary
 from stepcli.probe.runs.predictions import FILE, encode_predictions, read_predictions
-from stepcli.probe.runs.published import Published, read_published
+from stepcli.probe.runs.published import PUBLISHED, read_published
 from stepcli.probe.runs.record import FILE as RUN
 from stepcli.probe.runs.record import Imported, RunRecord, read_run
-from stepcli.probe.runs.write import write_folder
+from stepcli.probe.runs.staging import write_folder
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.files import disk_errors, replace_synced
@@ -95,8 +95,6 @@ def _named(what: str, keys: Sequence[tuple[str, int, bool]]) -> str:
 
 BOOLEANS = {"false": "0", "true": "1"}
 """As Python and pandas write them."""
-PUBLISHED = "published.csv"
-"""In a folder of runs: other people's numbers, shown with its tables."""
 
 
 def is_published(path: Path) -> bool:
@@ -126,14 +124,6 @@ def import_published(path: Path, runs: Path) -> int:
         runs.mkdir(parents=True, exist_ok=True)
         replace_synced(runs / PUBLISHED, path.read_bytes())
     return len(found)
-
-
-def read_imported(runs: Path) -> list[Published]:
-    """The published numbers that were imported into a folder of runs."""
-    path = runs / PUBLISHED
-    if path.is_symlink():
-        raise UsageError(f"{path} is a link, which is not followed; import the file itself")
-    return read_published(path) if path.is_file() else []
 
 
 def _read(path: Path, classes: list[str]) -> dict[tuple[str, int, bool], NDArray[np.float32]]:

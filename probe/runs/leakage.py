@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from stepcli.cache.schema.leakage import Leakage
 from stepcli.probe.runs.metrics import summary
-from stepcli.probe.runs.predictions import Predictions
 from stepcli.probe.runs.record import CleanScores, LeakageCounts, RunRecord
 from stepcli.probe.runs.table import NO_COPIES
 from stepcli.runtime.words import counted
 
+if TYPE_CHECKING:
+    from stepcli.probe.runs.predictions import Predictions
+
 
 def leakage_counts(
-    leakage: Leakage, said: Predictions, pairs: Sequence[tuple[int, int]]
+    leakage: Leakage, said: "Predictions", pairs: Sequence[tuple[int, int]]
 ) -> LeakageCounts:
     """What a run records of leakage."""
     return LeakageCounts(
@@ -24,7 +27,7 @@ def leakage_counts(
     )
 
 
-def without_copies(said: Predictions, pairs: Sequence[tuple[int, int]]) -> CleanScores | None:
+def without_copies(said: "Predictions", pairs: Sequence[tuple[int, int]]) -> CleanScores | None:
     """The numbers over test samples that are no copies of training clips.
 
     None where there are no copies, or nothing but copies.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stepcli.probe.runs.metrics import Floats, Ints, credit, named
 from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.files import read_regular
-from stepcli.runtime.parquet_tables import LARGEST, read_parquet
+from stepcli.runtime.parquet_tables import LARGEST, numbers, read_parquet
 
 FILE = "predictions.parquet"
 SAMPLE = {
@@ -75,15 +75,15 @@ def read_predictions(folder: Path) -> Predictions:
             f"{path} cannot be read ({reason}); delete its folder, train again"
         ) from None
     clip, group, start, backward, label = (table[name] for name in SAMPLE)
-    flat = table["logits"].combine_chunks().flatten().to_numpy()
+    flat = numbers(table["logits"].combine_chunks().flatten())
     return Predictions(
         tuple(clip.to_pylist()),
         tuple(group.to_pylist()),
-        start.to_numpy(),
-        backward.to_numpy(),
-        label.to_numpy(),
+        numbers(start),
+        np.array(backward.to_pylist(), np.bool_),
+        numbers(label),
         flat.reshape(-1, width),
-        table[COPIED].to_numpy() if COPIED in table.schema.names else None,
+        np.array(table[COPIED].to_pylist(), np.bool_) if COPIED in table.schema.names else None,
     )
 
 
@@ -153,7 +153,7 @@ def _width(table: pa.Table, path: Path) -> int:
     cells = [*table.columns, table["logits"].combine_chunks().flatten()]
     if not table.num_rows or any(column.null_count for column in cells):
         raise DamagedStore(f"{path}: no sample, or an empty cell")
-    labels = table["label"].to_numpy()
+    labels = numbers(table["label"])
     if labels.min() < 0 or labels.max() >= width:
         raise DamagedStore(f"{path}: a label that is none of its {width} classes")
     return width

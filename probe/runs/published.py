@@ -8,6 +8,8 @@ from stepcli.runtime.errors import UsageError
 
 COLUMNS = ("method", "value", "params", "source")
 OPTIONAL = ("split", "frames", "views", "backbone", "dataset")
+PUBLISHED = "published.csv"
+"""In a folder of runs: other people's numbers, shown with its tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +56,11 @@ def read_published(path: Path) -> list[Published]:
             )
         )
     return found
+
+
+def read_imported(runs: Path) -> list[Published]:
+    """The published numbers that were imported into a folder of runs."""
+    path = runs / PUBLISHED
+    if path.is_symlink():
+        raise UsageError(f"{path} is a link, which is not followed; import the file itself")
+    return read_published(path) if path.is_file() else []

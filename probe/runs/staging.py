@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stepcli.cache.storage.writer_identity import LEASE_HOURS, is_dead, new_owner, parse_owner
+from stepcli.probe.runs.record import FILE, RunRecord
+from stepcli.runtime.files import disk_errors, fsync_folder, write_synced
 
 PREFIX = ".writing-"
 _EARLIER = re.compile(r"\..+[-.][0-9a-f]{32}")
@@ -54,3 +56,25 @@ def sweep_staging(parent: Path) -> list[str]:
             path.unlink(missing_ok=True)
         swept.append(path.name)
     return swept
+
+
+def write_folder(runs: Path, record: RunRecord, contents: dict[str, bytes]) -> None:
+    """Put a run's folder in place, whole; one that another process finished first is kept."""
+    target = runs / record.run
+    with disk_errors(target):
+        with staging_folder(runs) as staging:
+            for name, content in contents.items():
+                write_synced(staging / name, content)
+            write_synced(staging / FILE, record.encode())
+            fsync_folder(staging)
+            _rename(staging, target)
+        fsync_folder(runs)
+
+
+def _rename(staging: Path, target: Path) -> None:
+    try:
+        staging.rename(target)
+    except OSError:
+        # A folder cannot replace one that is not empty: another process finished this run first.
+        if not (target / FILE).is_file():
+            raise

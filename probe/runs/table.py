@@ -10,8 +10,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from stepcli.probe.runs.cells import Bold, csv_cell, latex_table, markdown
@@ -148,6 +146,9 @@ def write_parquet(runs: Sequence[RunRecord], path: Path | None) -> None:
     """
     if path is None:
         raise UsageError("--format parquet is no text; say where to with --out runs.parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     rows = [_fields(run) for run in runs]
     for row in rows:
         row["config"] = json.dumps(row["config"])

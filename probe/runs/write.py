@@ -30,11 +30,10 @@ from stepcli.probe.runs.leakage import leakage_counts
 from stepcli.probe.runs.metrics import BaseToNovel, base_to_novel, summary
 from stepcli.probe.runs.predictions import FILE as PREDICTIONS
 from stepcli.probe.runs.predictions import Predictions, encode_predictions
-from stepcli.probe.runs.record import FILE, Hardware, RunRecord
-from stepcli.probe.runs.staging import staging_folder
+from stepcli.probe.runs.record import Hardware, RunRecord
+from stepcli.probe.runs.staging import write_folder
 from stepcli.probe.training.train import Trained
 from stepcli.runtime.errors import StoreError
-from stepcli.runtime.files import disk_errors, fsync_folder, write_synced
 
 LIBRARIES = ("stepcli", "torch", "numpy", "pyarrow", "safetensors")
 WRITERS = 4
@@ -128,28 +127,6 @@ def _halves(logits: np.ndarray, task: Task) -> BaseToNovel:
     if task.base_classes == len(task.classes) or labels.max() < task.base_classes:
         return {}
     return base_to_novel(logits, labels, task.base_classes)
-
-
-def write_folder(runs: Path, record: RunRecord, contents: dict[str, bytes]) -> None:
-    """Put a run's folder in place, whole; one that another process finished first is kept."""
-    target = runs / record.run
-    with disk_errors(target):
-        with staging_folder(runs) as staging:
-            for name, content in contents.items():
-                write_synced(staging / name, content)
-            write_synced(staging / FILE, record.encode())
-            fsync_folder(staging)
-            _rename(staging, target)
-        fsync_folder(runs)
-
-
-def _rename(staging: Path, target: Path) -> None:
-    try:
-        staging.rename(target)
-    except OSError:
-        # A folder cannot replace one that is not empty: another process finished this run first.
-        if not (target / FILE).is_file():
-            raise
 
 
 def _predictions(task: Task, logits: np.ndarray) -> Predictions:

@@ -4,17 +4,19 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from stepcli.probe.config import OptimConfig, RunConfig, SweepConfig
 from stepcli.probe.runs.stats import expected_best
-from stepcli.probe.sweeps.holding import HoldOut
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import replace_synced
 from stepcli.runtime.json_files import read_json
 from stepcli.runtime.settings import JsonObject
+
+if TYPE_CHECKING:
+    from stepcli.probe.sweeps.holding import HoldOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,12 @@ class Choice:
     expected_best: tuple[float, ...]
     """Expected score of the best of 1, 2, ... trials, mean over seeds."""
     warnings: tuple[str, ...]
-    held_out: HoldOut | None = None
+    held_out: "HoldOut | None" = None
     """What the scores are of; None where they were given."""
 
 
 def choose(
-    configs: Sequence[RunConfig], scores: Sequence[float], held_out: HoldOut | None = None
+    configs: Sequence[RunConfig], scores: Sequence[float], held_out: "HoldOut | None" = None
 ) -> Choice:
     """Choose a method's settings, for each seed by its own scores.
 

@@ -55,6 +55,8 @@ def estimate_seconds(
         bank.update()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
         busy[id(bank)] = busy.get(id(bank), 0.0) + time.perf_counter() - started
 
     with Crew(len(banks), device) as crew:

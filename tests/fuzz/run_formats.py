@@ -38,8 +38,8 @@ from stepcli.probe.runs.leakage import leakage_counts, leakage_notes
 from stepcli.probe.runs.pairs import read_pairs
 from stepcli.probe.runs.predictions import Predictions, encode_predictions
 from stepcli.probe.runs.record import RunRecord, read_runs
+from stepcli.probe.runs.staging import write_folder
 from stepcli.probe.runs.table import render
-from stepcli.probe.runs.write import write_folder
 from stepcli.probe.sweeps.expand import read_sweep, sweep_configs
 from stepcli.probe.training.banks import build_probe
 from stepcli.runtime.csv_tables import read_csv, read_rows

@@ -72,7 +72,7 @@ def test_devices_are_named_or_refused() -> None:
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert resolve_device("auto").type == expected
     for name in ("tpu", "cuda:x"):
-        with pytest.raises(UsageError, match="expected auto, cpu, cuda or cuda:<number>"):
+        with pytest.raises(UsageError, match="expected auto, cpu, cuda, cuda:<number> or mps"):
             resolve_device(name)
     beyond = torch.cuda.device_count()
     with pytest.raises(UsageError, match=f"--device cuda:{beyond}: this machine has cpu"):

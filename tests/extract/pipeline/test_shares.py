@@ -8,7 +8,7 @@ import pytest
 
 from stepcli.cache import open_store
 from stepcli.extract.config import ExtractConfig
-from stepcli.extract.pipeline.prepare import spread
+from stepcli.extract.pipeline.clip_list import spread
 from stepcli.runtime.errors import UsageError
 
 Extract = Callable[..., int]

@@ -21,8 +21,9 @@ from stepcli.probe.analysis.temperature import kept_calibration
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.runs.compare import clear_winners, compare_methods, correctness
 from stepcli.probe.runs.configurations import configurations
-from stepcli.probe.runs.import_logits import import_logits, import_published, read_imported
+from stepcli.probe.runs.import_logits import import_logits, import_published
 from stepcli.probe.runs.predictions import FILE, encode_predictions, read_predictions
+from stepcli.probe.runs.published import read_imported
 from stepcli.probe.runs.record import read_run, read_runs
 from stepcli.probe.runs.table import summary_rows
 from stepcli.probe.sweeps.expand import MOST_RUNS, read_sweep, sweep_configs
