@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check vit-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test
+.PHONY: help demo docs test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check vit-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -133,6 +133,12 @@ fuzz: $(VENV)/installed  ## 500 mutated videos through the decoders; hostile fil
 matrix: $(VENV)/installed  ## the wheel in empty environments: Pythons, extras, oldest versions; docs/maintainers/versions.md
 	$(BIN)/python tests/matrix/wheel_matrix.py
 	$(BIN)/python tests/matrix/versions_page.py
+
+docs: $(VENV)/installed  ## the API reference as a searchable site in build/docs; opened in Chromium where there is one
+	$(INSTALL) -e '.[docs]'
+	rm -rf build/docs
+	$(BIN)/python docs/api_site.py build/docs
+	$(BIN)/python tests/docs/api_site_check.py build/docs $$(command -v chromium > /dev/null && echo --browser chromium)
 
 transcript:  ## docs/maintainers/transcript.md: the first hour from a clean clone, typed by a script
 	$(PYTHON) tests/docs/transcript.py

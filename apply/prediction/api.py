@@ -29,7 +29,7 @@ def extract(dataset: str, root: str | Path | None = None, **settings: Any) -> "S
             the data set's own.
 
     Returns:
-        The store. A clip that could not be read is quarantined there, see `store.failures()`.
+        The store. A clip that could not be read is quarantined there, see `store.quarantined()`.
 
     Raises:
         UsageError: a value does not fit, or the data set or backbone cannot be used.
