@@ -60,6 +60,12 @@ def results(
         bool,
         typer.Option("--average-splits", help="Official splits averaged, apart from the seeds."),
     ] = False,
+    order_suite: Annotated[
+        bool,
+        typer.Option(
+            "--order-suite", help="One table of methods by kinds of order, with a conclusion."
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="File to write to; --format parquet needs one.")
     ] = None,
@@ -67,10 +73,12 @@ def results(
     """Show the finished runs: per cent, mean ± deviation over seeds."""
     if context.invoked_subcommand is not None:
         return
+    from stepcli.probe.config.task import ORDER_SUITE
     from stepcli.probe.runs.leakage import leakage_notes
     from stepcli.probe.runs.published import read_imported
     from stepcli.probe.runs.record import read_runs
     from stepcli.probe.runs.table import render, terminal_width, write_parquet
+    from stepcli.runtime.errors import UsageError
     from stepcli.runtime.files import disk_errors
 
     folder = runs_folder(runs)
@@ -80,6 +88,9 @@ def results(
         table = chosen_table(folder, format_)  # refuses a folder without a choice
         _say_notes(leakage_notes(read_runs(folder)))
         say_lines(table)
+        return
+    if order_suite:
+        _write_or_say(_suite_text(folder, format_), out)
         return
     found = read_runs(folder, slices=slices)
     _say_notes(leakage_notes(found))
@@ -98,15 +109,37 @@ def results(
             average_splits=average_splits,
             width=terminal_width() if out is None else None,
         )
-        if out is None:
-            say_lines(text)
-        else:
-            with disk_errors(out):
-                out.write_text(text + "\n", encoding="utf-8")
+        tasks = {
+            (record.fingerprint, record.task) for record in found if record.task in ORDER_SUITE
+        }
+        if format_ == "table" and len(tasks) > len({fingerprint for fingerprint, _ in tasks}):
+            try:
+                text = f"{text}\n\n{_suite_text(folder, format_)}"
+            except UsageError as error:  # the runs are shown even so
+                _say_notes([f"order suite: {error}"])
+        _write_or_say(text, out)
         return
     names = compare.split(",")
     for line in describe(names[0], compare_methods(folder, found, names)):
         say(line)
+
+
+def _suite_text(folder: Path, form: Any) -> str:
+    """The order suite's tables; imported here because registries of methods need torch."""
+    from stepcli.probe.analysis.order_suite import order_suites
+    from stepcli.probe.analysis.order_suite_words import suite_texts
+
+    return "\n\n".join(suite_texts(order_suites(folder), form))
+
+
+def _write_or_say(text: str, out: Path | None) -> None:
+    from stepcli.runtime.files import disk_errors
+
+    if out is None:
+        say_lines(text)
+        return
+    with disk_errors(out):
+        out.write_text(text + "\n", encoding="utf-8")
 
 
 def _say_notes(lines: Iterable[str]) -> None:

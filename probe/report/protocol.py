@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 from stepcli.probe.analysis.load_run import spec_of_run
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
+from stepcli.probe.data.order_maps import order_map
 from stepcli.probe.report.commands import settings_of
 from stepcli.probe.report.report_data import Study
 from stepcli.probe.runs.record import RunRecord
@@ -64,6 +65,12 @@ def _task_sentences(tasks: Sequence[TaskConfig]) -> list[str]:
         parts.append(
             "Each clip is shown forward and backward; a backward clip takes the label of the "
             "opposite class, so that a probe that does not see order has 50 % within a pair."
+        )
+    if (order := order_map(tasks[0].name)) is not None:
+        parts.append(
+            f"The task {order.name} asks for this: {order.asks}. Each draw of a clip is shown "
+            "under both labels of a pair, with the same frames in another order, so that a probe "
+            "that does not see order has 50 % within a pair."
         )
     if any(task.observed < 1 for task in tasks):
         shares = _list(sorted({100 * task.observed for task in tasks if task.observed < 1}))

@@ -14,6 +14,8 @@ from jinja2 import Environment
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from stepcli.probe.analysis.order_suite import order_suites
+from stepcli.probe.data.order_maps import order_map
 from stepcli.probe.report import accuracy_figures, class_figures, order_figures, tables
 from stepcli.probe.report import text as words
 from stepcli.probe.report.attention_maps import (
@@ -24,6 +26,7 @@ from stepcli.probe.report.attention_maps import (
 )
 from stepcli.probe.report.commands import commands
 from stepcli.probe.report.frame_strips import over_time, strip_figure
+from stepcli.probe.report.order_suite_section import SuiteSection
 from stepcli.probe.report.protocol import protocol, versions
 from stepcli.probe.report.report_data import Study, gather
 from stepcli.probe.report.style import Figure, styled
@@ -95,8 +98,20 @@ def write_report(
     """
     studies = gather(runs, pairs)
     missing: list[str] = []
-    shown = []
+    shown: list[dict[str, Any]] = []
     figures = tables_ = 0
+    for number, suite in enumerate(order_suites(runs), 1):
+        section = SuiteSection(suite)
+        with styled():
+            suite_parts = list(section.parts())
+            with disk_errors(out):
+                for part in suite_parts:
+                    _write_part(out, f"{number}-" if number > 1 else "", part, pdf=pdf)
+        figures, tables_ = figures + 1, tables_ + 1
+        shown.append(
+            {"anchor": f"order-suite-{number}", "parts": [_shown(part) for part in suite_parts]}
+            | section.words()
+        )
     for number, study in enumerate(studies, 1):
         fitting = [p for p in published if p.dataset in ("", study.first.dataset)]
         with styled():
@@ -213,6 +228,9 @@ def _looks(
     study: Study, store: Path | None, frames_of: FramesOf | None, missing: list[str]
 ) -> Iterator[Figure]:
     """What the strongest probe that has attention looks at."""
+    if order_map(study.first.task) is not None:
+        missing.append(f"{study.title}: attention, because the task arranges frames of its own")
+        return
     similar: dict[str, NDArray[np.float64]] = {}
     attended = False
     for entry in reversed(study.of_kind("sees order", "order-blind")):
