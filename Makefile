@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check vit-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test
+.PHONY: help demo docs report-picture test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check vit-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -139,6 +139,11 @@ docs: $(VENV)/installed  ## the API reference as a searchable site in build/docs
 	rm -rf build/docs
 	$(BIN)/python docs/api_site.py build/docs
 	$(BIN)/python tests/docs/api_site_check.py build/docs $$(command -v chromium > /dev/null && echo --browser chromium)
+
+report-picture: $(VENV)/installed  ## docs/report.png: the top of the demo's report, in headless Chromium
+	$(BIN)/stepcli demo
+	$(BIN)/stepcli report demo-out/runs --out demo-out/report
+	$(BIN)/python docs/report_picture.py demo-out/report/index.html
 
 transcript:  ## docs/maintainers/transcript.md: the first hour from a clean clone, typed by a script
 	$(PYTHON) tests/docs/transcript.py

@@ -40,6 +40,20 @@ def test_every_block_of_a_guide_runs(guide: str, workplace: Path) -> None:
                     run(line)
 
 
+@pytest.mark.parametrize("heading", ["On your own videos", "On Something-Something v2"])
+def test_the_commands_of_the_readme_run(heading: str, workplace: Path) -> None:
+    section = (TREE / "README.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    ran = [
+        line
+        for _, block in FENCE.findall(section)
+        for line in commands_of(block.replace("/data/", f"{workplace}/data/"))
+        if line.split()[1] not in ELSEWHERE
+    ]
+    assert len(ran) > 2
+    for line in ran:
+        run(line)
+
+
 def run(line: str) -> None:
     """One command, in this process, as the shell would start it."""
     words = [
