@@ -29,7 +29,8 @@ def report(
     published: Annotated[
         Path | None,
         typer.Option(
-            help="CSV of papers' numbers: method,value,params,source,... (docs/report.md)."
+            help="Papers' numbers: a CSV (docs/report.md), or the word shipped for those that come "
+            "with stepcli."
         ),
     ] = None,
     order: Annotated[
@@ -53,12 +54,15 @@ def report(
         raise UsageError(f"the report needs {' and '.join(absent)}: pip install 'stepcli[report]'")
     from stepcli.probe.runs.configurations import configurations
     from stepcli.probe.runs.pairs import read_pairs
-    from stepcli.probe.runs.published import read_published
+    from stepcli.probe.runs.published import read_published, shipped
     from stepcli.runtime.files import require_writable
 
     given = None if pairs is None else read_pairs(pairs, several=True)
-    points = [] if published is None else read_published(published)
     found = configurations(runs)
+    if published == Path("shipped"):
+        points = shipped({each.first.dataset for each in found})
+    else:
+        points = [] if published is None else read_published(published)
     require_writable(out)  # now, not after minutes of order tests and drawing
     from stepcli.apply.pictures.stored_frames import stored_frames
     from stepcli.probe.analysis.order_runs import keep_order_tests

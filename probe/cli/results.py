@@ -66,6 +66,14 @@ def results(
             "--order-suite", help="One table of methods by kinds of order, with a conclusion."
         ),
     ] = False,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published",
+            help="Show also papers' numbers on the runs' data sets, one table per protocol; "
+            "without runs, all that come with stepcli.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="File to write to; --format parquet needs one.")
     ] = None,
@@ -75,13 +83,16 @@ def results(
         return
     from stepcli.probe.config.task import ORDER_SUITE
     from stepcli.probe.runs.leakage import leakage_notes
-    from stepcli.probe.runs.published import read_imported
+    from stepcli.probe.runs.published import read_imported, shipped, shipped_files
     from stepcli.probe.runs.record import read_runs
-    from stepcli.probe.runs.table import render, terminal_width, write_parquet
+    from stepcli.probe.runs.table import published_tables, render, terminal_width, write_parquet
     from stepcli.runtime.errors import UsageError
     from stepcli.runtime.files import disk_errors
 
     folder = runs_folder(runs)
+    if published and not folder.is_dir():
+        say_lines("\n\n".join(published_tables(shipped(shipped_files()), "table")))
+        return
     if chosen:
         from stepcli.probe.analysis.selection import chosen_table
 
@@ -104,7 +115,10 @@ def results(
         text = render(
             found,
             format_,
-            published=read_imported(folder),
+            published=[
+                *read_imported(folder),
+                *(shipped({run.dataset for run in found}) if published else ()),
+            ],
             bold=clear_winners(folder, found) if format_ == "latex" else (),
             average_splits=average_splits,
             width=terminal_width() if out is None else None,

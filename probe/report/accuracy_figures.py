@@ -33,7 +33,7 @@ def pareto(study: Study, published: Sequence[Published]) -> Figure:
         for number, entry in enumerate(study.of_kind(kind)):
             top1 = entry.analysis.top1
             # A row of zero parameters (no training) has no place on a logarithmic axis but the end.
-            x = max(entry.analysis.params, 1)
+            x = float(max(entry.analysis.params, 1))
             if top1.low is not None and top1.high is not None:
                 axes.plot([x, x], [100 * top1.low, 100 * top1.high], color=look["color"], lw=1.2)
             axes.plot(
@@ -47,9 +47,12 @@ def pareto(study: Study, published: Sequence[Published]) -> Figure:
                 label=kind if number == 0 else None,
             )
             marks.append((x, 100 * top1.mean, shortened([entry.label], 26)[0]))
+    # Of unknown size: at the right edge, where no number of parameters can be read off.
+    unsized = [max(x for x, _, _ in marks) * 30] if any(p.params is None for p in published) else []
     for number, point in enumerate(published):
+        x = unsized[0] if point.params is None else float(max(point.params, 1))
         axes.plot(
-            max(point.params, 1),
+            x,
             point.value,
             "v",
             markerfacecolor="white",
@@ -57,7 +60,7 @@ def pareto(study: Study, published: Sequence[Published]) -> Figure:
             markersize=8,
             label="published" if number == 0 else None,
         )
-        marks.append((max(point.params, 1), point.value, point.method))
+        marks.append((x, point.value, shortened([point.method], 26)[0]))
     _name_marks(axes, marks)
     front = _front(study.entries)
     axes.plot(
@@ -80,9 +83,11 @@ def pareto(study: Study, published: Sequence[Published]) -> Figure:
         "pareto",
         "Accuracy against trainable parameters",
         _sentences(
+            ("One mark per row of the leaderboard.", True),
             (_interval_note(study.entries), bool(_interval_ends(study.entries))),
             ("Dotted: the best for their size.", len(front) > 1),
             ("Hollow: published numbers, on the source's own test set-up.", bool(published)),
+            ("At the right edge: parameters not published.", bool(unsized)),
             ("Methods without trained parameters are drawn at 1.", min(x for x, _, _ in marks) < 2),
         ),
         f"Top-1 by trainable parameters: {names}.",

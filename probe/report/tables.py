@@ -10,7 +10,7 @@ from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
 from stepcli.probe.report.report_data import ReportEntry, Study
 from stepcli.probe.runs.cells import csv_cell, latex_table
 from stepcli.probe.runs.leakage import mean_without_copies
-from stepcli.probe.runs.published import Published
+from stepcli.probe.runs.published import CERTAINTY, Published, by_protocol, rows_of
 from stepcli.probe.runs.stats import FEWEST_GROUPS
 from stepcli.runtime.terminal import shown
 from stepcli.runtime.words import counted
@@ -61,7 +61,7 @@ WITHOUT_COPIES = "top-1 without copies"
 """Column of a leaderboard in which some test clips are copies of training clips."""
 
 
-def leaderboard(study: Study, published: Sequence[Published]) -> ReportTable:
+def leaderboard(study: Study) -> ReportTable:
     """One row a configuration, the strongest first."""
     rows: list[tuple[str, ...]] = [
         (
@@ -77,26 +77,12 @@ def leaderboard(study: Study, published: Sequence[Published]) -> ReportTable:
         )
         for entry in reversed(study.entries)
     ]
-    rows += [
-        (
-            f"{p.method} [{p.source}]",
-            "published",
-            f"{p.value:.1f}",
-            "-",
-            "-",
-            "-",
-            "-",
-            f"{p.params:,}",
-            "-",
-        )
-        for p in published
-    ]
     header: tuple[str, ...] = (
         *("method", "kind", "top-1", "95 %", "mean class", "forced choice", "ECE", "parameters"),
     )
     clean = [mean_without_copies(entry.found.records) for entry in reversed(study.entries)]
     if any(top1 is not None for top1 in clean):
-        cells = [*map(percent, clean), *["-"] * len(published)]
+        cells = [*map(percent, clean)]
         rows = [(*row[:3], cell, *row[3:]) for row, cell in zip(rows, cells, strict=True)]
         header = (*header[:3], WITHOUT_COPIES, *header[3:])
     return ReportTable(
@@ -107,6 +93,24 @@ def leaderboard(study: Study, published: Sequence[Published]) -> ReportTable:
         (*header, "seeds"),
         tuple(rows),
     )
+
+
+def published_numbers(published: Sequence[Published]) -> list[ReportTable]:
+    """Other people's numbers, one table per protocol: values of two are not comparable."""
+    known = "; ".join(f"{word}: {meaning}" for word, meaning in CERTAINTY.items())
+    tables = []
+    for number, (protocol, rows) in enumerate(by_protocol(published).items(), 1):
+        header, cells = rows_of(rows)
+        tables.append(
+            ReportTable(
+                f"published-{number}",
+                f"Published: {protocol}",
+                f"Per cent, as the sources report them; not measured here. Certainty: {known}.",
+                tuple(header),
+                tuple(map(tuple, cells)),
+            )
+        )
+    return tables
 
 
 def _about_intervals(study: Study) -> str:

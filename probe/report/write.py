@@ -202,8 +202,9 @@ def _parts(
 ) -> Iterator[Figure | ReportTable]:
     """Figures and tables of a study in the order of the page."""
     drawn: list[Figure | ReportTable | None] = [
-        tables.leaderboard(study, published),
-        accuracy_figures.pareto(study, published),
+        tables.leaderboard(study),
+        *tables.published_numbers(published),
+        accuracy_figures.pareto(study, [p for p in published if p.is_beside(study.first.task)]),
         accuracy_figures.dumbbells(study),
         order_figures.order_tests(study),
         order_figures.early(study),

@@ -16,7 +16,7 @@ from stepcli.probe.runs.cells import Bold, csv_cell, latex_table, markdown
 from stepcli.probe.runs.configurations import configuration, over_splits
 from stepcli.probe.runs.labels import labels
 from stepcli.probe.runs.metrics import METRICS
-from stepcli.probe.runs.published import Published
+from stepcli.probe.runs.published import Published, by_protocol, rows_of
 from stepcli.probe.runs.record import RunRecord, tells_top5
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.terminal import shown
@@ -61,7 +61,7 @@ def render(
     Args:
         runs: Finished runs.
         form: Of the text.
-        published: Other people's numbers, shown as such below the runs.
+        published: Other people's numbers, in tables of their own below.
         bold: Configurations whose top-1 is bold in LaTeX.
         average_splits: One line for what differs in its split file, splits or store alone: first
             the mean over seeds of each official split, then mean ± deviation over the splits.
@@ -72,12 +72,11 @@ def render(
     if form == "csv":
         return _csv(runs)
     header, rows = summary_rows(runs, bold if form == "latex" else (), average_splits)
-    rows += [_published_row(each, len(header)) for each in published]
     fitted = form == "table" and width is not None
     tables = [_fitted(header, rows, width or 0) if fitted else arranged(header, rows, form)]
     if (by_group := group_rows(runs)) is not None:
         tables.append(arranged(*by_group, form))
-    return "\n\n".join(tables)
+    return "\n\n".join([*tables, *published_tables(published, form)])
 
 
 def terminal_width() -> int | None:
@@ -226,11 +225,14 @@ def group_rows(runs: Sequence[RunRecord]) -> tuple[list[str], list[list[str]]] |
     return ["top1 by group", "task", *names], [row for *_, row in sorted(cells)]
 
 
-def _published_row(entry: Published, width: int) -> list[str]:
-    """Other people's number: no seeds, no time, and where it comes from."""
-    row = [f"{entry.method} (published)", "-", entry.details or "-", "-", f"{entry.value:.1f}"]
-    row += ["-"] * (width - len(row) - 2)
-    return [*row, f"{entry.params:,}", entry.source]
+def published_tables(published: Sequence[Published], form: Format) -> list[str]:
+    """Other people's numbers as texts, one table per protocol under a line that says which."""
+    mark = "% " if form == "latex" else ""
+    return [
+        "\n".join([f"{mark}{shown(protocol)}", *([""] if form == "markdown" else []), table])
+        for protocol, rows in by_protocol(published).items()
+        for table in [arranged(*rows_of(rows), form)]
+    ]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -273,15 +273,15 @@ def test_methods_count_their_parameters_on_a_store(store: Store) -> None:
     assert f"parameters: {count}" in invoke("methods", "step", "--store", store.path).stdout
 
 
-def test_published_numbers_stand_in_the_tables_as_such(runs: Path, tmp_path: Path) -> None:
+def test_published_numbers_have_a_table_of_their_own(runs: Path, tmp_path: Path) -> None:
     file = tmp_path / "published.csv"
     file.write_text("method,value,params,source,split\nadapter,61.5,5000000,arXiv 1,val\n")
     done = invoke("results", "import", file, "--runs", runs)
     assert done.exit_code == 0, done.output
-    row = invoke("results", "--runs", runs).stdout.splitlines()[-1]
-    assert row.startswith("adapter (published)")
-    assert "61.5" in row
-    assert row.endswith("5,000,000  arXiv 1")
+    *_, protocol, header, row = invoke("results", "--runs", runs).stdout.splitlines()
+    assert protocol == "split val: top-1"
+    assert header.split()[:3] == ["published", "method", "top-1"]
+    assert row.split() == ["adapter", "61.5", "-", "5,000,000", "arXiv", "1", "-"]
     file.write_text("method,value,params,source\nadapter,161.5,5,arXiv 1\n")
     assert invoke("results", "import", file, "--runs", runs).exit_code == 2
     assert "61.5" in invoke("results", "--runs", runs).stdout

@@ -255,7 +255,7 @@ def test_the_report_gives_both_scores(tmp_path: Path, store_of: Callable[..., St
     runs = tmp_path / "runs"
     assert probed(store, runs).exit_code == 0
     (study,) = gather(runs)
-    table = leaderboard(study, ())
+    table = leaderboard(study)
     for row in table.rows:
         cells = dict(zip(table.header, row, strict=True))
         (record,) = (r for r in read_runs(runs) if r.method == cells["method"])

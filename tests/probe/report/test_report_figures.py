@@ -1,6 +1,7 @@
 """Figures: limits that suit the values, whole marks, whole frames, captions of what is drawn."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,9 +123,12 @@ def test_captions_are_about_what_is_drawn(perfect: Study) -> None:
     assert "Mean over seeds" not in captions["learning"] + captions["classes"]
     assert "label smoothing" not in captions["learning"]
     assert "{" not in "".join(captions.values())
-    point = Published("STEP", 70.0, 2_600_000, "arXiv", "made-up", {})
+    known = Published("STEP", 70.0, 2_600_000, "arXiv", "", "top-1", "", "", "", True)
+    unsized = replace(known, params=None)
     with styled():
-        assert "Hollow" in accuracy_figures.pareto(perfect, [point]).caption
+        captions = [accuracy_figures.pareto(perfect, [p]).caption for p in (known, unsized)]
+    assert all("Hollow" in caption for caption in captions)
+    assert ["At the right edge" in caption for caption in captions] == [False, True]
 
 
 def test_a_mistake_of_little_confidence_is_not_called_confident() -> None:

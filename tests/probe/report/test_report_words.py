@@ -59,7 +59,7 @@ def test_one_group_has_no_interval_anywhere(folder: Path) -> None:
     assert "no intervals are given, since there are fewer than 20 groups" in paragraph
     assert "Results are of one seed" in paragraph
     assert "Satterthwaite" not in paragraph
-    assert "No intervals: 1 group of clips is fewer than 20" in leaderboard(study, ()).caption
+    assert "No intervals: 1 group of clips is fewer than 20" in leaderboard(study).caption
     assert "too few groups of clips for a conclusion" in headline(study)
     assert not any("1 groups" in line for line in (paragraph, *verdict(study)))
 
