@@ -158,6 +158,8 @@ COMMANDS = (
      "Show the test clips to trained probes backward, shuffled, in part: do the answers change?"),
     (UNDERSTAND, "calibrate", "probe.cli.analysis:calibrate",
      "Fit each probe's temperature on a slice of train, which a twin of it has not seen."),
+    (UNDERSTAND, "dense", "probe.cli.dense:dense",
+     "Label every frame of the test recordings of --task dense, and score it."),
     (UNDERSTAND, "chirality", "probe.cli.analysis:chirality",
      "The chirality protocol: one probe for each group of mirror-image actions, then the mean."),
     (UNDERSTAND, "picture", "apply.cli.picture:picture",

@@ -3,11 +3,11 @@
     python benchmarks/recordings.py OUT [--seed 0] [--seconds 60]
 
 writes OUT/<recording>.mp4 and OUT/recordings.csv, one line per action: path, label, start_seconds,
-end_seconds, split, group. Clips run at half speed, 20 frames per second. A pause of 1 to 3 seconds
-holds the last frame of the clip before it, then the first frame of the clip after it, so that a
-single frame does not tell an action from a pause. Each clip is used once; recordings of the train
-split hold clips of the train split alone. The order, the pauses and the cut into recordings follow
-from the seed.
+end_seconds, split, group. Clips run at a quarter of their speed, 10 frames per second. A pause of 2
+to 6 seconds holds the last frame of the clip before it, then the first frame of the clip after it,
+so that a single frame does not tell an action from a pause. Each clip is used once; recordings of
+the train split hold clips of the train split alone. The order, the pauses and the cut into
+recordings follow from the seed.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import av
 import numpy as np
 
 CLIPS = Path(__file__).parents[1] / "examples" / "openclose"
-RATE = 20
-PAUSE = (1.0, 3.0)
+RATE = 10
+PAUSE = (2.0, 6.0)
 """Seconds."""
 
 
@@ -81,8 +81,8 @@ def make(out: Path, seed: int, seconds: float) -> None:
         numbers = np.random.default_rng([seed, split == "test"])
         clips = [row for row in rows if row["split"] == split]
         clips = [clips[i] for i in numbers.permutation(len(clips))]
-        # A clip with its pause takes about 4.7 seconds.
-        count = max(1, round(len(clips) * 4.7 / seconds))
+        # A clip with its pause takes about 9.4 seconds.
+        count = max(1, round(len(clips) * 9.4 / seconds))
         for number, part in enumerate(np.array_split(np.arange(len(clips)), count)):
             name, actions = f"{split}-{number:02d}", []  # type: str, list[dict[str, Any]]
             length = write(out / f"{name}.mp4", joined([clips[i] for i in part], numbers, actions))

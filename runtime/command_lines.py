@@ -25,6 +25,7 @@ COMMAND_LINES = {
     "chirality": ("stepcli chirality groups.csv --method linear --seeds 5",),
     "order": ("stepcli order runs",),
     "calibrate": ("stepcli calibrate runs",),
+    "dense": ("stepcli dense runs --method step,self-attention",),
     "predict": (
         "stepcli predict runs/step-* --video a.mp4 --video b.mp4 --format json",
         "stepcli predict runs/step-* --video long.mp4 --window auto --out answers",

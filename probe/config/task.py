@@ -12,7 +12,14 @@ from stepcli.runtime.files import read_regular
 from stepcli.runtime.settings import FrozenConfig, Setting
 
 TaskName = Literal[
-    "classify", "arrow", "there-and-back", "random-onset", "distractors", "twins", "sawtooth"
+    "classify",
+    "dense",
+    "arrow",
+    "there-and-back",
+    "random-onset",
+    "distractors",
+    "twins",
+    "sawtooth",
 ]
 ORDER_SUITE: tuple[TaskName, ...] = (
     *("arrow", "there-and-back", "random-onset", "distractors", "twins", "sawtooth"),
@@ -31,7 +38,7 @@ class TaskConfig(FrozenConfig):
         Field(
             description="arrow: each clip forward and backward, telling opposite classes apart; "
             "there-and-back, random-onset, distractors, twins, sawtooth: other kinds of order "
-            "(docs/order-suite.md)."
+            "(docs/order-suite.md); dense: windows of recordings, for stepcli dense."
         ),
         Setting(flag="--task"),
     ] = "classify"

@@ -23,6 +23,7 @@ from stepcli.probe.data.order_samples import (
     require_frame_scope,
     sides_of,
 )
+from stepcli.probe.data.recordings import require_recordings
 from stepcli.probe.data.splits import LabelledClips, base_classes, unseen_classes
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.runtime.errors import UnknownName, UsageError
@@ -55,6 +56,8 @@ def make_task(config: TaskConfig, store: "Store", table: LabelledClips) -> Task:
             f"store: {listed(map(repr, unknown))}; its classes: "
             f"{listed(map(repr, table.classes), 5)}"
         )
+    if config.name == "dense":
+        require_recordings(config, store, table)
     if config.name not in ORDER_SUITE:
         answers = Answers(table.classes, {name: i for i, name in enumerate(table.classes)})
         return _build(config, store, table, answers, pairs, stored, length)

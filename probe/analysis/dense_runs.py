@@ -1,0 +1,135 @@
+"""All runs of --task dense below a folder: their twins trained, their scores kept and summed up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stepcli.probe.analysis.dense import (
+    MOST_FOLDS,
+    DenseScores,
+    TruthTable,
+    choose_smoothing,
+    group_means,
+    groups_of_recordings,
+    pooled,
+    score,
+    write_scores,
+)
+from stepcli.probe.data.slices import most_folds
+from stepcli.probe.runs.configurations import Configuration
+from stepcli.probe.runs.predictions import read_predictions
+from stepcli.probe.runs.record import RunRecord
+from stepcli.probe.runs.stats import PairedDifference, accuracy_interval
+from stepcli.probe.sweeps.holding import FOLD_SEED, on_fold
+from stepcli.probe.sweeps.session import Session
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.words import counted
+
+TASK = "dense"
+
+
+@dataclass(frozen=True, slots=True)
+class DenseRow:
+    """One configuration, over its seeds."""
+
+    label: str
+    seeds: tuple[DenseScores, ...]
+    recordings: int
+    edit: PairedDifference
+    """Mean over recordings, with its interval over seeds and groups of recordings."""
+    f1_50: PairedDifference
+    """The same of each recording's own F1@50; the pooled one is in `seeds`."""
+
+    def mean(self, name: str, key: str = "") -> float:
+        """Mean over seeds of a field, or of one of its values."""
+        values = [getattr(one, name) for one in self.seeds]
+        return float(np.mean([value[key] if key else value for value in values]))
+
+
+def dense_rows(
+    runs: Path, found: Sequence[Configuration], store: Path | None, device: str
+) -> list[DenseRow]:
+    """Label and score the test recordings of every run, and keep the scores beside it.
+
+    Args:
+        runs: Folder of the runs.
+        found: Configurations; those of other tasks are left out.
+        store: Where their store is now; None: where it was.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        UsageError: no run of the task, another store, or too few recordings to choose by.
+    """
+    dense = [each for each in found if each.first.task == TASK and not each.first.imported]
+    if not dense:
+        raise UsageError(f"{runs} holds no run of --task dense; train with stepcli probe first")
+    by_place: dict[Path, list[Configuration]] = {}
+    for each in dense:
+        if each.leaves_a_group_out:
+            raise UsageError(
+                f"{each.label}: stepcli dense reads runs with a test split, not those that leave "
+                "one group out"
+            )
+        place = Path(each.first.store_place) if store is None else store
+        by_place.setdefault(place, []).append(each)
+    rows = {}
+    for place, members in by_place.items():
+        session = Session(place, runs, device)
+        for each in members:
+            if session.store.fingerprint != each.first.fingerprint:
+                raise UsageError(
+                    f"{place} holds other tokens than {each.label} was trained on; give --store, "
+                    "or --method"
+                )
+        twins = _twins(members, session)
+        for each in members:
+            rows[each.label] = _row(runs, each, session, twins)
+    return [rows[each.label] for each in dense]
+
+
+def _row(
+    runs: Path, each: Configuration, session: Session, twins: Mapping[str, list[RunRecord]]
+) -> DenseRow:
+    first = each.first
+    table = TruthTable(session.store, first.classes)
+    frames = session.store.spec.frames
+    scores = []
+    for record in each.records:
+        folds = twins[record.run]
+        held = pooled([read_predictions(runs / twin.run) for twin in folds])
+        how = choose_smoothing(held, table, frames)
+        chosen_on = (
+            f"{counted(len(groups_of_recordings(held)), 'recording')} of train, each by a probe "
+            f"that has not seen it ({len(folds)} folds)"
+        )
+        said = read_predictions(runs / record.run)
+        scores.append(score(said, table, first.classes, frames, how, chosen_on))
+        write_scores(runs / record.run, scores[-1])
+    group_of = groups_of_recordings(said)
+    names = sorted(group_of)
+    groups = [group_of[name] for name in names]
+    edit, f1 = (
+        accuracy_interval(group_means(scores, names, value), groups) for value in ("edit", "f1_50")
+    )
+    return DenseRow(each.label, tuple(scores), len(names), edit, f1)
+
+
+def _twins(found: Sequence[Configuration], session: Session) -> dict[str, list[RunRecord]]:
+    """For each run the runs of the same settings, each without one fold of train: all in as few
+    passes as there are tasks."""
+    records = [record for each in found for record in each.records]
+    settings = [record.settings for record in records]
+    folds = min(most_folds(session.table(one.task), MOST_FOLDS, FOLD_SEED) for one in settings)
+    if not folds:
+        raise UsageError(
+            "the recordings of train cannot be dealt to folds to choose smoothing by: every class "
+            "needs recordings of two groups at least"
+        )
+    configs = [on_fold(one, folds, fold) for one in settings for fold in range(folds)]
+    trained = session.run(configs)
+    return {
+        record.run: trained[place * folds : (place + 1) * folds]
+        for place, record in enumerate(records)
+    }
