@@ -152,6 +152,8 @@ COMMANDS = (
      "Train a grid of settings of many methods in as few passes over the store as possible."),
     (TRAIN, "results ...", "probe.cli.results:results_app",
      "Show the finished runs, compare them, add other people's."),
+    (TRAIN, "runs ...", "probe.cli.runs:app",
+     "List the finished runs, show one, delete some."),
     (UNDERSTAND, "analyse", "probe.cli.analysis:analyse",
      "How well each pair of opposite actions is told apart, and how far probabilities hold."),
     (UNDERSTAND, "order", "probe.cli.analysis:order",

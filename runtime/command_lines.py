@@ -13,12 +13,18 @@ COMMAND_LINES = {
         "stepcli sweep --method step,linear --lr 1e-4,3e-4,1e-3 --set heads=4,8 --dry-run",
         "stepcli sweep sweep.yaml --select --store stores/ssv2",
     ),
+    "runs": ("stepcli runs --task arrow --method step", "stepcli runs rr --seed 0"),
+    "runs show": ("stepcli runs show step-arrow-s0-65a073",),
+    "runs rm": (
+        "stepcli runs rm --task arrow --method linear --dry-run",
+        "stepcli runs rm step-arrow-s0-65a073 --yes",
+    ),
     "results": (
         "stepcli results --compare linear step attentive",
         "stepcli results --chosen --format latex",
     ),
     "results import": (
-        "stepcli results import logits.csv --like step-0123456789abcdef --name my-model",
+        "stepcli results import logits.csv --like step-arrow-s0-65a073 --name my-model",
         "stepcli results import published.csv",
     ),
     "analyse": ("stepcli analyse runs --method step,linear --pairs pairs.csv",),
@@ -34,7 +40,7 @@ COMMAND_LINES = {
     "report": ("stepcli report runs --out report",),
     "export": ("stepcli export runs/step-* --out exported --onnx",),
     "push": (
-        "stepcli push runs/step-0123456789abcdef --to shared/step",
+        "stepcli push runs/step-arrow-s0-65a073 --to shared/step",
         "stepcli push stores/a --hub --to me/a-store",
     ),
     "pull": ("stepcli pull me/a-store --hub --out stores/a",),

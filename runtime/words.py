@@ -34,3 +34,8 @@ def natural_order(text: str) -> list[tuple[bool, int, str]]:
     """A key that sorts numbers within texts by value: s2 is before s10."""
     parts = re.split(r"([0-9]+)", text)  # text and numbers in turns
     return [(bool(k % 2), int(part) if k % 2 else 0, part) for k, part in enumerate(parts)]
+
+
+def split_list(text: str) -> list[str]:
+    """The items of a list given with commas or spaces: "a,b", "a b" and "a, b" alike."""
+    return text.replace(",", " ").split()

@@ -1,12 +1,17 @@
 """What sweeps with --select chose: one row per method, whatever settings its seeds chose."""
 
+import csv
+import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
 
-from stepcli.probe.runs.record import FILE, is_done, read_run
+from stepcli.probe.runs.cells import csv_cell
+from stepcli.probe.runs.filters import EVERY_RUN, RunFilter
+from stepcli.probe.runs.record import FILE, RunRecord, is_done, read_run
 from stepcli.probe.runs.stats import FEWEST_GROUPS
 from stepcli.probe.runs.table import Format, arranged
 from stepcli.probe.sweeps.choice import MethodSelection, read_selection
@@ -24,18 +29,25 @@ HEADER = (
 )
 
 
-def chosen_table(runs: Path, form: Format) -> str:
+def chosen_table(runs: Path, form: Format, keep: RunFilter = EVERY_RUN) -> str:
     """A table of every finished selection below a folder of runs, the weakest first.
 
     Accuracies in per cent: mean ± deviation over seeds, and the interval of the mean over seeds and
-    groups of clips; below the rows, by how many held-out clips they were chosen. `form` is table,
-    markdown or latex.
+    groups of clips; below the rows, by how many held-out clips they were chosen. In json and csv
+    the same cells, with those notes as the last one.
+
+    Args:
+        runs: The folder.
+        form: Any but parquet.
+        keep: Which methods, tasks and stores.
 
     Raises:
-        UsageError: there is no selection, or its runs are not all there, or another form.
+        UsageError: there is no selection, or its runs are not all there, or parquet.
     """
-    if form not in ("table", "markdown", "latex"):
-        raise UsageError(f"--chosen makes a table, markdown or latex, not {form}")
+    if form == "parquet":
+        raise UsageError(
+            "--format parquet holds runs; --chosen gives table, markdown, latex, csv or json"
+        )
     rows: dict[str, list[str]] = {}
     caveats: dict[str, list[str]] = {}
     scores: dict[str, float] = {}
@@ -45,13 +57,44 @@ def chosen_table(runs: Path, form: Format) -> str:
     for file in files:
         # Of a method that was selected twice, the later selection counts.
         for name, choice in read_selection(file).methods.items():
+            if keep and not keep.takes(_first(runs, name, choice)):
+                continue
             scores[name], rows[name], few = _row(runs, name, choice)
             caveats[name] = [*_caveats(choice), *([few] if few else [])]
+    if not rows:
+        raise UsageError(f"no selection in {runs} passes the filters; stepcli results --chosen")
     ordered = sorted(rows, key=lambda name: scores[name])
+    if form in ("json", "csv"):
+        return _for_scripts([[*rows[name], "; ".join(caveats[name])] for name in ordered], form)
     table = arranged(list(HEADER), [rows[name] for name in ordered], form)
     mark = "% " if form == "latex" else "- " if form == "markdown" else ""
     notes = [f"{mark}{line}" for line in _notes(ordered, caveats)]
     return "\n".join([table, *([""] if form == "markdown" else []), *notes])
+
+
+def _for_scripts(rows: Sequence[Sequence[str]], form: Format) -> str:
+    header = (*HEADER, "notes")
+    if form == "json":
+        return json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([[csv_cell(cell) for cell in row] for row in rows])
+    return out.getvalue().rstrip("\n")
+
+
+def _first(runs: Path, name: str, choice: MethodSelection) -> RunRecord:
+    """The record of the first chosen run, which says task and store.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    run = choice.chosen_runs[0]
+    if not is_done(runs, run):
+        raise UsageError(
+            f"{name}: the chosen run {run} is not there; let the sweep come to its end"
+        )
+    return read_run(runs / run / FILE)
 
 
 def _caveats(choice: MethodSelection) -> list[str]:

@@ -4,13 +4,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stepcli.probe.config.task import CLIPS
 from stepcli.runtime.preemption import exit_code, heed_sigterm
 from stepcli.runtime.terminal import say
+
+if TYPE_CHECKING:
+    from stepcli.probe.runs.filters import RunFilter
 
 RUNS_VARIABLE = "STEPCLI_RUNS"
 
@@ -24,6 +27,23 @@ RunsOption = Annotated[
 
 
 CLUSTER = "Cluster"
+WHICH = "Which runs"
+TaskFilter = Annotated[
+    str | None, typer.Option(help="Only runs on these tasks: a,b.", rich_help_panel=WHICH)
+]
+MethodFilter = Annotated[
+    str | None, typer.Option(help="Only runs of these methods: a,b.", rich_help_panel=WHICH)
+]
+StoreFilter = Annotated[
+    str | None,
+    typer.Option(
+        help="Only runs on these stores: folders, their names, or beginnings of fingerprints.",
+        rich_help_panel=WHICH,
+    ),
+]
+SeedFilter = Annotated[
+    str | None, typer.Option(help="Only runs of these seeds: 0,1.", rich_help_panel=WHICH)
+]
 PairsOption = Annotated[
     Path | None,
     typer.Option(
@@ -44,6 +64,12 @@ TrackOption = Annotated[
     typer.Option(help="Copy losses and results to tensorboard, wandb, or both: a,b."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+SettingFilter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Only runs with this setting: heads=12; repeatable.", rich_help_panel=WHICH
+    ),
+]
 
 
 def tune_early() -> None:
@@ -78,3 +104,28 @@ def resumable() -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(exit_code(interrupt)) from interrupt
+
+
+def run_filter(
+    task: str | None,
+    method: str | None,
+    store: str | None,
+    seed: str | None,
+    settings: list[str] | None,
+) -> "RunFilter":
+    """Which runs the options name.
+
+    Raises:
+        UsageError: a seed is no number.
+    """
+    from stepcli.probe.runs.filters import RunFilter
+    from stepcli.runtime.errors import UsageError
+    from stepcli.runtime.words import split_list
+
+    seeds = split_list(seed or "")
+    if wrong := [text for text in seeds if not text.isdigit()]:
+        raise UsageError(f"--seed {wrong[0]}: expected a number of 0 or more")
+    methods, tasks, stores = (tuple(split_list(text or "")) for text in (method, task, store))
+    return RunFilter(
+        methods, tasks, stores, tuple(int(text) for text in seeds), tuple(settings or ())
+    )

@@ -8,7 +8,13 @@ import typer
 from typer.core import TyperGroup
 
 from stepcli.probe.cli.options import (
+    MethodFilter,
     RunsOption,
+    SeedFilter,
+    SettingFilter,
+    StoreFilter,
+    TaskFilter,
+    run_filter,
     runs_folder,
 )
 from stepcli.runtime.terminal import say, say_lines, warn
@@ -37,6 +43,11 @@ results_app = typer.Typer(
 def results(
     context: typer.Context,
     runs: RunsOption = None,
+    task: TaskFilter = None,
+    method: MethodFilter = None,
+    store: StoreFilter = None,
+    seed: SeedFilter = None,
+    set_: SettingFilter = None,
     format_: Annotated[
         Literal["table", "json", "csv", "markdown", "latex", "parquet"],
         typer.Option("--format", help="json, csv, parquet: one entry per run, fractions of 1."),
@@ -88,25 +99,27 @@ def results(
     from stepcli.probe.runs.table import published_tables, render, terminal_width, write_parquet
     from stepcli.runtime.errors import UsageError
     from stepcli.runtime.files import disk_errors
+    from stepcli.runtime.words import split_list
 
     folder = runs_folder(runs)
+    keep = run_filter(task, method, store, seed, set_)
     if published and not folder.is_dir():
         say_lines("\n\n".join(published_tables(shipped(shipped_files()), "table")))
         return
     if chosen:
         from stepcli.probe.analysis.selection import chosen_table
 
-        table = chosen_table(folder, format_)  # refuses a folder without a choice
-        _say_notes(leakage_notes(read_runs(folder)))
-        say_lines(table)
+        table = chosen_table(folder, format_, keep)  # refuses a folder without a choice
+        _say_notes(leakage_notes(keep(read_runs(folder))))
+        _write_or_say(table, out)
         return
     if order_suite:
         _write_or_say(_suite_text(folder, format_), out)
         return
-    found = read_runs(folder, slices=slices)
+    found = keep(read_runs(folder, slices=slices))
     _say_notes(leakage_notes(found))
     if compare is not None or format_ == "latex":
-        from stepcli.probe.runs.compare import clear_winners, compare_methods, describe
+        from stepcli.probe.runs.compare import clear_winners, compare_methods
     if compare is None:
         if format_ == "parquet":
             with disk_errors(out or Path()):
@@ -133,9 +146,10 @@ def results(
                 _say_notes([f"order suite: {error}"])
         _write_or_say(text, out)
         return
-    names = compare.split(",")
-    for line in describe(names[0], compare_methods(folder, found, names)):
-        say(line)
+    from stepcli.probe.runs.compare_table import render_comparison
+
+    names = split_list(compare)
+    _write_or_say(render_comparison(names[0], compare_methods(folder, found, names), format_), out)
 
 
 def _suite_text(folder: Path, form: Any) -> str:

@@ -14,6 +14,10 @@ CODE_SCHEMA = 2
 """Raised whenever the same config would train another probe, so that old runs are not reused."""
 
 
+NAME_DIGITS = 6
+"""Of the hash in a run's name; two runs of one name get all digits."""
+
+
 def without_paths(config: Mapping[str, JsonValue]) -> JsonObject:
     """A run's config, as JSON has it, with files named by their digests alone.
 
@@ -41,7 +45,9 @@ class RunConfig(FrozenConfig):
     """Initial values of the probe."""
 
     def run_id(self, fingerprint: str) -> str:
-        """Name of the run: its method, and a hash of config, tokens and code schema.
+        """Identity of the run: its method, and a hash of config, tokens and code schema.
+
+        Earlier versions named the run's folder by it.
 
         Files are part of it by their digests, not by their paths: a split file or an own probe that
         was moved gives the same run.
@@ -50,6 +56,20 @@ class RunConfig(FrozenConfig):
             fingerprint: Of the tokens, and of the texts where the method reads some.
         """
         return self._run_id(without_paths(self.model_dump(mode="json")), fingerprint)
+
+    def run_name(self, run_id: str, digits: int = NAME_DIGITS) -> str:
+        """Readable name of the run's folder, e.g. step-arrow-s0-65a073.
+
+        Runs on held-out slices and folds of train have -slice or -fold before the digits.
+
+        Args:
+            run_id: From `run_id` of this config.
+            digits: Of the hash.
+        """
+        method, _, digest = run_id.rpartition("-")
+        task = self.task
+        held = "" if task.slice_seed is None else f"-fold{task.fold}" if task.folds else "-slice"
+        return f"{method}-{task.name}-s{self.seed}{held}-{digest[:digits]}"
 
     def earlier_run_id(self, fingerprint: str) -> str:
         """The name that versions gave which hashed paths too; `run_id`'s where there is no path."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepcli.probe.runs.configurations import by_seed, configuration, seed_predictions
+from stepcli.probe.runs.labels import labels, store_names
 from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.stats import (
     FEWEST_GROUPS,
@@ -18,7 +19,7 @@ from stepcli.probe.runs.stats import (
     paired_difference,
 )
 from stepcli.runtime.errors import UnknownName, UsageError
-from stepcli.runtime.words import counted
+from stepcli.runtime.words import counted, listed
 
 LEVEL = 0.05
 """Of corrected p, below which two methods differ."""
@@ -101,21 +102,14 @@ def compare_methods(
         if name not in found:
             raise UnknownName("method among the runs", name, found)
         mine = [record for record in records if record.method == name]
-        kinds = {(r.task, r.split, r.fingerprint) for r in mine}
-        if len(kinds) > 1 or len({(r.seed, r.held_group) for r in mine}) != len(mine):
-            raise UsageError(
-                f"{name} has several configurations, tasks or stores among these runs; keep one "
-                "per folder, or let stepcli sweep --select choose"
-            )
+        if ambiguous := _ambiguity(mine):
+            raise UsageError(f"--compare: {name} {ambiguous}")
         sides.append(correctness(runs, mine))
     reference, *others = sides
     differences = []
     for name, other in zip(names[1:], others, strict=True):
         if other.samples != reference.samples:
-            raise UsageError(
-                f"{name} and {names[0]} were tested on different samples; compare runs of one "
-                "store, task and split"
-            )
+            raise UsageError(_different_samples(records, names[0], name))
         differences.append(paired_difference(other.right, reference.right, other.groups))
     # All share their groups, so either all have a p-value or none has.
     corrected = holm([d.p for d in differences if d.p is not None])
@@ -123,6 +117,58 @@ def compare_methods(
         MethodDifference(name, difference, corrected[i] if difference.p is not None else None)
         for i, (name, difference) in enumerate(zip(names[1:], differences, strict=True))
     ]
+
+
+def _ambiguity(mine: Sequence[RunRecord]) -> str:
+    """Why the runs of a method are not one configuration, and the filter that would make them
+    one; "" where they are one."""
+    varied = {
+        "--task": sorted({run.task for run in mine}),
+        "--store": sorted(set(store_names(mine).values())),
+        "split": sorted({run.split for run in mine}),
+    }
+    several = {option: values for option, values in varied.items() if len(values) > 1}
+    if several:
+        words = {"--task": "tasks", "--store": "stores", "split": "splits"}
+        found = "; ".join(f"{words[name]} {listed(v, 8)}" for name, v in several.items())
+        filters = " ".join(f"{name} {v[0]}" for name, v in several.items() if name != "split")
+        advice = f"choose with e.g. {filters}" if filters else "keep one split per folder of runs"
+        return f"has runs of several {found}; {advice}"
+    if len({(run.seed, run.held_group) for run in mine}) == len(mine):
+        return ""
+    names = dict.fromkeys(labels(mine))
+    settings = [name.partition(" ")[2] for name in names]
+    first = next((each.partition(" ")[0] for each in settings if each), "")
+    advice = f"choose with e.g. --set {first}" if first else "delete one (stepcli runs)"
+    found = listed([each for each in settings if each], 8)
+    return (
+        f"has several settings for one seed ({found}); {advice}, or let stepcli sweep --select "
+        "choose"
+    )
+
+
+def _different_samples(records: Sequence[RunRecord], reference: str, name: str) -> str:
+    """Why two methods cannot be paired, and the filter that may help."""
+    a, b = (next(run for run in records if run.method == method) for method in (reference, name))
+    differing = [
+        f"{what} {x} and {y}"
+        for what, x, y in (
+            ("tasks", a.task, b.task),
+            ("splits", a.split, b.split),
+            ("stores", store_names([a, b])[a.fingerprint], store_names([a, b])[b.fingerprint]),
+        )
+        if x != y
+    ]
+    why = f" ({', '.join(differing)})" if differing else ""
+    return (
+        f"--compare: {reference} and {name} were tested on different samples{why}; compare runs "
+        "of one store, task and split: filter them with --task or --store"
+    )
+
+
+def verdict_of(corrected_p: float) -> str:
+    """What a corrected p says."""
+    return "differs" if corrected_p < LEVEL else "no difference shown"
 
 
 def describe(reference: str, comparisons: Sequence[MethodDifference]) -> list[str]:
@@ -134,7 +180,7 @@ def describe(reference: str, comparisons: Sequence[MethodDifference]) -> list[st
         if gain.low is None or gain.high is None or each.corrected_p is None:
             lines.append(f"{head} ({no_interval(gain)})")
             continue
-        verdict = "differs" if each.corrected_p < LEVEL else "no difference shown"
+        verdict = verdict_of(each.corrected_p)
         lines.append(
             f"{head}, 95 % interval [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over "
             f"{covered(gain)}, {_p(each.corrected_p)} after Holm: {verdict}"

@@ -89,6 +89,8 @@ class RunRecord(_Part):
 
     run: str
     """Name of its folder."""
+    identity: str = ""
+    """What the name abbreviates (`RunConfig.run_id`); empty where the name is all of it."""
     method: str
     task: str
     config: JsonObject
@@ -252,6 +254,18 @@ def tells_top5(record: RunRecord) -> bool:
 def is_done(runs: Path, run: str) -> bool:
     """Whether a run's folder is there; it appears only once it is whole."""
     return (runs / run / FILE).is_file()
+
+
+def read_identity(runs: Path, run: str) -> str:
+    """The run that lies in a folder (`RunConfig.run_id`); "" where it is not there.
+
+    Raises:
+        UsageError: its run.json cannot be read.
+    """
+    if not is_done(runs, run):
+        return ""
+    record = read_run(runs / run / FILE)
+    return record.identity or record.run
 
 
 def read_runs(runs: Path, *, slices: bool = False) -> list[RunRecord]:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stepcli.cache.storage.writer_identity import LEASE_HOURS, is_dead, new_owner, parse_owner
-from stepcli.probe.runs.record import FILE, RunRecord
+from stepcli.probe.runs.record import FILE, RunRecord, read_identity
+from stepcli.runtime.errors import StoreError
 from stepcli.runtime.files import disk_errors, fsync_folder, write_synced
 
 PREFIX = ".writing-"
@@ -67,14 +68,18 @@ def write_folder(runs: Path, record: RunRecord, contents: dict[str, bytes]) -> N
                 write_synced(staging / name, content)
             write_synced(staging / FILE, record.encode())
             fsync_folder(staging)
-            _rename(staging, target)
+            _rename(staging, target, record)
         fsync_folder(runs)
 
 
-def _rename(staging: Path, target: Path) -> None:
+def _rename(staging: Path, target: Path, record: RunRecord) -> None:
     try:
         staging.rename(target)
     except OSError:
         # A folder cannot replace one that is not empty: another process finished this run first.
         if not (target / FILE).is_file():
             raise
+        if read_identity(target.parent, target.name) != (record.identity or record.run):
+            raise StoreError(
+                f"{target} was written as another run meanwhile; run the same command again"
+            ) from None

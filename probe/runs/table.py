@@ -72,8 +72,8 @@ def render(
     if form == "csv":
         return _csv(runs)
     header, rows = summary_rows(runs, bold if form == "latex" else (), average_splits)
-    fitted = form == "table" and width is not None
-    tables = [_fitted(header, rows, width or 0) if fitted else arranged(header, rows, form)]
+    narrow = form == "table" and width is not None
+    tables = [fitted(header, rows, width or 0) if narrow else arranged(header, rows, form)]
     if (by_group := group_rows(runs)) is not None:
         tables.append(arranged(*by_group, form))
     return "\n\n".join([*tables, *published_tables(published, form)])
@@ -88,8 +88,20 @@ LEFT_OUT_FIRST = ("s/run", "params", "split", "top5", "mean_class", "seeds")
 """Columns of a table that a narrow terminal goes without, after those that say nothing."""
 
 
-def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
-    """A table whose lines do not wrap, and a last line that names the columns left out."""
+def fitted(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    left_out_first: Sequence[str] = LEFT_OUT_FIRST,
+) -> str:
+    """A table whose lines do not wrap, and a last line that names the columns left out.
+
+    Args:
+        header: Of the columns.
+        rows: Their cells.
+        width: Of the terminal.
+        left_out_first: Columns to leave out, after those that are empty.
+    """
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     empty = [name for name, cells in columns.items() if set(cells) == {"-"}]
     left_out = []
@@ -97,7 +109,7 @@ def _fitted(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
     def drawn() -> str:
         return arranged(list(columns), list(zip(*columns.values(), strict=True)), "table")
 
-    for name in (*empty, *LEFT_OUT_FIRST):
+    for name in (*empty, *left_out_first):
         if max(map(len, drawn().splitlines())) <= width:
             break
         if columns.pop(name, None) is not None:

@@ -76,13 +76,27 @@ def _frame_bytes(spec: StoreSpec) -> int:
     return part_layout(spec).tokens.clip_bytes // spec.frames
 
 
-def write_run(runs: Path, trained: Trained, task: Task, source: TokenSource) -> RunRecord:
-    """Write one run's folder; where another process finished the same run first, keep that one."""
+def write_run(
+    runs: Path, name: str, trained: Trained, task: Task, source: TokenSource
+) -> RunRecord:
+    """Write one run's folder; where another process finished the same run first, keep that one.
+
+    Args:
+        runs: Folder of the runs.
+        name: Of the run's folder.
+        trained: What was trained.
+        task: On what.
+        source: Where its tokens came from.
+
+    Raises:
+        StoreError: it cannot be written there, or another run has that name by now.
+    """
     config = trained.config
     logits = trained.logits.numpy()
     said = _predictions(task, logits)
     record = RunRecord(
-        run=config.run_id(source.identity(config)),
+        run=name,
+        identity=config.run_id(source.identity(config)),
         method=config.method,
         task=config.task.name,
         config=config.model_dump(mode="json"),
@@ -157,6 +171,7 @@ def _hardware(device: torch.device) -> Hardware:
 def write_all(
     runs: Path,
     every: Sequence[Trained],
+    name_of: Callable[[RunConfig], str],
     task_of: Callable[[RunConfig], Task],
     source: TokenSource,
     written: Callable[[RunRecord], None],
@@ -166,6 +181,7 @@ def write_all(
     Args:
         runs: Folder of the runs.
         every: What was trained.
+        name_of: Name of each run's folder.
         task_of: On what each was.
         source: Where its tokens came from.
         written: Called with each run's record, in the order of `every`.
@@ -176,7 +192,9 @@ def write_all(
 
     def write(trained: Trained) -> RunRecord | StoreError:
         try:
-            return write_run(runs, trained, task_of(trained.config), source)
+            return write_run(
+                runs, name_of(trained.config), trained, task_of(trained.config), source
+            )
         except StoreError as error:
             return error
 
@@ -194,12 +212,15 @@ def write_all(
         # Whatever came: runs that are being written are whole, the others have not begun.
         pool.shutdown(cancel_futures=True)
     if first is not None:
-        raise StoreError(f"{first}; {_elsewhere(runs, refused, task_of, source)}") from first
+        raise StoreError(
+            f"{first}; {_elsewhere(runs, refused, name_of, task_of, source)}"
+        ) from first
 
 
 def _elsewhere(
     runs: Path,
     refused: Sequence[Trained],
+    name_of: Callable[[RunConfig], str],
     task_of: Callable[[RunConfig], Task],
     source: TokenSource,
 ) -> str:
@@ -208,7 +229,7 @@ def _elsewhere(
     try:
         folder = Path(tempfile.mkdtemp(prefix="stepcli-runs-"))
         for trained in refused:
-            write_run(folder, trained, task_of(trained.config), source)
+            write_run(folder, name_of(trained.config), trained, task_of(trained.config), source)
             kept += 1
     except (OSError, StoreError) as error:
         lost = f"{len(refused) - kept} trained runs are lost ({error})"

@@ -56,8 +56,9 @@ def adaptive_search(session: Session, sweep: SweepConfig) -> dict[str, Choice]:
             seeds = run_configs(method, [{}], sweep.recipe, task, sweep.shared, range(sweep.seeds))
             held = hold_out(session, seeds, sweep.slice_min, sweep.folds)
         folds = "" if held.folds is None else f" {held.folds} folds"
+        first = session.run_id(every[0])
         study = optuna.create_study(
-            study_name=f"{session.name(every[0])} {sorted(settings.items())} {sweep.seeds}{folds}",
+            study_name=f"{first} {sorted(settings.items())} {sweep.seeds}{folds}",
             storage=storage,
             sampler=_sampler(sweep.search_seed),
             direction="maximize",

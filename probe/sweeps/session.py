@@ -20,6 +20,7 @@ from stepcli.probe.data.splits import LabelledClips, labelled_clips, only_base, 
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.methods import registry
+from stepcli.probe.runs.naming import RunNames
 from stepcli.probe.runs.record import FILE, RunRecord, is_done, read_run
 from stepcli.probe.runs.staging import sweep_staging
 from stepcli.probe.runs.write import TokenSource, write_all
@@ -87,6 +88,7 @@ class Session:
             weights,
             bool(self._copies),
         )
+        self._names = RunNames(runs, self._source.identity)
         self._tables: dict[tuple[str, str, str | None, bool], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
         self._written: dict[str, RunRecord] = {}
@@ -159,10 +161,12 @@ class Session:
         return every
 
     def name(self, config: RunConfig) -> str:
-        """A config's run on this store."""
-        identity = self._source.identity(config)
-        name, earlier = config.run_id(identity), config.earlier_run_id(identity)
-        return earlier if not is_done(self.runs, name) and is_done(self.runs, earlier) else name
+        """Name of a config's run on this store: of its folder."""
+        return self._names.name(config)
+
+    def run_id(self, config: RunConfig) -> str:
+        """What the name abbreviates; the same in all versions."""
+        return self._names.run_id(config)
 
     def left(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
         """Those of the configs that are not done yet, each once."""
@@ -246,7 +250,9 @@ class Session:
     ) -> None:
         """Train one pass and write its runs; a pass that does not fit into memory in two halves."""
         names = [self.name(config) for config in configs]
-        checkpoint = Checkpoint(self.runs, names, self._save_seconds, progress.say)
+        # Known by identities: a pass that an earlier version began goes on.
+        identities = [self.run_id(config) for config in configs]
+        checkpoint = Checkpoint(self.runs, identities, self._save_seconds, progress.say)
         layout = task_layout(self.store, task)
         report = partial(progress.epoch, names, configs)
         every, reason = list[Trained](), ""
@@ -271,7 +277,10 @@ class Session:
             self._written[record.run] = record
             progress.run(record, str(self.runs / record.run))
 
-        write_all(self.runs, every, lambda config: self.task(config.task), self._source, written)
+        write_all(
+            *(self.runs, every, self.name, lambda config: self.task(config.task)),
+            *(self._source, written),
+        )
         checkpoint.discard()
 
 

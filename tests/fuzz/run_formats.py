@@ -20,7 +20,7 @@ from stepcli.extract.datasets.csv_file import load as load_csv
 from stepcli.extract.datasets.files import read_json, read_lines
 from stepcli.extract.datasets.unit_files import units_of
 from stepcli.extract.pipeline.text_embeddings import read_templates
-from stepcli.probe.analysis.chirality import read_groups
+from stepcli.probe.analysis.chiral_groups import read_groups
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe
 from stepcli.probe.analysis.order_runs import TESTS, kept_order_tests
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS, EarlyPoint, OrderResult, OrderTests

@@ -125,4 +125,44 @@ def test_what_cannot_be_compared_is_refused(runs: Path, store: Store, tmp_path: 
     invoke("probe", "--method", "linear", *words)
     several = invoke("results", "--runs", runs, "--compare", "first-last,linear")
     assert several.exit_code == 2
-    assert "linear has several configurations" in several.stderr
+    assert "linear has several settings for one seed (lr=0.01, lr=0.5)" in several.stderr
+    assert "choose with e.g. --set lr=0.01" in several.stderr
+    words = ("results", "--runs", runs, "--compare", "linear", "first-last")
+    # The other setting of linear is chosen by its own value; first-last has no run with that.
+    assert "first-last" in invoke(*words, "--set", "lr=0.5").stderr
+    invoke(
+        "probe",
+        "--method",
+        "linear,first-last",
+        "--epochs",
+        1,
+        "--store",
+        tmp_path / "store",
+        "--runs",
+        runs,
+    )
+    tasks = invoke(*words)
+    assert "runs of several tasks arrow, classify; choose with e.g. --task arrow" in tasks.stderr
+    assert invoke(*words, "--task", "classify").exit_code == 0
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "markdown", "latex"])
+def test_a_comparison_has_the_formats_of_results(form: str, runs: Path, tmp_path: Path) -> None:
+    words = ("results", "--runs", runs, "--compare", "linear", "first-last", "--format", form)
+    printed = invoke(*words).stdout
+    out = tmp_path / "compared"
+    assert invoke(*words, "--out", out).stdout == ""
+    assert out.read_text() == printed
+    if form in ("csv", "json"):
+        found = (
+            json.loads(printed) if form == "json" else list(csv.DictReader(printed.splitlines()))
+        )
+        (row,) = found
+        assert (row["method"], row["against"]) == ("first-last", "linear")
+        assert float(row["low"]) <= float(row["points"]) <= float(row["high"])
+        assert row["verdict"] in ("differs", "no difference shown")
+    else:
+        assert "first-last" in printed
+    refused = invoke(*words[:-1], "parquet")
+    assert refused.exit_code == 2
+    assert "--format parquet holds runs" in refused.stderr

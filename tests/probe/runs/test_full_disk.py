@@ -86,12 +86,12 @@ def test_runs_that_their_disk_does_not_take_go_to_another(
     monkeypatch.setattr(tempfile, "tempdir", str(other))
     records: list[object] = []
     with pytest.raises(StoreError, match="before that, move the 2 runs that were trained from"):
-        write_all(runs, trained, lambda _: task, source, records.append)
+        write_all(runs, trained, session.name, lambda _: task, source, records.append)
     (folder,) = other.iterdir()
     assert len(read_runs(folder)) == 2
     weights = [load_file(path).values() for path in folder.glob("*/probe.safetensors")]
     (plan,) = session.plan(configs)
     assert plan.kept_bytes == sum(tensor.nbytes for each in weights for tensor in each)
     with no_room(), pytest.raises(StoreError, match=r"2 trained runs are lost .*File too large"):
-        write_all(runs, trained, lambda _: task, source, records.append)
+        write_all(runs, trained, session.name, lambda _: task, source, records.append)
     assert not records

@@ -190,8 +190,8 @@ def test_selections_that_cannot_be(runs: Path, content: Any) -> None:
     (runs / "selection-1.json").write_text(json.dumps(content))
     with pytest.raises(UsageError, match=r"make the selection again|is not there"):
         chosen_table(runs, "markdown")
-    with pytest.raises(UsageError, match="makes a table, markdown or latex"):
-        chosen_table(runs, "csv")
+    with pytest.raises(UsageError, match="--format parquet holds runs"):
+        chosen_table(runs, "parquet")
 
 
 def test_a_calibration_that_cannot_be(runs: Path) -> None:

@@ -1,0 +1,96 @@
+"""Finished runs as a list, and one of them in detail."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from stepcli.probe.config import TaskConfig
+from stepcli.probe.runs.cells import csv_cell
+from stepcli.probe.runs.filters import store_words
+from stepcli.probe.runs.record import RunRecord
+from stepcli.probe.runs.table import Format, arranged, fitted
+from stepcli.runtime.words import counted, sized
+
+HEADER = ("run", "method", "task", "seed", "split", "top1", "store", "finished")
+
+
+def run_list(runs: Sequence[RunRecord], form: Format, width: int | None) -> str:
+    """One line for each run.
+
+    Args:
+        runs: The runs.
+        form: table and markdown (per cent), json and csv (fractions of 1).
+        width: Columns of the terminal; None: as wide as needed.
+    """
+    rows = [_values(run) for run in runs]
+    if form == "json":
+        return json.dumps([dict(zip(HEADER, row, strict=True)) for row in rows], indent=1)
+    if form == "csv":
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(HEADER)
+        writer.writerows([[csv_cell(value) for value in row] for row in rows])
+        return out.getvalue().rstrip("\n")
+    cells = [[f"{100 * v:.1f}" if isinstance(v, float) else str(v) for v in row] for row in rows]
+    if form == "table" and width is not None:
+        # The name says method, task and seed again.
+        return fitted(HEADER, cells, width, ("finished", "method", "task", "seed", "split"))
+    return arranged(HEADER, cells, form)
+
+
+def _values(run: RunRecord) -> list[JsonValue]:
+    store = store_words(run)[0]
+    return [run.run, run.method, run.task, run.seed, run.split, run.top1, store, run.finished[:16]]
+
+
+def describe_run(folder: Path, run: RunRecord) -> list[str]:
+    """What a run is, for a terminal.
+
+    Args:
+        folder: The run's.
+        run: Its record.
+    """
+    usual = TaskConfig().model_dump(mode="json")
+    task = {
+        name: value
+        for name, value in run.task_settings.items()
+        if name not in ("name", "pairs") and value != usual.get(name)
+    }
+    options = run.config.get("options")
+    recipe = run.config.get("recipe")
+    scores = {"top-1": run.top1, "mean class": run.mean_class, "forced choice": run.forced_choice}
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    facts = {
+        "folder": f"{folder} ({sized(size)})",
+        "method": f"{run.method}{_settings(options)}",
+        "task": f"{run.task}{_settings(task)}",
+        "training": _settings(recipe).strip(" ()"),
+        "seed": str(run.seed),
+        "tested on": f"split {run.split}, {counted(run.test_samples, 'sample')}",
+        "results": ", ".join(
+            f"{name} {100 * value:.1f} %" for name, value in scores.items() if value is not None
+        ),
+        "trained on": f"{counted(run.train_clips, 'clip')} of "
+        f"{counted(len(run.classes), 'class', 'classes')}, "
+        f"{counted(run.params, 'parameter')}, {run.seconds:.1f} s",
+        "store": f"{run.store or 'not known'} (fingerprint {run.fingerprint[:16]})",
+        "dataset": f"{run.dataset}, backbone {run.backbone}",
+        "finished": run.finished,
+        "files": ", ".join(path.name for path in files),
+    }
+    lines = [f"{run.run}"]
+    lines += [f"  {name + ':':<11} {value}" for name, value in facts.items() if value]
+    return lines + [f"  warning:    {text}" for text in run.warnings]
+
+
+def _settings(values: JsonValue) -> str:
+    """Settings in brackets; "" where there are none."""
+    if not isinstance(values, dict):
+        return ""
+    said = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
+    return f" ({said})" if said else ""

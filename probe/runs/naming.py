@@ -1,0 +1,49 @@
+"""Names of runs' folders: readable, and never two runs under one name.
+
+A name ends with six digits of the run's identity. Where another run has that name already, it ends
+with all digits. Folders that earlier versions named by the identity alone are found as they are.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from stepcli.probe.config import RunConfig
+from stepcli.probe.runs.record import is_done, read_identity
+
+
+class RunNames:
+    """Names of the runs in one folder, each decided once.
+
+    Args:
+        runs: The folder.
+        identity_of: What a config's result depends on beside the config.
+    """
+
+    def __init__(self, runs: Path, identity_of: Callable[[RunConfig], str]) -> None:
+        self._runs = runs
+        self._identity_of = identity_of
+        self._names: dict[str, str] = {}
+        self._taken: dict[str, str] = {}
+        """Name -> the run that it was given to."""
+
+    def run_id(self, config: RunConfig) -> str:
+        """The identity of a config's run on this store."""
+        return config.run_id(self._identity_of(config))
+
+    def name(self, config: RunConfig) -> str:
+        """The folder of a config's run: where it is done already, or where it will be written."""
+        run_id = self.run_id(config)
+        if run_id not in self._names:
+            chosen = self._choose(config, run_id)
+            self._names[run_id] = chosen
+            self._taken[chosen] = run_id
+        return self._names[run_id]
+
+    def _choose(self, config: RunConfig, run_id: str) -> str:
+        earlier = config.earlier_run_id(self._identity_of(config))
+        for name in (run_id, earlier):
+            if is_done(self._runs, name):
+                return name
+        short = config.run_name(run_id)
+        owner = self._taken.get(short) or read_identity(self._runs, short) or run_id
+        return short if owner == run_id else config.run_name(run_id, len(run_id))

@@ -1,0 +1,181 @@
+"""Names of runs: readable, unambiguous, and those of earlier versions are found."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import call, invoke
+
+from stepcli.cache.store.store import Store
+from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
+from stepcli.probe.config.run import NAME_DIGITS
+from stepcli.probe.runs.find import find_run, require_run
+from stepcli.probe.runs.naming import RunNames
+from stepcli.probe.runs.record import read_run, read_runs
+from stepcli.probe.sweeps.expand import run_configs
+from stepcli.runtime.errors import UsageError
+
+
+def config(task: TaskConfig | None = None, seed: int = 0) -> RunConfig:
+    data = DataConfig(epochs=1)
+    (found,) = run_configs("linear", [{}], {}, task or TaskConfig(), data, [seed])
+    return found
+
+
+def names(runs: Path) -> RunNames:
+    return RunNames(runs, lambda _: "tokens")
+
+
+def test_a_name_says_method_task_and_seed(tmp_path: Path) -> None:
+    each = {
+        "linear-classify-s3-": config(seed=3),
+        "linear-arrow-s0-": config(TaskConfig(name="arrow")),
+        "linear-classify-s0-slice-": config(TaskConfig(slice_seed=0)),
+        "linear-classify-s0-fold1-": config(TaskConfig(slice_seed=0, folds=2, fold=1)),
+    }
+    for start, one in each.items():
+        name = names(tmp_path).name(one)
+        assert re.fullmatch(re.escape(start) + "[0-9a-f]{6}", name)
+        assert one.run_id("tokens").rpartition("-")[2].startswith(name[-NAME_DIGITS:])
+
+
+def test_two_runs_never_share_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunConfig, "run_name", _without_digits)
+    first, second = config(), config(TaskConfig(observed=0.5))
+    found = names(tmp_path)
+    assert found.name(first) == "same"
+    assert found.name(second) == second.run_id("tokens")
+    assert found.name(first) == "same"
+
+
+def _without_digits(self: RunConfig, run_id: str, digits: int = NAME_DIGITS) -> str:
+    return "same" if digits == NAME_DIGITS else run_id
+
+
+@pytest.fixture
+def trained(store_of: Callable[..., Store], tmp_path: Path) -> tuple[object, ...]:
+    """Words of a command that has been run."""
+    store = store_of(tmp_path / "s")
+    words = ("probe", "--method", "linear", "--epochs", 1, "--store", store.path)
+    call(*words, "--runs", tmp_path / "runs")
+    return (*words, "--runs", tmp_path / "runs")
+
+
+def test_a_name_on_the_disk_is_not_taken_for_another_run(
+    trained: tuple[object, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    (record,) = read_runs(runs)
+    assert record.identity == record.settings.run_id(record.fingerprint)
+    path = runs / record.run / "run.json"
+    other = json.loads(path.read_text()) | {"identity": "linear-ffffffffffffffff"}
+    path.write_text(json.dumps(other))
+    call(*trained)
+    assert sorted(run.run for run in read_runs(runs)) == [
+        record.run,
+        record.settings.run_name(record.identity, 16),
+    ]
+    assert "1 of 1 run is done already" in call(*trained)
+
+
+def test_runs_of_earlier_versions_keep_their_names(
+    trained: tuple[object, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    (record,) = read_runs(runs)
+    earlier = record.identity
+    (runs / record.run).rename(runs / earlier)
+    old = json.loads((runs / earlier / "run.json").read_text()) | {"run": earlier}
+    del old["identity"]
+    (runs / earlier / "run.json").write_text(json.dumps(old))
+    assert "1 of 1 run is done already" in call(*trained)
+    assert [run.run for run in read_runs(runs)] == [earlier]
+
+
+def test_runs_are_found_by_folder_name_and_beginning(
+    trained: tuple[object, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    (record,) = read_runs(runs)
+    folder = runs / record.run
+    for word in (str(folder), record.run, "linear-classify", "lin"):
+        assert find_run(word, runs) == folder
+    assert find_run("step", runs) is None
+    assert find_run("", runs) is None
+    with pytest.raises(UsageError, match="list them with stepcli runs"):
+        require_run("step", runs)
+    call(*trained, "--seeds", 2)
+    with pytest.raises(UsageError, match="several runs begin with 'linear'"):
+        find_run("linear", runs)
+
+
+def test_runs_are_listed_shown_and_filtered(trained: tuple[object, ...], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    call(*trained, "--seeds", 2, "--task", "arrow")
+    listed = json.loads(call("runs", "--runs", runs, "--format", "json"))
+    assert [(row["task"], row["seed"]) for row in listed] == [
+        ("arrow", 0),
+        ("arrow", 1),
+        ("classify", 0),
+    ]
+    assert {row["store"] for row in listed} == {"s"}
+    table = call("runs", "--runs", runs, "--task", "arrow", "--seed", "1").splitlines()
+    assert len(table) == 2
+    assert table[1].startswith(listed[1]["run"])
+    shown = call("runs", "show", listed[1]["run"], "--runs", runs)
+    assert "arrow" in shown
+    assert "lr=" in shown
+    whole = json.loads(call("runs", "show", listed[1]["run"], "--runs", runs, "--json"))
+    assert whole["run"] == listed[1]["run"]
+    for words, known in (
+        (("--task", "arow"), "arrow, classify"),
+        (("--store", "t"), "they have s"),
+        (("--seed", "7"), "they have 0, 1"),
+        (("--set", "lr=7"), "they have lr="),
+    ):
+        said = call("runs", "--runs", runs, *words, code=2)
+        assert known in said
+    assert (
+        len(call("results", "--runs", runs, "--task", "classify", "--store", "s").splitlines()) == 2
+    )
+
+
+def test_only_runs_are_deleted_and_only_when_asked(
+    trained: tuple[object, ...], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    call(*trained, "--seeds", 2)
+    name = read_runs(runs)[0].run
+    assert "nothing was deleted" in call("runs", "rm", name, "--runs", runs, "--dry-run")
+    assert "confirm with --yes" in call("runs", "rm", name, "--runs", runs, code=2)
+    assert len(read_runs(runs)) == 2
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "photo.jpg").write_text("dear to me")
+    for word in (mine, runs, tmp_path / "s", "nothing"):
+        call("runs", "rm", word, "--runs", runs, "--yes", code=2)
+    link = tmp_path / "link" / name
+    link.parent.mkdir()
+    link.symlink_to(runs / name)
+    assert "is a link" in call("runs", "rm", link, "--yes", code=2)
+    assert "give the names of runs, or filters" in call("runs", "rm", "--yes", code=2)
+    assert (mine / "photo.jpg").exists()
+    assert "Deleted 1 run" in call("runs", "rm", name, "--runs", runs, "--yes")
+    assert name not in [run.run for run in read_runs(runs)]
+    assert [path.name for path in runs.iterdir() if path.name.startswith(".writing")] == []
+    assert "Deleted 1 run" in call("runs", "rm", "--method", "linear", "--runs", runs, "--yes")
+    assert invoke("runs", "--runs", runs).exit_code == 2
+    shutil.rmtree(runs)
+
+
+def test_a_damaged_run_is_not_deleted(trained: tuple[object, ...], tmp_path: Path) -> None:
+    (record,) = read_runs(tmp_path / "runs")
+    path = tmp_path / "runs" / record.run / "run.json"
+    path.write_text("{")
+    assert "is not a run's JSON" in call("runs", "rm", path.parent, "--yes", code=2)
+    assert path.exists()
+    with pytest.raises(UsageError):
+        read_run(path)
