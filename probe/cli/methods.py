@@ -104,6 +104,10 @@ def _show(name: str, store: "StoreOption") -> None:
     options = {k: v for k, v in info.options.model_fields.items() if k not in IDENTITY}
     say("  options (--set NAME=VALUE):" if options else "  options: none")
     rows = [(f"{name}={field.default}", field.description or "") for name, field in options.items()]
+    rows += [
+        (f"preset={preset}", f"the same as {' '.join(f'{k}={v}' for k, v in values.items())}")
+        for preset, values in info.presets.items()
+    ]
     for line in _table(("option", "meaning"), rows, indent=4) if rows else []:
         say(line)
     example = next((f" --set {row[0]}" for row in rows if not row[0].endswith("=")), "")

@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from torch import Generator
 
 from stepcli.probe.data.layout import TokenLayout
@@ -19,6 +19,7 @@ from stepcli.runtime.plugins import find_plugin
 from stepcli.runtime.settings import JsonObject
 
 Build = Callable[[TokenLayout, int, Any, Generator], Probe]
+PRESET, DEFAULT = "preset", "default"
 IDENTITY = {
     "sha256": "digest of the file of code, filled in by itself",
     "package": "name and version of the package, filled in by itself",
@@ -46,6 +47,22 @@ class ProbeInfo:
     used where a sweep asks for own recipes."""
     needs: tuple[str, ...] = ()
     """What, at its defaults, a store must hold beside tokens of some kind."""
+    presets: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
+    """Names for options together, given as `preset`; options that are given beside go first. A run
+    records the options alone."""
+
+    @property
+    def settable(self) -> list[str]:
+        """Names that a user may give a value: the options, and `preset` where there are some."""
+        return [*self.options.model_fields, *([PRESET] if self.presets else ())]
+
+    def preset_of(self, options: Mapping[str, JsonValue]) -> str:
+        """The preset that gives a run's options, as far as presets set any."""
+        usual = self.defaults()
+        for name, values in self.presets.items():
+            if all(options.get(key) == value for key, value in (usual | dict(values)).items()):
+                return name
+        return DEFAULT
 
     def defaults(self) -> JsonObject:
         """Every option with its default."""
@@ -154,10 +171,14 @@ def parse_options(info: ProbeInfo, values: Mapping[str, Any]) -> Options:
         UsageError: a value does not fit; the message says what would.
     """
     for name in values:
-        if name not in info.options.model_fields:
-            raise UnknownName(f"option of method {info.name}", name, info.options.model_fields)
+        if name not in info.settable:
+            raise UnknownName(f"option of method {info.name}", name, info.settable)
+    preset = values.get(PRESET, DEFAULT)
+    if preset not in (DEFAULT, *info.presets):
+        raise UnknownName(f"preset of method {info.name}", str(preset), (DEFAULT, *info.presets))
+    given = {name: value for name, value in values.items() if name != PRESET}
     try:
-        return info.options.model_validate(dict(values))
+        return info.options.model_validate({**info.presets.get(preset, {}), **given})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from stepcli.probe.config import OptimConfig, RunConfig, SweepConfig
+from stepcli.probe.methods.registry import PRESET, methods
 from stepcli.probe.runs.stats import expected_best
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import replace_synced
@@ -93,7 +94,10 @@ def chosen_settings(choice: Choice, sweep: SweepConfig) -> list[JsonObject]:
     for config in choice.configs:
         recipe = config.recipe.model_dump()
         names = sweep.methods[config.method]
-        found.append({name: recipe.get(name, config.options.get(name)) for name in names})
+        chosen = {name: recipe.get(name, config.options.get(name)) for name in names}
+        if PRESET in chosen:
+            chosen[PRESET] = methods().load(config.method).preset_of(config.options)
+        found.append(chosen)
     return found
 
 

@@ -162,7 +162,7 @@ def _drawn(task: TaskConfig, seed: int) -> TaskConfig:
 
 def sweepable(info: ProbeInfo) -> list[str]:
     """Names that a sweep over a method may list."""
-    return [*OptimConfig.model_fields, *info.options.model_fields]
+    return [*OptimConfig.model_fields, *info.settable]
 
 
 def shipped_recipes() -> dict[str, Path]:
