@@ -14,7 +14,7 @@ from stepcli.cache.schema.split_names import normalise_split, split_notes, unuse
 from stepcli.cache.storage.path import Location
 from stepcli.cache.store.store import Store, open_store
 from stepcli.cache.tables.changes import CLASSES, CLIPS, ROWS_LIMIT, parse_classes
-from stepcli.runtime.csv_tables import read_csv
+from stepcli.runtime.csv_tables import WrongLines, read_csv
 from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.files import disk_errors, read_regular
 from stepcli.runtime.parquet_tables import LARGEST, read_parquet
@@ -179,9 +179,12 @@ def read_lines(table: Path) -> Iterator[dict[str, str]]:
             f"{table}: expected a column id and at least one of {', '.join(_COLUMNS[1:])}; found "
             f"{', '.join(names) or 'no line'}"
         )
+    wrong = WrongLines(table)
     for number, line in enumerate(lines, 1):
-        if any(line[name] is None for name in known):
-            raise UsageError(f"{table}: row {number} has an empty cell; put a text there")
+        if empty := [name for name in known if line[name] is None]:
+            wrong.add(number, f"the column {empty[0]!r} is empty; put a text there")
+    wrong.refuse()
+    for line in lines:
         yield {name: str(line[name]).strip() for name in known}
 
 

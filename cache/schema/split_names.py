@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 from stepcli.runtime.words import counted, listed
 
@@ -56,4 +57,15 @@ def unused_splits(texts: Iterable[str], used: Iterable[str] = ()) -> str | None:
         return None
     shown = listed((f"{name!r} ({counted(n, 'clip')})" for name, n in unused.items()), SHOWN)
     count = counted(sum(unused.values()), "clip")
-    return f"{count} in splits that are not trained or tested on: {shown}"
+    meant = {name: other for name in unused if (other := meant_split(name))}
+    typos = "; ".join(f"{name!r} looks like {other!r}" for name, other in meant.items())
+    hint = f" ({typos})" if typos else ""
+    return f"{count} in splits that are not trained or tested on: {shown}{hint}"
+
+
+def meant_split(name: str) -> str:
+    """train, val or test where a name looks like a misspelling of it: "tset" -> "test"; else ""."""
+    if normalise_split(name) in SPELLINGS or any(c.isdigit() for c in name):
+        return ""  # train1 and train2 are names of their own
+    close = get_close_matches(name.casefold(), [*_NAME_OF], n=1, cutoff=0.75)
+    return _NAME_OF[close[0]] if close else ""

@@ -1,6 +1,5 @@
 """Which clips of a store are for training and which for testing, and what their classes are."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from stepcli.cache.schema.leakage import label_conflicts
 from stepcli.cache.schema.split_file import match_splits
 from stepcli.cache.schema.split_names import normalise_split, split_notes, unused_splits
 from stepcli.cache.schema.views import clip_of, views_by_clip
+from stepcli.probe.data.empty_split import empty_split
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.words import counted
 
@@ -95,12 +95,7 @@ def labelled_clips(
         used = ("", *used) if unsplit else used
     for name, clips in chosen.items():
         if not clips:
-            counts = Counter(row.split or "(none)" for row in here)
-            found = ", ".join(f"{split} {n}" for split, n in sorted(counts.items())) or "no clip"
-            raise UsageError(
-                f"split {name!r} of {store.path} has no extracted clip; the store holds: {found}; "
-                "extract more, choose --train-split and --test-split, or set splits in its table"
-            )
+            raise UsageError(empty_split(name, store.path, here, split_file))
     table = store.classes()
     train = tuple(next(iter(chosen.values())))
     test = () if pooled else tuple(chosen[wanted[1]])

@@ -106,7 +106,10 @@ def test_splits_that_tear_groups_or_that_nobody_uses_are_named(tmp_path: Path) -
     table = tmp_path / "new.csv"
     table.write_text("id,split,group\nclip-0000,test,day\nclip-0001,train,day\nclip-0002,tets,\n")
     plan = run("labels", "--store", store.path, "--from", table, "--dry-run")
-    assert plan["notes"] == ["1 clip in splits that are not trained or tested on: 'tets' (1 clip)"]
+    assert plan["notes"] == [
+        "1 clip in splits that are not trained or tested on: 'tets' (1 clip) "
+        "('tets' looks like 'test')"
+    ]
     (warning,) = plan["leakage"]
     assert warning.startswith(
         "1 group in both train and test (day): 1 of 1 test clip shares a group"

@@ -216,7 +216,7 @@ def test_groups_are_united_over_copies_and_splits_do_not_matter(
     assert groups_of(table) == ["s1", "s2", "s10"]
     assert len(table.train) == 12
     assert table.warnings == ()
-    with pytest.raises(UsageError, match=r"split 'train' of .* has no extracted clip"):
+    with pytest.raises(UsageError, match=r"no clip of .* has a split; draw one with"):
         session.task(TaskConfig())
     with pytest.raises(UnknownName, match="s3"):
         session.task(task.model_copy(update={"held_group": "s3"}))
