@@ -61,6 +61,7 @@ def stepcli_words(line: str) -> Iterator[list[str]]:
     """What follows each `stepcli` of a line, up to the shell's next operator."""
     # What SLURM's scripts pass on is an extraction's options.
     line = re.sub(r"^.*(extract\.sbatch|submit\.py.* --) (?=--)", "stepcli extract ", line)
+    line = re.sub(r"^.*sweep\.sbatch ", "stepcli sweep ", line)
     words = shlex.split(line) if "stepcli" in line else []
     while "stepcli" in words:
         words = words[words.index("stepcli") + 1 :]
