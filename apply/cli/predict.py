@@ -166,10 +166,14 @@ def _answer(
 
 def _window_seconds(text: str, applied: "Applied") -> float | None:
     """What --window means: None for "all"."""
+    from stepcli.cache.schema.windows import window_rule
     from stepcli.probe.analysis.clip_length import training_seconds
     from stepcli.runtime.errors import UsageError
 
+    rule = window_rule(applied.spec.sampling)
     if text == "all":
+        return None
+    if text == "auto" and rule is not None:
         return None
     if text == "auto":
         return training_seconds(applied.probes[0].record)
@@ -215,10 +219,14 @@ def _stream(
     import json
 
     from stepcli.apply.prediction.predict import threshold_of
+    from stepcli.apply.prediction.recordings import rule_of
     from stepcli.apply.prediction.stream import RollingWindow, live_frames, open_stream
     from stepcli.apply.prediction.timeline import answer
     from stepcli.runtime.errors import UsageError
 
+    rule = rule_of(applied, seconds, stride)
+    if rule is not None:
+        seconds, stride = float(applied.spec.frames / rule.rate), float(rule.stride / rule.rate)
     if seconds is None:
         raise UsageError("--stream needs the length of its window: --window 2.5, or --window auto")
     window = RollingWindow(applied, seconds)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from stepcli.apply.prediction.probes import Applied, TrainedProbe
+from stepcli.apply.prediction.recordings import TASK, grid_windows, rule_of, step_answers
 from stepcli.apply.prediction.timeline import Answer, answer, stretches
 from stepcli.apply.prediction.windows import plan_windows, video_times, window_tokens
 from stepcli.runtime.errors import UsageError, VideoError
@@ -115,7 +116,8 @@ def predict(
     Args:
         applied: The probes.
         video: A file.
-        window: Length of windows, seconds; None: the whole video is one clip.
+        window: Length of windows, seconds; None: the whole video is one clip, or for probes of
+            windows of recordings those windows.
         stride: From one window to the next, seconds; None: half a window.
         risk: Abstain so that at most this share of the answers was wrong on the slice on which
             the probe was calibrated.
@@ -125,15 +127,25 @@ def predict(
         UsageError: abstention without a calibration, or a window that is not positive.
     """
     thresholds = [threshold_of(probe, risk) for probe in applied.probes]
+    rule = rule_of(applied, window, stride)
     answers: list[list[Answer]] = [[] for _ in applied.probes]
     try:
-        windows = plan_windows(video_times(video), applied, video.stem, window, stride)
+        times = video_times(video)
+        if rule is None:
+            windows = plan_windows(times, applied, video.stem, window, stride)
+        else:
+            windows = grid_windows(times, rule, applied.spec.frames)
         for span, clip in window_tokens(video, windows, applied):
             for probe, threshold, mine in zip(applied.probes, thresholds, answers, strict=True):
                 chances = probe.probabilities(clip, applied.device)
                 mine.append(answer(span.start, span.end, chances, probe.classes, threshold))
     except VideoError as error:
         raise VideoError(f"{video}: {error}") from error  # of several videos, which one
+    for place, (probe, threshold) in enumerate(zip(applied.probes, thresholds, strict=True)):
+        if rule is not None and probe.record.task == TASK:
+            answers[place] = step_answers(
+                answers[place], rule, applied.spec.frames, probe, threshold
+            )
     return [
         Prediction(video, probe, tuple(mine))
         for probe, mine in zip(applied.probes, answers, strict=True)

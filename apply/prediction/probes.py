@@ -23,6 +23,8 @@ from stepcli.extract.decode.sampling import Sampling, parse_sampling
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner
 from stepcli.extract.pipeline.prepare import make_spec
 from stepcli.probe.analysis.calibration import softmax
+from stepcli.probe.analysis.dense import kept_smoothing
+from stepcli.probe.analysis.frame_scores import Smoothing
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe, spec_of_run
 from stepcli.probe.analysis.temperature import KeptCalibration, kept_calibration
 from stepcli.probe.config import TaskConfig
@@ -66,6 +68,9 @@ class TrainedProbe:
     """Place of the one layer that it reads where several are stored; None: all of them."""
     calibration: KeptCalibration | None
     """Fitted by `stepcli calibrate`; without it probabilities are as trained."""
+
+    smoothing: Smoothing | None = None
+    """Of --task dense, chosen by `stepcli dense`: how frames are labelled."""
 
     @property
     def classes(self) -> list[str]:
@@ -171,7 +176,8 @@ class Applied:
             )
         probe = load_probe(folder, record, layout_of_run(record, folder)).to(self.device)
         layer = None if task.layer is None else deepest_last(self.spec.layers).index(task.layer)
-        return TrainedProbe(folder.name, record, probe, task, layer, kept_calibration(folder))
+        calibration, smoothing = kept_calibration(folder), kept_smoothing(folder)
+        return TrainedProbe(folder.name, record, probe, task, layer, calibration, smoothing)
 
     @property
     def by_frame(self) -> bool:

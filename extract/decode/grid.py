@@ -6,6 +6,7 @@ time. The number of steps is known beforehand from the packets, which takes no d
 whose packets do not tell, and of damaged ones, all frames are decoded once more for their times.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -53,6 +54,11 @@ def time_of(seconds: Sequence[float], number: int) -> float:
         return seconds[number]
     apart = median(b - a for a, b in pairwise(seconds)) if len(seconds) > 1 else 0.0
     return seconds[-1] + apart * (number - len(seconds) + 1)
+
+
+def frames_at(seconds: Sequence[float], steps: int, rate: Fraction) -> list[int]:
+    """Number of the frame that each of N steps shows: the last one that is not later."""
+    return [max(0, bisect_right(seconds, float(step / rate) + _TICK) - 1) for step in range(steps)]
 
 
 def on_grid(

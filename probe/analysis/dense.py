@@ -47,6 +47,7 @@ from stepcli.probe.analysis.segmentation import (
 from stepcli.probe.runs.predictions import Predictions, joined
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import disk_errors, replace_synced
+from stepcli.runtime.json_files import read_json
 
 FILE = "dense.json"
 MOST_FOLDS = 3
@@ -70,7 +71,7 @@ class Truth:
     @property
     def edges(self) -> list[float]:
         """[N + 1] seconds at which steps begin, and the last one ends."""
-        return [*self.seconds.tolist(), float(self.seconds[-1]) + 1 / self.rate]
+        return [step / self.rate for step in range(len(self.seconds) + 1)]
 
 
 class TruthTable:
@@ -275,6 +276,23 @@ def write_scores(folder: Path, scores: DenseScores) -> None:
     path = folder / FILE
     with disk_errors(path):
         replace_synced(path, json.dumps(asdict(scores), indent=1).encode())
+
+
+def kept_smoothing(folder: Path) -> Smoothing | None:
+    """The choice that is kept beside a run; None where there is none.
+
+    Raises:
+        UsageError: the file is not what `write_scores` writes.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    kept = read_json(path, dict).get("smoothing")
+    if isinstance(kept, dict) and kept.keys() == {"reach", "shortest"}:
+        reach, shortest = kept["reach"], kept["shortest"]
+        if type(reach) is type(shortest) is int and 0 <= reach < 1 << 20 > shortest >= 1:
+            return Smoothing(reach, shortest)
+    raise UsageError(f"{path}: not written by stepcli dense; delete it, run stepcli dense again")
 
 
 def group_means(
