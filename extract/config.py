@@ -128,7 +128,10 @@ class ExtractConfig(FrozenConfig, coerce_numbers_to_str=True):
     ] = "repeat"
     views: Annotated[
         str,
-        Field(description="Spatial views of every clip: center, three-crops, flip, or several."),
+        Field(
+            description="Views of every clip: center, three-crops, flip, reversed (the centre "
+            "forward and backward), or several."
+        ),
         Setting(VIEWS),
     ] = "center"
     train_views: Annotated[

@@ -98,16 +98,16 @@ def frames_at(path: Path, seconds: Sequence[float]) -> list[NDArray[np.uint8]]:
 
     Args:
         path: Of the video.
-        seconds: Times since its first frame, never decreasing.
+        seconds: Times since its first frame, in the order wanted.
 
     Raises:
         VideoError: it cannot be read, or ends before the last time.
     """
     times = video_seconds(path)
-    if times[-1] + 1 < seconds[-1]:
+    if times[-1] + 1 < max(seconds):
         raise VideoError(
             f"{path} ends after {times[-1]:.1f} s and the clip's last frame is at "
-            f"{seconds[-1]:.1f} s: it is another video now"
+            f"{max(seconds):.1f} s: it is another video now"
         )
     wanted = [int(np.abs(times - second).argmin()) for second in seconds]
     found: dict[int, NDArray[np.uint8]] = {}

@@ -2,16 +2,18 @@
 
 A view is a way of cutting the same stretch of video: in space (the centre, a crop at either end of
 the longer side, a horizontal flip, a random resized crop) and in time (`-t<n>`, the n-th run of
-frames). It has nothing to do with `ClipRow.view`, which names a camera. A clip of which only the
-centre was asked for is stored under its plain id. All views of a clip have the same
-`ClipRow.group`; a flipped view carries its class's mirror as label where the class has one.
+frames; `reversed-`, the same frames backward, encoded in that order). It has nothing to do with
+`ClipRow.view`, which names a camera. A clip of which only the centre was asked for is stored under
+its plain id. All views of a clip have the same `ClipRow.group`; a flipped view carries its class's
+mirror as label where the class has one, a reversed view the label of its clip: what the clip shows
+backward is for the task to decide.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 
 NAME = re.compile(
-    r"(?P<flip>flip-)?(?P<space>center|left|right|crop\d{1,2})(?:-t(?P<time>\d{1,2}))?"
+    r"(?P<reversed>reversed-)?(?P<flip>flip-)?(?P<space>center|left|right|crop\d{1,2})(?:-t(?P<time>\d{1,2}))?"
 )
 """left, right: of the longer side, so above and below where the frame stands upright."""
 
@@ -45,6 +47,19 @@ def is_flip(view: str) -> bool:
     return found is not None and found["flip"] is not None
 
 
+def is_reversed(view: str) -> bool:
+    """Whether its frames are shown backward."""
+    found = NAME.fullmatch(view)
+    return found is not None and found["reversed"] is not None
+
+
+def reversed_id(stored_id: str) -> str:
+    """The id of the view that shows the same frames backward; "" of a clip without views, which
+    has none."""
+    clip_id, view = split_view(stored_id)
+    return view_id(clip_id, f"reversed-{view}") if view else ""
+
+
 def is_random_crop(view: str) -> bool:
     """Whether it is a random resized crop, made for training."""
     found = NAME.fullmatch(view)
@@ -52,16 +67,22 @@ def is_random_crop(view: str) -> bool:
 
 
 def training_views(views: Iterable[str]) -> list[str]:
-    """Of a clip's views those to draw from in training: its random crops; without any, all."""
-    known = list(views)
+    """Of a clip's views those to draw from in training: its random crops; without any, all that
+    are not reversed."""
+    known = _forward(views)
     return [view for view in known if is_random_crop(view)] or known
 
 
 def testing_views(views: Iterable[str]) -> list[str]:
-    """Of a clip's views those whose probabilities are averaged in a test: all but random crops;
-    where there is nothing else, these."""
-    known = list(views)
+    """Of a clip's views those whose probabilities are averaged in a test: all but random crops and
+    reversed ones; where there is nothing else, these."""
+    known = _forward(views)
     return [view for view in known if not is_random_crop(view)] or known
+
+
+def _forward(views: Iterable[str]) -> list[str]:
+    known = list(views)
+    return [view for view in known if not is_reversed(view)] or known
 
 
 def views_by_clip(stored_ids: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -20,6 +20,8 @@ from typing import Self
 import numpy as np
 
 from stepcli.cache.schema.clips import Failure
+from stepcli.cache.schema.padding import is_padded
+from stepcli.cache.schema.views import is_reversed
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.messages import ClipReply
 from stepcli.extract.decode.process import (
@@ -31,7 +33,7 @@ from stepcli.extract.decode.process import (
     start_decoder,
 )
 from stepcli.extract.decode.video import ReadClip
-from stepcli.extract.decode.views import space_and_time
+from stepcli.extract.decode.views import backward, space_and_time
 from stepcli.extract.sources.origin import FileFacts
 from stepcli.runtime.errors import VideoError
 
@@ -87,7 +89,12 @@ class DecodedClip:
             start = self.task.times.index(time_number) * steps
             run = slice(start, start + steps)
             place = self.task.spaces.index(space)
-            found.append(DecodedView(stored_id, place, read.positions[run], read.pts_seconds[run]))
+            positions, seconds = read.positions[run], read.pts_seconds[run]
+            if is_reversed(view):
+                order = backward(positions, padded=self._pool.pads)
+                positions = [positions[step] for step in order]
+                seconds = [seconds[step] for step in order]
+            found.append(DecodedView(stored_id, place, positions, seconds))
         return found
 
     def release(self) -> None:
@@ -110,6 +117,7 @@ class DecodePool:
     ) -> None:
         self._settings = settings
         self._clip_seconds = clip_seconds
+        self.pads = is_padded(settings.sampling)
         slots = max(slots, 2 * workers)
         self._descriptor = shared_memory(slots * settings.slot_bytes)
         self._memory = mmap.mmap(self._descriptor, 0)

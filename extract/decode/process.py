@@ -23,7 +23,7 @@ from typing import Any
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import parse_sampling
-from stepcli.extract.decode.views import ViewPlan
+from stepcli.extract.decode.views import ViewPlan, space_and_time
 from stepcli.runtime.errors import StepcliError, UsageError
 
 START_SECONDS = 120.0
@@ -59,7 +59,7 @@ class DecodeSettings:
     def slot_bytes(self) -> int:
         """Shared memory that one clip's pixels may need, in all of its views."""
         times = parse_sampling(self.sampling).views
-        spaces = len(self.views.spaces_of("train"))
+        spaces = len({space_and_time(view)[0] for view in self.views.spaces_of("train")})
         return self.frames * times * spaces * self.plan.height * self.plan.width * 3
 
     def to_json(self) -> dict[str, object]:

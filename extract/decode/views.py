@@ -3,7 +3,8 @@
 Spatial views: `center` (as the backbone's processor crops), `left` and `right` (the same crop at
 either end of the frame's longer side), `crop0` to `crop7` (random resized crops for training, one
 box per clip and view) and `flip-` before any of them. Temporal views come from the sampling rule
-and add `-t<n>`. Names and ids: `stepcli.cache.schema.views`.
+and add `-t<n>`; `reversed-` before all of it shows the same frames backward. Names and ids:
+`stepcli.cache.schema.views`.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ GROUPS = {
     "center": ("center",),
     "three-crops": ("left", "center", "right"),
     "flip": ("flip-center",),
+    "reversed": ("center", "reversed-center"),
 }
 TRAIN_VIEWS = (0, 1, 2, 4, 8)
 RATIO = (3 / 4, 4 / 3)
@@ -107,7 +109,8 @@ def require_crops(plan: ViewPlan, pixels: PixelPlan, backbone: str) -> None:
     Raises:
         UsageError: saying what works instead.
     """
-    sides = [space for space in plan.spaces if space.removeprefix("flip-") in ("left", "right")]
+    plain = {space: space_and_time(space)[0].removeprefix("flip-") for space in plan.spaces}
+    sides = [space for space, name in plain.items() if name in ("left", "right")]
     if sides and not (pixels.resize_short and pixels.crop_height):
         raise UsageError(
             f"--views {sides[0]}: the image processor of {backbone} shows whole frames, so there "
@@ -187,11 +190,23 @@ def mirror_labels(
 
 
 def space_and_time(view: str) -> tuple[str, int]:
-    """ "flip-left-t2" -> ("flip-left", 2); "" -> ("center", 0)."""
+    """ "flip-left-t2" -> ("flip-left", 2); "" -> ("center", 0); "reversed-left" -> ("left", 0)."""
     if not view:
         return "center", 0
-    space, _, time = view.partition("-t")
+    space, _, time = view.removeprefix("reversed-").partition("-t")
     return space, int(time or 0)
+
+
+def backward(steps: Sequence[int], *, padded: bool) -> list[int]:
+    """Order of the T steps of a reversed view: backward; padding stays last, and repeats the step
+    before it.
+
+    Args:
+        steps: which frame each step shows, in the order of the video.
+        padded: whether steps that repeat the last frame are padding.
+    """
+    real = list(steps).index(steps[-1]) + 1 if padded else len(steps)
+    return [*range(real - 1, -1, -1), *[0] * (len(steps) - real)]
 
 
 def cut(image: RGB, pixels: PixelPlan, plan: ViewPlan, spaces: Sequence[str], clip_id: str) -> RGB:

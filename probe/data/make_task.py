@@ -21,7 +21,9 @@ from stepcli.probe.data.order_samples import (
     order_answers,
     order_warnings,
     require_frame_scope,
+    reversible,
     sides_of,
+    with_reversed,
 )
 from stepcli.probe.data.recordings import require_recordings
 from stepcli.probe.data.splits import LabelledClips, base_classes, unseen_classes
@@ -66,7 +68,8 @@ def make_task(config: TaskConfig, store: "Store", table: LabelledClips) -> Task:
             f"base-to-novel halves the classes of a data set, the {config.name} task pairs them: "
             "use --task classify"
         )
-    require_frame_scope(config, store.spec)
+    if config.name != "arrow" or store.spec.token_scope == "frame":
+        require_frame_scope(config, store.spec)
     answers, opposites = order_answers(config, table, pairs)
     return _build(config, store, table, answers, opposites, stored, length)
 
@@ -83,10 +86,16 @@ def _build(
     classes = answers.classes
     index = {name: i for i, name in enumerate(classes)}
     train, test, warnings = _of_classes(table, answers.forward)
+    from_views = answers.backward is not None and store.spec.token_scope != "frame"
+    if from_views:
+        train, test = (reversible(config, store.spec, side) for side in (train, test))
     leakage = find_leakage(train, test, table.copies)
     trained = [views[: config.views] for views in _by_clip(train, training_views)]
     tested = [views if config.test_views else views[:1] for views in _by_clip(test, testing_views)]
     rows = [row for views in (*trained, *tested) for row in views]
+    turned = None
+    if from_views:
+        rows, turned = with_reversed(rows, (*train, *test))
     labels = np.array([answers.forward[row.label] for row in rows])
     backward_labels = labels
     if answers.backward is not None:
@@ -117,6 +126,10 @@ def _build(
         warnings += order_warnings(order, scene, config)
         shown, shown_of = arranged_test(order, scene, [row.id for row in rows], seen_rows, counts)
     shown = _labelled(shown, labels, backward_labels)
+    last = None
+    if turned is not None:
+        last = np.full(len(rows), store.spec.frames - 1) if real is None else real - 1
+        shown = replace(shown, turned=turned[shown.clip], last=last[shown.clip])
     reported = np.unique(shown_of, return_index=True)[1]
     trained_labels = [(backward_labels if way else labels)[:seen_rows] for way in trained_ways]
     seen = {int(label) for part in trained_labels for label in part}
@@ -146,6 +159,8 @@ def _build(
         mirror=_mirror(rows, labels, len(classes)),
         warnings=(*leakage.warnings, *warnings),
         leakage=leakage,
+        turned=turned,
+        last=last,
         order=order,
         scene=scene,
     )

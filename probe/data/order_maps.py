@@ -169,14 +169,15 @@ class Distractors(OrderMap):
 
     Null: under both labels the steps around the clip show the same frames in the same order, and
     the clip itself the same frames. So besides order-blind methods, first-frame, last-frame and
-    first-last are at exactly 50 %. The surrounding clips are of the same split (fold), drawn apart
-    from the label. Where a split has clips of one pair alone, they are taken from it, and a warning
-    reports it.
+    first-last are at exactly 50 %, and middle-frame is for an odd number of steps: the middle one
+    then shows the clip's middle frame. The surrounding clips are of the same split (fold), drawn
+    apart from the label. Where a split has clips of one pair alone, they are taken from it, and a
+    warning reports it.
     """
 
     name = "distractors"
     asks = "the direction of one clip between others"
-    frames, least_frames, least_stored, draws = 12, 6, 2, 3
+    frames, least_frames, least_stored, draws = 13, 6, 2, 3
 
     def walk(self, length: int, real: Ints, random: Generator) -> Ints:
         """Frames evenly spread over each clip; the reversal of a spread is its mirror."""

@@ -8,6 +8,7 @@ from zlib import crc32
 import numpy as np
 
 from stepcli.cache.schema.clips import ClipRow
+from stepcli.cache.schema.views import clip_of, is_reversed, reversed_id, view_of
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.frame_choice import Ints
 from stepcli.probe.data.order_maps import OrderMap, Scene
@@ -48,8 +49,46 @@ def require_frame_scope(config: TaskConfig, spec: "StoreSpec") -> None:
         raise UsageError(
             f"the {config.name} task shows stored frames in another order, but this store's tokens "
             f"depend on more than their own frame (token_scope: {spec.token_scope}); extract with "
-            "an image backbone"
+            "an image backbone; only --task arrow takes such tokens, with --views reversed"
         )
+
+
+def reversible(config: TaskConfig, spec: "StoreSpec", rows: Sequence[ClipRow]) -> list[ClipRow]:
+    """The rows of views that are stored reversed too, and of those reversed views.
+
+    Raises:
+        UsageError: a clip has no such view.
+    """
+    ids = {row.id for row in rows}
+    found = [row for row in rows if is_reversed(view_of(row.id)) or reversed_id(row.id) in ids]
+    kept = {clip_of(row.id) for row in found if not is_reversed(view_of(row.id))}
+    absent = {clip_of(row.id) for row in rows} - kept
+    if absent:
+        raise UsageError(
+            f"the {config.name} task needs the reversed view of each clip, because this store's "
+            f"tokens depend on more than their own frame (token_scope: {spec.token_scope}); "
+            f"{counted(len(absent), 'clip')} without one (first: {min(absent)!r}); extract with "
+            "--views reversed, or with an image backbone"
+        )
+    return found
+
+
+def with_reversed(rows: Sequence[ClipRow], known: Sequence[ClipRow]) -> tuple[list[ClipRow], Ints]:
+    """Rows of views with the rows of their reversed views behind them: what backward samples show
+    where a token depends on other frames than its own.
+
+    Args:
+        rows: Of views that are shown forward, [n], from `reversible`.
+        known: Every row of `reversible`.
+
+    Returns:
+        The rows, and for each the place of its reversed view; a reversed view stands for itself.
+    """
+    by_id = {row.id: row for row in known}
+    turned = [by_id[reversed_id(row.id)] for row in rows]
+    # Folds repeat their rows, so an id may have several places: any of them has the tokens.
+    places = {row.id: len(rows) + place for place, row in enumerate(turned)}
+    return [*rows, *turned], np.array([places[row.id] for row in turned] * 2)
 
 
 def order_answers(

@@ -5,7 +5,7 @@ tokens of the backward video are the forward clip's tokens in reverse order. Onl
 reversed or shuffled: padding stays at the end, or its place would give the direction away.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -42,12 +42,18 @@ class Samples:
     then `picked` is what is shown, in that order, and all of it is real."""
     places: Ints | None = None
     """[n]: seed of the order of the tokens of each step, where it is shuffled (twins)."""
+    turned: Ints | None = None
+    """[n]: row of the clip's reversed view, which backward samples show, where tokens depend on
+    other frames than their own; None: backward samples show the clip's own tokens in reverse."""
+    last: Ints | None = None
+    """[n]: last real frame of the clip, where `turned` is given: frame k of the clip is frame
+    last - k of its reversed view."""
 
     def __len__(self) -> int:
         return len(self.clip)
 
     def __getitem__(self, rows: Ints | slice) -> "Samples":
-        optional = (self.picked, self.real, self.rows, self.places)
+        optional = (self.picked, self.real, self.rows, self.places, self.turned, self.last)
         place = (self.clip[rows], self.start[rows], self.backward[rows], self.label[rows])
         return Samples(*place, *(None if of is None else of[rows] for of in optional))
 
@@ -55,6 +61,9 @@ class Samples:
         """[n, length]: row of the clip that each step shows."""
         if self.rows is not None:
             return self.rows
+        if self.turned is not None:
+            shown = np.where(self.backward, self.turned, self.clip)
+            return np.broadcast_to(shown[:, None], (len(self), length))
         return np.broadcast_to(self.clip[:, None], (len(self), length))
 
     def frames(self, length: int) -> Ints:
@@ -68,7 +77,11 @@ class Samples:
             return forward
         steps, last = np.arange(length), self.real_steps(length)[:, None] - 1
         places = np.where(self.backward[:, None], last - steps, np.minimum(steps, last))
-        return np.take_along_axis(forward, np.maximum(places, 0), axis=1)
+        shown = np.take_along_axis(forward, np.maximum(places, 0), axis=1)
+        if self.turned is None or self.last is None:
+            return shown
+        there = np.maximum(self.last[:, None] - shown, 0)
+        return np.where(self.backward[:, None], there, shown)
 
     def real_steps(self, length: int) -> Ints:
         """[n]: how many of the shown steps are real; those after them are padding.
@@ -140,6 +153,10 @@ class Task:
     that are never held out; then the test is all folds together, each for its own probes."""
     folds: int = 0
     """How many."""
+    turned: Ints | None = None
+    """[clips]: row of each clip's reversed view, where backward samples show that."""
+    last: Ints | None = None
+    """[clips]: last real frame of each, where `turned` is given."""
     order: OrderMap | None = None
     """Of a task of the order suite: how it arranges frames."""
     scene: Scene | None = None
@@ -241,7 +258,15 @@ class Task:
             if real is not None:
                 padding_last = np.argsort(picked >= real[:, None], axis=1, kind="stable")
                 picked = np.take_along_axis(picked, padding_last, axis=1)
-        return Samples(clip, start, backward, label, picked, real)
+        samples = Samples(clip, start, backward, label, picked, real)
+        return self.with_reversed(samples)
+
+    def with_reversed(self, samples: Samples) -> Samples:
+        """Samples that know their clips' reversed views, where backward samples show those."""
+        if self.turned is None or self.last is None:
+            return samples
+        clip = samples.clip
+        return replace(samples, turned=self.turned[clip], last=self.last[clip])
 
     def _arranged(
         self,

@@ -91,7 +91,14 @@ def test_names_of_views() -> None:
     assert parse_views("three-crops,flip,center") == ("left", "center", "right", "flip-center")
     with pytest.raises(UnknownName, match="did you mean center"):
         parse_views("centre")
+    assert parse_views("reversed,reversed-left") == ("center", "reversed-center", "reversed-left")
     assert space_and_time("flip-left-t2") == ("flip-left", 2)
+    assert space_and_time("reversed-flip-left-t2") == ("flip-left", 2)
+    assert split_view("a@reversed-center") == ("a", "reversed-center")
+    assert names_of_views.reversed_id("a@flip-left-t2") == "a@reversed-flip-left-t2"
+    assert names_of_views.reversed_id("a") == ""
+    assert training_views(["center", "reversed-center"]) == ["center"]
+    assert training_views(["crop0", "reversed-crop0", "center"]) == ["crop0"]
     assert view_id("a@b", "crop3-t1") == "a@b@crop3-t1"
     assert split_view("a@b@crop3-t1") == ("a@b", "crop3-t1")
     assert split_view("a.mp4@0-5") == ("a.mp4@0-5", "")
@@ -117,7 +124,9 @@ def test_train_views_are_for_training_clips() -> None:
 
 def test_side_crops_of_whole_frames_are_refused() -> None:
     require_crops(ViewPlan(("left",)), PLAN, "any")
-    require_crops(ViewPlan(("flip-center", "crop0")), WHOLE, "any")
+    require_crops(ViewPlan(("flip-center", "crop0", "reversed-center")), WHOLE, "any")
+    with pytest.raises(UsageError, match="--views reversed-left"):
+        require_crops(ViewPlan(("reversed-left",)), WHOLE, "any")
     with pytest.raises(UsageError, match="shows whole frames"):
         require_crops(ViewPlan(("center", "flip-right")), WHOLE, "any")
 
