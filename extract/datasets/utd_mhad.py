@@ -64,12 +64,13 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
 
     Args:
         root: folder with the files at any depth.
-        options: "modality", rgb or depth.
+        options: "modality", rgb or depth; "classes", all or opposites.
 
     Raises:
         UsageError: no such file, or depth without the extra that reads it.
     """
     modality = INFO.option(options, "modality", "rgb", "rgb", "depth")
+    wanted = INFO.option(options, "classes", "all", "all", "opposites")
     kind, ending = ("color", ".avi") if modality == "rgb" else ("depth", DEPTH_ENDING)
     checklist = Checklist("utd_mhad", root)
     walk = Walk(root)
@@ -84,13 +85,18 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
             "pip install 'stepcli[depth]'"
         )
     names = list(ACTIONS)
-    clips, foreign = [], 0
+    opposites = {name for pair in PAIRS for name in pair}
+    taken = [name for name in names if wanted == "all" or name in opposites]
+    clips, foreign, seen = [], 0, 0
     for stem, path in found.items():
         name = _NAME.fullmatch(stem.lower())
         if name is None or not 1 <= int(name[1]) <= len(names):
             foreign += 1
             continue
         action, subject, trial = map(int, name.groups())
+        seen += 1
+        if names[action - 1] not in taken:
+            continue
         clips.append(
             Clip(
                 id=f"a{action}_s{subject}_t{trial}",
@@ -101,10 +107,10 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
             )
         )
     notes = [f"{foreign} files are named like no sequence and are left out"] if foreign else []
-    if len(clips) != SEQUENCES:
-        notes.append(f"{len(clips)} of the {SEQUENCES} sequences of the release are here")
+    if seen != SEQUENCES:
+        notes.append(f"{seen} of the {SEQUENCES} sequences of the release are here")
     notes += [*ending_notes((ending, str(clip.path)) for clip in clips), *walk.notes()]
-    classes = class_rows(names, partners=PAIRS, prompts=ACTIONS)
+    classes = class_rows(taken, partners=PAIRS, prompts=ACTIONS)
     return Dataset("utd_mhad", tuple(clips), classes, tuple(notes))
 
 
@@ -117,5 +123,8 @@ INFO = DatasetInfo(
 Train: odd subjects; test: even subjects. Depth in millimetres becomes an 8-bit grey image: 0.8 m is
 255, 4 m and beyond 1, without measurement 0, the same for every frame; 30 frames per second.""",
     source="https://personal.utdallas.edu/~kehtar/UTD-MHAD.html",
-    options={"modality": "rgb (default) or depth (needs the extra depth)"},
+    options={
+        "modality": "rgb (default) or depth (needs the extra depth)",
+        "classes": "all (default), or opposites: the six that have an opposite",
+    },
 )

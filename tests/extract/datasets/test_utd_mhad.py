@@ -61,6 +61,19 @@ def test_classes_are_in_the_order_of_their_numbers(root: Path) -> None:
     assert not any(row.mirror for row in classes)
 
 
+def test_the_opposites_alone(root: Path) -> None:
+    (root / "a3_s1_t1_color.avi").touch()
+    assert len(load("utd_mhad", root).clips) == 9
+    dataset = load("utd_mhad", root, classes="opposites")
+    assert len(dataset.clips) == 8
+    assert [row.name for row in dataset.classes] == [
+        *("swipe_left", "swipe_right", "draw_circle_cw", "draw_circle_ccw"),
+        *("sit_to_stand", "stand_to_sit"),
+    ]
+    assert all(row.partner for row in dataset.classes)
+    assert dataset.notes == ("9 of the 861 sequences of the release are here",)
+
+
 def test_what_is_no_sequence_is_counted(root: Path) -> None:
     write(
         root, {"Depth/a28_s1_t1_depth.mat": "", "Depth/a1_s9_t1_depth.mat": "", "x_color.avi": ""}
