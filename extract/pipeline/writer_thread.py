@@ -45,6 +45,8 @@ class WriterThread:
         self._progress = progress
         self._attempts = attempts
         self._waiting: queue.Queue[EncodedClip | Failure | None] = queue.Queue(WAITING_CLIPS)
+        self._ended = False
+        """Whether the end of what is waiting was taken: nothing comes after it."""
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="writer")
         self.busy_seconds = 0.0
@@ -83,6 +85,11 @@ class WriterThread:
             raise self._error
         self._waiting.put(item)
 
+    def _next(self) -> EncodedClip | Failure | None:
+        item = self._waiting.get()
+        self._ended = item is None
+        return item
+
     def _run(self) -> None:
         try:
             config = self._prepared.config
@@ -93,7 +100,7 @@ class WriterThread:
                 part_seconds=config.part_seconds,
                 generation=self._generation,
             ) as writer:
-                while (item := self._waiting.get()) is not None:
+                while (item := self._next()) is not None:
                     started = time.perf_counter()
                     failure = item if isinstance(item, Failure) else None
                     if not isinstance(item, Failure):
@@ -113,8 +120,8 @@ class WriterThread:
                     self.busy_seconds += time.perf_counter() - started
         except BaseException as error:  # noqa: BLE001 (raised again in the main thread)
             self._error = error
-            while self._waiting.get() is not None:  # lets those who wait to put go on
-                continue
+            while not self._ended:  # lets those who wait to put go on; the last commit is after it
+                self._next()
 
 
 def _write(writer: StoreWriter, clip: EncodedClip) -> None:
