@@ -81,7 +81,7 @@ def test_a_typo_is_answered_before_anything_heavy_is_loaded(
             "calibrate nowhere": no_runs,
             "report nowhere": no_runs,
             "export nowhere": "no run.json",
-            "predict nowhere": "nothing to look at",
+            "predict nowhere": "neither a run",
             "push nowhere": "--to",
         }
     )
