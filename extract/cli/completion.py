@@ -11,10 +11,11 @@ def complete_datasets(incomplete: str) -> list[str]:
 
 
 def complete_backbones(incomplete: str) -> list[str]:
-    """Short names of backbones that begin with some characters."""
+    """Short names of backbones that begin with some characters; of several, a,b, the last one."""
     from stepcli.extract.backbones.names import known_names
 
-    return [name for name in known_names() if name.startswith(incomplete)]
+    before, comma, begun = incomplete.rpartition(",")
+    return [before + comma + name for name in known_names() if name.startswith(begun)]
 
 
 COMPLETE = {"dataset": complete_datasets, "backbone": complete_backbones}
@@ -34,5 +35,6 @@ def refuse_unknown(config: ExtractConfig) -> None:
 
     if not is_code(config.dataset):
         registry.root_of(registry.find_dataset(config.dataset), config.root)
-    if not is_code(config.backbone) and config.backbone not in names.known_names():
-        names.source_of(config.backbone)
+    for backbone in config.backbones:
+        if not is_code(backbone) and backbone not in names.known_names():
+            names.source_of(backbone)

@@ -52,14 +52,14 @@ def extract(
     import json
 
     listed = _listed(config)
-    from stepcli.extract.engines.run import run_extract
+    from stepcli.extract.engines.several_backbones import extract_all
     from stepcli.extract.pipeline.stages import passes_still_running
 
     heed_sigterm()
     if config.devices is not None:
         _on_several(config, config.devices, as_json)
     try:
-        code, summary = run_extract(config, listed)
+        code, summaries = extract_all(config, listed)
     except KeyboardInterrupt as interrupt:
         say("interrupted: every finished clip is stored; the same command resumes", err=True)
         if passes_still_running():
@@ -67,7 +67,7 @@ def extract(
             os._exit(exit_code(interrupt))
         raise typer.Exit(exit_code(interrupt)) from interrupt
     if as_json:
-        say(json.dumps(summary))
+        say(json.dumps(summaries[0] if len(summaries) == 1 else summaries))
     if code:
         raise typer.Exit(code)
 

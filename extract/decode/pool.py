@@ -12,8 +12,8 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing import connection
 from typing import Self
 
@@ -29,6 +29,7 @@ from stepcli.extract.decode.process import (
     DecodersFailed,
     DecodeSettings,
     DecodeTask,
+    pixel_bytes,
     shared_memory,
     start_decoder,
 )
@@ -67,6 +68,31 @@ class DecodedClip:
     seconds: float
     """Time that its decoder spent on it."""
     _pool: "DecodePool"
+    _of_plan: tuple[np.ndarray, ...] = ()
+    """Its images for each backbone, where there are several."""
+    _wanted: frozenset[str] | None = None
+    """Stored ids of the views that are wanted; None: all."""
+    _users: list[bool] = field(default_factory=lambda: [True])
+    """One entry per user of the pixels; who takes True, the first one, is the last user."""
+
+    def for_plans(self, wanted: Sequence[frozenset[str] | None]) -> "list[DecodedClip | None]":
+        """The clip as each of several backbones sees it, None for one that wants no view of it.
+
+        The slot is given back when all of them have been released.
+
+        Args:
+            wanted: for each plan the stored ids of the views that are wanted; None: all.
+        """
+        ids = self.task.clip.stored_ids
+        seen = [each is None or not each.isdisjoint(ids) for each in wanted]
+        users = [True, *[False] * (sum(seen) - 1)]
+        arrays = self._of_plan or (self.images,)
+        return [
+            replace(self, read=replace(self.read, images=images), _wanted=each, _users=users)
+            if is_seen
+            else None
+            for images, each, is_seen in zip(arrays, wanted, seen, strict=True)
+        ]
 
     @property
     def clip(self) -> Clip:
@@ -85,6 +111,8 @@ class DecodedClip:
         steps = len(read.positions) // len(self.task.times)
         found = []
         for view, stored_id in zip(clip.views or ("",), clip.stored_ids, strict=True):
+            if self._wanted is not None and stored_id not in self._wanted:
+                continue
             space, time_number = space_and_time(view)
             start = self.task.times.index(time_number) * steps
             run = slice(start, start + steps)
@@ -99,7 +127,8 @@ class DecodedClip:
 
     def release(self) -> None:
         """Give the slot back; `images` must not be read any more."""
-        self._pool._release(self.task.slot)
+        if self._users.pop():
+            self._pool._release(self.task.slot)
 
 
 class DecodePool:
@@ -226,14 +255,20 @@ class DecodePool:
             self._free.append(task.slot)
             self._fail(task, reply["error"], reply["message"])
             return
-        plan, read = self._settings.plan, reply["read"]
-        shape = (read["images"], len(task.spaces), plan.height, plan.width, 3)
-        images = np.frombuffer(
+        plans, read = self._settings.plans, reply["read"]
+        spaces, count = len(task.spaces), read["images"]
+        sizes = [spaces * pixel_bytes(plan) for plan in plans]
+        rows = np.frombuffer(
             self._memory,
             np.uint8,
-            count=int(np.prod(shape)),
+            count=count * sum(sizes),
             offset=task.slot * self._settings.slot_bytes,
-        ).reshape(shape)
+        ).reshape(count, sum(sizes))
+        ends = np.cumsum(sizes)
+        images, *others = (
+            rows[:, end - size : end].reshape(count, spaces, plan.height, plan.width, 3)
+            for plan, size, end in zip(plans, sizes, ends, strict=True)
+        )
         decoded = ReadClip(
             images,
             read["positions"],
@@ -242,9 +277,8 @@ class DecodePool:
             read["frame_width"],
             read["past_end"],
         )
-        self._results.put(
-            DecodedClip(task, decoded, FileFacts(**reply["source"]), reply["seconds"], self)
-        )
+        facts, every = FileFacts(**reply["source"]), (images, *others) if others else ()
+        self._results.put(DecodedClip(task, decoded, facts, reply["seconds"], self, every))
 
     def _replace(self, worker: DecoderProcess, reason: str) -> None:
         """Put a fresh process in a dead or hanging one's place; its first clip is to blame."""

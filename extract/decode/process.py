@@ -54,13 +54,20 @@ class DecodeSettings:
     views: ViewPlan = field(default_factory=ViewPlan)
     decoder: str = "pyav"
     """"pyav" or "torchcodec"."""
+    others: tuple[PixelPlan, ...] = ()
+    """Of further backbones, whose pixels are made of the same decoded frames."""
+
+    @property
+    def plans(self) -> tuple[PixelPlan, ...]:
+        """Of every backbone."""
+        return (self.plan, *self.others)
 
     @property
     def slot_bytes(self) -> int:
         """Shared memory that one clip's pixels may need, in all of its views."""
         times = parse_sampling(self.sampling).views
         spaces = len({space_and_time(view)[0] for view in self.views.spaces_of("train")})
-        return self.frames * times * spaces * self.plan.height * self.plan.width * 3
+        return self.frames * times * spaces * sum(map(pixel_bytes, self.plans))
 
     def to_json(self) -> dict[str, object]:
         """For the worker's first message."""
@@ -70,8 +77,14 @@ class DecodeSettings:
     def from_json(cls, values: Mapping[str, Any]) -> "DecodeSettings":
         """The reverse of `to_json`."""
         views = {**values["views"], "spaces": tuple(values["views"]["spaces"])}
-        plan = PixelPlan.from_spec(values["plan"])
-        return cls(**{**values, "plan": plan, "views": ViewPlan(**views)})
+        plan, *others = map(PixelPlan.from_spec, (values["plan"], *values["others"]))
+        made = {"plan": plan, "others": tuple(others), "views": ViewPlan(**views)}
+        return cls(**{**values, **made})
+
+
+def pixel_bytes(plan: PixelPlan) -> int:
+    """Of one frame in one spatial view."""
+    return plan.height * plan.width * 3
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ from stepcli.extract.decode.process import (
     end_with_parent,
     limit_memory,
     out_of_memory,
+    pixel_bytes,
 )
 from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.torchcodec_video import load_torchcodec, read_with_torchcodec
@@ -44,7 +45,7 @@ def decode_into(slot: np.ndarray, task: DecodeTask, settings: DecodeSettings) ->
 
     Args:
         slot: bytes of shared memory, uint8; [U, spaces, height, width, 3] are filled, U being the
-            number of distinct frames.
+            number of distinct frames; of several backbones' pixels [U, bytes of all of them].
         task: the clip and its views.
         settings: what is the same for every clip.
 
@@ -56,14 +57,17 @@ def decode_into(slot: np.ndarray, task: DecodeTask, settings: DecodeSettings) ->
         VideoError: with the reason.
     """
     clip, bounds = task.clip, ClipBounds.of(task.clip)
-    rule, plan = parse_sampling(settings.sampling), settings.plan
+    rule, plan, plans = parse_sampling(settings.sampling), settings.plan, settings.plans
 
     def pick(available: int) -> list[int]:
         picks = (rule.indices(available, settings.frames, clip.id, time) for time in task.times)
         return [index for picked in picks for index in picked]
 
     def convert(image: RGB) -> RGB:
-        return cut(image, plan, settings.views, task.spaces, clip.id)
+        if len(plans) == 1:
+            return cut(image, plan, settings.views, task.spaces, clip.id)
+        each = (cut(image, one, settings.views, task.spaces, clip.id) for one in plans)
+        return np.concatenate([pixels.ravel() for pixels in each])
 
     # Random crops are cut out of whole frames, so a store that has any takes no short cut.
     fast = plan.path == "fast" and not settings.views.has_random_crops
@@ -78,7 +82,9 @@ def decode_into(slot: np.ndarray, task: DecodeTask, settings: DecodeSettings) ->
         read = read_whole(clip.path, pick, convert, as_image=as_image)
     else:
         read = read_segment(clip.path, bounds, pick, convert, as_image=as_image)
-    shape = (len(read.images), len(task.spaces), plan.height, plan.width, 3)
+    shape: tuple[int, ...] = (len(read.images), len(task.spaces), plan.height, plan.width, 3)
+    if len(plans) > 1:
+        shape = (len(read.images), len(task.spaces) * sum(map(pixel_bytes, plans)))
     rows = slot[: prod(shape)].reshape(shape)
     for row, image in zip(rows, read.images, strict=True):
         row[:] = image

@@ -1,6 +1,7 @@
 """One `stepcli extract` from its settings to the summary at the end."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from stepcli.extract.pipeline.summary import (
     summarise,
 )
 from stepcli.extract.pipeline.windows import extract_windows
-from stepcli.extract.sources.stock import Redo, Todo, missing_note, take_stock, what_is_left
+from stepcli.extract.sources.stock import Stock, Todo, missing_note, take_stock, what_is_left
 from stepcli.extract.sources.windows import with_windows
 from stepcli.runtime.devices import require_device_name
 from stepcli.runtime.errors import UsageError
@@ -67,12 +68,60 @@ def run_extract(config: ExtractConfig, listed: ClipList | None = None) -> tuple[
     if listed is None:
         with without_collections():
             listed = load_list(config)
-    dataset, clips, mirror_of = listed.dataset, listed.clips, listed.mirror_of
-    say_notes(dataset.notes)
+    warnings = say_about(listed, config)
+    run = open_run(config, listed)
+    if not isinstance(run, OpenRun):
+        return 0, run
+    seconds = None
+    with run.table(listed):
+        require_space(run.store, run.todo.left_count)
+        if run.todo.left:
+            seconds = _extract_left(run)
+    if config.windows is not None:
+        _add_windows(run, listed.dataset)
+    return finish(run, seconds, warnings)
+
+
+def say_about(listed: ClipList, config: ExtractConfig) -> list[str]:
+    """Print what is odd about the list of clips; return the warnings."""
+    say_notes(listed.dataset.notes)
     # Recordings that are listed by segments have no label of their own.
-    warnings = list_warnings([clip for clip in clips if clip.label] if config.windows else clips)
+    labelled = [clip for clip in listed.clips if clip.label]
+    warnings = list_warnings(labelled if config.windows else listed.clips)
     for line in warnings:
         say(f"warning: {line}")
+    return warnings
+
+
+@dataclass(slots=True)
+class OpenRun:
+    """A run on an open store, before its first video is read."""
+
+    config: ExtractConfig
+    prepared: Prepared
+    store: Store
+    stock: Stock
+    todo: Todo
+    share: str
+    """Which of several shares, in words."""
+    embed: Callable[[Store], StoragePath] | None
+    """Makes the embeddings of the labels, where they were asked for."""
+    mirror_of: dict[str, str]
+
+    def table(self, listed: ClipList) -> AbstractContextManager[None]:
+        """The store's table as the list has it, once the context ends well."""
+        return current_table(
+            self.store, listed.dataset, self.stock, self.mirror_of, prune=self.config.prune
+        )
+
+
+def open_run(config: ExtractConfig, listed: ClipList) -> OpenRun | RunSummary:
+    """Load the backbone, open its store and find out what is left.
+
+    Returns:
+        The run; of a dry run its summary.
+    """
+    dataset, clips = listed.dataset, listed.clips
     prepared = prepare(config if config.engine == "local" else _on_head(config))
     embed = _text_job(config) if config.text else None
     place = _place(config, dataset, clips, prepared)
@@ -80,7 +129,7 @@ def run_extract(config: ExtractConfig, listed: ClipList | None = None) -> tuple[
         say(f"dry run, nothing was written: {len(clips)} clips to extract; no store at {place} yet")
         counts: RunSummary = {"store": str(place), "clips": len(clips), "left": len(clips)}
         counts["config"] = options_of(config)
-        return 0, counts
+        return counts
     store = create_store(place, prepared.spec, dataset=dataset.name, format=config.format)
     rank, ranks = config.share
     if config.windows is not None:
@@ -97,33 +146,38 @@ def run_extract(config: ExtractConfig, listed: ClipList | None = None) -> tuple[
         )
     say_notes(stock.notes)
     share = f" (share {rank} of {ranks})" if ranks > 1 else ""
-    redo = stock.redo
     if config.windows is not None:  # again: recordings that moved go by their stored ids
         stock.clips, stock.share = (with_windows(store, s) for s in (stock.clips, stock.share))
-    todo = what_is_left(store, stock.share, retry=config.retry_failed, redo=redo)
+    todo = what_is_left(store, stock.share, retry=config.retry_failed, redo=stock.redo)
     if config.dry_run:
         say_dry(store, todo, stock, share, prune=config.prune)
         planned = as_json(store, todo, stock, None, share)
         planned["config"] = options_of(config)
-        return 0, planned
+        return planned
     remember_roots(clip.path for clip in clips)
     if stock.read:
         save_digests(store.path, f"{dataset.root} {share}", stock.read)
-    seconds = None
-    with current_table(store, dataset, stock, mirror_of, prune=config.prune):
-        _require_space(store, todo.left_count)
-        if todo.left:
-            seconds = _extract_left(config, prepared, store, todo, redo)
-    if config.windows is not None:
-        stock.share = with_windows(store, stock.share)
-        add_rows(store, dataset, [row for clip in stock.share for row in rows_of(clip, {})])
-        add_listed_segments(store, dataset, stock.share)
-    if embed is not None:
-        say(f"label embeddings of {config.text} are in {embed(store)}")
-    todo = what_is_left(store, stock.share, redo=redo)
-    summarise(store, todo, stock.share, share)
-    summary = as_json(store, todo, stock, seconds, share)
-    summary["warnings"], summary["config"] = warnings, options_of(config)
+    return OpenRun(config, prepared, store, stock, todo, share, embed, listed.mirror_of)
+
+
+def _add_windows(run: OpenRun, dataset: Dataset) -> None:
+    run.stock.share = with_windows(run.store, run.stock.share)
+    rows = [row for clip in run.stock.share for row in rows_of(clip, {})]
+    add_rows(run.store, dataset, rows)
+    add_listed_segments(run.store, dataset, run.stock.share)
+
+
+def finish(
+    run: OpenRun, seconds: StageSeconds | None, warnings: list[str]
+) -> tuple[int, RunSummary]:
+    """Exit code and summary of a run whose clips are stored or quarantined."""
+    store = run.store
+    if run.embed is not None:
+        say(f"label embeddings of {run.config.text} are in {run.embed(store)}")
+    todo = what_is_left(store, run.stock.share, redo=run.stock.redo)
+    summarise(store, todo, run.stock.share, run.share)
+    summary = as_json(store, todo, run.stock, seconds, run.share)
+    summary["warnings"], summary["config"] = warnings, options_of(run.config)
     return QUARANTINED if todo.quarantined else 0, summary
 
 
@@ -144,15 +198,11 @@ def _place(
     return place
 
 
-def _extract_left(
-    config: ExtractConfig, prepared: Prepared, store: Store, todo: Todo, redo: Redo | None
-) -> StageSeconds:
-    """Extract what is left, here or on a cluster."""
-    local = config.engine == "local"
-    say_notes([missing_note(todo.left, "" if local else " on this machine")])
-    resources = prepared.resources if local else None
-    generation = 0 if redo is None else redo.generation
-    announce(store, todo, resources)
+def announced(run: OpenRun) -> Prepared:
+    """Print what is about to be done; the run with its arithmetic chosen."""
+    store, prepared, local = run.store, run.prepared, run.config.engine == "local"
+    say_notes([missing_note(run.todo.left, "" if local else " on this machine")])
+    announce(store, run.todo, prepared.resources if local else None)
     if local:
         prepared, precision = settled(prepared, store)
         say(f"precision: {precision}")
@@ -160,6 +210,16 @@ def _extract_left(
         # What the workers have is unknown here.
         if local or not line.startswith(("device:", "numerics:")):
             say(f"note: clips of this store were made otherwise: {line}")
+    return prepared
+
+
+def _extract_left(run: OpenRun) -> StageSeconds:
+    """Extract what is left, here or on a cluster."""
+    config, store, todo, redo = run.config, run.store, run.todo, run.stock.redo
+    local = config.engine == "local"
+    prepared = announced(run)
+    resources = prepared.resources if local else None
+    generation = 0 if redo is None else redo.generation
     with ExtractionProgress(todo.left_count, len(todo.done)) as progress:
         if config.windows is not None:
             seconds = extract_windows(todo.left, store, prepared, progress)
@@ -202,7 +262,8 @@ def _text_job(config: ExtractConfig) -> Callable[[Store], StoragePath]:
     return lambda store: store_text(store, tower, templates, units)
 
 
-def _require_space(store: Store, count: int) -> None:
+def require_space(store: Store, count: int) -> None:
+    """Refuse clips that do not fit beside the store; UsageError says what would."""
     free = store.path.free_bytes()
     if free is None:
         return

@@ -91,6 +91,8 @@ def make_plan(
     Raises:
         StepcliError: as `stepcli extract` would; also where not one of the clips can be read.
     """
+    if len(config.backbones) > 1:
+        raise UsageError(f"plan takes one backbone; found {config.backbone}")
     clips = load_list(config).clips
     stored = sum(len(clip.stored_ids) for clip in clips)
     prepared = prepare(config.model_copy(update={"tokens": "grid1"}))

@@ -9,7 +9,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from stepcli.cache.schema.clips import Failure
@@ -56,6 +56,21 @@ class StageSeconds:
         return max(stages, key=stages.__getitem__)
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One backbone's part of a run: which clips it lacks, and where their tokens go."""
+
+    store: Store
+    prepared: Prepared
+    """The run's settings and backbone, which moves to the run's device."""
+    progress: ProgressListener
+    """Told of each clip."""
+    generation: int = 0
+    """Of the parts; above those of clips that are extracted again."""
+    wanted: frozenset[str] | None = None
+    """Stored ids that it lacks; None: those of all clips of the run."""
+
+
 def extract_clips(
     clips: Iterable[Clip],
     store: Store,
@@ -63,49 +78,63 @@ def extract_clips(
     progress: ProgressListener,
     generation: int = 0,
 ) -> StageSeconds:
-    """Extract clips into a store; a broken one is quarantined and the run goes on.
+    """Extract clips into one store; see `extract_into`.
 
     Args:
-        clips: those to do, none of them committed; asked for one by one as decoders get free.
+        clips: those to do, none of them committed.
         store: of the prepared spec.
-        prepared: the run's settings and backbone, which moves to the run's device.
+        prepared: as `Target.prepared`.
         progress: told of each clip.
-        generation: of the parts; above those of clips that are extracted again.
+        generation: of the parts.
+    """
+    return extract_into(clips, [Target(store, prepared, progress, generation)])
+
+
+def extract_into(clips: Iterable[Clip], targets: Sequence[Target]) -> StageSeconds:
+    """Extract clips for one backbone, or several that share frames, sampling, views and device.
+
+    Each clip is decoded once. A broken one is quarantined and the run goes on.
+
+    Args:
+        clips: those that some target lacks; asked for one by one as decoders get free.
+        targets: the backbones and their stores.
 
     Raises:
         StoreError: the disk refused; what was added before is committed.
         KeyboardInterrupt: likewise; a pass that still runs is not waited for.
     """
-    spec = store.spec
+    first, wanted = targets[0], [target.wanted for target in targets]
+    spec, config, resources = first.store.spec, first.prepared.config, first.prepared.resources
     frames = spec.frames * spec.frames_per_token
-    config, backbone, resources = prepared.config, prepared.backbone, prepared.resources
+    plan, *others = (target.prepared.backbone.facts.plan for target in targets)
     settings = DecodeSettings(
-        backbone.facts.plan, spec.sampling, frames, prepared.views, config.decoder
+        plan, spec.sampling, frames, first.prepared.views, config.decoder, tuple(others)
     )
-    attempts = {clip: failure.attempt for clip, failure in read_failures(store.path).items()}
     use_one_thread_a_pass()
-    runner = make_runner(prepared, spec)
+    runners = [make_runner(target.prepared, target.store.spec) for target in targets]
     workers = (
         min(resources.workers, len(clips)) if isinstance(clips, Sequence) else resources.workers
     )
     in_flight = AHEAD * resources.passes
     clips_a_batch = max(1, resources.batch // frames)
     clock = _Clock()
-    with (
-        WriterThread(store, prepared, progress, attempts, generation) as writer,
-        DecodePool(
-            settings,
-            workers=workers,
-            slots=workers * AHEAD + (in_flight + 1) * clips_a_batch,
-            clip_seconds=config.clip_timeout,
-        ) as pool,
-        _passes(resources.passes) as threads,
-    ):
-        pending: deque[Future[list[EncodedClip]]] = deque()
+    with ExitStack() as stack:
+        writers = [stack.enter_context(_writer(target)) for target in targets]
+        pool = stack.enter_context(
+            DecodePool(
+                settings,
+                workers=workers,
+                slots=workers * AHEAD + (in_flight + 1) * clips_a_batch,
+                clip_seconds=config.clip_timeout,
+            )
+        )
+        threads = stack.enter_context(_passes(resources.passes))
+        pending: deque[tuple[WriterThread, Future[list[EncodedClip]]]] = deque()
 
         def store_oldest() -> None:
+            writer, future = pending.popleft()
             with clock.stage("forward"):
-                results = pending.popleft().result()
+                results = future.result()
             with clock.stage("writer"):
                 for result in results:
                     writer.add(result)
@@ -113,14 +142,25 @@ def extract_clips(
         decoded = clock.decoding(pool.decode(clips))
         for group in group_by_frames(decoded, resources.batch, clips_a_batch):
             if isinstance(group, Failure):
-                writer.quarantine(group)
+                for writer, ids in zip(writers, wanted, strict=True):
+                    if ids is None or group.id in ids:
+                        writer.quarantine(group)
                 continue
-            pending.append(threads.submit(clock.timed, "passes", runner, group))
-            if len(pending) >= in_flight:
+            shared = zip(*(clip.for_plans(wanted) for clip in group), strict=True)
+            for writer, runner, own in zip(writers, runners, shared, strict=True):
+                if mine := [clip for clip in own if clip is not None]:
+                    future = threads.submit(clock.timed, "passes", runner, mine)
+                    pending.append((writer, future))
+            while len(pending) >= in_flight:
                 store_oldest()
         while pending:
             store_oldest()
-    return clock.report(writer.busy_seconds)
+    return clock.report(sum(writer.busy_seconds for writer in writers))
+
+
+def _writer(target: Target) -> WriterThread:
+    attempts = {clip: each.attempt for clip, each in read_failures(target.store.path).items()}
+    return WriterThread(target.store, target.prepared, target.progress, attempts, target.generation)
 
 
 def make_runner(prepared: Prepared, spec: StoreSpec) -> BackboneRunner:

@@ -2,12 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from stepcli.cache.schema.spec import Dtype
 from stepcli.cache.schema.windows import parse_windows
+from stepcli.extract.config.values import read_layers, read_options, read_place
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.settings import FrozenConfig, Setting
 
@@ -17,35 +18,6 @@ TEXT, CHANGES, CLUSTER = "Label embeddings", "Clips that changed", "Several GPUs
 WhenChanged = Literal["refuse", "redo", "keep"]
 Decoder = Literal["pyav", "torchcodec"]
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
-
-
-def _layers(value: Any) -> Any:
-    """ "-4,-1" -> (-4, -1)."""
-    try:
-        found = tuple(map(int, value.split(","))) if isinstance(value, str) else value
-        layers = (found,) if isinstance(found, int) else tuple(found)
-        if layers and max(layers) < 0:
-            return layers
-    except (TypeError, ValueError):
-        pass
-    raise ValueError("expected numbers counted from the end, e.g. -4,-3,-2,-1")
-
-
-def _options(value: Any) -> Any:
-    """["name=value", ...] -> {name: value}."""
-    if not isinstance(value, list):
-        return value
-    pairs = {}
-    for text in value:
-        name, separator, given = str(text).partition("=")
-        if not separator:
-            raise ValueError(f"expected NAME=VALUE, got {text!r}")
-        pairs[name] = given
-    return pairs
-
-
-def _place(value: Any) -> Any:
-    return os.fspath(value) if isinstance(value, Path) else value
 
 
 class ExtractConfig(FrozenConfig, coerce_numbers_to_str=True):
@@ -66,13 +38,13 @@ class ExtractConfig(FrozenConfig, coerce_numbers_to_str=True):
     ] = None
     options: Annotated[
         dict[str, str],
-        BeforeValidator(_options),
+        BeforeValidator(read_options),
         Field(description="Option of the data set; repeatable."),
         Setting(flag="--set", unit="name=value", repeat=True),
     ] = Field(default_factory=dict)
     store: Annotated[
         str | None,
-        BeforeValidator(_place),
+        BeforeValidator(read_place),
         Field(
             description="Folder of the store, or URL in object storage. Default: "
             "STEPCLI_STORES/<dataset>-<backbone>-<frames>f-<tokens>-<root>, or below ./stores."
@@ -83,7 +55,7 @@ class ExtractConfig(FrozenConfig, coerce_numbers_to_str=True):
         str,
         Field(
             description="Frozen image model: a name (stepcli backbones), a folder, OWNER/NAME on "
-            "the hub, or file.py:NAME."
+            "the hub, or file.py:NAME. Several, a,b: a store each, from one decoding pass."
         ),
         Setting(),
     ] = "dinov2-base"
@@ -167,7 +139,7 @@ class ExtractConfig(FrozenConfig, coerce_numbers_to_str=True):
 
     layers: Annotated[
         tuple[int, ...],
-        BeforeValidator(_layers),
+        BeforeValidator(read_layers),
         Field(description="Layers stored, counted from the end, e.g. -4,-3,-2,-1."),
         Setting(STORE),
     ] = (-1,)
@@ -334,6 +306,13 @@ class ExtractConfig(FrozenConfig, coerce_numbers_to_str=True):
             raise UsageError(f"--windows {self.windows} has {frames} frames; leave --frames out")
         object.__setattr__(self, "frames", frames)
         return self
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Each of several; the name of an existing folder may hold commas."""
+        if "," not in self.backbone or Path(self.backbone).exists():
+            return (self.backbone,)
+        return tuple(dict.fromkeys(name.strip() for name in self.backbone.split(",")))
 
     @property
     def sampling_rule(self) -> str:
