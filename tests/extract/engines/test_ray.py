@@ -154,7 +154,7 @@ def test_what_would_stop_every_worker_stops_the_run(
     def and_lose_the_store(*arguments: Any) -> None:
         (tmp_path / "store").rename(tmp_path / "elsewhere")
 
-    monkeypatch.setattr(job, "_require_space", and_lose_the_store)
+    monkeypatch.setattr(job, "require_space", and_lose_the_store)
     with pytest.raises(WorkerFailed, match="no feature store at"):
         run_extract(request)
 

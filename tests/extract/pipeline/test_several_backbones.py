@@ -10,6 +10,7 @@ import pytest
 
 from stepcli.cache import open_store
 from stepcli.extract.config import ExtractConfig
+from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.process import DecoderProcess, DecodeTask
 from stepcli.extract.engines.several_backbones import extract_all, union
 from stepcli.extract.pipeline.clip_list import load_list
@@ -135,8 +136,6 @@ def test_names_are_told_from_folders(tmp_path: Path) -> None:
 
 
 def test_a_clip_that_several_stores_lack_has_all_their_views(openclose_clips: list[Path]) -> None:
-    from stepcli.extract.datasets.clip import Clip
-
     path = openclose_clips[0]
     a = Clip("a", path, "x", views=("center",))
     both = union(
