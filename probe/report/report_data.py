@@ -1,5 +1,7 @@
 """Runs gathered for the report: a study per store, task and split; an entry per configuration."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +102,7 @@ def gather(runs: Path, given: Pairs | None = None) -> list[Study]:
     Raises:
         UsageError: there is no run, or one cannot be read.
     """
-    studies: dict[tuple[str, str, str, str, int], list[ReportEntry]] = {}
+    studies: dict[tuple[str, str, str, str, int, str], list[ReportEntry]] = {}
     for found in configurations(runs):
         first = found.first
         key = (first.dataset, first.fingerprint, first.task, first.split)
@@ -108,7 +110,10 @@ def gather(runs: Path, given: Pairs | None = None) -> list[Study]:
         known = tuple(test for test in tests if test is not None)
         usable = None if given is None else _known_pairs(given, found.classes)
         entry = ReportEntry(found, analyse(found, usable), kind_of(found, known), known)
-        studies.setdefault((*key, entry.analysis.samples), []).append(entry)
+        # Splits of one size are still different test sets, and no rows of one table.
+        samples = json.dumps(found.predictions()[0].samples)
+        shown = hashlib.sha256(samples.encode(errors="surrogatepass")).hexdigest()
+        studies.setdefault((*key, entry.analysis.samples, shown), []).append(entry)
     return _told_apart([_study(entries) for _, entries in sorted(studies.items())])
 
 
@@ -129,11 +134,16 @@ def _told_apart(studies: Sequence[Study]) -> list[Study]:
         by_title.setdefault(study.title, []).append(study)
     apart: dict[int, str] = {}
     for alike in (each for each in by_title.values() if len(each) > 1):
-        told = [list(map(_samples, alike)), list(map(_tokens, alike)), list(map(_store, alike))]
+        told = [list(map(words, alike)) for words in (_splits, _samples, _tokens, _store)]
         one = next((words for words in told if len(set(words)) == len(alike)), None)
         all_of_them = [", ".join(filter(None, words)) for words in zip(*told, strict=True)]
         apart |= dict(zip(map(id, alike), one or all_of_them, strict=True))
     return [replace(study, apart=apart.get(id(study), "")) for study in studies]
+
+
+def _splits(study: Study) -> str:
+    file = study.entries[0].found.first.task_settings.get("split_file")
+    return f"splits of {Path(file).name}" if isinstance(file, str) else ""
 
 
 def _samples(study: Study) -> str:

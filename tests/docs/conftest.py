@@ -32,6 +32,8 @@ def belongings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_ssv2(place / "data/ssv2")
     write_driveact(place / "data/driveact")
     write_ikea_asm(place / "data/ikea_asm")
+    write_ucf101(place / "data/ucf101")
+    write_hmdb51(place / "data/hmdb51")
     write_backbone(place / "models/tiny")
     return place
 
@@ -73,6 +75,42 @@ def write_ssv2(root: Path) -> None:
     (root / "labels/labels.json").write_text(json.dumps(numbers))
     for split, entries in lists.items():
         (root / f"labels/{split}.json").write_text(json.dumps(entries))
+
+
+def write_ucf101(root: Path) -> None:
+    """Two classes of eight groups; split n tests the groups n, n + 3 and n + 6."""
+    kinds = {"OpenDoor": "open", "CloseDoor": "close"}
+    lists = root / "ucfTrainTestlist"
+    lists.mkdir(parents=True)
+    (lists / "classInd.txt").write_text("1 OpenDoor\n2 CloseDoor\n")
+    for label, kind in kinds.items():
+        for group in range(EACH):
+            name = f"{label}/v_{label}_g{group:02}_c01.avi"
+            copy(f"door-{kind}", group, root / "UCF-101" / name)
+    for number in (1, 2, 3):
+        tested = [group for group in range(EACH) if group % 3 == number % 3]
+        for split in ("train", "test"):
+            lines = [
+                f"{label}/v_{label}_g{group:02}_c01.avi" + (f" {index}" if split == "train" else "")
+                for index, label in enumerate(kinds, 1)
+                for group in range(EACH)
+                if (group in tested) == (split == "test")
+            ]
+            (lists / f"{split}list0{number}.txt").write_text("\r\n".join(lines) + "\r\n")
+
+
+def write_hmdb51(root: Path) -> None:
+    """Two classes of eight films; of each split one clip is left out."""
+    lists = root / "testTrainMulti_7030_splits"
+    lists.mkdir(parents=True)
+    for kind in ("open", "close"):
+        names = [f"film{film}_{kind}_u_cm_np1_fr_med_0.avi" for film in range(EACH)]
+        for film, name in enumerate(names):
+            copy(f"door-{kind}", film, root / "videos" / kind / name)
+        for number in (1, 2, 3):
+            uses = [0 if n == number + 4 else 2 if n % 3 == number % 3 else 1 for n in range(EACH)]
+            lines = [f"{name} {use} " for name, use in zip(names, uses, strict=True)]
+            (lists / f"{kind}_test_split{number}.txt").write_text("\n".join(lines) + "\n")
 
 
 def write_driveact(root: Path) -> None:

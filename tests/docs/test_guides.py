@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,10 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize(
     "guide",
-    ["first-hour", "ssv2", "long-recordings", "bring-your-own", "offline-hpc", "share-stores"],
+    [
+        *("first-hour", "ssv2", "long-recordings", "bring-your-own"),
+        *("offline-hpc", "share-stores", "ucf101-hmdb51"),
+    ],
     ids=str,
 )
 def test_every_block_of_a_guide_runs(guide: str, workplace: Path) -> None:
@@ -41,6 +45,8 @@ def test_every_block_of_a_guide_runs(guide: str, workplace: Path) -> None:
         if language in {"csv", "yaml"}:  # to the file that was named last
             name = re.findall(r"`([\w.-]+\.(?:csv|yaml))`", text[: match.start()])[-1]
             Path(name).write_text(block)
+        elif language == "bash":
+            subprocess.run(["bash", "-euc", block], check=True)
         elif language == "python":
             exec(block, {})
         elif language in SHELL:

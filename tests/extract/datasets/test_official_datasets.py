@@ -61,7 +61,7 @@ def test_ntu(tmp_path: Path) -> None:
     larger = load("ntu120", root, protocol="xset")
     assert splits(larger)["S018C001P103R001A120"] == "train"
     assert splits(larger)["S001C001P001R001A005"] == "test"
-    assert "1 videos are of other classes or names" in larger.notes[0]
+    assert "left out: 1 video of other classes or names" in larger.notes[0]
     assert len(load("ntu60", root).clips) == 2
     assert partners(load("ntu60", root).classes)["drop"] == "pickup"
     assert len(set(NAMES)) == 120

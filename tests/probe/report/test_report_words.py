@@ -98,6 +98,25 @@ def test_names_leave_out_what_a_study_shares(
     assert len(studies) == 2
     for study in studies:
         assert sorted(entry.label for entry in study.entries) == ["concat", "linear"]
-    titles = {study.title for study in studies}
-    assert len(titles) == 2
-    assert all("frames x 2 tokens x 16 float16" in title for title in titles)
+    assert {study.apart for study in studies} == {"splits of one.csv", "splits of two.csv"}
+
+
+def test_test_sets_of_one_size_are_studies_of_their_own(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    """Two official splits of one store, whose test sets have as many clips."""
+    store_of(tmp_path / "store", clips_each=9)
+    for number in (1, 2):
+        rows = (f"{c}/{n},{'test' if n % 3 == number else 'train'}" for c in ("open", "close")
+                for n in range(9))  # fmt: skip
+        file = tmp_path / f"split{number}.csv"
+        file.write_text("clip,split\n" + "\n".join(rows) + "\n")
+        call("probe", "--method", "linear,concat", "--epochs", 1, "--split-file", file,
+             "--store", tmp_path / "store", "--runs", tmp_path / "runs")  # fmt: skip
+    studies = gather(tmp_path / "runs")
+    assert sorted(study.apart for study in studies) == [
+        "splits of split1.csv",
+        "splits of split2.csv",
+    ]
+    for study in studies:
+        assert sorted(entry.label for entry in study.entries) == ["concat", "linear"]
