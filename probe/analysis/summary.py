@@ -19,7 +19,7 @@ from stepcli.probe.analysis.calibration import (
 from stepcli.probe.analysis.class_types import TypeRow, by_type
 from stepcli.probe.analysis.temperature import kept_calibration
 from stepcli.probe.runs.configurations import Configuration
-from stepcli.probe.runs.metrics import answers, top_k
+from stepcli.probe.runs.metrics import answers, mean_class_top_k, top_k
 from stepcli.probe.runs.pairs import (
     ClassGroup,
     Pairs,
@@ -108,6 +108,8 @@ class Analysis:
     top1: Interval
     top5: float
     mean_class: float
+    mean_class_recall5: float | None
+    """Of --task anticipate."""
     pairs: tuple[PairRow, ...]
     overall: PairSummary | None
     symmetric: ClassGroup | None
@@ -147,6 +149,9 @@ def analyse(found: Configuration, given: Pairs | None = None) -> Analysis:
         top1=interval(*found.observed(correct, seeds[0].groups)),
         top5=fmean(top_k(seed.logits, truth, 5) for seed in seeds),
         mean_class=fmean(record.mean_class for record in found.records),
+        mean_class_recall5=fmean(mean_class_top_k(seed.logits, truth, 5) for seed in seeds)
+        if first.task == "anticipate"
+        else None,
         pairs=tuple(
             _pair_row(found.classes[a], found.classes[b], [each[(a, b)] for each in scores])
             for a, b in scores[0]

@@ -81,6 +81,8 @@ def describe(found: "Analysis") -> list[str]:
         f"{counted(found.samples, 'sample')}",
         f"  top-1 {top1}   mean class {100 * found.mean_class:.1f}   {found.params:,} parameters",
     ]
+    if found.mean_class_recall5 is not None:
+        lines.append(f"  class-mean recall@5 {100 * found.mean_class_recall5:.1f}")
     if values:
         text = f"fewer than {FEWEST_GROUPS} groups, no interval; top-1 by group: {values}"
         lines += wrap(text, 80, initial_indent="  ", subsequent_indent="    ")

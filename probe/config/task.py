@@ -14,6 +14,7 @@ from stepcli.runtime.settings import FrozenConfig, Setting
 TaskName = Literal[
     "classify",
     "dense",
+    "anticipate",
     "arrow",
     "there-and-back",
     "random-onset",
@@ -38,10 +39,20 @@ class TaskConfig(FrozenConfig):
         Field(
             description="arrow: each clip forward and backward, telling opposite classes apart; "
             "there-and-back, random-onset, distractors, twins, sawtooth: other kinds of order "
-            "(docs/order-suite.md); dense: windows of recordings, for stepcli dense."
+            "(docs/order-suite.md); dense: windows of recordings, for stepcli "
+            "dense; anticipate: the action that starts --horizon seconds after a window."
         ),
         Setting(flag="--task"),
     ] = "classify"
+    horizon: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            description="For --task anticipate: seconds from the end of the observation to the "
+            "action's start.",
+        ),
+        Setting(FRAMES, unit="seconds"),
+    ] = None
     clip_frames: Annotated[
         int | None,
         Field(
@@ -188,7 +199,15 @@ class TaskConfig(FrozenConfig):
             del content["held_group"]
         if self.answer == "class":
             del content["answer"]
+        if self.horizon is None:
+            del content["horizon"]
         return content
+
+    @model_validator(mode="after")
+    def _a_horizon_is_of_anticipation(self) -> "TaskConfig":
+        if (self.name == "anticipate") != (self.horizon is not None):
+            raise UsageError("--task anticipate and --horizon SECONDS go together; give both")
+        return self
 
     @model_validator(mode="after")
     def _a_fold_is_one_of_them(self) -> "TaskConfig":

@@ -13,6 +13,7 @@ from stepcli.cache.schema.padding import is_padded
 from stepcli.cache.schema.views import is_flip, testing_views, training_views, views_by_clip
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.config.task import ORDER_SUITE
+from stepcli.probe.data.anticipation import before_actions
 from stepcli.probe.data.frame_choice import FrameChoice, Ints, crop_starts, shown_frames, spread
 from stepcli.probe.data.order_maps import Scene, order_map
 from stepcli.probe.data.order_samples import (
@@ -58,8 +59,10 @@ def make_task(config: TaskConfig, store: "Store", table: LabelledClips) -> Task:
             f"store: {listed(map(repr, unknown))}; its classes: "
             f"{listed(map(repr, table.classes), 5)}"
         )
-    if config.name == "dense":
+    if config.name in ("dense", "anticipate"):
         require_recordings(config, store, table)
+    if config.name == "anticipate":
+        table = before_actions(table, store, config.horizon or 0.0)
     if config.name not in ORDER_SUITE:
         answers = Answers(table.classes, {name: i for i, name in enumerate(table.classes)})
         return _build(config, store, table, answers, pairs, stored, length)

@@ -74,7 +74,12 @@ def top_k(logits: Floats, labels: Ints, k: int) -> float:
 
 def mean_class(logits: Floats, labels: Ints) -> float:
     """Mean of the recalls of the classes that are present."""
-    right = credit(logits, labels)
+    return mean_class_top_k(logits, labels, 1)
+
+
+def mean_class_top_k(logits: Floats, labels: Ints, k: int) -> float:
+    """Mean over the classes that are present of their recall among the k largest logits."""
+    right = credit(logits, labels, k)
     return float(np.mean([right[labels == c].mean() for c in np.unique(labels)]))
 
 

@@ -105,6 +105,8 @@ class RunRecord(_Part):
     """Of the protocol base-to-novel, as the next two."""
     novel_top1: Share = 0.0
     harmonic: Share = 0.0
+    mean_class_recall5: Share | None = None
+    """Of --task anticipate: mean over classes of the recall among five answers; else None."""
     params: Count
     """Trainable parameters."""
     seconds: Duration

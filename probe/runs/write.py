@@ -27,7 +27,7 @@ from stepcli.probe.config import CODE_SCHEMA, RunConfig
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.leakage import leakage_counts
-from stepcli.probe.runs.metrics import BaseToNovel, base_to_novel, summary
+from stepcli.probe.runs.metrics import BaseToNovel, base_to_novel, mean_class_top_k, summary
 from stepcli.probe.runs.predictions import FILE as PREDICTIONS
 from stepcli.probe.runs.predictions import Predictions, encode_predictions
 from stepcli.probe.runs.record import Hardware, RunRecord
@@ -104,6 +104,9 @@ def write_run(
         split=config.task.reported_split,
         **summary(logits, task.test.label, task.pairs),
         **_halves(logits, task),
+        mean_class_recall5=mean_class_top_k(logits, task.test.label, 5)
+        if config.task.name == "anticipate"
+        else None,
         params=trained.probe.parameters_each,
         seconds=round(trained.seconds, 3),
         seconds_an_epoch=round(trained.seconds / max(1, len(trained.losses)), 4),
