@@ -60,7 +60,7 @@ class SuiteSection:
                 if task in row.cells:
                     values[i, j] = 100 * row.cells[task].mean
         drawn, axes = canvas(1.0 + 0.27 * len(suite.rows))
-        axes.imshow(values, cmap="Blues", vmin=50, vmax=115, aspect="auto")
+        axes.imshow(values, cmap="Blues", vmin=50, vmax=125, aspect="auto")
         axes.grid(visible=False)
         for i, row in enumerate(suite.rows):
             for j, task in enumerate(suite.tasks):
@@ -68,7 +68,7 @@ class SuiteSection:
                     continue
                 cell = row.cells[task]
                 text = f"{100 * cell.mean:.1f}{'°' if cell.at_null else ''}"
-                look = "#888888" if cell.at_null else "black"
+                look = "#666666" if cell.at_null else "black"
                 axes.text(j, i, text, ha="center", va="center", fontsize=8, color=look)
         axes.set_xticks(range(shape[1]), list(suite.tasks))
         axes.set_yticks(range(shape[0]), shortened([row.label for row in suite.rows], 28))
