@@ -118,7 +118,7 @@ TYPOS = {
     "methods stpe": "did you mean step",
     "extract --dataset sv2": "did you mean ssv2",
     "datasets show sv2": "did you mean ssv2",
-    "probe --method step --task arow": "'arow' is not one of 'classify', 'arrow'. Did you mean",
+    "probe --method step --task arow": "Did you mean 'arrow'?",
     "extract --dataset csv --short pda": "Did you mean 'pad'?",
     "results --format jsn": "Did you mean 'json'?",
 }

@@ -1,6 +1,8 @@
 """`stepcli predict`: ask trained probes about new videos."""
 
 from collections import Counter
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -69,6 +71,10 @@ def predict(
     Refuses a backbone with other weights than the probes were trained on. Exit code 3: some
     videos could not be read; all others were answered.
     """
+    if window not in ("all", "auto"):
+        _seconds("--window", window, ", auto or all")
+    if stride is not None:
+        _seconds("--stride", str(stride))
     tune_early()
     from stepcli.apply.prediction.inputs import find_videos, split_words
     from stepcli.runtime.errors import UsageError
@@ -168,7 +174,6 @@ def _window_seconds(text: str, applied: "Applied") -> float | None:
     """What --window means: None for "all"."""
     from stepcli.cache.schema.windows import window_rule
     from stepcli.probe.analysis.clip_length import training_seconds
-    from stepcli.runtime.errors import UsageError
 
     rule = window_rule(applied.spec.sampling)
     if text == "all":
@@ -177,10 +182,21 @@ def _window_seconds(text: str, applied: "Applied") -> float | None:
         return None
     if text == "auto":
         return training_seconds(applied.probes[0].record)
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"--window {text}: expected seconds, auto or all") from None
+    return _seconds("--window", text)
+
+
+def _seconds(flag: str, text: str, words: str = "") -> float:
+    """Seconds that an option gives; `words` are what it takes besides.
+
+    Raises:
+        UsageError: it is no number above 0.
+    """
+    from stepcli.runtime.errors import UsageError
+
+    with suppress(ValueError):
+        if 0 < (seconds := float(text)) < inf:
+            return seconds
+    raise UsageError(f"{flag} {text}: expected seconds above 0{words}")
 
 
 def _require_own_files(videos: "list[InputVideo]", applied: "Applied", out: Path) -> None:

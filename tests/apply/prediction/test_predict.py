@@ -243,7 +243,7 @@ def test_a_backbone_with_other_weights_is_refused(runs: dict[str, Path], tmp_pat
     ("words", "message"),
     [
         ("", "nothing to look at"),
-        ("--video {video} --window soon", "expected seconds, auto or all"),
+        ("--video {video} --window soon", "expected seconds above 0, auto or all"),
         ("--video {video} --window -1", "expected seconds above 0"),
         ("--stream {video}", "needs the length of its window"),
         ("--stream {video} --window 2 --out x", "--out and csv need --video"),
