@@ -16,8 +16,8 @@ import numpy as np
 
 from stepcli.cache.maintenance.origins import same_stretches, stretches_of
 from stepcli.cache.schema.clips import ClipRow
+from stepcli.cache.schema.official_splits import official_names, split_in
 from stepcli.cache.schema.part_layout import part_layout
-from stepcli.cache.schema.split_names import normalise_split
 from stepcli.cache.schema.views import clip_of
 from stepcli.cache.store.snapshot import Snapshot, read_index
 from stepcli.cache.store.store import Store
@@ -178,7 +178,14 @@ def describe_copies(store: Store) -> CopiesFound:
         rows.setdefault(clip_of(row.id), row)
     sets = [[rows.get(clip, ClipRow(clip, "")) for clip in members] for members in copies.sets]
     stretches = stretches_of(store, {clip for members in copies.sets for clip in members})
-    splits = [[normalise_split(row.split) for row in members] for members in sets]
+    names = official_names(row.split for row in rows.values())
+    copied = max(
+        sum(each.count("test") for each in splits if "train" in each)
+        for splits in (
+            [[split_in(row.split, name) for row in members] for members in sets]
+            for name in names or (None,)
+        )
+    )
     return {
         "store": str(store.path),
         "clips": len({clip_of(clip) for clip in store.ids}),
@@ -190,9 +197,7 @@ def describe_copies(store: Store) -> CopiesFound:
             }
             for members in sets
         ],
-        "test_clips_copied_in_train": sum(
-            names.count("test") for names in splits if "train" in names
-        ),
+        "test_clips_copied_in_train": copied,
         "sets_with_several_labels": sum(len({row.label for row in each}) > 1 for each in sets),
         "compared_by_checksum_alone": copies.unconfirmed,
     }

@@ -10,6 +10,7 @@ import pyarrow as pa
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.leakage import find_leakage
 from stepcli.cache.schema.matching import match_ids
+from stepcli.cache.schema.official_splits import official_names, split_in
 from stepcli.cache.schema.split_names import normalise_split, split_notes, unused_splits
 from stepcli.cache.storage.path import Location
 from stepcli.cache.store.store import Store, open_store
@@ -106,10 +107,13 @@ def _relabel(
         if changed:
             plan.changed[name] = changed
             rows[name] = replace(rows[name], **changed)
-    sides: dict[str, list[ClipRow]] = {"train": [], "test": []}
-    for row in rows.values():
-        sides.get(normalise_split(row.split), []).append(row)
-    plan.leakage = list(find_leakage(sides["train"], sides["test"]).warnings)
+    for name in official_names(row.split for row in rows.values()) or (None,):
+        sides: dict[str, list[ClipRow]] = {"train": [], "test": []}
+        for row in rows.values():
+            sides.get(split_in(row.split, name), []).append(row)
+        mark = "" if name is None else f"official split {name}: "
+        found = find_leakage(sides["train"], sides["test"]).warnings
+        plan.leakage += [f"{mark}{warning}" for warning in found]
     return list(rows.values())
 
 

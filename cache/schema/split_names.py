@@ -51,6 +51,7 @@ def unused_splits(texts: Iterable[str], used: Iterable[str] = ()) -> str | None:
         used: splits that are trained or tested on, besides train, val and test.
     """
     known = {"", *SPELLINGS, *map(normalise_split, used)}
+    texts = [text for text in texts if "=" not in text]  # official splits: trained on by --split
     names = Counter(map(normalise_split, texts))
     unused = {name: n for name, n in sorted(names.items()) if name not in known}
     if not unused:

@@ -13,9 +13,11 @@ from pathlib import Path
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import whole_number
+from stepcli.extract.datasets.official import OfficialSplits, splits_here
 from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import Videos
 from stepcli.runtime.csv_tables import read_csv
+from stepcli.runtime.errors import UsageError
 
 PAIRS = (
     ("opening_bottle", "closing_bottle"),
@@ -33,6 +35,7 @@ VIEWS = (
     *("kinect_color", "kinect_ir", "kinect_depth", "inner_mirror", "steering_wheel"),
     *("ceiling", "a_column_driver", "a_column_co_driver"),
 )
+SPLITS = ("0", "1", "2")
 COLUMNS = (
     *("participant_id", "file_id", "annotation_id", "frame_start", "frame_end"),
     *("activity", "chunk_id"),
@@ -40,40 +43,49 @@ COLUMNS = (
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
-    """Read the three CSVs of one view and one split."""
+    """Read the three CSVs of one view for each split."""
     view = INFO.option(options, "view", "kinect_color", *VIEWS)
-    number = INFO.option(options, "split", "0", "0", "1", "2")
+    asked = INFO.option(options, "split", "all", "all", *SPLITS)
+    folders = ("activities_3s", "iccv_activities_3s")
+    numbers, notes = splits_here(
+        asked,
+        SPLITS,
+        lambda n: any(any((root / f / view).glob(f"*split_{n}.train.csv")) for f in folders),
+    )
     checklist = Checklist("driveact", root)
     tables = {}
-    for split in ("train", "val", "test"):
-        name = f"{view}/midlevel.chunks_90.split_{number}.{split}.csv"
-        tables[split] = checklist.file(
-            f"activities_3s/{name}", f"iccv_activities_3s/{name}", purpose=f"{split} chunks"
-        )
+    for number in numbers:
+        for split in ("train", "val", "test"):
+            name = f"{view}/midlevel.chunks_90.split_{number}.{split}.csv"
+            tables[number, split] = checklist.file(
+                *(f"{folder}/{name}" for folder in folders),
+                purpose=f"{split} chunks of split {number}",
+            )
     folder = checklist.folder(view, f"data/{view}", purpose="<participant>/<run>.mp4")
     checklist.require()
     videos = Videos(folder)
-    clips = []
-    for split, table in tables.items():
+    splits = OfficialSplits(numbers)
+    clips: dict[str, Clip] = {}
+    for (number, split), table in tables.items():
         for row in read_csv(table, COLUMNS):
             start, end = (
                 whole_number(row[name], table, name) for name in ("frame_start", "frame_end")
             )
-            clips.append(
-                Clip(
-                    id=f"{row['file_id']}/{row['annotation_id']}/{row['chunk_id']}",
-                    path=videos.find(f"{row['file_id']}.mp4"),
-                    label=row["activity"],
-                    split=split,
-                    start_frame=start,
-                    end_frame=max(end, start + 1),
-                    group=f"vp{row['participant_id']}",
-                    view=view,
-                )
+            clip = Clip(
+                id=f"{row['file_id']}/{row['annotation_id']}/{row['chunk_id']}",
+                path=videos.find(f"{row['file_id']}.mp4"),
+                label=row["activity"],
+                start_frame=start,
+                end_frame=max(end, start + 1),
+                group=f"vp{row['participant_id']}",
+                view=view,
             )
-    names = sorted({clip.label for clip in clips})
+            splits.add(number, clip.id, split, table)
+            if clips.setdefault(clip.id, clip) != clip:
+                raise UsageError(f"{table}: the chunk {clip.id} differs from that of another split")
+    names = sorted({clip.label for clip in clips.values()})
     classes = class_rows(names, partners=PAIRS)
-    return Dataset("driveact", tuple(clips), classes, videos.notes())
+    return Dataset("driveact", splits.of(clips.values()), classes, (*notes, *videos.notes()))
 
 
 INFO = DatasetInfo(
@@ -89,6 +101,6 @@ Report mean class accuracy, averaged over the three splits.""",
     source="https://driveandact.com",
     options={
         "view": f"kinect_color (default), {', '.join(VIEWS[1:])}",
-        "split": "0 (default), 1 or 2",
+        "split": "all (default), or one of 0, 1, 2",
     },
 )

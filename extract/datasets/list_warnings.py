@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stepcli.cache.schema.class_sets import different_classes, single_class
 from stepcli.cache.schema.groups import given_key, plain_names
 from stepcli.cache.schema.leakage import label_conflicts
+from stepcli.cache.schema.official_splits import official_names, split_in
 from stepcli.cache.schema.split_names import normalise_split, unused_splits
 from stepcli.extract.datasets.clip import Clip
 from stepcli.runtime.words import counted, listed
@@ -14,6 +16,17 @@ from stepcli.runtime.words import counted, listed
 def list_warnings(clips: Sequence[Clip]) -> list[str]:
     """What is odd about a list, one line each: groups in several splits, the same frames in several
     splits or under several labels, a single class, splits with different classes, unused splits."""
+    if numbers := official_names(clip.split for clip in clips):
+        found_in = {
+            number: list_warnings([replace(c, split=split_in(c.split, number)) for c in clips])
+            for number in numbers
+        }
+        lines = [line for number in numbers for line in found_in[number]]
+        return [
+            line if lines.count(line) == len(numbers) else f"official split {number}: {line}"
+            for line in dict.fromkeys(lines)
+            for number in [next(n for n in numbers if line in found_in[n])]
+        ]
     splits: dict[str, list[str]] = defaultdict(list)
     for clip in clips:
         splits[normalise_split(clip.split)].append(clip.label)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stepcli.cache.schema.official_splits import split_in
 from stepcli.cache.store.store import open_store
 from stepcli.probe.runs.record import RunRecord
 from stepcli.runtime.errors import StoreError, UsageError
@@ -29,7 +30,8 @@ def training_seconds(record: RunRecord) -> float:
             f"--window auto measures the training clips, and {error}; give --window SECONDS"
         ) from None
     split, frames = record.settings.task.train_split, store.spec.frames
-    ids = [row.id for row in store.clips() if row.split == split and row.id in store]
+    number = record.settings.task.split
+    ids = [r.id for r in store.clips() if split_in(r.split, number) == split and r.id in store]
     if not ids or frames < 2:
         raise UsageError(
             f"--window auto: {store.path} has no clips to measure; give --window SECONDS"

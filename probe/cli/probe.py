@@ -68,4 +68,4 @@ def probe(
         configs += run_configs(name, [single], optim, task, data, range(seeds))
     trackers = [] if track is None else track.split(",")
     session = Session(place, runs_folder(runs), device, trackers=trackers, strict=strict)
-    session.run(session.for_each_group(configs))
+    session.run(session.for_each_part(configs))

@@ -60,7 +60,8 @@ class RunConfig(FrozenConfig):
     def run_name(self, run_id: str, digits: int = NAME_DIGITS) -> str:
         """Readable name of the run's folder, e.g. step-arrow-s0-65a073.
 
-        Runs on held-out slices and folds of train have -slice or -fold before the digits.
+        Runs on one of several official splits have -split1 before the digits, runs on held-out
+        slices and folds of train -slice or -fold0.
 
         Args:
             run_id: From `run_id` of this config.
@@ -69,7 +70,8 @@ class RunConfig(FrozenConfig):
         method, _, digest = run_id.rpartition("-")
         task = self.task
         held = "" if task.slice_seed is None else f"-fold{task.fold}" if task.folds else "-slice"
-        return f"{method}-{task.name}-s{self.seed}{held}-{digest[:digits]}"
+        split = "" if task.split is None else f"-split{task.split}"
+        return f"{method}-{task.name}-s{self.seed}{split}{held}-{digest[:digits]}"
 
     def earlier_run_id(self, fingerprint: str) -> str:
         """The name that versions gave which hashed paths too; `run_id`'s where there is no path."""

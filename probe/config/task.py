@@ -128,6 +128,14 @@ class TaskConfig(FrozenConfig):
         Field(description="CSV with the columns clip,split in place of the store's own splits."),
         Setting(CLIPS, unit="path"),
     ] = None
+    split: Annotated[
+        str | None,
+        Field(
+            description="Official splits of the data set: 1,2,3 or all; one run for each, averaged "
+            "in tables. Default: the first."
+        ),
+        Setting(CLIPS),
+    ] = None
     split_digest: str | None = None
     """SHA-256 of that file, filled in when it is read."""
     slice_seed: int | None = Field(default=None, ge=0)
@@ -197,6 +205,8 @@ class TaskConfig(FrozenConfig):
             del content["folds"], content["fold"]
         if self.held_group is None:
             del content["held_group"]
+        if self.split is None:
+            del content["split"]
         if self.answer == "class":
             del content["answer"]
         if self.horizon is None:

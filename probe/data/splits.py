@@ -12,6 +12,7 @@ from stepcli.cache.schema.class_sets import different_classes, single_class
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.groups import given_key, group_keys, joined_groups, plain_names
 from stepcli.cache.schema.leakage import label_conflicts
+from stepcli.cache.schema.official_splits import chosen_splits, official_names, split_in
 from stepcli.cache.schema.split_file import match_splits
 from stepcli.cache.schema.split_names import normalise_split, split_notes, unused_splits
 from stepcli.cache.schema.views import clip_of, views_by_clip
@@ -55,6 +56,7 @@ def labelled_clips(
     test_split: str,
     split_file: str | None = None,
     *,
+    official: str | None = None,
     split_digest: str | None = None,
     copies: tuple[tuple[str, ...], ...] | None = None,
     pooled: bool = False,
@@ -66,6 +68,7 @@ def labelled_clips(
         train_split: Name of a split, in any spelling that `normalise_split` knows.
         test_split: The other one.
         split_file: CSV with the columns clip and split in place of the table's own.
+        official: Name of the official split, where the store has several; None: the first.
         split_digest: SHA-256 that the file must have; None: any.
         copies: Sets of clips with equal tokens; None: they are looked for.
         pooled: All clips of both splits, or of a store without splits all of them, as train; no
@@ -77,6 +80,9 @@ def labelled_clips(
     """
     rows = store.clips()
     notes = []
+    if split_file is None and (names := official_names(row.split for row in rows)):
+        (number,) = chosen_splits(official, names) if official else names[:1]
+        rows = [replace(row, split=split_in(row.split, number)) for row in rows]
     if split_file is None:
         notes += split_notes(row.split for row in rows)
     else:

@@ -30,6 +30,12 @@ def protocol(study: Study) -> str:
     parts += _task_sentences([found.task for _, found in known])
     parts += _training_sentences(known)
     parts.append(_averages(study, first.split))
+    if first.part is not None and first.held_group is None:
+        tested = study.entries[0].found.tested_on
+        parts.append(
+            f"Official splits ({tested}): one probe for each, trained on that split alone; numbers "
+            "are over the test clips of all of them."
+        )
     if study.entries[0].found.leaves_a_group_out:
         parts.append(
             "Each group is tested by a probe of its own, trained on all other groups; top-1 is the "

@@ -105,7 +105,7 @@ def gather(runs: Path, given: Pairs | None = None) -> list[Study]:
     studies: dict[tuple[str, str, str, str, int, str], list[ReportEntry]] = {}
     for found in configurations(runs):
         first = found.first
-        key = (first.dataset, first.fingerprint, first.task, first.split)
+        key = (first.dataset, first.fingerprint, first.task, found.tested_on)
         tests = [kept_order_tests(runs, record) for record in found.records]
         known = tuple(test for test in tests if test is not None)
         usable = None if given is None else _known_pairs(given, found.classes)

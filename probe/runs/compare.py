@@ -134,7 +134,7 @@ def _ambiguity(mine: Sequence[RunRecord]) -> str:
         filters = " ".join(f"{name} {v[0]}" for name, v in several.items() if name != "split")
         advice = f"choose with e.g. {filters}" if filters else "keep one split per folder of runs"
         return f"has runs of several {found}; {advice}"
-    if len({(run.seed, run.held_group) for run in mine}) == len(mine):
+    if len({(run.seed, run.part) for run in mine}) == len(mine):
         return ""
     names = dict.fromkeys(labels(mine))
     settings = [name.partition(" ")[2] for name in names]

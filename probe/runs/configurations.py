@@ -16,6 +16,7 @@ from stepcli.probe.runs.record import RunRecord, read_runs
 from stepcli.probe.runs.stats import mean_by_group
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.settings import JsonObject
+from stepcli.runtime.words import natural_order
 
 if TYPE_CHECKING:
     from stepcli.probe.runs.predictions import Predictions
@@ -64,6 +65,14 @@ class Configuration:
     def leaves_a_group_out(self) -> bool:
         """Whether each record was tested on another group."""
         return self.first.held_group is not None
+
+    @property
+    def tested_on(self) -> str:
+        """The split, and of several official ones which: "test, splits 1, 2, 3"."""
+        if len({record.tested_on for record in self.records}) == 1:
+            return self.first.tested_on
+        names = sorted({str(record.part) for record in self.records}, key=natural_order)
+        return f"{self.first.split}, splits {', '.join(names)}"
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -114,8 +123,8 @@ class Configuration:
 def by_seed(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     """The records of each seed, seeds in ascending order; of leave-one-group-out by group."""
     seeds: dict[tuple[int, str], list[RunRecord]] = {}
-    for record in sorted(records, key=lambda record: (record.seed, record.held_group or "")):
-        own = record.run if record.held_group is None else ""
+    for record in sorted(records, key=lambda record: (record.seed, record.part or "")):
+        own = record.run if record.part is None else ""
         seeds.setdefault((record.seed, own), []).append(record)
     return list(seeds.values())
 

@@ -17,7 +17,7 @@ def without_seeds(run: RunRecord) -> JsonObject:
     config = without_paths(run.config)
     config.pop("seed", None)
     if isinstance(task := config.get("task"), dict):
-        drawn = {"draw_seed", "fold", "held_group"}
+        drawn = {"draw_seed", "fold", "held_group", "split"}
         config["task"] = {name: v for name, v in task.items() if name not in drawn} | {
             "slice_seed": task.get("slice_seed") is not None
         }

@@ -44,7 +44,16 @@ def run_list(runs: Sequence[RunRecord], form: Format, width: int | None) -> str:
 
 def _values(run: RunRecord) -> list[JsonValue]:
     store = store_words(run)[0]
-    return [run.run, run.method, run.task, run.seed, run.split, run.top1, store, run.finished[:16]]
+    return [
+        run.run,
+        run.method,
+        run.task,
+        run.seed,
+        run.tested_on,
+        run.top1,
+        store,
+        run.finished[:16],
+    ]
 
 
 def describe_run(folder: Path, run: RunRecord) -> list[str]:
@@ -71,7 +80,7 @@ def describe_run(folder: Path, run: RunRecord) -> list[str]:
         "task": f"{run.task}{_settings(task)}",
         "training": _settings(recipe).strip(" ()"),
         "seed": str(run.seed),
-        "tested on": f"split {run.split}, {counted(run.test_samples, 'sample')}",
+        "tested on": f"split {run.tested_on}, {counted(run.test_samples, 'sample')}",
         "results": ", ".join(
             f"{name} {100 * value:.1f} %" for name, value in scores.items() if value is not None
         ),

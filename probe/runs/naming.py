@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stepcli.probe.config import RunConfig
-from stepcli.probe.runs.record import is_done, read_identity
+from stepcli.probe.runs.record import FILE, is_done, read_run
 
 
 class RunNames:
@@ -47,3 +47,15 @@ class RunNames:
         short = config.run_name(run_id)
         owner = self._taken.get(short) or read_identity(self._runs, short) or run_id
         return short if owner == run_id else config.run_name(run_id, len(run_id))
+
+
+def read_identity(runs: Path, run: str) -> str:
+    """The run that lies in a folder (`RunConfig.run_id`); "" where it is not there.
+
+    Raises:
+        UsageError: its run.json cannot be read.
+    """
+    if not is_done(runs, run):
+        return ""
+    record = read_run(runs / run / FILE)
+    return record.identity or record.run

@@ -7,6 +7,7 @@ written: `settings` is what this version makes of it.
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -198,6 +199,18 @@ class RunRecord(_Part):
         return group if isinstance(group, str) else None
 
     @property
+    def part(self) -> str | None:
+        """The group that was tested, or the official split, where results are means over those."""
+        found = self.held_group or self.task_settings.get("split")
+        return found if isinstance(found, str) else None
+
+    @property
+    def tested_on(self) -> str:
+        """The split, and of several official ones which: "test, split 2"."""
+        official = self.part is not None and self.held_group is None
+        return f"{self.split}, split {self.part}" if official else self.split
+
+    @property
     def on_slice(self) -> bool:
         """Whether it was tested on a held-out slice or fold of train."""
         return self.task_settings.get("slice_seed") is not None
@@ -241,11 +254,9 @@ class RunRecord(_Part):
 
 
 def _is_imported(found: JsonValue) -> bool:
-    try:
-        Imported.model_validate(found)
-    except ValidationError:
-        return False
-    return True
+    with suppress(ValidationError):
+        return bool(Imported.model_validate(found))
+    return False
 
 
 def tells_top5(record: RunRecord) -> bool:
@@ -256,18 +267,6 @@ def tells_top5(record: RunRecord) -> bool:
 def is_done(runs: Path, run: str) -> bool:
     """Whether a run's folder is there; it appears only once it is whole."""
     return (runs / run / FILE).is_file()
-
-
-def read_identity(runs: Path, run: str) -> str:
-    """The run that lies in a folder (`RunConfig.run_id`); "" where it is not there.
-
-    Raises:
-        UsageError: its run.json cannot be read.
-    """
-    if not is_done(runs, run):
-        return ""
-    record = read_run(runs / run / FILE)
-    return record.identity or record.run
 
 
 def read_runs(runs: Path, *, slices: bool = False) -> list[RunRecord]:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stepcli.cache.storage.writer_identity import LEASE_HOURS, is_dead, new_owner, parse_owner
-from stepcli.probe.runs.record import FILE, RunRecord, read_identity
+from stepcli.probe.runs.naming import read_identity
+from stepcli.probe.runs.record import FILE, RunRecord
 from stepcli.runtime.errors import StoreError
 from stepcli.runtime.files import disk_errors, fsync_folder, write_synced
 

@@ -188,9 +188,9 @@ def summary_rows(
         first = members[0]
         splits: dict[tuple[str, str | None], list[RunRecord]] = {}
         for run in members:
-            splits.setdefault((configuration(run), run.held_group), []).append(run)
+            splits.setdefault((configuration(run), run.part), []).append(run)
         parts = "groups" if first.held_group is not None else "splits"
-        by_part = average_splits or first.held_group is not None
+        by_part = len(splits) > 1 or first.held_group is not None
         cells = [
             _percent([_mean([getattr(run, metric) for run in each]) for each in splits.values()])
             if by_part
@@ -205,7 +205,7 @@ def summary_rows(
             [
                 label,
                 first.task,
-                f"{len(splits)} {parts}" if by_part else first.split,
+                f"{len(splits)} {parts}" if by_part else first.tested_on,
                 str(len({run.seed for run in members})),
                 *cells,
                 f"{first.params:,}",

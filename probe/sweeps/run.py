@@ -131,9 +131,12 @@ def _by_group(
     """
     every: dict[str, list[RunConfig]] = {}
     for name, each in configs.items():
-        for config in session.for_each_group(each):
-            group = config.task.held_group
-            own = f"{name} held_group={group}" if select and group is not None else name
+        for config in session.for_each_part(each):
+            task = config.task
+            parts = {"held_group": task.held_group, "split": task.split}
+            own = " ".join(
+                [name, *(f"{k}={v}" for k, v in parts.items() if select and v is not None)]
+            )
             every.setdefault(own, []).append(config)
     return every
 

@@ -8,6 +8,7 @@ import torch
 
 from stepcli.cache.maintenance.duplicates import find_copies
 from stepcli.cache.maintenance.summary import weight_sources
+from stepcli.cache.schema.official_splits import chosen_splits, official_names
 from stepcli.cache.store.store import open_store
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data.clip_metadata import ClipFacts
@@ -89,7 +90,7 @@ class Session:
             bool(self._copies),
         )
         self._names = RunNames(runs, self._source.identity)
-        self._tables: dict[tuple[str, str, str | None, bool], LabelledClips] = {}
+        self._tables: dict[tuple[str, str, str | None, str | None, bool], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
         self._written: dict[str, RunRecord] = {}
 
@@ -131,26 +132,28 @@ class Session:
 
     def every_clip(self, config: TaskConfig) -> LabelledClips:
         """The clips of a task before a group is left out, or anything held out or drawn."""
-        splits = (config.train_split, config.test_split, config.split_file)
+        splits = (config.train_split, config.test_split, config.split_file, config.split)
         pooled = config.leaves_a_group_out
         if (*splits, pooled) not in self._tables:
             self._tables[*splits, pooled] = labelled_clips(
                 self.store,
-                *splits,
+                *splits[:3],
+                official=config.split,
                 split_digest=config.split_digest,
                 copies=self._copies,
                 pooled=pooled,
             )
         return self._tables[*splits, pooled]
 
-    def for_each_group(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
-        """Configs that leave one group out, once for each group; all others as they are.
+    def for_each_part(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
+        """Configs once for each official split that they name, and where one group is left out
+        once for each group; all others as they are.
 
         Raises:
-            UsageError: too few groups, or too many.
+            UsageError: too few groups, or too many; or a split that the store does not have.
         """
         every = []
-        for config in configs:
+        for config in self._for_each_split(configs):
             task = config.task
             if not task.leaves_a_group_out or task.held_group is not None:
                 every.append(config)
@@ -158,6 +161,27 @@ class Session:
             for group in groups_of(self.every_clip(task)):
                 held = task.model_copy(update={"held_group": group})
                 every.append(config.model_copy(update={"task": held}))
+        return every
+
+    def _for_each_split(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
+        names = official_names(row.split for row in self.store.clips())
+        every = []
+        for config in configs:
+            task = config.task
+            if task.split_file is not None:
+                if task.split is not None:
+                    raise UsageError("--split and --split-file are two ways to split: give one")
+                every.append(config)
+                continue
+            chosen = chosen_splits(task.split, names)
+            if task.split is None and len(names) > 1:
+                warn(
+                    f"note: the store has the official splits {', '.join(names)}; this is split "
+                    f"{names[0]} alone; --split {','.join(names)} trains on each"
+                )
+            for name in chosen:
+                of_split = task.model_copy(update={"split": name})
+                every.append(config.model_copy(update={"task": of_split}))
         return every
 
     def name(self, config: RunConfig) -> str:

@@ -30,7 +30,9 @@ def test_hmdb51(tmp_path: Path) -> None:
         },
     )
     dataset = load("hmdb51", root)
-    assert list(splits(dataset).values()) == ["train", "test", ""]
+    assert list(splits(dataset).values()) == ["split1=train split2=test", "split1=test", ""]
+    assert dataset.notes == ("official splits: 1, 2; the lists of 3 are not here",)
+    assert list(splits(load("hmdb51", root, split="1")).values()) == ["train", "test", ""]
     assert dataset.clips[0].path == tmp_path / "videos/wave" / names[0]
     assert dataset.clips[0].group == "Film_0"
     assert splits(load("hmdb51", root, split="2")) == {f"wave/{names[0]}": "test"}
@@ -49,6 +51,28 @@ def test_ucf101(tmp_path: Path) -> None:
     dataset = load("ucf101", root)
     assert [clip.split for clip in dataset.clips] == ["train", "test"]
     assert dataset.clips[0].group == "v_Archery_g08"
+    assert "the lists of 2, 3 are not here" in dataset.notes[0]
+    for number, (train, test) in {2: ("Archery_g08_c01", "Archery_g09_c01")}.items():
+        place = f"ucfTrainTestlist/{{}}list0{number}.txt"
+        write(root, {place.format("train"): f"Archery/v_{train}.avi 2\n"})
+        write(root, {place.format("test"): f"Archery/v_{test}.avi\n"})
+    write(root, {"ucfTrainTestlist/trainlist03.txt": "Archery/v_Archery_g09_c01.avi 2\n"})
+    write(root, {"ucfTrainTestlist/testlist03.txt": "Archery/v_Archery_g08_c01.avi\n"})
+    every = load("ucf101", root)
+    assert splits(every) == {
+        "Archery/v_Archery_g08_c01.avi": "split1=train split2=train split3=test",
+        "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c02.avi": "split1=test",
+        "Archery/v_Archery_g09_c01.avi": "split2=test split3=train",
+    }
+    assert set(splits(load("ucf101", root, split="3")).values()) == {"train", "test"}
+    bad = "Archery/x.avi 2\nArchery/v_Archery_g08_c01.avi 2\ny\n"
+    write(root, {"ucfTrainTestlist/trainlist02.txt": bad})
+    with pytest.raises(UsageError, match=r"2 wrong lines: line 1: .*; line 3: "):
+        load("ucf101", root)
+    twice = "Archery/v_Archery_g08_c01.avi 2\n" * 2
+    write(root, {"ucfTrainTestlist/trainlist02.txt": twice})
+    with pytest.raises(UsageError, match="appears twice in the lists of split 2"):
+        load("ucf101", root)
     assert [row.name for row in dataset.classes] == ["ApplyEyeMakeup", "Archery"]
 
 
