@@ -91,9 +91,15 @@ class ClipReader:
                 f"{self._root} NEW makes an uncompressed copy"
             )
 
-    def read_all(self, snapshot: Snapshot, places: np.ndarray) -> Sequence[np.ndarray]:
-        """Every array of some clips, tokens first."""
-        return [self.read(snapshot, places, array, None) for array in range(len(self._sources))]
+    def read_all(
+        self, snapshot: Snapshot, places: np.ndarray, outs: Sequence[np.ndarray] | None = None
+    ) -> Sequence[np.ndarray]:
+        """Every array of some clips, tokens first; into `outs` if given."""
+        given = [None] * len(self._sources) if outs is None else outs
+        return [
+            self.read(snapshot, places, array, out)
+            for array, out in zip(range(len(self._sources)), given, strict=True)
+        ]
 
     def forget(self) -> None:
         """Close the files kept open."""

@@ -197,14 +197,18 @@ class Store(StoreTables):
             clips, lambda snapshot, places: self._reader.read(snapshot, places, 0, out)
         )
 
-    def read_arrays(self, clips: Clips) -> Sequence[np.ndarray]:
-        """Copy clips' tokens and what belongs to them, as stored.
+    def read_arrays(
+        self, clips: Clips, outs: Sequence[np.ndarray] | None = None
+    ) -> Sequence[np.ndarray]:
+        """Copy clips' tokens and what belongs to them, as stored; into `outs` if given.
 
         Returns:
             [tokens], for int8 [tokens, scales], for int8-channel [tokens, scales,
             channel_scales]: shapes [n, *clip_shape], [n, (L,) T, S], [n, (L,) D].
         """
-        return self._following(clips, self._reader.read_all)
+        return self._following(
+            clips, lambda snapshot, places: self._reader.read_all(snapshot, places, outs)
+        )
 
     def read_floats(self, clips: Clips, out: np.ndarray | None = None) -> np.ndarray:
         """Copy clips' tokens into memory as float32, whatever the store's dtype.

@@ -146,8 +146,8 @@ def load_resident_arrays(
     step = max(1, READ_BYTES // max(1, samples[0].nbytes))
 
     def fill(start: int) -> None:
-        for out, array in zip(outs, source.read_arrays(ids[start : start + step]), strict=True):
-            out[start : start + step] = array
+        mine = slice(start, start + step)
+        source.read_arrays(ids[mine], [out[mine] for out in outs])
 
     _in_threads(fill, range(0, len(ids), step), workers)
     return outs

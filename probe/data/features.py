@@ -58,27 +58,51 @@ def deepest_last(layers: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(layers))
 
 
-def frames_first(read: np.ndarray, layers: tuple[int, ...]) -> Tensor:
+def frames_first(read: np.ndarray | Tensor, layers: tuple[int, ...]) -> Tensor:
     """Clips as read, [n, T, S, D] or [n, L, T, S, D], with time first and the deepest layer last:
     [n, T, S, D] or [n, T, L, S, D].
     """
-    tokens = torch.from_numpy(read)
+    tokens = torch.from_numpy(read) if isinstance(read, np.ndarray) else read
     if len(layers) == 1:
         return tokens
     order = [layers.index(layer) for layer in deepest_last(layers)]
     return tokens[:, order].transpose(1, 2)
 
 
+def _bits(tokens: Tensor) -> np.ndarray:
+    """A tensor's own memory as the array that a store reads into."""
+    same = tokens.view(torch.uint16) if tokens.dtype == torch.bfloat16 else tokens
+    array: np.ndarray = same.numpy()
+    return array
+
+
+def read_stored(store: "Store", clips: Sequence[str]) -> Tensor:
+    """Tokens of clips in their resident type, as they lie in the store."""
+    if store.spec.dtype.startswith("int8"):
+        return torch.from_numpy(store.read_floats(clips))
+    tokens = torch.empty((len(clips), *store.spec.clip_shape), dtype=resident_type(store.spec))
+    store.read(clips, _bits(tokens))
+    return tokens
+
+
 def _read_floats(store: "Store", clips: Sequence[str], kept_on: torch.device) -> Tensor:
-    """Tokens of clips in their resident type, [n, T, (L,) S, D]."""
+    """Tokens of clips in their resident type, [n, T, (L,) S, D].
+
+    On the host they are read into the tensor itself; a device, or several layers, need a copy of
+    `READ_CLIPS` clips on the way.
+    """
     spec = store.spec
     layers = [len(spec.layers)] if len(spec.layers) > 1 else []
     shape = (len(clips), spec.frames, *layers, spec.tokens_per_frame, spec.dim)
     tokens = torch.empty(shape, dtype=resident_type(spec), device=kept_on)
+    as_stored = kept_on.type == "cpu" and not layers
     for start in range(0, len(clips), READ_CLIPS):
         ids = clips[start : start + READ_CLIPS]
-        # Copying rounds nothing away: the resident type holds every stored value.
-        tokens[start : start + len(ids)] = frames_first(store.read_floats(ids), spec.layers)
+        part = tokens[start : start + len(ids)]
+        if as_stored:
+            store.read(ids, _bits(part))
+        else:
+            part.copy_(frames_first(read_stored(store, ids), spec.layers))
     return tokens
 
 
@@ -209,7 +233,7 @@ class Streamed(Features):
             if samples.rows is not None:
                 return _of_several_clips(shown, factors, to_device(rest[0][rows], self.device))
             return CodedTokens(shown, factors, to_device(rest[0][rows[:, 0]], self.device))
-        read = frames_first(self._store.read_floats(ids), self._store.spec.layers)
+        read = frames_first(read_stored(self._store, ids), self._store.spec.layers)
         return to_device(read[at], self.device)
 
     def batches(
