@@ -62,6 +62,11 @@ class SuiteCell:
         return not self.at_null and self.mean > NULL
 
     @property
+    def short(self) -> str:
+        """Per cent, mean over seeds, with ° at the null."""
+        return f"{100 * self.mean:.1f}{'°' if self.at_null else ''}"
+
+    @property
     def text(self) -> str:
         """Per cent, mean ± deviation over seeds, with ° at the null."""
         each = [100 * value for value in self.by_seed]
@@ -121,14 +126,16 @@ class Suite:
         """Of the table."""
         return ["method", "kind", *self.tasks]
 
-    def table(self) -> list[list[str]]:
-        """One row per method: its name, its kind, a cell per task."""
+    def table(self, *, spread: bool = True) -> list[list[str]]:
+        """One row per method: its name, its kind, a cell per task; with or without deviations."""
+
+        def text(cell: SuiteCell | None) -> str:
+            if cell is None:
+                return "-"
+            return cell.text if spread else cell.short
+
         return [
-            [
-                row.label,
-                row.family,
-                *(row.cells[task].text if task in row.cells else "-" for task in self.tasks),
-            ]
+            [row.label, row.family, *(text(row.cells.get(task)) for task in self.tasks)]
             for row in self.rows
         ]
 

@@ -24,8 +24,10 @@ SEES = {
 """What a probe sees that is above the null of a task."""
 
 
-def suite_texts(suites: Sequence[Suite], form: Format) -> Iterator[str]:
+def suite_texts(suites: Sequence[Suite], form: Format, width: int | None = None) -> Iterator[str]:
     """The tables of `results --order-suite`; "json" and "csv" have one entry per method and task.
+
+    In a terminal of `width` columns a table that would wrap is shown without deviations over seeds.
 
     Raises:
         UsageError: there is no suite, or the form is no text.
@@ -50,7 +52,10 @@ def suite_texts(suites: Sequence[Suite], form: Format) -> Iterator[str]:
         for suite in suites:
             if form == "table":
                 yield suite.title
-            yield arranged(suite.header(), suite.table(), form)
+            text = arranged(suite.header(), suite.table(), form)
+            if form == "table" and width is not None and len(text.splitlines()[0]) > width:
+                text = arranged(suite.header(), suite.table(spread=False), form)
+            yield text
             if form in ("table", "markdown"):
                 yield "\n".join(conclusions(suite))
 

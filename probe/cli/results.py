@@ -113,8 +113,9 @@ def results(
         _say_notes(leakage_notes(keep(read_runs(folder))))
         _write_or_say(table, out)
         return
+    width = terminal_width() if out is None else None
     if order_suite:
-        _write_or_say(_suite_text(folder, format_), out)
+        _write_or_say(_suite_text(folder, format_, width), out)
         return
     found = keep(read_runs(folder, slices=slices))
     _say_notes(leakage_notes(found))
@@ -134,14 +135,14 @@ def results(
             ],
             bold=clear_winners(folder, found) if format_ == "latex" else (),
             average_splits=average_splits,
-            width=terminal_width() if out is None else None,
+            width=width,
         )
         tasks = {
             (record.fingerprint, record.task) for record in found if record.task in ORDER_SUITE
         }
         if format_ == "table" and len(tasks) > len({fingerprint for fingerprint, _ in tasks}):
             try:
-                text = f"{text}\n\n{_suite_text(folder, format_)}"
+                text = f"{text}\n\n{_suite_text(folder, format_, width)}"
             except UsageError as error:  # the runs are shown even so
                 _say_notes([f"order suite: {error}"])
         _write_or_say(text, out)
@@ -152,12 +153,12 @@ def results(
     _write_or_say(render_comparison(names[0], compare_methods(folder, found, names), format_), out)
 
 
-def _suite_text(folder: Path, form: Any) -> str:
+def _suite_text(folder: Path, form: Any, width: int | None) -> str:
     """The order suite's tables; imported here because registries of methods need torch."""
     from stepcli.probe.analysis.order_suite import order_suites
     from stepcli.probe.analysis.order_suite_words import suite_texts
 
-    return "\n\n".join(suite_texts(order_suites(folder), form))
+    return "\n\n".join(suite_texts(order_suites(folder), form, width))
 
 
 def _write_or_say(text: str, out: Path | None) -> None:

@@ -249,12 +249,7 @@ class TaskConfig(FrozenConfig):
         return self
 
     @model_validator(mode="after")
-    def _order_is_asked_of_tasks_of_order(self) -> "TaskConfig":
-        if self.answer == "direction" and self.name not in ORDER_SUITE:
-            raise UsageError(
-                f"--answer direction asks for an order of frames, --task {self.name} does not: "
-                f"choose one of {', '.join(ORDER_SUITE)}"
-            )
+    def _arranged_frames_are_not_chosen(self) -> "TaskConfig":
         if self.name in ORDER_SUITE[1:] and (self.temporal_crop or self.jitter):
             flag = "--temporal-crop" if self.temporal_crop else "--jitter"
             raise UsageError(f"{flag}: --task {self.name} arranges the frames itself; leave it out")

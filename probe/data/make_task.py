@@ -64,6 +64,12 @@ def make_task(config: TaskConfig, store: "Store", table: LabelledClips) -> Task:
     if config.name == "anticipate":
         table = before_actions(table, store, config.horizon or 0.0)
     if config.name not in ORDER_SUITE:
+        if config.answer == "direction":
+            # Not in the config: a sweep's variants may name the task.
+            raise UsageError(
+                f"--answer direction asks for an order of frames, --task {config.name} does not: "
+                f"choose one of {', '.join(ORDER_SUITE)}"
+            )
         answers = Answers(table.classes, {name: i for i, name in enumerate(table.classes)})
         return _build(config, store, table, answers, pairs, stored, length)
     if config.protocol == "base-to-novel":

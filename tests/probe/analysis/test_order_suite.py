@@ -10,7 +10,7 @@ import pytest
 from command_line import invoke
 
 from stepcli.probe.analysis.order_suite import FAMILIES, Suite, SuiteCell, SuiteRow, order_suites
-from stepcli.probe.analysis.order_suite_words import conclusions
+from stepcli.probe.analysis.order_suite_words import conclusions, suite_texts
 from stepcli.probe.report.write import write_report
 from stepcli.probe.runs.stats import accuracy_interval
 from stepcli.runtime.errors import UsageError
@@ -72,6 +72,14 @@ def test_a_cell_is_at_the_null_if_its_interval_holds_it() -> None:
     few = SuiteCell(np.ones((1, 4)), ("a",) * 4, (("a", 0, False),) * 4, 1.0, None, None)
     assert few.sees
     assert few.text == "100.0"
+
+
+def test_a_narrow_terminal_gets_the_table_without_deviations() -> None:
+    found = suite(row("linear", "order-blind", arrow=cell(0.5), twins=cell(0.5)))
+    wide, narrow = ("\n".join(suite_texts([found], "table", width)) for width in (45, 44))
+    assert "50.0 ± 0.0°" in wide
+    assert "±" not in narrow.partition("Per cent")[0]
+    assert "50.0°" in narrow
 
 
 @pytest.fixture(scope="module")

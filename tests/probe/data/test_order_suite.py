@@ -357,7 +357,7 @@ def test_wrong_use_is_refused(name: str, store_of: Callable[..., Store], tmp_pat
     with pytest.raises(UsageError, match=f"the {name} task pairs them"):
         task_of(store, TaskConfig(name=name, protocol="base-to-novel"))
     with pytest.raises(UsageError, match="--task classify does not"):
-        TaskConfig(answer="direction")
+        task_of(store, TaskConfig(answer="direction"))
 
 
 def test_few_clips_are_refused_or_reported(tmp_path: Path) -> None:

@@ -257,6 +257,22 @@ def test_every_shipped_recipe_runs_through(
     assert {row["method"] for row in shown} == methods
 
 
+def test_variants_may_name_the_task_that_an_option_is_for(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    """On a store without pairs of classes."""
+    store = store_of(tmp_path / "s", labels=("close", "open"), partners={})
+    words = ("--answer", "direction", "--method", "linear", "--epochs", 1, "--seeds", 1)
+    place = ("--store", store.path, "--runs", tmp_path / "runs")
+    done = invoke("sweep", "recipes/order-suite.yaml", *words, *place)
+    assert "store has 6 frames" in done.output  # the arrow's crops
+    longer = store_of(tmp_path / "longer", frames=9, partners={})
+    done = invoke("sweep", "recipes/order-suite.yaml", *words, "--store", longer.path, *place[2:])
+    assert done.exit_code == 0, done.output
+    shown = invoke("results", "--runs", tmp_path / "runs", "--order-suite").stdout
+    assert shown.count("50.0°") == 6
+
+
 def test_variants_sweep_every_method_on_each(file: Path) -> None:
     file.write_text(YAML + "variants: [{shots: 2}, {shots: 4}, {}]\n")
     configs = sweep_configs(read_sweep(file))
