@@ -71,7 +71,7 @@ def step_answers(
         rule: how it was cut.
         frames: T.
         probe: whose answers they are.
-        threshold: probability below which nothing is said.
+        threshold: probability below which no segment is reported.
     """
     how = probe.smoothing or Smoothing(frames // 2, 1)
     starts = [round(each.start * rule.rate) for each in windows]
