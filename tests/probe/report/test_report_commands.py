@@ -43,6 +43,9 @@ def trained(store_of: Callable[..., Store], tmp_path: Path) -> Path:
             for n in range(9)]  # fmt: skip
     splits.write_text("clip,split\n" + "\n".join(rows) + "\n")
     call("probe", "--method", "linear", "--split-file", splits, "--store", tmp_path / "b", *common)
+    call("probe", "--method", "concat", "--protocol", "leave-one-group-out",
+         "--store", tmp_path / "b", *common)  # fmt: skip
+    call("probe", "--method", "linear", "--task", "sawtooth", "--store", tmp_path / "b", *common)
     (tmp_path / "sweep.yaml").write_text(SWEEP)
     call("sweep", tmp_path / "sweep.yaml", "--store", tmp_path / "b", "--runs", tmp_path / "runs")
     return tmp_path
