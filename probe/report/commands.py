@@ -40,13 +40,13 @@ def _command(entry: ReportEntry, number: int) -> str:
     record = entry.found.first
     if (imported := record.imported) is not None:
         return (
-            f"stepcli results import {quote(_near(imported.file))} "
+            f"stepcli results import {quote(near(imported.file))} "
             f"--like {quote(imported.like or 'RUN')} --name {quote(record.method)}"
         )
     if (config := settings_of(record)) is None:
         return f"# {record.run}: its settings were written by another version of stepcli"
     seeds = [each[0].seed for each in by_seed(entry.found.records)]
-    words = [f"stepcli probe --store {quote(_near(record.store or 'STORE'))}"]
+    words = [f"stepcli probe --store {quote(near(record.store or 'STORE'))}"]
     words.append(f"--method {quote(config.method)}")
     count = max(seeds) + 1
     words += [f"--seeds {count}"] if count > 1 else []
@@ -66,7 +66,7 @@ def _command(entry: ReportEntry, number: int) -> str:
     return command
 
 
-def _near(place: str) -> str:
+def near(place: str) -> str:
     """A path below the current folder by what follows it: a report is made to be passed on."""
     try:
         return str(Path(place).relative_to(Path.cwd())) if "://" not in place else place
@@ -138,5 +138,5 @@ def _sweep(config: RunConfig, record: RunRecord, seeds: int, name: str) -> str:
         "seeds": seeds,
     }
     text = yaml.safe_dump({k: v for k, v in content.items() if v != {}}, sort_keys=False)
-    store = quote(_near(record.store or "STORE"))
+    store = quote(near(record.store or "STORE"))
     return f"cat > {name} <<'END'\n{text}END\nstepcli sweep {name} --store {store}"

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from shlex import quote
 
 import numpy as np
 
 from stepcli.probe.analysis.order_suite import Suite
 from stepcli.probe.analysis.order_suite_words import conclusions
+from stepcli.probe.report.commands import near
 from stepcli.probe.report.style import Figure, canvas, finish, shortened
 from stepcli.probe.report.tables import ReportTable
 
@@ -31,7 +33,7 @@ class SuiteSection:
         place = self.suite.configurations[0].first.store or "STORE"
         return {
             "title": self.suite.title,
-            "headline": "What kind of order does each method see?",
+            "headline": " ".join(rest[:3]),
             "verdict": rest,
             "warnings": [],
             "protocol": f"{first} The sections below have each task by itself.",
@@ -39,7 +41,7 @@ class SuiteSection:
                 f"report: stepcli {version('stepcli')}",
                 f"tokens: fingerprint {self.suite.fingerprint}",
             ],
-            "commands": [f"stepcli sweep recipes/order-suite.yaml --store {place}"],
+            "commands": [f"stepcli sweep recipes/order-suite.yaml --store {quote(near(place))}"],
         }
 
     def _table(self) -> ReportTable:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -135,9 +136,14 @@ def _told_apart(studies: Sequence[Study]) -> list[Study]:
     apart: dict[int, str] = {}
     for alike in (each for each in by_title.values() if len(each) > 1):
         told = [list(map(words, alike)) for words in (_splits, _samples, _tokens, _store)]
-        one = next((words for words in told if len(set(words)) == len(alike)), None)
-        all_of_them = [", ".join(filter(None, words)) for words in zip(*told, strict=True)]
-        apart |= dict(zip(map(id, alike), one or all_of_them, strict=True))
+        # As few words as do it; where none do, all of them.
+        several = [
+            [", ".join(filter(None, each)) for each in zip(*chosen, strict=True)]
+            for count in range(1, len(told) + 1)
+            for chosen in combinations(told, count)
+        ]
+        names = next((each for each in several if len(set(each)) == len(alike)), several[-1])
+        apart |= dict(zip(map(id, alike), names, strict=True))
     return [replace(study, apart=apart.get(id(study), "")) for study in studies]
 
 

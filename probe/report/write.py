@@ -135,6 +135,8 @@ def write_report(
                 "commands": commands(study),
             }
         )
+    for each in shown if len(shown) > 1 else ():
+        each["told"] = f", {each['title']}"  # regions of a page have names of their own
     page = out / PAGE
     text = render(
         title="What the probes say: " + ", ".join(sorted({s.first.dataset for s in studies})),

@@ -180,6 +180,8 @@ def test_what_may_be_wider_than_the_page_has_a_hint(page: ElementTree.Element) -
         hint = siblings[siblings.index(region) - 1]
         assert "hint" in str(hint.get("class"))
         assert "sideways" in words(hint)
+    names = [each.get("aria-label") for each in page.iter() if each.get("role") == "region"]
+    assert len(names) == len(set(names)) > 10
 
 
 def test_the_verdict_claims_order_only_over_the_controls(page: ElementTree.Element) -> None:
