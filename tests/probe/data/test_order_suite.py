@@ -31,7 +31,7 @@ from stepcli.runtime.errors import UsageError
 CPU = torch.device("cpu")
 MAPS = sorted(ORDER_MAPS)
 PARTNERS = {"open": "close", "close": "open", "push": "pull", "pull": "push"}
-FRAMES = (3, 6, 9, 16)
+FRAMES = (3, 9, 16)
 
 
 def random_store(
@@ -225,12 +225,10 @@ def test_every_order_blind_method_is_at_the_null(name: str, padded: bool, tmp_pa
             task=TaskConfig(name=name),
             recipe=OptimConfig(lr=1e-2),
             shared=shared,
-            seed=seed,
         )
         for method in blind_methods()
-        for seed in (0, 1)
     ]
-    assert len(configs) >= 14
+    assert len(configs) >= 7
     layout = task_layout(store, task)
     for trained in train(
         features, layout, task, configs, lambda report: None, say=lambda line: None
