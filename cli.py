@@ -23,6 +23,7 @@ from stepcli.runtime.errors import StepcliError
 from stepcli.runtime.lazy_commands import LazyCommand, LazyGroup, show_as_written
 from stepcli.runtime.preemption import exit_code
 from stepcli.runtime.terminal import say, say_lines, shown
+from stepcli.runtime.two_forms import accept_both
 
 MENDABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -185,6 +186,7 @@ COMMANDS = (
 def _complete(command: Any, path: str) -> None:
     add_command_lines(command, path)
     show_as_written(command)
+    accept_both(command, path)
 
 
 class _Commands(_ErrorsAsLines):

@@ -48,6 +48,8 @@ COMMAND_LINES = {
     "methods": ("stepcli methods", "stepcli methods step --store stores/ssv2"),
     "demo": ("stepcli demo --out demo-out",),
     "datasets show": ("stepcli datasets show ssv2",),
+    "store list": ("stepcli store list", "stepcli store list /scratch/stores --json"),
+    "store rm": ("stepcli store rm stores/old --dry-run", "stepcli store rm stores/old --yes"),
     "store info": ("stepcli store info --store stores/ssv2",),
     "store ls": ("stepcli store ls --state quarantined",),
     "store show": ("stepcli store show 74225",),

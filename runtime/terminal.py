@@ -58,3 +58,18 @@ def would(verb: str, dry_run: bool) -> str:
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
     say_lines(json.dumps(value, indent=1))
+
+
+def confirm(question: str) -> None:
+    """Ask on the terminal; anything but yes ends the command.
+
+    Raises:
+        UsageError: nobody can answer.
+    """
+    import sys
+
+    from stepcli.runtime.errors import UsageError
+
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nothing was deleted; confirm with --yes")
+    typer.confirm(question, abort=True)

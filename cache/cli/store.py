@@ -1,13 +1,14 @@
 """`stepcli store`: look after feature stores."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from stepcli.cache.cli import maintenance as maintenance_commands
 from stepcli.cache.cli import tables as table_commands
-from stepcli.cache.cli.options import JsonOption, StoreOption, WorkersOption
-from stepcli.runtime.terminal import print_json, say, shown
+from stepcli.cache.cli.options import DryRunOption, JsonOption, StoreOption, WorkersOption
+from stepcli.runtime.terminal import confirm, print_json, say, shown, would
 from stepcli.runtime.words import counted, sized
 
 app = typer.Typer(no_args_is_help=True)
@@ -28,6 +29,68 @@ def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
         return
     for line in fact_lines(summary):
         say(line)
+
+
+@app.command("list")
+def list_every(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of stores. Default: $STEPCLI_STORES (./stores).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the stores of a folder: data set, backbone, tokens, clips, size."""
+    from dataclasses import asdict
+
+    from stepcli.cache.maintenance.remove import list_stores
+    from stepcli.cache.store.locate import stores_folder
+
+    place = folder or stores_folder()
+    found = list_stores(place)
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    width = max((len(Path(each.path).name) for each in found), default=0)
+    for each in found:
+        name = f"{Path(each.path).name:<{width}}  {sized(each.bytes):>9}"
+        if each.problem:
+            say(f"{name}  cannot be opened: {each.problem}")
+            continue
+        say(
+            f"{name}  {counted(each.clips, 'clip'):>13}  {each.dataset}, {each.backbone}, "
+            f"{each.frames} frames of {each.tokens}, {each.dtype}"
+        )
+    total = sized(sum(each.bytes for each in found))
+    say(f"{counted(len(found), 'store')} in {place}, {total}")
+
+
+@app.command()
+def rm(
+    store: Annotated[
+        list[Path], typer.Argument(help="Stores: folders, or names below $STEPCLI_STORES.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Delete stores and nothing else. Asks first, or needs --yes.
+
+    Refuses folders that are no store, that hold other files too, or that are being written.
+    """
+    from stepcli.cache.maintenance.remove import remove_store, require_removable
+    from stepcli.cache.store.locate import locate_store
+
+    places = list(dict.fromkeys(locate_store(each) for each in store))
+    sizes = {place: require_removable(place) for place in places}
+    for place, size in sizes.items():
+        say(f"{would('delete', dry_run or not yes)} {place} ({sized(size)})")
+    total = f"{counted(len(sizes), 'store')}, {sized(sum(sizes.values()))}"
+    if dry_run:
+        say(f"{total}; nothing was deleted")
+        return
+    if not yes:
+        confirm(f"Delete {total}?")
+    for place in places:
+        remove_store(place)
+    say(f"Deleted {total}")
 
 
 @app.command("ls")

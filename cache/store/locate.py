@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from stepcli.cache.parts.commit import PARTS
-from stepcli.cache.schema.manifest import read_manifest
+from stepcli.cache.schema.manifest import FILE_NAME, read_manifest
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.storage.places import place_of
 from stepcli.runtime.errors import StoreError, StoreNotFound, UsageError
@@ -59,15 +59,17 @@ def locate_store(given: Path | None) -> Path:
     """The store that a command is about.
 
     Args:
-        given: what --store says; None looks below the stores folder.
+        given: what --store says: a place, or the name of a store below the stores folder; None
+            looks below that.
 
     Raises:
         UsageError: several stores are there.
         StoreNotFound: there is none.
     """
-    if given is not None:
-        return given
     folder = stores_folder()
+    if given is not None:
+        named = folder / given
+        return named if not given.exists() and (named / FILE_NAME).is_file() else given
     stores = sorted(path.parent for path in folder.glob("*/manifest.json"))
     if not stores:
         raise StoreNotFound(

@@ -8,13 +8,16 @@ import typer
 from stepcli.probe.cli.options import RUNS_VARIABLE, DeviceOption
 from stepcli.probe.methods.catalogue import complete_methods
 from stepcli.runtime.terminal import print_json, say, warn
-from stepcli.runtime.words import counted
+from stepcli.runtime.words import counted, split_list
 
 if TYPE_CHECKING:
     from stepcli.probe.analysis.summary import Analysis
 
 RunsArgument = Annotated[
-    Path, typer.Argument(help="Folder of runs.", envvar=RUNS_VARIABLE, show_default="./runs")
+    Path,
+    typer.Argument(
+        help="Folder of runs, or of one run.", envvar=RUNS_VARIABLE, show_default="./runs"
+    ),
 ]
 MethodOption = Annotated[
     str | None,
@@ -50,7 +53,7 @@ def analyse(
     from stepcli.probe.runs.pairs import read_pairs
 
     given = None if pairs is None else read_pairs(pairs, several=True)
-    chosen = configurations(runs, None if method is None else method.split(","))
+    chosen = configurations(runs, None if method is None else split_list(method))
     from stepcli.probe.analysis import summary as analysis
 
     found = [analysis.analyse(each, given) for each in chosen]
@@ -168,12 +171,14 @@ def order(
     from stepcli.probe.runs.configurations import configurations
     from stepcli.runtime.errors import UsageError
 
-    found = configurations(runs, None if method is None else method.split(","))
+    found = configurations(runs, None if method is None else split_list(method))
     from stepcli.probe.analysis.order_runs import TESTS, keep_order_tests, kept_order_tests
     from stepcli.probe.analysis.order_table import order_lines
 
     failed = keep_order_tests(found, store, device)
-    kept = {each: [kept_order_tests(runs, record) for record in each.records] for each in found}
+    kept = {
+        each: [kept_order_tests(each.runs, record) for record in each.records] for each in found
+    }
     if as_json:
         every = [
             {
@@ -222,7 +227,7 @@ def calibrate(
     from stepcli.probe.runs.configurations import configurations
     from stepcli.runtime.errors import UsageError
 
-    names = None if method is None else method.split(",")
+    names = None if method is None else split_list(method)
     found = configurations(runs, names)
     minimum = SliceMinimum(**({} if slice_min is None else slice_minimum(slice_min)))
     from stepcli.probe.analysis.temperature import (
@@ -235,7 +240,7 @@ def calibrate(
         removed = undo_calibration(found)
         say(f"Removed the calibration of {counted(removed, 'run')}")
         return
-    refused = train_slices(runs, found, store, device, minimum, slice_share)
+    refused = train_slices(found[0].runs, found, store, device, minimum, slice_share)
     outcomes = keep_calibration(configurations(runs, names), minimum, refused)
     for each in outcomes:
         fitted = "none" if each.kept is None else f"{each.kept.temperature:.3f}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from stepcli.probe.cli.analysis import JsonOption, MethodOption, RunsArgument, StoreOption
 from stepcli.probe.cli.options import DeviceOption, resumable, tune_early
 from stepcli.runtime.terminal import print_json, say_lines
+from stepcli.runtime.words import split_list
 
 if TYPE_CHECKING:
     from stepcli.probe.analysis.dense_runs import DenseRow
@@ -34,7 +35,7 @@ def dense(
     from stepcli.probe.analysis.dense_runs import dense_rows
     from stepcli.probe.runs.configurations import configurations
 
-    names = None if method is None else method.split(",")
+    names = None if method is None else split_list(method)
     with redirect_stdout(sys.stderr):  # what training says; standard output is for the table
         rows = dense_rows(runs, configurations(runs, names), store, device)
     if as_json:

@@ -18,6 +18,7 @@ from stepcli.probe.cli.options import (
 from stepcli.probe.config import DataConfig, OptimConfig, TaskConfig
 from stepcli.probe.methods.catalogue import complete_methods, require_known
 from stepcli.runtime.config_options import Given, GivenValues, with_config_options
+from stepcli.runtime.words import split_list
 
 
 @with_config_options(config_file=True)
@@ -50,7 +51,7 @@ def probe(
     device: DeviceOption = "auto",
 ) -> None:
     """Train probes on a store's tokens and write one run per probe and seed."""
-    names = method.split(",")
+    names = split_list(method)
     require_known(names)
     tune_early()
     from stepcli.cache.store.locate import existing_store
@@ -66,6 +67,6 @@ def probe(
     for name, options in parse_settings(set_ or [], names).items():
         single = {option: ",".join(values) for option, values in options.items()}
         configs += run_configs(name, [single], optim, task, data, range(seeds))
-    trackers = [] if track is None else track.split(",")
+    trackers = split_list(track or "")
     session = Session(place, runs_folder(runs), device, trackers=trackers, strict=strict)
     session.run(session.for_each_part(configs))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from stepcli.probe.cli.options import (
     MethodFilter,
@@ -19,24 +18,7 @@ from stepcli.probe.cli.options import (
 )
 from stepcli.runtime.terminal import say, say_lines, warn
 
-
-class _MethodsBySpace(TyperGroup):
-    """Takes `--compare step linear` for `--compare step,linear`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Join what follows --compare up to the next option."""
-        if "--compare" in args:
-            start = args.index("--compare") + 1
-            rest = (i for i, arg in enumerate(args[start:], start) if arg.startswith("-"))
-            stop = next(rest, len(args))
-            if stop > start:
-                args = [*args[:start], ",".join(args[start:stop]), *args[stop:]]
-        return super().parse_args(ctx, args)
-
-
-results_app = typer.Typer(
-    cls=_MethodsBySpace, help="Show the finished runs, compare them, add other people's."
-)
+results_app = typer.Typer(help="Show the finished runs, compare them, add other people's.")
 
 
 @results_app.callback(invoke_without_command=True)

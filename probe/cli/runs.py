@@ -14,7 +14,7 @@ from stepcli.probe.cli.options import (
     run_filter,
     runs_folder,
 )
-from stepcli.runtime.terminal import print_json, say, say_lines, would
+from stepcli.runtime.terminal import confirm, print_json, say, say_lines, would
 from stepcli.runtime.words import counted, sized
 
 app = typer.Typer(help="List the finished runs, show one, delete some.")
@@ -111,18 +111,3 @@ def rm(
     for each in found:
         remove(each)
     say(f"Deleted {total}")
-
-
-def confirm(question: str) -> None:
-    """Ask on the terminal; anything but yes ends the command.
-
-    Raises:
-        UsageError: nobody can answer.
-    """
-    import sys
-
-    from stepcli.runtime.errors import UsageError
-
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nothing was deleted; confirm with --yes")
-    typer.confirm(question, abort=True)

@@ -19,6 +19,7 @@ from stepcli.probe.cli.options import (
 from stepcli.probe.config import DataConfig, OptimConfig, SweepConfig, TaskConfig
 from stepcli.probe.methods.catalogue import complete_methods, require_known
 from stepcli.runtime.config_options import Given, GivenValues, with_config_options
+from stepcli.runtime.words import split_list
 
 
 @with_config_options()
@@ -76,7 +77,7 @@ def sweep(
     Options override the file. Finished runs are not trained again. --lr and the options of the
     optimiser take several values with commas: --lr 1e-4,3e-4,1e-3.
     """
-    names = None if method is None else method.split(",")
+    names = None if method is None else split_list(method)
     require_known(names or [])
     tune_early()
     from stepcli.cache.store.locate import existing_store
@@ -92,7 +93,7 @@ def sweep(
     config = options_over(
         file, methods=names, settings=set_ or [], optim=optim, task=task, data=data, search=search
     )
-    trackers = [] if track is None else track.split(",")
+    trackers = split_list(track or "")
     folder = runs_folder(runs)
     for place in places:
         if engine == "local":

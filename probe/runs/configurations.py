@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stepcli.probe.config import without_paths
 from stepcli.probe.runs.labels import labels, without_seeds
 from stepcli.probe.runs.pairs import Pairs
-from stepcli.probe.runs.record import RunRecord, read_runs
+from stepcli.probe.runs.record import FILE, RunRecord, read_runs
 from stepcli.probe.runs.stats import mean_by_group
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.settings import JsonObject
@@ -139,12 +139,18 @@ def seed_predictions(runs: Path, records: Sequence[RunRecord]) -> "Predictions":
 def configurations(runs: Path, methods: Sequence[str] | None = None) -> list[Configuration]:
     """Every configuration below a folder of runs, as `stepcli results` has its rows.
 
+    Args:
+        runs: The folder, or the folder of one run in it: then that run alone.
+        methods: Names; None: all.
+
     Raises:
         UsageError: there is no run.
         UnknownName: a method of `methods` has no run.
     """
+    only = runs.name if (runs / FILE).is_file() else None
+    runs = runs if only is None else runs.parent
     every = read_runs(runs, slices=True)
-    tested = [record for record in every if not record.on_slice]
+    tested = [r for r in every if not r.on_slice and only in (None, r.run)]
     # Of several slices of a run the largest counts.
     sliced = sorted((r for r in every if r.on_slice), key=lambda record: record.test_samples)
     slices = {_without_slice(record): record.run for record in sliced}
