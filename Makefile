@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs report-picture test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check vit-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test
+.PHONY: help demo docs report-picture test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check vit-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test recordings
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -68,6 +68,13 @@ bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios (40 mi
 	$(BIN)/python benchmarks/engines.py
 	$(BIN)/python benchmarks/scale.py check
 	$(BIN)/python benchmarks/resume.py
+
+REC = build/recordings
+recordings: $(VENV)/installed  ## recordings joined from the bundled clips: dense STEP, self-attention, frame-wise linear
+	$(BIN)/python benchmarks/recordings.py $(REC)/videos
+	$(BIN)/stepcli extract --dataset csv --root $(REC)/videos/recordings.csv --windows 9@2fps/1 --backbone mobilenet_v2-bundled-320 --tokens grid2 --store $(REC)/store
+	$(BIN)/stepcli probe --task dense --method middle-frame,linear,self-attention,step --seeds 3 --epochs 20 --store $(REC)/store --runs $(REC)/runs
+	$(BIN)/stepcli dense $(REC)/runs
 
 kill-test: $(VENV)/installed  ## 200 SIGKILLs of each kind at random moments, both formats; 40 in S3
 	@for action in write merge compact convert; do for format in zarr hdf5; do \

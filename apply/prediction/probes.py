@@ -23,7 +23,7 @@ from stepcli.extract.decode.sampling import Sampling, parse_sampling
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner
 from stepcli.extract.pipeline.prepare import make_spec
 from stepcli.probe.analysis.calibration import softmax
-from stepcli.probe.analysis.dense import kept_smoothing
+from stepcli.probe.analysis.dense_scores import read_scores
 from stepcli.probe.analysis.frame_scores import Smoothing
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe, spec_of_run
 from stepcli.probe.analysis.temperature import KeptCalibration, kept_calibration
@@ -176,7 +176,8 @@ class Applied:
             )
         probe = load_probe(folder, record, layout_of_run(record, folder)).to(self.device)
         layer = None if task.layer is None else deepest_last(self.spec.layers).index(task.layer)
-        calibration, smoothing = kept_calibration(folder), kept_smoothing(folder)
+        calibration, dense = kept_calibration(folder), read_scores(folder)
+        smoothing = None if dense is None else dense.smoothing
         return TrainedProbe(folder.name, record, probe, task, layer, calibration, smoothing)
 
     @property

@@ -5,11 +5,9 @@ of train: twins of the run, each trained without one fold of the recordings, say
 comes out is kept beside the run, <runs>/<run>/dense.json.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +22,7 @@ from stepcli.cache.schema.segments import BACKGROUND, by_recording, labels_at
 from stepcli.cache.schema.windows import split_window
 from stepcli.cache.store.store import Store
 from stepcli.probe.analysis.calibration import softmax
+from stepcli.probe.analysis.dense_scores import DenseScores, RecordingScores
 from stepcli.probe.analysis.detection import (
     TimedSegment,
     mean_average_precision,
@@ -46,10 +45,7 @@ from stepcli.probe.analysis.segmentation import (
 )
 from stepcli.probe.runs.predictions import Predictions, joined
 from stepcli.runtime.errors import UsageError
-from stepcli.runtime.files import disk_errors, replace_synced
-from stepcli.runtime.json_files import read_json
 
-FILE = "dense.json"
 MOST_FOLDS = 3
 """Twins of a run at most: each is trained without one fold of the recordings of train."""
 
@@ -117,44 +113,6 @@ class Labelled:
     """[N, C]"""
     labels: Ints
     """[N]"""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingScores:
-    """How well one recording is labelled."""
-
-    steps: int
-    right: int
-    """Steps with the right label."""
-    edit: float
-    f1_50: float
-    predicted: list[tuple[float, float, str]]
-    """Start, end (seconds) and class of each predicted segment."""
-    true: list[tuple[float, float, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class DenseScores:
-    """What is kept beside a run; fractions of 1."""
-
-    smoothing: Smoothing
-    seconds_per_step: float
-    chosen_on: str
-    """For users."""
-    frame_accuracy: float
-    edit: float
-    """Mean over recordings."""
-    f1: dict[str, float]
-    """By overlap, "10", "25", "50"; counted over all recordings."""
-    map: dict[str, float]
-    """By temporal IoU, "0.1" to "0.7"."""
-    f1_50_by_class: dict[str, float]
-    recordings: dict[str, RecordingScores] = field(default_factory=dict)
-
-    @property
-    def mean_map(self) -> float:
-        """Mean over the thresholds."""
-        return float(np.mean(list(self.map.values())))
 
 
 def window_places(said: Predictions) -> dict[str, list[int]]:
@@ -269,30 +227,6 @@ def _spans(
 def pooled(every: Sequence[Predictions]) -> Predictions:
     """What the twins of a run say of their folds, together."""
     return every[0] if len(every) == 1 else joined(list(every))
-
-
-def write_scores(folder: Path, scores: DenseScores) -> None:
-    """Keep a run's scores beside it."""
-    path = folder / FILE
-    with disk_errors(path):
-        replace_synced(path, json.dumps(asdict(scores), indent=1).encode())
-
-
-def kept_smoothing(folder: Path) -> Smoothing | None:
-    """The choice that is kept beside a run; None where there is none.
-
-    Raises:
-        UsageError: the file is not what `write_scores` writes.
-    """
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    kept = read_json(path, dict).get("smoothing")
-    if isinstance(kept, dict) and kept.keys() == {"reach", "shortest"}:
-        reach, shortest = kept["reach"], kept["shortest"]
-        if type(reach) is type(shortest) is int and 0 <= reach < 1 << 20 > shortest >= 1:
-            return Smoothing(reach, shortest)
-    raise UsageError(f"{path}: not written by stepcli dense; delete it, run stepcli dense again")
 
 
 def group_means(

@@ -8,15 +8,14 @@ import numpy as np
 
 from stepcli.probe.analysis.dense import (
     MOST_FOLDS,
-    DenseScores,
     TruthTable,
     choose_smoothing,
     group_means,
     groups_of_recordings,
     pooled,
     score,
-    write_scores,
 )
+from stepcli.probe.analysis.dense_scores import DenseScores, write_scores
 from stepcli.probe.data.slices import most_folds
 from stepcli.probe.runs.configurations import Configuration
 from stepcli.probe.runs.predictions import read_predictions

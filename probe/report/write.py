@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from stepcli.probe.analysis.order_suite import order_suites
 from stepcli.probe.data.order_maps import order_map
-from stepcli.probe.report import accuracy_figures, class_figures, order_figures, tables
+from stepcli.probe.report import (
+    accuracy_figures,
+    class_figures,
+    order_figures,
+    recording_strips,
+    tables,
+)
 from stepcli.probe.report import text as words
 from stepcli.probe.report.attention_maps import (
     CONFIDENT,
@@ -203,8 +209,14 @@ def _parts(
     missing: list[str],
 ) -> Iterator[Figure | ReportTable]:
     """Figures and tables of a study in the order of the page."""
+    dense = recording_strips.dense_scores(study)
+    if study.first.task == "dense" and not dense:
+        missing.append(f"{study.title}: frames of recordings; run stepcli dense first")
     drawn: list[Figure | ReportTable | None] = [
         tables.leaderboard(study),
+        recording_strips.measures(dense),
+        recording_strips.strips(dense),
+        recording_strips.by_class(dense),
         *tables.published_numbers(published),
         accuracy_figures.pareto(study, [p for p in published if p.is_beside(study.first.task)]),
         accuracy_figures.dumbbells(study),

@@ -10,7 +10,8 @@ import pytest
 from command_line import call, invoke
 
 from stepcli.cache import open_store
-from stepcli.probe.analysis.dense import TruthTable, label_recordings, score, write_scores
+from stepcli.probe.analysis.dense import TruthTable, label_recordings, score
+from stepcli.probe.analysis.dense_scores import write_scores
 from stepcli.probe.analysis.frame_scores import Smoothing
 from stepcli.probe.runs.predictions import read_predictions
 
