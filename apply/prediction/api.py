@@ -74,7 +74,8 @@ def train(
         options: Of the method, e.g. heads=12.
 
     Returns:
-        The record of each seed, as its run.json has it; `run` names the folder.
+        The record of each seed, and of each official split or group that the task names, as its
+        run.json has it; `run` names the folder.
 
     Raises:
         StoreNotFound: there is no store.
@@ -93,7 +94,8 @@ def train(
         checked(DataConfig, **(shared or {})),
         range(seeds),
     )
-    return Session(Path(store), Path(runs), device).run(configs)
+    session = Session(Path(store), Path(runs), device)
+    return session.run(session.for_each_part(configs))
 
 
 def load_probe(*folders: str | Path, device: str = "auto", backbone: str | None = None) -> Applied:

@@ -131,7 +131,10 @@ def _ambiguity(mine: Sequence[RunRecord]) -> str:
     if several:
         words = {"--task": "tasks", "--store": "stores", "split": "splits"}
         found = "; ".join(f"{words[name]} {listed(v, 8)}" for name, v in several.items())
-        filters = " ".join(f"{name} {v[0]}" for name, v in several.items() if name != "split")
+        # Stores of one name are told apart by their digests, which the filter takes too.
+        filters = " ".join(
+            f"{name} {v[0].split()[-1]}" for name, v in several.items() if name != "split"
+        )
         advice = f"choose with e.g. {filters}" if filters else "keep one split per folder of runs"
         return f"has runs of several {found}; {advice}"
     if len({(run.seed, run.part) for run in mine}) == len(mine):

@@ -118,7 +118,7 @@ def test_logits_that_do_not_fit_are_refused(
     assert len(rows(runs)) == 4
 
 
-def test_what_cannot_be_compared_is_refused(runs: Path, store: Store, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_refused(runs: Path, tmp_path: Path) -> None:
     unknown = invoke("results", "--runs", runs, "--compare", "linear,first-lst")
     assert "did you mean first-last" in unknown.stderr
     words = ("--store", tmp_path / "store", "--runs", runs, *CROPS, "--lr", 0.5)
@@ -166,3 +166,17 @@ def test_a_comparison_has_the_formats_of_results(form: str, runs: Path, tmp_path
     refused = invoke(*words[:-1], "parquet")
     assert refused.exit_code == 2
     assert "--format parquet holds runs" in refused.stderr
+
+
+def test_runs_of_two_stores_are_told_apart_by_a_filter_that_works(
+    runs: Path, store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    other = store_of(tmp_path / "other" / "store", clips_each=20)  # of the same name
+    words = ("--method", "linear,first-last", "--store", other.path, "--runs", runs, *CROPS)
+    invoke("probe", *words)
+    compare = ("results", "--runs", runs, "--compare", "linear", "first-last")
+    refused = invoke(*compare)
+    assert "has runs of several stores" in refused.stderr
+    chosen = refused.stderr.rpartition("choose with e.g. ")[2].split()
+    assert chosen[0] == "--store"
+    assert invoke(*compare, *chosen).exit_code == 0
