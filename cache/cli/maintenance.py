@@ -118,8 +118,8 @@ def merge(
         say(f"texts of {tower}: other embeddings than the target's, which stay")
     say(
         f"{counted(len(plan.parts), 'part')}, {counted(plan.clips, 'clip')}, "
-        f"{sized(plan.bytes)} "
-        f"({sized(plan.copied_bytes)} copied), {plan.rows_added} new lines in the clips table"
+        f"{sized(plan.bytes)} ({sized(plan.copied_bytes)} copied), "
+        f"{counted(plan.rows_added, 'new line')} in the clips table"
     )
 
 

@@ -109,7 +109,8 @@ def test_two_stores(tmp_path: Path) -> None:
     said = say("merge", one.path, other.path)
     assert f"of {other.path}" in said
     assert "clip clip-0000: its line in the clips table differs; the target's stays" in said
-    assert "1 parts, 2 clips" in said
+    assert "1 part, 2 clips, " in said
+    assert "1 new line in the clips table" in said
     said = say("convert", one.path, tmp_path / "made", "--dtype", "int8", "--dry-run")
     assert said.startswith("would write 3 clips, ")
     assert not (tmp_path / "made").exists()
