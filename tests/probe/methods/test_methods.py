@@ -32,6 +32,7 @@ SMALL: dict[str, dict[str, object]] = {
     "rvm": {"width": 16},
     "lift": {"latent": 16, "heads": 2, "layers": 2},
     "trn": {"width": 16, "hidden": 16},
+    "spectral": {"width": 16, "hidden": 16},
     "gru": {"hidden": 16},
     "lstm": {"hidden": 16},
 }

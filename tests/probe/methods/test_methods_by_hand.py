@@ -7,6 +7,7 @@ from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.frames_linear import cosines
 from stepcli.probe.methods.registry import methods, parse_options
+from stepcli.probe.methods.spectral import filtered
 from stepcli.probe.nn.bank import Probe
 
 
@@ -91,3 +92,14 @@ def test_halves_are_halves_of_what_is_there(tokens: Tensor, layout: TokenLayout)
     halves = torch.cat((frames[:, [0, 2]].mean(dim=1), frames[:, [2, 3]].mean(dim=1)), dim=1)
     weight, bias = (probe.get_parameter(f"head.{part}")[0] for part in ("weight", "bias"))
     torch.testing.assert_close(probe(TokenBatch(tokens, mask))[0], halves @ weight.T + bias)
+
+
+def test_a_spectral_filter_is_torchs_fft_of_frames_and_zeros() -> None:
+    for frames in (1, 2, 5, 8):
+        generator = Generator().manual_seed(frames)
+        x = torch.randn(3, 2, frames, 6, generator=generator, dtype=torch.float64)
+        gains = torch.randn(3, 2, frames + 1, 6, generator=generator, dtype=torch.float64)
+        spectrum = torch.fft.rfft(x, n=2 * frames, dim=2)
+        spectrum = spectrum * torch.complex(gains[:, 0], gains[:, 1])[:, None]
+        want = torch.fft.irfft(spectrum, n=2 * frames, dim=2)[:, :, :frames]
+        torch.testing.assert_close(filtered(x, gains), want, rtol=1e-5, atol=1e-5)

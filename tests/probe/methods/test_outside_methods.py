@@ -202,7 +202,7 @@ def test_every_built_in_method_is_declared_once_by_its_file() -> None:
     """The names that are read from the files are those that importing them gives."""
     infos = methods().built_in()
     assert [info.name for info in infos] == sorted(catalogue.built_in())
-    assert len({catalogue.built_in()[info.name] for info in infos}) == 25
+    assert len({catalogue.built_in()[info.name] for info in infos}) == 26
     with pytest.raises(UnknownName, match="did you mean step"):
         catalogue.require_known(["linear", "stpe"])
     catalogue.require_known(["linear", "no/file.py:Any"])

@@ -132,6 +132,7 @@ IDS = {
     "rvm": "4501d3a55a374094",
     "self-attention": "3fa9daa7876035f7",
     "self-similarity": "ade829d9d34e64f1",
+    "spectral": "b1eec2307230f8b8",
     "step": "e06df417dde937b2",
     "temporal-transformer": "1abac89fc11b267a",
     "trn": "4492cf2b55e6cd68",
