@@ -49,12 +49,12 @@ from stepcli.extract.decode.process import DecodeSettings
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner
+from stepcli.extract.pipeline.clip_list import spread
 from stepcli.extract.pipeline.prepare import (
     Prepared,
     make_producer,
     make_spec,
     resources_of,
-    spread,
 )
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import extract_clips
@@ -120,7 +120,7 @@ def pipeline(clips: list[Clip], backbone: Backbone, folder: Path) -> float:
     selection = parse_tokens(TOKENS, backbone.facts)
     spec = make_spec(backbone, selection, FRAMES, "uniform", "float16")
     store = create_store(folder, spec, dataset="benchmark")
-    config = ExtractConfig(dataset="openclose", device="cpu")
+    config = ExtractConfig(dataset="openclose", device="cpu", precision="float32")
     resources = resources_of(config)
     started = time.perf_counter()
     with ExtractionProgress(len(clips), 0) as progress:

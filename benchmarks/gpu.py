@@ -1,6 +1,6 @@
 r"""Both stages on a GPU, side by side with what most people do, in one run.
 
-python benchmarks/gpu.py [--device cuda] [--part equal|probes|extract|all] [--json results.json]
+python benchmarks/gpu.py [--device cuda] [--part equal|probes|sweep|extract|all] [--json out.json]
 python benchmarks/gpu.py --device cpu --tiny      # that it runs at all, without a GPU
 
 On a machine with Python 3.12, torch, numpy, pyarrow, h5py, typer and tqdm but no package index,
@@ -13,7 +13,7 @@ GPU_PYTHON=3.11 for another Python). With a checkout and that file there, the co
 
 Every result is printed and kept in the JSON file as soon as it is there, so a run that is cut off
 leaves what it has; after --minutes nothing new is begun. The order is: that GPU and CPU agree,
-steps of banks, extraction with the smallest model first.
+steps of banks, a sweep of 160 runs, extraction with the smallest model first.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,10 +38,30 @@ from gpu_equal import compare  # noqa: E402 (scripts beside this one)
 from gpu_extract import as_json, measure  # noqa: E402
 
 
+def run_script(part: str, words: list[str], end: float, keep: Callable[[list[str]], None]) -> None:
+    """Run a script beside this one; print and keep its lines as they come; stop it at `end`."""
+    left = 86_400.0 if end == float("inf") else max(60.0, end - time.monotonic())
+    lines: list[str] = []
+    command = [sys.executable, "-u", str(HERE / f"gpu_{part}.py"), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as done:
+        assert done.stdout is not None
+        stop = threading.Timer(left, done.kill)
+        stop.start()
+        for line in done.stdout:
+            print(line, end="", flush=True)
+            lines.append(line.rstrip())
+            keep(lines)
+        stop.cancel()
+    if done.returncode and time.monotonic() < end:
+        raise SystemExit(f"gpu_{part}.py ended with {done.returncode}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--part", choices=["equal", "probes", "extract", "all"], default="all")
+    parser.add_argument(
+        "--part", choices=["equal", "probes", "sweep", "extract", "all"], default="all"
+    )
     parser.add_argument("--tiny", action="store_true", help="small enough for a CPU")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--clips", type=int, default=768, help="of stage one")
@@ -78,25 +99,10 @@ def main() -> None:
     keep("complete", False)
     if given.part in ("equal", "all"):
         keep("equal", compare(device))
-    if given.part in ("probes", "all"):
-        words = ["--device", given.device, *(["--tiny"] if given.tiny else [])]
-        left = None if end == float("inf") else max(60.0, end - time.monotonic())
-        lines: list[str] = []
-        with subprocess.Popen(
-            [sys.executable, "-u", str(HERE / "gpu_probes.py"), *words],
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as done:
-            assert done.stdout is not None
-            stop = threading.Timer(left or 86_400, done.kill)
-            stop.start()
-            for line in done.stdout:
-                print(line, end="", flush=True)
-                lines.append(line.rstrip())
-                keep("probes", lines)
-            stop.cancel()
-        if done.returncode and time.monotonic() < end:
-            raise SystemExit(f"gpu_probes.py ended with {done.returncode}")
+    for part in ("probes", "sweep"):
+        if given.part in (part, "all") and time.monotonic() < end:
+            words = ["--device", given.device, *(["--tiny"] if given.tiny else [])]
+            run_script(part, words, end, lambda lines, part=part: keep(part, lines))
     if given.part in ("extract", "all"):
         sizes = ["tiny"] if given.tiny else given.models
         found = measure(

@@ -33,6 +33,7 @@ from stepcli.extract.decode.process import DecodeSettings
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner
+from stepcli.extract.pipeline.clip_list import spread
 from stepcli.extract.pipeline.precision import dtype_of
 from stepcli.extract.pipeline.prepare import (
     Prepared,
@@ -40,10 +41,10 @@ from stepcli.extract.pipeline.prepare import (
     make_producer,
     make_spec,
     resources_of,
-    spread,
 )
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import extract_clips
+from stepcli.runtime.devices import use_exact_float32
 from stepcli.runtime.threads import cores, use_one_thread_a_pass
 
 FRAMES = 16
@@ -54,6 +55,9 @@ SIZES: dict[str, dict[str, int]] = {
     "dinov2-large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
     "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
 }
+
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ def backbone_only(batches: int, backbone: Backbone, resources: Resources) -> flo
         selection,
         device=resources.device,
         dtype=dtype_of(resources.precision),
+        tf32=resources.precision == "tf32",
         batch=resources.batch,
     )
     plan = backbone.facts.plan
@@ -139,6 +144,7 @@ def pipeline(clips: list[Clip], backbone: Backbone, folder: Path, resources: Res
 def usual_way(clips: list[Clip], source: Path, folder: Path, resources: Resources) -> float:
     """One video at a time: PyAV to RGB, image processor, model on the device, np.save."""
     torch.set_num_threads(cores())
+    use_exact_float32(tf32=resources.precision == "tf32")
     model = transformers.AutoModel.from_pretrained(source).eval()
     model.to(resources.device, dtype_of(resources.precision))
     processor = transformers.AutoImageProcessor.from_pretrained(source, backend="pil")
@@ -172,7 +178,7 @@ def measure(
     end: float,
     keep: Callable[[list[Rates]], None],
 ) -> list[Rates]:
-    """Every size at float32 and bfloat16, sides interleaved; prints and keeps a line each.
+    """Every size in each precision, sides interleaved; prints and keeps a line each.
 
     After `end` (time.monotonic) no size, precision or repeat is begun.
     """
@@ -186,10 +192,10 @@ def measure(
         numbers = iter(range(10_000))
         for size in sizes:
             source = random_model(size, place / size)
-            for dtype in (torch.float32, torch.bfloat16):
+            for precision in PRECISIONS if device.type == "cuda" else ("float32", "bfloat16"):
                 if time.monotonic() > end:
                     return found
-                setting = replace(resources, dtype=dtype)
+                setting = replace(resources, precision=precision)
                 backbone = load_backbone(f"hf:{source}")
                 if device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats(device)
@@ -214,7 +220,7 @@ def measure(
                 peak = (
                     torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0
                 )
-                rates = Rates(size, str(dtype).removeprefix("torch."), *medians, peak)
+                rates = Rates(size, precision, *medians, peak)
                 found.append(rates)
                 print(describe(rates), flush=True)
                 keep(found)

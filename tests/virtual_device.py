@@ -572,7 +572,7 @@ def virtual_cuda(devices: int = 1) -> Iterator[VirtualCuda]:
         "default_stream": lambda device=None: gpu.default,
         "empty_cache": called("empty_cache"),
         "set_device": called("set_device"),
-        "is_bf16_supported": lambda *_: True,
+        "is_bf16_supported": lambda *_, **__: True,
     }
     with ExitStack() as stack:
         for name, value in cuda.items():
