@@ -149,8 +149,8 @@ def test_every_module_with_an_info_is_a_data_set(project: Path) -> None:
         for path in (project / "extract" / "datasets").glob("*.py")
         if "\nINFO = " in (text := path.read_text()) or "\nINFOS = " in text
     ]
-    assert len(declared) == 15
-    assert len(DATASETS) == 18
+    assert len(declared) == 16
+    assert len(DATASETS) == 19
 
 
 def test_the_default_store_of_a_file_has_a_plain_name(tmp_path: Path) -> None:
