@@ -71,6 +71,8 @@ def _weights(
     scores = torch.einsum("hd,btsd->bhts", directions[0].double(), written)
     if z.frame_mask is not None:
         scores = scores.masked_fill(~z.frame_mask[:, None, :, None], -torch.inf)
+    if z.kept is not None:
+        scores = scores.masked_fill(~z.kept[:, None], -torch.inf)
     # One softmax over what is read together: the clip, or a frame.
     rows = scores if per_frame else scores.flatten(2)
     every = rows

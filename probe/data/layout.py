@@ -65,6 +65,24 @@ class TokenLayout:
             )
         return found
 
+    def patches_within(self, select: Select) -> list[int]:
+        """Where the patches are among the selected tokens of a frame.
+
+        Raises:
+            UsageError: none is selected, or the store holds none.
+        """
+        every = range(self.tokens)
+        chosen = self.positions(select)
+        selected = every[chosen] if isinstance(chosen, slice) else chosen
+        patches = set(self.positions("patches"))  # type: ignore[arg-type]
+        found = [place for place, token in enumerate(selected) if token in patches]
+        if not found:
+            raise UsageError(
+                f"moving chooses among patch tokens, and tokens={select} reads none; choose "
+                "tokens=all or tokens=patches, or leave moving out"
+            )
+        return found
+
     def text(self, tower: str = "") -> "StoreText":
         """The text embeddings of one tower; "" names the only one.
 

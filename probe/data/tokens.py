@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from stepcli.probe.data.int8_tokens import CodedTokens
 from stepcli.probe.data.layout import Select, TokenLayout
-from stepcli.probe.data.selection import take_tokens
+from stepcli.probe.data.selection import moving_tokens, take_tokens
 from stepcli.runtime.device_copies import to_device
 
 Norms = Literal["raw", "normalized", "renormalized"]
@@ -227,16 +227,40 @@ class TokenBatch:
         return functional.layer_norm(self.normalized, (self.raw.shape[-1],), eps=NORM_EPS)
 
     @shared_property
-    def _frame_means(self) -> dict[tuple[bool, Select], Tensor]:
+    def _frame_means(self) -> dict[tuple[bool, Select, float], Tensor]:
         return {}
 
-    def frame_means(self, layout: TokenLayout, select: Select, normalized: bool) -> Tensor:
-        """[B, T, D]: the mean of each frame's selected tokens."""
-        key = (normalized, select)
+    @shared_property
+    def _kept(self) -> dict[tuple[Select, float], Tensor]:
+        return {}
+
+    def kept_tokens(self, layout: TokenLayout, select: Select, moving: float) -> Tensor | None:
+        """[B, T, S]: the selected tokens without patches that hardly move; None: all."""
+        if moving == 1:
+            return None
+        key = (select, moving)
+        with self._lock:
+            if key not in self._kept:
+                tokens = self.view("normalized", layout.positions(select))
+                tokens = tokens.floats() if isinstance(tokens, CodedTokens) else tokens
+                patches = layout.patches_within(select)
+                self._kept[key] = moving_tokens(tokens, patches, moving, self.frame_mask)
+        return self._kept[key]
+
+    def frame_means(
+        self, layout: TokenLayout, select: Select, normalized: bool, moving: float = 1
+    ) -> Tensor:
+        """[B, T, D]: the mean of each frame's selected tokens, or of those that move most."""
+        key = (normalized, select, moving)
         if key not in self._frame_means:
             kind: Norms = "normalized" if normalized else "raw"
             tokens = self.view(kind, layout.positions(select))
-            if isinstance(tokens, CodedTokens):
+            kept = self.kept_tokens(layout, select, moving)
+            if kept is not None:
+                floats = tokens.floats() if isinstance(tokens, CodedTokens) else tokens
+                weight = kept.to(floats.dtype) / kept.sum(dim=2, keepdim=True)
+                self._frame_means[key] = torch.einsum("bts,btsd->btd", weight, floats)
+            elif isinstance(tokens, CodedTokens):
                 self._frame_means[key] = tokens.frame_means()
             else:
                 self._frame_means[key] = tokens.mean(dim=2)

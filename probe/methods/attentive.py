@@ -92,11 +92,13 @@ class DeepAttentive(Probe):
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
-        z = self.input(batch).materialized().flatten(2, 3)
+        folded = self.input(batch)
+        z = folded.materialized().flatten(2, 3)
         z = z.expand(self.members, -1, -1, -1)
         if self.project is not None:
             z = self.project.rows(z)
-        missing = batch.missing_tokens(z.shape[2])
+        unread = folded.unread(per_frame=False)
+        missing = None if unread is None else unread.flatten(1)
         for block in self.blocks:
             z = block(z, missing)
         query = self.query(self.cls[:, None]).view(self.members, 1, self.heads, -1)

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from stepcli.probe.data.layout import Select, TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import ProbeInfo
-from stepcli.probe.nn.bank import Options, Probe
+from stepcli.probe.nn.bank import Options, Probe, moving_field
 from stepcli.probe.nn.block import ReadBlock
 from stepcli.probe.nn.encoding import Encoding, TokenInput
 from stepcli.probe.nn.layers import StackedLinear, normal
@@ -37,6 +37,8 @@ class BlockOptions(Options):
     pe_scale: float = Field(0.3, ge=0, description="initial deviation of the encoding")
     patch_pe: bool = Field(False, description="learn an encoding of a patch's place too")
     tokens: Select = Field("all", description="which stored tokens of a frame")
+    moving: float = moving_field()
+    later: ClassVar[frozenset[str]] = frozenset({"moving"})
 
     def token_input(self, layout: TokenLayout, generator: Generator) -> TokenInput:
         """LN(x) + e: the block's own LayerNorm follows."""
@@ -48,6 +50,7 @@ class BlockOptions(Options):
             pe=self.pe,
             pe_scale=self.pe_scale,
             patch_pe=self.patch_pe,
+            moving=self.moving,
         )
 
 

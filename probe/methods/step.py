@@ -37,7 +37,7 @@ from stepcli.probe.data.layout import Select, TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.attention import FoldedAttention
-from stepcli.probe.nn.bank import Options, Probe
+from stepcli.probe.nn.bank import Options, Probe, moving_field
 from stepcli.probe.nn.block import ReadBlock
 from stepcli.probe.nn.encoding import Encoding, Norm, TokenInput
 from stepcli.probe.nn.layers import StackedLinear, normal
@@ -58,6 +58,8 @@ class StepOptions(Options):
     residual: bool = Field(False, description="add the CLS to the attention's output")
     norm: Norm = Field("tokens", description="LN(x) + e, LN(x + e), or none")
     tokens: Select = Field("all", description="which stored tokens of a frame")
+    moving: float = moving_field()
+    later: ClassVar[frozenset[str]] = frozenset({"moving"})
 
 
 class Step(Probe):
@@ -76,6 +78,7 @@ class Step(Probe):
             pe=options.pe,
             pe_scale=options.pe_scale,
             patch_pe=options.patch_pe,
+            moving=options.moving,
         )
         self.cls = normal(options.cls_scale, (dim,), generator)
         self.reader: FoldedAttention | ReadBlock

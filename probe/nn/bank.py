@@ -8,10 +8,16 @@ import copy
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from torch import Tensor, nn
 
 from stepcli.probe.data.layout import TokenLayout
@@ -30,9 +36,31 @@ class Options(BaseModel):
     before: ClassVar[dict[str, object]] = {}
     """What a probe did before an option existed: for runs whose record does not name it."""
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Options that came later: written, and part of a run's name, only where they are not at their
+    default, so that runs from before them keep their names."""
+
+    @model_serializer(mode="wrap")
+    def _later_options_if_given(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = plain(self)
+        fields = type(self).model_fields
+        unset = {n for n in self.later if getattr(self, n) == fields[n].default}
+        return {name: value for name, value in content.items() if name not in unset}
+
     def structure(self) -> JsonObject:
         """The options that members of one bank must share."""
         return self.model_dump(exclude=set(self.initial))
+
+
+def moving_field() -> Any:
+    """The option that keeps a frame's moving patches, for every method that pools tokens."""
+    return Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of a frame's patches that is read, those that change most over the clip "
+        "(T-Mask style, arXiv 2508.16207); 1: all",
+    )
 
 
 class Probe(nn.Module, ABC):

@@ -40,10 +40,14 @@ class TokenInput(nn.Module):
         pe: Encoding,
         pe_scale: float,
         patch_pe: bool,
+        moving: float = 1.0,
     ) -> None:
         super().__init__()
         self.positions = layout.positions(select)
         self.norm = norm
+        self.layout, self.select, self.moving = layout, select, moving
+        if moving < 1:
+            layout.patches_within(select)
         frames, tokens, dim = layout.frames, layout.selected(select), layout.dim
         self.frame_encoding: Tensor | None
         self.patch_encoding: Tensor | None
@@ -66,7 +70,8 @@ class TokenInput(nn.Module):
         kind: Norms = "normalized" if self.norm == "tokens" else "raw"
         tokens = batch.view(kind, self.positions, for_products=for_products)
         offsets = self._offsets(tokens.shape[1])
-        z = FoldedTokens(tokens, offsets, None, batch.frame_mask)
+        kept = batch.kept_tokens(self.layout, self.select, self.moving)
+        z = FoldedTokens(tokens, offsets, None, batch.frame_mask, kept)
         if self.norm != "sum":
             return z
         return z.layer_normed(batch.view("normalized", self.positions))

@@ -36,6 +36,8 @@ class FoldedTokens:
     """[K, B, T, S]: 1 / deviation where a LayerNorm acts on tokens + offsets."""
     frame_mask: Tensor | None = None
     """[B, T], False where a frame is missing: it gets no attention."""
+    kept: Tensor | None = None
+    """[B, T, S], False where a token is masked: it gets no attention. One of each frame is kept."""
 
     def layer_normed(self, normed_tokens: Tensor | CodedTokens) -> "FoldedTokens":
         """LayerNorm of z (without learned scale and shift), still folded.
@@ -47,7 +49,7 @@ class FoldedTokens:
         float32 exact enough even where the mean is far from zero.
         """
         if self.offsets is None:
-            return FoldedTokens(normed_tokens, None, None, self.frame_mask)
+            return replace(self, tokens=normed_tokens, scale=None)
         e = self.offsets - self.offsets.mean(dim=-1, keepdim=True)
         dim = e.shape[-1]
         x: Tensor | CodedTokens
@@ -60,7 +62,20 @@ class FoldedTokens:
             kind = "btsd,ktd->kbts" if e.shape[2] == 1 else "btsd,ktsd->kbts"
             shared = torch.einsum(kind, x, e.squeeze(2) if e.shape[2] == 1 else e)
         variance = own + shared * (2 / dim) + e.square().mean(dim=-1).unsqueeze(1)
-        return FoldedTokens(x, e, (variance + NORM_EPS).rsqrt(), self.frame_mask)
+        return replace(self, tokens=x, offsets=e, scale=(variance + NORM_EPS).rsqrt())
+
+    def unread(self, *, per_frame: bool) -> Tensor | None:
+        """[B, T, S], True where a token gets no attention; None where each gets some.
+
+        `per_frame`: each frame is read for itself, so one that is missing is left to the caller.
+        """
+        unread = None if self.kept is None else ~self.kept
+        if self.frame_mask is None or per_frame:
+            return unread
+        missing = ~self.frame_mask[..., None]
+        if unread is None:
+            return missing.expand(-1, -1, self.tokens.shape[2])
+        return missing | unread
 
     def to(self, dtype: torch.dtype) -> "FoldedTokens":
         """With tokens of another type: the products with them are that precise, nothing else.
@@ -141,14 +156,12 @@ def read_out(
     scale = None
     if z.scale is not None:
         scale = z.scale.reshape(members, count, length * tokens).transpose(0, 1)
-    missing = None
-    if z.frame_mask is not None and not per_frame:
-        missing = ~z.frame_mask.repeat_interleave(tokens, dim=1)
+    missing = z.unread(per_frame=per_frame)
     survivors = None if dropout is None else dropout.draw((count, heads, length * tokens + 1))
     rows = Rows(
         z.tokens.reshape(count, length * tokens, dim),
         length,
-        missing,
+        None if missing is None else missing.reshape(count, length * tokens),
         None if survivors is None else survivors[..., 1:].transpose(0, 1).flatten(1, 2),
         None if dropout is None else dropout.keep_rate.repeat_interleave(heads),
     )

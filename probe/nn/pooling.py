@@ -1,6 +1,6 @@
 """Probes that read a frame as one vector, the mean of its tokens."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from stepcli.probe.data.layout import Select, TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
-from stepcli.probe.nn.bank import Options, Probe
+from stepcli.probe.nn.bank import Options, Probe, moving_field
 
 
 class PoolOptions(Options):
@@ -16,6 +16,8 @@ class PoolOptions(Options):
 
     norm: Literal["tokens", "none"] = Field("tokens", description="LN(x), or tokens as stored")
     tokens: Select = Field("all", description="which stored tokens of a frame")
+    moving: float = moving_field()
+    later: ClassVar[frozenset[str]] = frozenset({"moving"})
 
 
 class PooledProbe(Probe):
@@ -32,10 +34,14 @@ class PooledProbe(Probe):
         """
         super().__init__(layout, classes, options)
         layout.positions(options.tokens)
+        if options.moving < 1:
+            layout.patches_within(options.tokens)
 
     def frame_means(self, batch: TokenBatch) -> Tensor:
         """[B, T, D]: each frame's mean token, one that is missing too."""
-        return batch.frame_means(self.layout, self.options.tokens, self.options.norm == "tokens")
+        options = self.options
+        normed = options.norm == "tokens"
+        return batch.frame_means(self.layout, options.tokens, normed, options.moving)
 
     def clip_mean(self, batch: TokenBatch) -> Tensor:
         """[B, D]: the mean over the frames that are there."""

@@ -321,3 +321,58 @@ def test_products_of_few_members_are_the_batched_ones_with_their_gradients() -> 
     rows = torch.randn(2, 5, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(member_products(rows, weights), rows @ weights.transpose(1, 2))
     assert torch.autograd.gradcheck(member_products, (rows, weights))
+
+
+MOVING = [n for n in NAMES if "moving" in methods().get(n).options.model_fields]
+moving_method = pytest.mark.parametrize("name", MOVING)
+
+
+@moving_method
+def test_moving_patches_alone_are_read(name: str, tokens: Tensor, layout: TokenLayout) -> None:
+    """3 of 9 patches move; whatever the others show, the logits do not see it."""
+    tokens = tokens.clone()
+    still = [1, 2, 4, 5, 7, 8]
+    tokens[..., still, :] = tokens[:, :1][..., still, :]
+    probe = build(name, layout, moving=1 / 3)
+    other = tokens.clone()
+    other[..., still, :] += torch.linspace(-3, 3, 32)
+    mask = torch.tensor([[True, True, False, True]] * 5)
+    for there in (None, mask):
+        seen = probe(batch_of(tokens, there))
+        torch.testing.assert_close(probe(batch_of(other, there)), seen)
+        assert bool(seen.isfinite().all())
+    for place in (0, 3):  # the CLS, and a patch that moves
+        other = tokens.clone()
+        other[..., place, :] *= torch.linspace(-3, 3, 32)
+        assert not torch.allclose(probe(batch_of(other)), probe(batch_of(tokens)), atol=1e-4)
+    if name not in TRAINED:
+        return
+    loss_of(probe, batch_of(tokens)).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in probe.parameters() if p.grad is not None)
+
+
+@moving_method
+def test_moving_patches_are_chosen_in_any_order_of_the_frames(
+    name: str, tokens: Tensor, layout: TokenLayout
+) -> None:
+    probe = build(name, layout, moving=0.5)
+    shuffled = probe(batch_of(tokens[:, [2, 0, 3, 1]]))
+    moved = (probe(batch_of(tokens)) - shuffled).abs().max()
+    assert bool(moved > 1e-4) is methods().get(name).order_aware
+
+
+@pytest.mark.parametrize("name", ["linear", "step", "attentive-deep"])
+def test_of_a_clip_in_which_nothing_moves_every_patch_is_read(
+    name: str, tokens: Tensor, layout: TokenLayout
+) -> None:
+    three = replace(layout, frames=3)
+    still = batch_of(tokens[:, :1].expand(-1, 3, -1, -1, -1))
+    torch.testing.assert_close(
+        build(name, three, moving=0.25)(still), build(name, three)(still), rtol=1e-4, atol=1e-5
+    )
+
+
+@moving_method
+def test_moving_needs_patches(name: str, layout: TokenLayout) -> None:
+    with pytest.raises(UsageError, match="moving chooses among patch tokens"):
+        build(name, layout, moving=0.5, tokens="cls")
