@@ -151,6 +151,8 @@ COMMANDS = (
      "Train probes on a store's tokens and write one run per probe and seed."),
     (TRAIN, "sweep", "probe.cli.sweep:sweep",
      "Train a grid of settings of many methods in as few passes over the store as possible."),
+    (TRAIN, "reproduce", "apply.cli.reproduce:reproduce",
+     "Repeat a published experiment on your copy of its data, and compare the numbers."),
     (TRAIN, "results ...", "probe.cli.results:results_app",
      "Show the finished runs, compare them, add other people's."),
     (TRAIN, "runs ...", "probe.cli.runs:app",

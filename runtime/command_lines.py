@@ -13,6 +13,11 @@ COMMAND_LINES = {
         "stepcli sweep --method step,linear --lr 1e-4,3e-4,1e-3 --set heads=4,8 --dry-run",
         "stepcli sweep sweep.yaml --select --store stores/ssv2",
     ),
+    "reproduce": (
+        "stepcli reproduce",
+        "stepcli reproduce step-ikea-asm --dry-run",
+        "stepcli reproduce step-ikea-asm --root /data/ikea_asm",
+    ),
     "runs": ("stepcli runs --task arrow --method step", "stepcli runs rr --seed 0"),
     "runs show": ("stepcli runs show step-arrow-s0-65a073",),
     "runs rm": (

@@ -30,7 +30,7 @@ FLOORS = {
         *("config", "data", "nn", "methods", "training"),
         *("runs", "sweeps", "analysis", "report", "cli"),
     ),
-    "apply": ("pictures", "prediction", "sharing", "cli"),
+    "apply": ("pictures", "prediction", "sharing", "reproduction", "cli"),
 }
 HEAVY = {
     "jinja2",

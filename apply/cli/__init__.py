@@ -1,1 +1,1 @@
-"""The commands `predict`, `picture`, `push` and `pull`."""
+"""The commands `predict`, `picture`, `reproduce`, `push` and `pull`."""

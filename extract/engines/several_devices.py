@@ -42,7 +42,7 @@ def run_on(devices: Sequence[str], config: ExtractConfig, words: Sequence[str] =
         shares = [
             ("--rank", str(n), "--world-size", str(len(devices))) for n in range(len(devices))
         ]
-        return _wait_for(
+        return wait_for(
             [
                 subprocess.Popen([*stepcli, "--device", device, *share, *words])
                 for device, share in zip(devices, shares, strict=True)
@@ -50,7 +50,13 @@ def run_on(devices: Sequence[str], config: ExtractConfig, words: Sequence[str] =
         )
 
 
-def _wait_for(processes: Sequence["subprocess.Popen[bytes]"]) -> int:
+def wait_for(processes: Sequence["subprocess.Popen[bytes]"]) -> int:
+    """Wait for commands of stepcli; on Ctrl-C or SIGTERM also until they have kept their work.
+
+    Returns:
+        An error's exit code where one ended with an error, else 3 where one had to quarantine
+        clips, else 0.
+    """
     try:
         codes = [process.wait() for process in processes]
     except KeyboardInterrupt:

@@ -1,0 +1,1 @@
+"""Published experiments as commands: recipes, their checks, and the comparison at the end."""
