@@ -16,9 +16,9 @@ import numpy as np
 from store_clips import PRODUCER, Size, record
 
 from stepcli.cache import create_store, open_store
-from stepcli.cache.maintenance.duplicates import find_copies
 from stepcli.cache.schema.clips import ClipRow, Source
 from stepcli.cache.schema.groups import group_keys
+from stepcli.cache.store.duplicates import find_copies
 
 CLIPS, PARTS, RUNS = 220_847, 54, 5
 

@@ -8,9 +8,9 @@ file, are the spec's; a file of code is only executed if the user trusts it.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stepcli.cache.maintenance.summary import weight_sources
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.store import open_store
+from stepcli.cache.store.summary import weight_sources
 from stepcli.extract.backbones.base import Backbone, BackboneError
 from stepcli.extract.backbones.custom_backbone import OPTION
 from stepcli.extract.backbones.load import load_backbone, load_recorded_backbone

@@ -20,8 +20,8 @@ def info(store: StoreOption = None, as_json: JsonOption = False) -> None:
     from stepcli.cache.store.locate import chosen_place
 
     root = chosen_place(store)
-    from stepcli.cache.maintenance.summary import fact_lines, summarize
     from stepcli.cache.store.store import open_store
+    from stepcli.cache.store.summary import fact_lines, summarize
 
     summary = summarize(open_store(root))
     if as_json:
@@ -108,8 +108,8 @@ def list_clips(
     from stepcli.cache.store.locate import chosen_place
 
     root = chosen_place(store)
-    from stepcli.cache.maintenance.summary import clip_states
     from stepcli.cache.store.store import open_store
+    from stepcli.cache.store.summary import clip_states
 
     found = (line for line in clip_states(open_store(root)) if state in ("all", line["state"]))
     lines = list(islice(found, limit or None))
@@ -130,8 +130,8 @@ def show(
     from stepcli.cache.store.locate import chosen_place
 
     root = chosen_place(store)
-    from stepcli.cache.maintenance.summary import describe_clip
     from stepcli.cache.store.store import open_store
+    from stepcli.cache.store.summary import describe_clip
 
     facts = describe_clip(open_store(root), clip)
     if as_json:

@@ -65,7 +65,7 @@ def duplicates(
     from stepcli.cache.store.locate import chosen_place
 
     root = chosen_place(store)
-    from stepcli.cache.maintenance.duplicates import describe_copies
+    from stepcli.cache.store.duplicates import describe_copies
     from stepcli.cache.store.store import open_store
 
     found = describe_copies(open_store(root))

@@ -5,11 +5,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from stepcli.cache.maintenance.duplicates import find_copies
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.groups import group_keys, plain_names
 from stepcli.cache.schema.split_names import normalise_split
 from stepcli.cache.storage.path import StoragePath
+from stepcli.cache.store.duplicates import find_copies
 from stepcli.cache.store.store import open_store
 from stepcli.runtime.errors import UsageError
 

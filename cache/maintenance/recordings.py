@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.cache.maintenance.origins import origins_of
 from stepcli.cache.schema.clips import Source
 from stepcli.cache.schema.windows import WindowRule, split_steps, split_window, window_rule
+from stepcli.cache.store.origins import origins_of
 from stepcli.cache.store.store import Store
 from stepcli.runtime.errors import UsageError
 

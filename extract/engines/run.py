@@ -7,11 +7,11 @@ from pathlib import Path
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.known_digests import save_digests
-from stepcli.cache.maintenance.summary import producer_differences
 from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.locate import is_store
 from stepcli.cache.store.store import Store
+from stepcli.cache.store.summary import producer_differences
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.list_warnings import list_warnings

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from stepcli.cache.maintenance.origins import origins_of, paths_read
 from stepcli.cache.schema.manifest import FILE_NAME
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.locate import stores_folder
+from stepcli.cache.store.origins import origins_of, paths_read
 from stepcli.cache.store.store import Store, open_store
 from stepcli.extract.backbones.names import PREFIX, stored_name
 from stepcli.extract.config import ExtractConfig

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stepcli.cache.maintenance.known_digests import FileKey, load_digests
-from stepcli.cache.maintenance.origins import clip_generation, origins_of, paths_read
 from stepcli.cache.schema.clips import Failure
+from stepcli.cache.store.origins import clip_generation, origins_of, paths_read
 from stepcli.cache.store.store import Store
 from stepcli.cache.tables.failures import read_failures
 from stepcli.extract.config import WhenChanged

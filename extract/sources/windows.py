@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from stepcli.cache.maintenance.origins import origins_of
 from stepcli.cache.schema.windows import split_steps, split_window, window_name, window_rule
+from stepcli.cache.store.origins import origins_of
 from stepcli.cache.store.store import Store
 from stepcli.extract.datasets.clip import Clip
 

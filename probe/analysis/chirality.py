@@ -14,8 +14,8 @@ from statistics import fmean
 
 import torch
 
-from stepcli.cache.maintenance.duplicates import find_copies
 from stepcli.cache.schema.leakage import find_leakage
+from stepcli.cache.store.duplicates import find_copies
 from stepcli.cache.store.store import Store, open_store
 from stepcli.probe.analysis.chiral_groups import ChiralGroup, require_some, rows_by_clip
 from stepcli.probe.config import DataConfig, TaskConfig

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stepcli.cache.maintenance.duplicates import find_copies
 from stepcli.cache.schema.class_sets import different_classes, single_class
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.groups import given_key, group_keys, joined_groups, plain_names
@@ -16,6 +15,7 @@ from stepcli.cache.schema.official_splits import chosen_splits, official_names, 
 from stepcli.cache.schema.split_file import match_splits
 from stepcli.cache.schema.split_names import normalise_split, split_notes, unused_splits
 from stepcli.cache.schema.views import clip_of, views_by_clip
+from stepcli.cache.store.duplicates import find_copies
 from stepcli.probe.data.empty_split import empty_split
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.words import counted

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from stepcli.cache.maintenance.duplicates import find_copies
-from stepcli.cache.maintenance.summary import weight_sources
 from stepcli.cache.schema.official_splits import chosen_splits, official_names
+from stepcli.cache.store.duplicates import find_copies
 from stepcli.cache.store.store import open_store
+from stepcli.cache.store.summary import weight_sources
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.data.clip_metadata import ClipFacts
 from stepcli.probe.data.each_group import groups_of, leave_out

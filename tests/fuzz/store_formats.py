@@ -15,11 +15,11 @@ from sample_clips import SPEC, fill_store
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.repair import repair_store
-from stepcli.cache.maintenance.summary import clip_states, describe_clip, summarize
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.schema.clips import ClassRow, Failure
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.cache.store.summary import clip_states, describe_clip, summarize
 from stepcli.runtime.canonical_json import canonical_json
 from stepcli.runtime.sealed_json import seal, unseal
 

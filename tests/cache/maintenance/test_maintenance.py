@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.cli.store import app
-from stepcli.cache.maintenance.summary import describe_clip, producer_differences
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.parts.commit import Staging
 from stepcli.cache.parts.open_part import OpenPart
@@ -20,6 +19,7 @@ from stepcli.cache.schema.clips import ClassRow, ClipRow, Failure
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.store import Store
+from stepcli.cache.store.summary import describe_clip, producer_differences
 from stepcli.runtime.errors import DamagedStore, SpecMismatch, StepcliError, UsageError
 
 FORMATS: list[Format] = ["zarr", "hdf5"]

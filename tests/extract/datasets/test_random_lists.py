@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepcli.cache import open_store
-from stepcli.cache.maintenance.origins import origins_of
+from stepcli.cache.store.origins import origins_of
 from stepcli.extract.sources.origin import fresh_digest
 from stepcli.runtime.errors import UsageError
 

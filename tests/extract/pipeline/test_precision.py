@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stepcli.cache import open_store
-from stepcli.cache.maintenance.summary import summarize
+from stepcli.cache.store.summary import summarize
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.config import PRECISIONS
 from stepcli.extract.pipeline import precision

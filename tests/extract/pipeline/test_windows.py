@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from stepcli.cache import open_store
-from stepcli.cache.maintenance.origins import origins_of
 from stepcli.cache.schema.windows import split_steps
+from stepcli.cache.store.origins import origins_of
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner
 from stepcli.runtime.errors import UsageError
 

@@ -12,13 +12,13 @@ import pytest
 from source_projects import make_project, write_list
 
 from stepcli.cache import open_store
-from stepcli.cache.maintenance import origins
 from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.convert import convert_store
 from stepcli.cache.maintenance.merge import merge_stores
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.parts import sources as part_sources
+from stepcli.cache.store import origins
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import DATASETS
 from stepcli.extract.decode.process import DecodeTask

@@ -11,11 +11,11 @@ import pytest
 from source_projects import make_project, replace_video, tokens_of, write_labels, write_list
 
 from stepcli.cache import open_store
-from stepcli.cache.maintenance import origins
 from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.prune import take_out
 from stepcli.cache.maintenance.relabel import relabel
 from stepcli.cache.maintenance.verify import verify_store
+from stepcli.cache.store import origins
 from stepcli.extract.sources import compare, origin
 from stepcli.runtime.errors import UsageError
 

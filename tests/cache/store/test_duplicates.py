@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 
 from stepcli.cache import create_store
 from stepcli.cache.cli.store import app
-from stepcli.cache.maintenance import duplicates
 from stepcli.cache.maintenance.draw_split import _draw_into
-from stepcli.cache.maintenance.duplicates import chance_pairs, describe_copies, find_copies
 from stepcli.cache.schema.clips import ClipRow, Source
 from stepcli.cache.schema.groups import group_keys, plain_names
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.schema.split_names import normalise_split
+from stepcli.cache.store import duplicates
+from stepcli.cache.store.duplicates import chance_pairs, describe_copies, find_copies
 from stepcli.cache.store.store import Store
 
 Clip = tuple[str, str, str, float]

@@ -14,11 +14,11 @@ from typing import Literal, TypedDict
 
 import numpy as np
 
-from stepcli.cache.maintenance.origins import same_stretches, stretches_of
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.official_splits import official_names, split_in
 from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.views import clip_of
+from stepcli.cache.store.origins import same_stretches, stretches_of
 from stepcli.cache.store.snapshot import Snapshot, read_index
 from stepcli.cache.store.store import Store
 from stepcli.runtime.errors import DamagedStore
