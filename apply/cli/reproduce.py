@@ -98,13 +98,13 @@ def reproduce(
             except CommandFailed as error:
                 say(f"error: {error}", err=True, colour=typer.colors.RED)
                 raise typer.Exit(error.code) from error
-    from stepcli.apply.reproduction.comparison import HEADER, compare
+    from stepcli.apply.reproduction.comparison import HEADER, compare, sources
     from stepcli.probe.runs.table import arranged
 
     rows, notes = compare(recipe, plan.runs, plan.changes)
     say_lines(arranged(HEADER, rows, "table"))
     for note in notes:
         warn(f"note: nothing is judged: {note}")
-    for why in dict.fromkeys(f"{each.published}: {each.why}" for each in recipe.figures):
-        say(why)
+    for line in sources(recipe):
+        say(line)
     say(f"How sure: {recipe.certainty}")

@@ -101,12 +101,15 @@ def script(plan: Reproduction) -> str:
     """The commands as a shell script, with what is known of the protocol as comments."""
     recipe = plan.recipe
     remarks = [*described(recipe), f"Layout of the data: stepcli datasets show {recipe.dataset}"]
+    sweep, log = shlex.quote(str(plan.sweep_file)), shlex.quote(str(plan.log))
     table = ["reproduce", recipe.name, "--out", str(plan.out), "--table"]
     lines = [
         *(f"# {line}".rstrip() for line in remarks),
         shlex.join(["mkdir", "-p", str(plan.out)]),
-        f"cat > {shlex.quote(str(plan.sweep_file))} <<'END'",
+        # A sweep that was edited stays.
+        f"test -e {sweep} || cat > {sweep} <<'END'",
         f"{plan.sweep_text}END",
+        *(f"echo {shlex.quote(CHANGED + each)} >> {log}" for each in plan.changes),
         *(shlex.join(["stepcli", *words]) for words in (plan.extraction, plan.sweeping, table)),
     ]
     return "\n".join(lines)

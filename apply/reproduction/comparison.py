@@ -40,6 +40,27 @@ def published_row(recipe: Recipe, figure: PublishedFigure) -> Published:
     return found[0]
 
 
+def short_name(row: Published) -> str:
+    """A published method without its remarks: what the table has room for."""
+    return row.method.partition(" (")[0].partition(",")[0]
+
+
+def sources(recipe: Recipe) -> list[str]:
+    """Where the published numbers come from and how far they are comparable, line by line."""
+    leads = (
+        f"{each.low:+g} to {each.high:+g} {each.measure}: {each.source}, over "
+        f"{', '.join(each.over)} here"
+        for each in recipe.margins
+    )
+    rows = ((each, published_row(recipe, each)) for each in recipe.figures)
+    figures = (
+        f"{row.value:.1f} {row.method}: {row.measure}; {row.protocol}; {row.backbone}; "
+        f"{row.source}. {each.why}"
+        for each, row in rows
+    )
+    return [*leads, *figures]
+
+
 def compare(
     recipe: Recipe, runs: Path, changes: Sequence[str]
 ) -> tuple[list[list[str]], list[str]]:
@@ -61,6 +82,7 @@ def compare(
         notes.append(
             f"the tokens have {others[0]} channels where {recipe.backbone} has {recipe.channels}"
         )
+    notes += _other_frames(recipe, found)
     notes += _other_settings(recipe, found)
     if len({run.fingerprint for run in found}) > 1:
         notes.append(f"the runs in {runs} are of several stores, or of one that has grown")
@@ -80,6 +102,12 @@ def table_rows(
         for figure in recipe.figures:
             rows.append(_figure(figure, published_row(recipe, figure), members, runs, draw, judged))
     return rows
+
+
+def _other_frames(recipe: Recipe, found: Sequence[RunRecord]) -> list[str]:
+    wanted = recipe.frames
+    have = {f"{run.spec.get('frames')} frames, {run.spec.get('sampling')}" for run in found}
+    return [f"the store has {each}; the recipe {wanted}" for each in sorted(have - {wanted})]
 
 
 def _other_settings(recipe: Recipe, found: Sequence[RunRecord]) -> list[str]:
@@ -130,16 +158,14 @@ def _margin(
         if (value := _mean(name, margin.measure, found, runs)) is not None
     }
     best = max(others, key=lambda name: others[name], default="")
-    against = f"best of {', '.join(margin.over)}"
-    if best and len(margin.over) > 1:
-        against += f" ({best})"
+    against = f"{best or '?'} (best of {len(margin.over)})" if margin.over[1:] else margin.over[0]
     lead = None if ours is None or len(others) < len(margin.over) else ours - others[best]
     off = None if lead is None else lead - min(max(lead, margin.low), margin.high)
     return [
         _title(f"{margin.method} - {against}: {margin.measure}", draw),
         _count(margin.method, found),
         "-" if lead is None else f"{lead:+.1f}",
-        f"{margin.low:+g} to {margin.high:+g} ({margin.source})",
+        f"{margin.low:+g} to {margin.high:+g}",
         *_verdict(off, margin.tolerance if judged else None),
     ]
 
@@ -157,7 +183,7 @@ def _figure(
         _title(f"{figure.method}: {figure.measure}", draw),
         _count(figure.method, found),
         "-" if ours is None else f"{ours:.1f}",
-        f"{row.value:.1f} ({row.method}; {row.backbone}; {row.source})",
+        f"{row.value:.1f} ({short_name(row)})",
         *_verdict(None if ours is None else ours - row.value, figure.tolerance if judged else None),
     ]
 

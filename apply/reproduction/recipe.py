@@ -85,6 +85,12 @@ class Recipe(FrozenConfig):
         """Options of the data set."""
         return dict(pair.split("=", 1) for pair in self._values("--set"))
 
+    @property
+    def frames(self) -> str:
+        """Frames per clip and which, as a store's spec has them."""
+        (count,), sampling = self._values("--frames"), self._values("--sampling") or ["uniform"]
+        return f"{count} frames, {sampling[0]}"
+
     def _values(self, flag: str) -> list[str]:
         return [value for word, value in pairwise(shlex.split(self.extract)) if word == flag]
 

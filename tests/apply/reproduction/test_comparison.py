@@ -66,16 +66,16 @@ def test_a_lead_is_measured_from_the_nearer_end_of_its_range(
     found += [run("step", step + 0.1, seed=1)]
     (row,) = table_rows(recipe(), found, tmp_path, judged=True)
     assert row == [
-        "step - best of linear, attentive (attentive): top-1",
-        *("2", lead, "+6 to +15 (abstract)", difference, "2.0", verdict),
+        "step - attentive (best of 2): top-1",
+        *("2", lead, "+6 to +15", difference, "2.0", verdict),
     ]
     (row,) = table_rows(recipe(), found, tmp_path, judged=False)
-    assert row[2:] == [lead, "+6 to +15 (abstract)", difference, "-", "not judged"]
+    assert row[2:] == [lead, "+6 to +15", difference, "-", "not judged"]
 
 
 def test_a_lead_over_some_of_the_others_is_none(tmp_path: Path) -> None:
     (row,) = table_rows(recipe(), [run("linear", 0.3), run("step", 0.5)], tmp_path, judged=True)
-    assert row[2:] == ["-", "+6 to +15 (abstract)", "-", "2.0", "not measured"]
+    assert row[2:] == ["-", "+6 to +15", "-", "2.0", "not measured"]
 
 
 def test_parts_of_train_are_rows_of_their_own(tmp_path: Path) -> None:

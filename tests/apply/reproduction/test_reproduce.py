@@ -86,6 +86,14 @@ def test_a_dry_run_prints_a_script_that_bash_takes(tmp_path: Path, stepcli_here:
         plan = Reproduction(read_recipe(name), tmp_path, out, "x")
         assert plan.sweep_file.read_text() == plan.sweep_text
         assert not plan.changes
+        plan.sweep_file.write_text("methods: {step: {}}")
+        subprocess.run(["bash", "-euc", head], check=True)
+        assert plan.sweep_file.read_text() == "methods: {step: {}}"
+        plan.sweep_file.unlink()
+    more = ["--out", out, "--dry-run", "--extract-with", "--limit 20"]
+    done = stepcli_here("reproduce", name, *more)
+    subprocess.run(["bash", "-euc", done.stdout.rsplit("\nstepcli ", 3)[0]], check=True)
+    assert plan.changes == ["extracted with --limit 20"]
 
 
 def test_missing_data_are_one_line(tmp_path: Path, stepcli_here: Run) -> None:
