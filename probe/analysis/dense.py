@@ -43,6 +43,7 @@ from stepcli.probe.analysis.segmentation import (
     segment_counts,
     total,
 )
+from stepcli.probe.runs.metrics import multi_label_map
 from stepcli.probe.runs.predictions import Predictions, joined
 from stepcli.runtime.errors import UsageError
 
@@ -207,7 +208,19 @@ def score(
             classes[label]: own.f1 for label, own in sorted(by_class.items()) if label >= 0
         },
         recordings=kept,
+        labels_map=_labels_map(labelled, table),
     )
+
+
+def _labels_map(labelled: Sequence[Labelled], table: TruthTable) -> float | None:
+    """Whole recordings by their labels, background left out; a recording may have several."""
+    scores = np.stack([each.scores.max(axis=0) for each in labelled])
+    relevant = np.zeros(scores.shape, bool)
+    for row, each in zip(relevant, labelled, strict=True):
+        row[[one.label for one in table[each.recording].segments if one.label >= 0]] = True
+    if table.background is not None:
+        relevant[:, table.background] = False
+    return multi_label_map(scores, relevant)
 
 
 def _spans(

@@ -49,6 +49,9 @@ class DenseScores:
     """By temporal IoU, "0.1" to "0.7"."""
     f1_50_by_class: dict[str, float]
     recordings: dict[str, RecordingScores] = field(default_factory=dict)
+    labels_map: float | None = None
+    """Which labels occur in a recording: mean average precision of the largest probability over its
+    steps. None: there are no labels but background, or a version before this number wrote it."""
 
     @property
     def mean_map(self) -> float:

@@ -69,6 +69,10 @@ def table(rows: "list[DenseRow]") -> str:
             f"{row.label}: {row.recordings} recordings; edit {_interval(row.edit)}, F1@50 of a "
             f"recording {_interval(row.f1_50)}"
         )
+        whole = [one.labels_map for one in row.seeds if one.labels_map is not None]
+        if whole:
+            mean = sum(whole) / len(whole)
+            lines.append(f"  labels of whole recordings: mAP {100 * mean:.1f}")
         lines.append(
             f"  seed 0: windows within {how.reach * first.seconds_per_step:g} s of a frame count, "
             f"segments of at least {how.shortest * first.seconds_per_step:g} s; chosen on "

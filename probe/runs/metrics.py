@@ -124,3 +124,32 @@ def summary(logits: Floats, labels: Ints, pairs: Sequence[tuple[int, int]]) -> H
         "mean_class": mean_class(logits, labels),
         "forced_choice": float(np.mean(list(choices.values()))) if choices else None,
     }
+
+
+def average_precision(scores: Floats, relevant: NDArray[np.bool_]) -> float:
+    """Area under the steps of precision over recall: sum of (recall gained) x precision.
+
+    Equal scores are one threshold, so constant scores get the share of relevant samples.
+
+    Args:
+        scores: [n]
+        relevant: [n], True for samples that have the label; at least one.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, right = scores[order], np.cumsum(relevant[order])
+    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    precision = right[last] / (last + 1)
+    return float((np.diff(right[last], prepend=0) * precision).sum() / right[-1])
+
+
+def multi_label_map(scores: Floats, relevant: NDArray[np.bool_]) -> float | None:
+    """Mean average precision over the labels that some sample has, as Charades counts it
+    (arXiv 1604.01753); None where no sample has any.
+
+    Args:
+        scores: [n, C]
+        relevant: [n, C], True where a sample has a label; it may have several or none.
+    """
+    present = np.flatnonzero(relevant.any(axis=0))
+    every = [average_precision(scores[:, c], relevant[:, c]) for c in present]
+    return float(np.mean(every)) if every else None

@@ -1,6 +1,7 @@
 """Recordings labelled frame by frame: trained on windows, scored by the field's measures, whole."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from stepcli.cache import open_store
 from stepcli.cache.maintenance.segments import label_windows
 from stepcli.cache.schema.clips import SegmentRow
 from stepcli.cache.schema.segments import BACKGROUND
+from stepcli.cache.schema.windows import split_window
 from stepcli.cache.store.store import Store
 from stepcli.probe.analysis.dense import TruthTable, label_recordings, score
 from stepcli.probe.analysis.frame_scores import Smoothing
@@ -145,6 +147,22 @@ def test_detection_counts_segments_that_lie_under_others(store: Store) -> None:
     assert after.map["0.5"] < before.map["0.5"]
 
 
+def test_labels_of_whole_recordings_may_be_several(store: Store) -> None:
+    """One that lies under another counts too; background does not."""
+    said = said_of(store, ["r6", "r7"])
+    table = TruthTable(store, CLASSES)
+    assert score(said, table, CLASSES, 5, Smoothing(1, 1), "").labels_map == 1.0
+    logits = said.logits.copy()
+    for row, clip in enumerate(said.clips):
+        if split_window(clip)[0] == "r6":
+            logits[row] = 20.0 * np.eye(3)[table.background]
+    one = [row for row in store.segments() if row.recording == "r7"]
+    store.change_segments(lambda rows: [r for r in rows if r.recording != "r7"] + one[:1])
+    wrong = replace(said, logits=logits)
+    found = score(wrong, TruthTable(store, CLASSES), CLASSES, 5, Smoothing(1, 1), "").labels_map
+    assert found == pytest.approx((1.0 + 0.5) / 2)  # open: both; close: r6 alone, after r7
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -156,8 +174,6 @@ def test_detection_counts_segments_that_lie_under_others(store: Store) -> None:
 def test_torn_or_unlabelled_recordings_are_refused(
     store: Store, tmp_path: Path, change: dict[str, Any], named: str
 ) -> None:
-    from dataclasses import replace
-
     store.change_clips(
         lambda rows: [replace(row, **change) if row.id == "r0@w000001" else row for row in rows]
     )
