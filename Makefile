@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs report-picture test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check vit-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test recordings
+.PHONY: help demo docs report-picture order-picture test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check vit-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test recordings
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -151,6 +151,12 @@ report-picture: $(VENV)/installed  ## docs/report.png: the top of the demo's rep
 	$(BIN)/stepcli demo
 	$(BIN)/stepcli report demo-out/runs --out demo-out/report
 	$(BIN)/python docs/report_picture.py demo-out/report/index.html
+
+order-picture: $(VENV)/installed  ## docs/order-suite.png: the order suite on the bundled clips, 13 minutes
+	$(BIN)/stepcli demo
+	$(BIN)/stepcli sweep recipes/order-suite.yaml --store demo-out/store --runs demo-out/order-suite
+	$(BIN)/stepcli sweep recipes/order-suite.yaml --method step --seeds 5 --store demo-out/store --runs demo-out/order-suite
+	$(BIN)/python docs/order_suite_picture.py demo-out/order-suite
 
 transcript:  ## docs/maintainers/transcript.md: the first hour from a clean clone, typed by a script
 	$(PYTHON) tests/docs/transcript.py

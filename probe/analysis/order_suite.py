@@ -5,11 +5,12 @@ partner the larger one decides, a tie is half right. Its null is 50 % on every t
 ignore order exactly.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +18,19 @@ from numpy.typing import NDArray
 from stepcli.probe.config.task import ORDER_SUITE
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.configurations import Configuration, configurations
+from stepcli.probe.runs.labels import SHORT, labels
+from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.stats import accuracy_interval
 from stepcli.runtime.errors import UnknownName
 
-Family = Literal["control", "order-blind", "linear in time", "other head", "step"]
-FAMILIES: tuple[Family, ...] = ("control", "order-blind", "linear in time", "other head", "step")
+Family = Literal["control", "order-blind", "linear in time", "other head", "imported", "step"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+Finding = Literal["exact", "null", "above", "below", "no interval"]
+"""Of a value: exactly 50 % for each draw; 50 % in its interval; its interval above or below 50 %;
+not exact, and groups too few for an interval."""
 CONTROLS = ("duration", "first-frame", "middle-frame", "last-frame", "first-last")
 LINEAR = ("early-late", "concat", "concat-lowrank", "dct", "difference")
 NULL = 0.5
-EXACT = 5e-4
-"""Distance from the null that shows as 50.0 %."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,27 @@ class SuiteCell:
         return [float(each) for each in self.right.mean(axis=1)]
 
     @property
-    def at_null(self) -> bool:
-        """Whether it cannot be told from 50 %."""
-        if abs(self.mean - NULL) < EXACT:
-            return True
-        return self.low is not None and self.high is not None and self.low <= NULL <= self.high
+    def finding(self) -> Finding:
+        """What is shown of it; nothing without an interval, unless it is exactly at the null."""
+        if self._is_exact():
+            return "exact"
+        if self.low is None or self.high is None:
+            return "no interval"
+        if self.low <= NULL <= self.high:
+            return "null"
+        return "above" if self.low > NULL else "below"
+
+    def _is_exact(self) -> bool:
+        """Whether each seed has half of each draw right, as a probe has that ignores order."""
+        number = {draw: i for i, draw in enumerate(dict.fromkeys(s[:2] for s in self.samples))}
+        index = np.array([number[sample[:2]] for sample in self.samples])
+        shown = np.bincount(index)
+        return all(np.allclose(np.bincount(index, row) / shown, NULL) for row in self.right)
 
     @property
-    def sees(self) -> bool:
-        """Whether it is above 50 %."""
-        return not self.at_null and self.mean > NULL
+    def at_null(self) -> bool:
+        """Whether it is exactly 50 %, or its interval contains 50 %."""
+        return self.finding in ("exact", "null")
 
     @property
     def short(self) -> str:
@@ -104,7 +119,7 @@ class Suite:
         return f"{title}, {self.backbone}" if self.backbone else title
 
     def records(self) -> list[dict[str, str | float | int | bool | None]]:
-        """One entry per method and task, fractions of 1."""
+        """One entry per method and task, fractions of 1; `at_null` is None without an interval."""
         return [
             {
                 "dataset": self.dataset,
@@ -116,7 +131,7 @@ class Suite:
                 "forced_choice": cell.mean,
                 "low": cell.low,
                 "high": cell.high,
-                "at_null": cell.at_null,
+                "at_null": None if cell.finding == "no interval" else cell.at_null,
             }
             for row in self.rows
             for task, cell in row.cells.items()
@@ -160,13 +175,14 @@ def order_suites(runs: Path) -> list[Suite]:
 
 def _suite(members: Sequence[Configuration]) -> Suite:
     present = {each.first.task for each in members}
-    cells: dict[tuple[str, str], dict[str, SuiteCell]] = {}
-    for each in members:
-        cells.setdefault((each.label, each.first.method), {})[each.first.task] = _cell(each)
-    first_of = {each.label: each for each in members}
+    names = _names(members)
+    cells: dict[str, dict[str, SuiteCell]] = {}
+    for name, each in zip(names, members, strict=True):
+        cells.setdefault(name, {})[each.first.task] = _cell(each)
+    first_of = dict(zip(names, members, strict=True))
     rows = [
-        SuiteRow(label, method, _family(first_of[label]), by_task)
-        for (label, method), by_task in cells.items()
+        SuiteRow(name, first_of[name].first.method, _family(first_of[name]), by_task)
+        for name, by_task in cells.items()
     ]
     rows.sort(key=lambda row: (FAMILIES.index(row.family), _mean(row), row.label))
     first = members[0].first
@@ -179,6 +195,28 @@ def _suite(members: Sequence[Configuration]) -> Suite:
         tuple(rows),
         tuple(members),
     )
+
+
+def _names(members: Sequence[Configuration]) -> list[str]:
+    """Of the row of each member. An imported model has one row for all its files, one for each
+    task, and never the row of a trained probe of its name."""
+    trained = [each.first for each in members if not each.first.imported]
+    own = dict(zip((run.run for run in trained), labels(trained), strict=True))
+    imported = [each.first for each in members if each.first.imported]
+    several = Counter((run.method, run.task) for run in imported)
+    several_seeds = Counter((run.method, run.task, run.seed) for run in imported)
+
+    def name(run: RunRecord) -> str:
+        if run.imported is None:
+            return own[run.run]
+        text = f"{run.method} (imported"
+        if several[run.method, run.task] > 1:
+            text += f", seed {run.seed}"
+        if several_seeds[run.method, run.task, run.seed] > 1:
+            text += f", {run.imported.file} {run.imported.sha256[:SHORT]}"
+        return f"{text})"
+
+    return [name(each.first) for each in members]
 
 
 def _mean(row: SuiteRow) -> float:
@@ -208,6 +246,8 @@ def _cell(found: Configuration) -> SuiteCell:
 
 
 def _family(found: Configuration) -> Family:
+    if found.first.imported:
+        return "imported"
     method = found.first.method
     if method == "step":
         return "step"

@@ -72,7 +72,7 @@ class SuiteSection:
                 text = f"{100 * cell.mean:.1f}{'°' if cell.at_null else ''}"
                 look = "#666666" if cell.at_null else "black"
                 axes.text(j, i, text, ha="center", va="center", fontsize=8, color=look)
-        axes.set_xticks(range(shape[1]), list(suite.tasks))
+        axes.set_xticks(range(shape[1]), list(suite.tasks), fontsize=8)
         axes.set_yticks(range(shape[0]), shortened([row.label for row in suite.rows], 28))
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
@@ -89,6 +89,6 @@ class SuiteSection:
             TABLE,
             "What kind of order each method sees",
             "Forced choice, per cent; grey with °: at the null of 50 %. Lines separate controls, "
-            "order-blind probes, linear maps of time, other heads and STEP.",
+            "order-blind probes, linear maps of time, other heads, imported models and STEP.",
             f"Forced choice by task, per cent. {said}.",
         )

@@ -12,21 +12,31 @@ from command_line import invoke
 from stepcli.probe.analysis.order_suite import FAMILIES, Suite, SuiteCell, SuiteRow, order_suites
 from stepcli.probe.analysis.order_suite_words import conclusions, suite_texts
 from stepcli.probe.report.write import write_report
+from stepcli.probe.runs.predictions import read_predictions
+from stepcli.probe.runs.record import read_run
 from stepcli.probe.runs.stats import accuracy_interval
 from stepcli.runtime.errors import UsageError
-
-GROUPS = tuple(f"g{number}" for number in range(40))
 
 
 def cell(share: float, *, seeds: int = 3, seed: int = 0) -> SuiteCell:
     """80 samples, two of each group: both right with some chance, else one of them."""
     random = np.random.default_rng(seed)
     both = random.random((seeds, 40)) < 2 * share - 1
-    right = np.stack([np.ones_like(both), both], axis=2).reshape(seeds, 80).astype(float)
-    groups = tuple(np.repeat(GROUPS, 2).tolist())
-    found = accuracy_interval(right, groups)
-    samples = tuple((group, 0, bool(i % 2)) for i, group in enumerate(groups))
-    return SuiteCell(right, groups, samples, found.mean, found.low, found.high)
+    return made(np.stack([np.ones_like(both), both], axis=2).reshape(seeds, 80).astype(float))
+
+
+def made(right: np.ndarray, groups: int = 40) -> SuiteCell:
+    """Of clips that are shown in both directions, [seeds, 2 clips], spread over the groups."""
+    clips = [f"clip{number}" for number in np.repeat(range(right.shape[1] // 2), 2)]
+    of = tuple(f"g{number % groups}" for number in np.repeat(range(len(clips) // 2), 2))
+    samples = tuple((clip, 0, bool(i % 2)) for i, clip in enumerate(clips))
+    found = accuracy_interval(right, of)
+    return SuiteCell(right, of, samples, found.mean, found.low, found.high)
+
+
+def few(share: float, groups: int = 8) -> SuiteCell:
+    """The same samples in fewer groups than an interval needs."""
+    return made(cell(share).right, groups)
 
 
 def suite(*rows: SuiteRow) -> Suite:
@@ -59,6 +69,98 @@ def test_words_say_who_sees_what_and_where_step_loses() -> None:
     assert differences.count("a gain") == 1
 
 
+def test_without_an_interval_the_values_are_given_without_a_conclusion() -> None:
+    found = suite(
+        row("linear", "order-blind", arrow=few(0.5), twins=few(0.5)),
+        row("concat", "linear in time", arrow=few(0.51), twins=few(0.5)),
+        row("step", "step", arrow=few(0.9), twins=few(0.6, 19)),
+    )
+    text = "\n".join(conclusions(found))
+    assert (
+        "No interval could be made: arrow has 8 groups, twins has 19 groups, at least 20 are "
+        "needed." in text
+    )
+    assert "° is the null: exactly 50 % of each draw." in text
+    step, concat = (100 * found.rows[i].cells["arrow"].mean for i in (2, 1))
+    assert f"arrow, without an interval: step ({step:.1f} %), concat ({concat:.1f} %)." in text
+    assert "Order-blind probes (linear) are at the null on every task." in text
+    for claim in (" see", "no other row", "minus the best", "does not"):
+        assert claim not in text
+    assert [each["at_null"] for each in found.records()] == [True, True, None, True, None, None]
+
+
+def test_one_task_without_an_interval_leaves_the_others_their_conclusion() -> None:
+    found = conclusions(
+        suite(
+            row("dct", "linear in time", arrow=few(0.9), twins=cell(0.5)),
+            row("step", "step", arrow=few(0.9), twins=cell(0.98)),
+        )
+    )
+    text = "\n".join(found)
+    assert "No interval could be made: arrow has 8 groups, at least" in text
+    assert "arrow, without an interval: step (" in text
+    assert "step sees which tokens come when (twins " in text
+
+
+def test_order_blind_rows_without_an_interval_are_not_said_to_be_off_the_null() -> None:
+    rows = (row("linear", "order-blind", arrow=few(0.5), twins=few(0.6)),)
+    text = "\n".join(conclusions(suite(*rows)))
+    assert "(linear) are not exactly at the null: linear on twins (" in text
+    assert "off the null" not in text
+
+
+def test_an_interval_that_contains_the_null_shows_nothing() -> None:
+    noise = np.random.default_rng(0).integers(0, 2, (3, 80)).astype(float)
+    low = made(np.tile([1.0, 0.0, 0.0, 0.0], (3, 20)))
+    found = conclusions(
+        suite(
+            row("dct", "linear in time", arrow=made(noise), twins=cell(0.5), sawtooth=cell(0.5)),
+            row("step", "step", arrow=made(noise[::-1]), twins=low, sawtooth=made(noise)),
+        )
+    )
+    text = "\n".join(found)
+    assert "step is not shown to see the direction of time (arrow " in text
+    assert "95 % interval 4" in text
+    assert "no other row is shown to." in text
+    assert "step is below the null on twins (25.0 %)" in text
+    assert "does not see" not in text
+
+
+def test_order_is_seen_only_above_single_frames() -> None:
+    rows = (
+        row("first-frame", "control", arrow=cell(0.8, seed=1), twins=cell(0.5)),
+        row("dct", "linear in time", arrow=cell(0.98), twins=cell(0.5)),
+    )
+    text = "\n".join(conclusions(suite(*rows, row("step", "step", arrow=cell(0.8)))))
+    assert "step is above the null on arrow (" in text
+    assert "but not shown to be above controls that know no order: first-frame (" in text
+    assert "; dct (9" in text
+    alone = "\n".join(conclusions(suite(rows[0])))
+    assert "sees" not in alone
+    assert "dct sees the direction of time (arrow 9" in "\n".join(conclusions(suite(*rows)))
+
+
+def test_a_single_seed_is_named() -> None:
+    rows = (row("trn", "other head", arrow=cell(0.9, seeds=1), twins=cell(0.5, seeds=1)),)
+    found = conclusions(suite(*rows, row("step", "step", arrow=cell(0.9), twins=cell(0.5))))
+    assert "One seed only: trn; an interval then covers new groups, not new seeds." in found
+
+
+def test_nothing_is_concluded_of_imported_models() -> None:
+    rows = (
+        row("step", "imported", arrow=cell(0.98), twins=cell(0.98)),
+        row("gru", "other head", arrow=cell(0.5), twins=cell(0.9)),
+    )
+    text = "\n".join(conclusions(suite(*rows)))
+    assert "Imported: step; what these models read of a clip is not known" in text
+    assert "gru does not see the direction of time (arrow 50.0 %)." in text
+    assert "against step (" in text  # a difference of measured values is given
+    assert text.count("step (") == text.count("against step (")
+    assert "gru sees which tokens come when" in text
+    alone = "\n".join(conclusions(suite(rows[0])))
+    assert "sees" not in alone
+
+
 def test_words_name_order_blind_rows_that_are_off_the_null() -> None:
     found = conclusions(suite(row("linear", "order-blind", arrow=cell(0.5), twins=cell(0.9))))
     assert found[1].startswith("Order-blind probes (linear) are off the null: linear on twins (")
@@ -68,10 +170,14 @@ def test_a_cell_is_at_the_null_if_its_interval_holds_it() -> None:
     assert cell(0.5).at_null
     assert cell(0.5).text == "50.0 ± 0.0°"
     assert not cell(0.9).at_null
-    assert cell(0.9).sees
-    few = SuiteCell(np.ones((1, 4)), ("a",) * 4, (("a", 0, False),) * 4, 1.0, None, None)
-    assert few.sees
-    assert few.text == "100.0"
+    assert cell(0.9).finding == "above"
+    assert cell(0.5).finding == "exact"
+    assert made(np.tile([1.0, 0.0, 1.0, 1.0], (1, 20))).finding == "above"
+    assert made(np.tile([1.0, 0.0, 0.0, 0.0], (1, 20))).finding == "below"
+    assert made(np.tile([1.0, 1.0, 0.0, 0.0], (1, 20))).finding == "null"
+    assert few(0.9).finding == "no interval"
+    assert few(1.0).text == "100.0 ± 0.0"
+    assert few(0.5).finding == "exact"
 
 
 def test_a_narrow_terminal_gets_the_table_without_deviations() -> None:
@@ -126,6 +232,35 @@ def test_results_show_the_suite_below_the_runs_and_by_itself(runs: Path, tmp_pat
     assert r"\toprule" in latex
     refused = invoke("results", "--runs", runs, "--order-suite", "--format", "parquet")
     assert refused.exit_code != 0
+
+
+def test_imported_models_have_a_row_of_their_own(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    for folder in runs.glob("step-*"):
+        record = read_run(folder / "run.json")
+        if record.seed or record.task == "distractors":
+            continue
+        found = read_predictions(folder)
+        logits = tmp_path / f"{record.task}.csv"
+        with logits.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["clip", "start_frame", "backward", *record.classes])
+            for (clip, start, backward), values in zip(found.samples, found.logits, strict=True):
+                writer.writerow([clip, start, int(backward), *values])
+        for name in ("step", "videomae"):
+            place = ("--like", folder.name, "--name", name, "--runs", tmp_path / "runs")
+            done = invoke("results", "import", logits, *place)
+            assert done.exit_code == 0, done.output
+    (found_suite,) = order_suites(tmp_path / "runs")
+    tasks = {each.label: list(each.cells) for each in found_suite.rows}
+    assert tasks["step"] == ["arrow", "distractors", "twins"]
+    assert tasks["step (imported)"] == tasks["videomae (imported)"] == ["arrow", "twins"]
+    kinds = {each.label: each.family for each in found_suite.rows}
+    assert kinds["step"] == "step"
+    assert kinds["step (imported)"] == "imported"
+    text = "\n".join(conclusions(found_suite))
+    assert "No interval could be made: arrow has " in text
+    assert "Imported: step (imported), videomae (imported); what these models read" in text
 
 
 def test_a_suite_needs_two_tasks(runs: Path, tmp_path: Path) -> None:
