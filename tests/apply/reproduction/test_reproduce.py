@@ -59,6 +59,7 @@ def test_a_recipe_runs_from_its_data_to_its_table(
     said = done.stderr[done.stderr.index("note: nothing is judged") :]
     assert f"nothing is judged: swept with {less}\n" in said
     assert "nothing is judged: the tokens have 32 channels" in said
+    assert "the store has" not in said
     # What is told from the runs alone: the whole recipe has all of its own.
     assert (" with other settings, e.g. " in said) == (name != WHOLE)
     assert ("missing, e.g. " in said) == (name != WHOLE)
