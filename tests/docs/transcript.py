@@ -25,6 +25,8 @@ KEPT_BACK = 23
 """Of the door clips one is new to the probes: they are asked about it at the end."""
 FENCE = re.compile(r"^```(console|csv)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SHOWN_LINES = 40
+OF_THE_GUIDE = "dinov2-base --tokens cls,grid4"
+WITHOUT_HUB = "mobilenet_v2-bundled-320 --tokens grid4"
 
 
 def main() -> None:
@@ -39,7 +41,10 @@ def main() -> None:
         command = ["git", "clone", "--quiet", "--depth", "1", TREE.as_uri(), str(source)]
         subprocess.run(command, check=True)
         lay_out_videos(source, home)
-        asked.out.write_text(type_guide(home, source, asked.python))
+        page = type_guide(home, source, asked.python)
+        asked.out.write_text(page)
+    if failed := page.count("\n[exit code "):
+        sys.exit(f"{asked.out}: {failed} of the guide's commands failed; do not commit the page")
 
 
 def lay_out_videos(source: Path, home: Path) -> None:
@@ -64,6 +69,7 @@ def type_guide(home: Path, source: Path, python: str) -> str:
         "COLUMNS": "100",
         "PIP_CONSTRAINT": str(source / "constraints.txt"),
         "PIP_QUIET": "2",
+        "XDG_STATE_HOME": f"{home}/state",  # as a new user: no folder or file is trusted yet
     }
     blocks = []
     started = time.monotonic()
@@ -75,25 +81,32 @@ def type_guide(home: Path, source: Path, python: str) -> str:
             blocks.append(f"$ cat {name}\n{block}")
             continue
         for line in block.splitlines():
-            typed = line.replace(
-                "dinov2-base --tokens cls,grid4", "mobilenet_v2-bundled-320 --tokens grid4"
-            )
+            typed = line.replace(OF_THE_GUIDE, WITHOUT_HUB)
             blocks.append(typed_and_said(typed, home, python, environment))
     minutes = (time.monotonic() - started) / 60
     ask = ["git", "-C", str(source), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    said = "\n".join(blocks).replace(str(home), "~").rstrip()
+    return f"{head(count_videos(home), commit, minutes)}\n```text\n{said}\n```\n"
+
+
+def count_videos(home: Path) -> int:
+    """Videos of the folders that the guide extracts."""
+    return sum(path.is_file() for path in (home / "videos").rglob("*.mp4"))
+
+
+def head(videos: int, commit: str, minutes: float) -> str:
+    """How the page was made."""
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, no GPU"
-    head = (
+    return (
         "# The first hour, as it looked\n\n"
         "Made by `make transcript`: a clean clone, a new environment, no network but pip's, the "
-        "commands of\n[first-hour.md](first-hour.md) with the bundled backbone, and 95 of the "
-        "bundled clips as `videos/`. pip is kept\nquiet and to the CPU build of torch; nothing is "
-        "edited but the name of the folder, and long outputs are cut in\ntheir middle. "
-        f"{machine}, load average {os.getloadavg()[2]:.0f}; {datetime.now(UTC):%Y-%m-%d}, at "
-        f"{commit}; {minutes:.0f} minutes in all.\n"
+        "commands of\n[first-hour.md](../first-hour.md) with the bundled backbone, and "
+        f"{videos} of the bundled clips as `videos/`. pip is kept\nquiet and to the CPU build of "
+        "torch; nothing is edited but the name of the folder, and long outputs are cut in\ntheir "
+        f"middle. {machine}, load average {os.getloadavg()[2]:.0f}; "
+        f"{datetime.now(UTC):%Y-%m-%d}, at {commit}; {minutes:.0f} minutes in all.\n"
     )
-    said = "\n".join(blocks).replace(str(home), "~").rstrip()
-    return f"{head}\n```text\n{said}\n```\n"
 
 
 def typed_and_said(line: str, home: Path, python: str, environment: dict[str, str]) -> str:
