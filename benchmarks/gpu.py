@@ -34,7 +34,7 @@ import transformers
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from gpu_equal import compare  # noqa: E402 (scripts beside this one)
+from gpu_equal import FULL, TINY, compare  # noqa: E402 (scripts beside this one)
 from gpu_extract import as_json, measure  # noqa: E402
 
 
@@ -98,7 +98,8 @@ def main() -> None:
 
     keep("complete", False)
     if given.part in ("equal", "all"):
-        keep("equal", compare(device))
+        size = TINY if given.tiny else FULL
+        compare(device, size, lambda found: keep("equal", found), end)
     for part in ("probes", "sweep"):
         if given.part in (part, "all") and time.monotonic() < end:
             words = ["--device", given.device, *(["--tiny"] if given.tiny else [])]

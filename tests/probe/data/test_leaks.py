@@ -199,16 +199,16 @@ def test_spellings_of_splits_in_a_store_are_one_split(
 def test_slices_of_a_store_with_copies_are_other_runs(
     tmp_path: Path, store_of: Callable[..., Store]
 ) -> None:
-    """They are drawn otherwise than by earlier versions; all other runs keep their names."""
+    """They are drawn otherwise than by earlier versions; all others keep their identities."""
     (config,) = run_configs("linear", [{}], {}, TaskConfig(), DataConfig(), range(1))
     runs = tmp_path / "runs"
     plain = Session(store_of(tmp_path / "a").path, runs, "cpu")
     copied = Session(store_of(tmp_path / "b", like=LIKE).path, runs, "cpu")
     for session, same in ((plain, True), (copied, False)):
         fingerprint = session.store.fingerprint
-        assert session.name(config) == config.run_id(fingerprint)
+        assert session.run_id(config) == config.run_id(fingerprint)
         sliced = on_slice(config)
-        assert (session.name(sliced) == sliced.run_id(fingerprint)) is same
+        assert (session.run_id(sliced) == sliced.run_id(fingerprint)) is same
 
 
 def test_imported_logits_are_scored_without_copies_too(

@@ -176,7 +176,7 @@ def test_a_checkpoint_is_gone_when_the_runs_are_there(store: Store, tmp_path: Pa
     runs = tmp_path / "runs"
     session = Session(store.path, runs, "cpu")
     configs = configs_of(epochs=3)
-    left_behind = Checkpoint(runs, [session.name(config) for config in configs])
+    left_behind = Checkpoint(runs, [session.run_id(config) for config in configs])
     left_behind.path.parent.mkdir(parents=True)
     left_behind.path.write_bytes(b"")
     assert len(session.run(configs)) == 8
