@@ -35,7 +35,7 @@ def offered(typed: str) -> list[str]:
             "predict runs/x --backbone mobilenet_v2-",
             ["mobilenet_v2-bundled", "mobilenet_v2-bundled-320"],
         ),
-        ("probe --task a", ["arrow"]),
+        ("probe --task a", ["anticipate", "arrow"]),
     ],
 )
 def test_names_are_completed(typed: str, names: list[str]) -> None:

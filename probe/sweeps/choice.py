@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from stepcli.probe.config import OptimConfig, RunConfig, SweepConfig
-from stepcli.probe.methods.registry import PRESET, methods
 from stepcli.probe.runs.stats import expected_best
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import replace_synced
@@ -90,6 +89,9 @@ def edge_warnings(configs: Sequence[RunConfig], best: Sequence[RunConfig]) -> li
 
 def chosen_settings(choice: Choice, sweep: SweepConfig) -> list[JsonObject]:
     """For each seed the values that were chosen of what its sweep lists."""
+    # Not above: who reads a selection needs no torch.
+    from stepcli.probe.methods.registry import PRESET, methods
+
     found = []
     for config in choice.configs:
         recipe = config.recipe.model_dump()
