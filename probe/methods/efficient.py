@@ -51,6 +51,8 @@ class StackedBatchNorm(nn.Module):
     """K batch normalisations without learned parameters: running mean and variance [K, D]."""
 
     EPS, MOMENTUM = 1e-6, 0.1
+    running: ClassVar[tuple[str, ...]] = ("mean", "variance")
+    """Buffers that a forward pass in training changes; put back where the step is done again."""
     mean: Tensor
     variance: Tensor
 

@@ -74,6 +74,9 @@ class Bank:
         self.clock = BankClock(self.rows.device)
         """Of steps that have not been shared out yet."""
         self.losses: list[Tensor] = []
+        self._running = [
+            (module, name) for module in probe.modules() for name in getattr(module, "running", ())
+        ]
         self._class_counts = class_counts
         self._folds: Tensor | None = None
         self._trained_classes = trained_classes
@@ -123,9 +126,15 @@ class Bank:
         with self.clock.work():
             self._optimizer.step()
 
-    def drop_gradients(self) -> None:
-        """Forget what a step that was not finished has left."""
+    def running(self) -> list[Tensor]:
+        """Copies of the running statistics, which a step changes before it can fail."""
+        return [getattr(module, name).clone() for module, name in self._running]
+
+    def undo(self, running: Sequence[Tensor]) -> None:
+        """Forget what a step that was not finished has left: gradients, running statistics."""
         self.probe.zero_grad(set_to_none=True)
+        for (module, name), before in zip(self._running, running, strict=True):
+            getattr(module, name).copy_(before)
 
     def fit(self, batches: Iterable[tuple[TokenBatch, Tensor]]) -> None:
         """Fit a probe that has no gradients to follow."""

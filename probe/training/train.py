@@ -239,12 +239,13 @@ def _step(
 
 def _try_step(bank: Bank, parts: Sequence[Part], samples: int) -> Tensor | OutOfMemory:
     """One step, [K] losses; if memory runs out, nothing has changed."""
+    running = bank.running()
     try:
         losses = [
             bank.gradients(batch, targets, len(targets) / samples) for batch, targets in parts
         ]
     except (RuntimeError, MemoryError) as error:
-        bank.drop_gradients()
+        bank.undo(running)
         return OutOfMemory.of(error, f"a step of {bank.configs[0].method}")
     bank.update()
     return torch.stack(losses).sum(0)
