@@ -2,8 +2,8 @@
 
 Called by `benchmarks/gpu.py`. A small model with random weights; float32 on both sides, bfloat16
 beside it on the device. The results are differences, not times. Methods whose defaults are large
-are made small: six blocks of 512 channels, four times, are 76 million parameters, whose initial
-values and steps took a CPU a minute.
+are made small: six blocks of 512 channels, in four copies, are 76 million parameters, and a CPU
+needs a minute to draw and train them.
 """
 
 import time
