@@ -34,6 +34,8 @@ class WrongLines:
     """Errors in the lines of a file, collected for one message."""
 
     path: Path
+    unit: str = "line"
+    """What the file calls a line."""
     found: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, number: int, text: str) -> None:
@@ -50,11 +52,13 @@ class WrongLines:
             return
         if len(self.found) == 1:
             number, text = self.found[0]
-            raise UsageError(f"{self.path}, line {number}: {text}")
-        texts = [f"line {number}: {text}" for number, text in sorted(self.found, key=itemgetter(0))]
+            raise UsageError(f"{self.path}, {self.unit} {number}: {text}")
+        found = sorted(self.found, key=itemgetter(0))
+        texts = [f"{self.unit} {number}: {text}" for number, text in found]
         more = len(texts) - SHOWN_LINES
         raise UsageError(
-            f"{self.path}: {counted(len(texts), 'wrong line')}: {'; '.join(texts[:SHOWN_LINES])}"
+            f"{self.path}: {counted(len(texts), f'wrong {self.unit}')}: "
+            + "; ".join(texts[:SHOWN_LINES])
             + (f"; and {more} more" if more > 0 else "")
         )
 

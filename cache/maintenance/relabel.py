@@ -183,7 +183,8 @@ def read_lines(table: Path) -> Iterator[dict[str, str]]:
             f"{table}: expected a column id and at least one of {', '.join(_COLUMNS[1:])}; found "
             f"{', '.join(names) or 'no line'}"
         )
-    wrong = WrongLines(table)
+    # Of a CSV no cell is None.
+    wrong = WrongLines(table, "row")
     for number, line in enumerate(lines, 1):
         if empty := [name for name in known if line[name] is None]:
             wrong.add(number, f"the column {empty[0]!r} is empty; put a text there")

@@ -53,7 +53,12 @@ def dinov2_of(graph: Any, heads: int) -> Any:
     transformers.utils.logging.disable_progress_bar()
     # Not load_state_dict: transformers renames what checkpoints of older versions call otherwise.
     model, report = transformers.Dinov2Model.from_pretrained(
-        None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
+        None,
+        config=config,
+        state_dict=state,
+        dtype=torch.float32,
+        output_loading_info=True,
+        trust_remote_code=False,
     )
     wrong = [str(name) for kind in _WRONG for name in sorted(report[kind])]
     if wrong:

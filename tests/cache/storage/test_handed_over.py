@@ -116,7 +116,10 @@ def test_labels_from_a_parquet_file(tmp_path: Path) -> None:
     for table, message in (
         (pa.table({"label": ["x"]}), "expected a column id, each once; found label"),
         (pa.table({"id": ["clip-0000"], "label": [1.5]}), "column label: expected text"),
-        (pa.table({"id": ["clip-0000"], "label": pa.array([None], pa.string())}), "row 1 has an"),
+        (
+            pa.table({"id": ["clip-0000"], "label": pa.array([None], pa.string())}),
+            "row 1: the column 'label' is empty",
+        ),
         (pa.table({"id": ["clip-0000"], "other": ["x"]}), "expected a column id and at least one"),
     ):
         pq.write_table(table, path)

@@ -125,9 +125,10 @@ def test_frames_of_a_usual_video_are_decoded_once(
         "first": 0,
         "plan": PLAN.to_spec(),
         "batch": 4,
+        "numbers": [0, 15],
     }
     answers = list(reader.read_grid(request))  # type: ignore[arg-type]
-    assert answers[0] == ({"steps": 12}, None)
+    assert answers[0] == ({"steps": 12, "seconds": [0.0, 0.6]}, None)
     assert len(passes) == 1
 
 

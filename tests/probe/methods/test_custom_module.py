@@ -198,10 +198,10 @@ def test_a_module_beside_the_file_is_not_imported(
 
 @pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize("code", ["class (", "1 / 0", "import no_such_module", "\0"])
-def test_a_file_that_does_not_run_is_one_line(code: str, file: Path) -> None:
+def test_a_file_that_does_not_run_is_one_line(code: str, file: Path, store: Store) -> None:
     file.write_text(code + "\n")
     before = set(sys.modules)
-    done = invoke("probe", "--method", f"{file}:{EXAMPLE}", "--store", file.parent)
+    done = invoke("probe", "--method", f"{file}:{EXAMPLE}", "--store", store.path)
     assert done.exit_code == 2, done.output
     assert "my_probe.py does not run" in done.stderr
     assert done.stderr.count("\n") == 1
