@@ -1,14 +1,19 @@
 """JSON files that people hand over, read whole, with one line that says what is wrong."""
 
 import json
+import math
 from pathlib import Path
 from typing import TypeVar
+
+from pydantic import JsonValue
 
 from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.files import read_regular
 
 LARGEST = 1 << 28
 """Bytes: annotations of whole data sets are JSON; a larger file is refused unread."""
+DEEPEST = 200
+"""Levels of nested JSON."""
 
 Kind = TypeVar("Kind")
 
@@ -33,3 +38,12 @@ def read_json(path: Path, kind: type[Kind], *, links: bool = True) -> Kind:
     if not isinstance(value, kind):
         raise UsageError(f"{path}: expected a JSON {kind.__name__}, found a {type(value).__name__}")
     return value
+
+
+def is_plain(value: JsonValue, depth: int = DEEPEST) -> bool:
+    """Whether no number is NaN or infinite, which JSON does not have, and nesting has an end."""
+    if isinstance(value, dict):
+        return depth > 0 and all(is_plain(each, depth - 1) for each in value.values())
+    if isinstance(value, list):
+        return depth > 0 and all(is_plain(each, depth - 1) for each in value)
+    return not isinstance(value, float) or math.isfinite(value)

@@ -6,7 +6,6 @@ written: `settings` is what this version makes of it.
 """
 
 import json
-import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -25,13 +24,12 @@ from pydantic_core import ErrorDetails
 from stepcli.probe.config import RunConfig
 from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.files import read_regular
+from stepcli.runtime.json_files import is_plain
 from stepcli.runtime.sealed_json import SEALED_LIMIT
 from stepcli.runtime.settings import JsonObject
 
 FILE = "run.json"
 TOP = 5
-DEEPEST = 200
-"""Levels of nested JSON."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -151,10 +149,10 @@ class RunRecord(_Part):
         return config
 
     @model_validator(mode="after")
-    def _free_form_is_plain(self) -> "RunRecord":
+    def _free_formis_plain(self) -> "RunRecord":
         free = {"config": self.config, "spec": self.spec, **self.__pydantic_extra__}
         for name, value in free.items():
-            if not _is_plain(value):
+            if not is_plain(value):
                 raise ValueError(
                     f"{name} is {value!r:.60}: expected finite numbers, plainly nested"
                 )
@@ -341,12 +339,3 @@ def _problem(error: ErrorDetails, content: JsonValue) -> str:
         return str(error["ctx"]["error"])
     name = str(error["loc"][0])
     return f"{name} is {content[name]!r:.60}" if name in content else f"{name} is missing"
-
-
-def _is_plain(value: JsonValue, depth: int = DEEPEST) -> bool:
-    """Whether no number is NaN or infinite, which JSON does not have, and nesting has an end."""
-    if isinstance(value, dict):
-        return depth > 0 and all(_is_plain(each, depth - 1) for each in value.values())
-    if isinstance(value, list):
-        return depth > 0 and all(_is_plain(each, depth - 1) for each in value)
-    return not isinstance(value, float) or math.isfinite(value)
