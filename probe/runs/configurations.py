@@ -28,8 +28,9 @@ SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
 def configuration(run: RunRecord) -> str:
     """Equal for runs that differ in their seed alone, and in what is drawn by it; and in the group
     that is left out."""
-    # An imported run has its name nowhere else than in its record.
-    return json.dumps([without_seeds(run), run.method, run.fingerprint], sort_keys=True)
+    # An imported run has its name nowhere else than in its record; a file of one's own may move.
+    name = run.method if run.imported else None
+    return json.dumps([without_seeds(run), name, run.fingerprint], sort_keys=True)
 
 
 def over_splits(run: RunRecord) -> str:

@@ -16,7 +16,14 @@ def run(script: str, *words: str) -> str:
 
 
 def test_calls_of_the_system_that_fail() -> None:
-    assert "faults, 0 wrong" in run("fault_rounds.py", "--rounds", "12", "--seed", "3")
+    actions = ("write", "labels", "merge", "compact", "convert", "repair", "verify", "read")
+    words = ("--rounds", "12", "--seed", "3", "--actions", *actions)
+    assert "faults, 0 wrong" in run("fault_rounds.py", *words)
+
+
+def test_an_export_beside_calls_that_fail() -> None:
+    words = ("--rounds", "4", "--seed", "3", "--actions", "export", "--formats", "zarr")
+    assert "faults, 0 wrong" in run("fault_rounds.py", *words)
 
 
 def test_verify_beside_compact_in_another_process() -> None:
