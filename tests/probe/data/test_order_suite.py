@@ -1,20 +1,15 @@
-"""The order suite: what its samples show, and that their nulls hold, on stores of random tokens."""
+"""The order suite: what its samples show, on stores of random tokens."""
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from small_methods import small_options
+from random_tokens import CPU, MAPS, random_store, task_of
 
-from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
-from stepcli.cache.schema.spec import Dtype, Producer, Segment, StoreSpec
-from stepcli.cache.store.store import Store, create_store
-from stepcli.probe.analysis.order_tests import run_order_tests
-from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
-from stepcli.probe.config.task import ORDER_SUITE
+from stepcli.cache.schema.spec import Dtype
+from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.features import Resident, Streamed, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.order_maps import ORDER_MAPS
@@ -22,67 +17,8 @@ from stepcli.probe.data.slices import held_out, in_folds
 from stepcli.probe.data.splits import labelled_clips
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.twins import EXTRA, joined_tokens
-from stepcli.probe.methods.registry import methods
-from stepcli.probe.nn.pooling import PooledProbe
-from stepcli.probe.training.banks import build_probe
-from stepcli.probe.training.train import train
-from stepcli.runtime.errors import UsageError
 
-CPU = torch.device("cpu")
-MAPS = sorted(ORDER_MAPS)
-PARTNERS = {"open": "close", "close": "open", "push": "pull", "pull": "push"}
 FRAMES = (3, 9, 16)
-
-
-def random_store(
-    path: Path,
-    frames: int = 9,
-    *,
-    clips: int = 24,
-    dtype: Dtype = "float32",
-    padded: bool = False,
-    paired: bool = True,
-    labels: tuple[str, ...] = ("close", "open", "pull", "push"),
-) -> Store:
-    """Random tokens in no order; padded clips have 1 to `frames` real frames."""
-    grid = Segment(name="grid2", kind="grid", count=3, grid=(1, 3))
-    spec = StoreSpec(
-        backbone="made-up",
-        weights_digest="0" * 64,
-        segments=(grid,),
-        dim=16,
-        frames=frames,
-        sampling="uniform+pad" if padded else "uniform",
-        token_scope="frame",
-        preprocessing={},
-        dtype=dtype,
-    )
-    store = create_store(path, spec, dataset="made-up")
-    random = np.random.default_rng(frames)
-    producer = Producer(source="random", device="cpu", numerics="float32", versions={})
-    rows = []
-    with store.writer(producer) as writer:
-        for number in range(clips):
-            label, split = labels[number % len(labels)], "test" if number % 3 else "train"
-            real = int(random.integers(1, frames + 1)) if padded else frames
-            shown = np.minimum(np.arange(frames), real - 1)
-            tokens = (random.normal(size=(frames, 3, 16)) + number)[shown].astype(np.float32)
-            rows.append(ClipRow(f"clip{number}", label, split, group=f"g{number}"))
-            seconds = tuple((shown / 10).tolist())
-            writer.add(ClipRecord(f"clip{number}", "made up", seconds, real, 8, 8), tokens)
-    store.add_clips(rows)
-    store.replace_classes(
-        [
-            ClassRow(name, index, partner=PARTNERS[name] if paired else "")
-            for index, name in enumerate(labels)
-        ]
-    )
-    store.refresh()
-    return store
-
-
-def task_of(store: Store, config: TaskConfig) -> Task:
-    return make_task(config, store, labelled_clips(store, "train", "test"))
 
 
 def shown_set(task: Task, samples: Samples, row: int) -> Counter[tuple[int, int]]:
@@ -203,41 +139,6 @@ def test_distractors_of_a_clip_share_its_fold(tmp_path: Path) -> None:
     assert np.array_equal(mine.frames(task.length), alone.test.frames(task.length))
 
 
-def blind_methods() -> list[str]:
-    """Those that do not see order at their defaults and need nothing beside tokens."""
-    known = methods()
-    infos = [known.get(name) for name in known.names()]
-    return [info.name for info in infos if not info.order_aware and not info.needs]
-
-
-@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
-@pytest.mark.parametrize("name", ORDER_SUITE)
-def test_every_order_blind_method_is_at_the_null(name: str, padded: bool, tmp_path: Path) -> None:
-    """Trained on random tokens, so the most it can have learned is chance."""
-    store = random_store(tmp_path / "s", 7, padded=padded)
-    task = task_of(store, TaskConfig(name=name))
-    features = Resident(store, task.clips, CPU, CPU)
-    shared = DataConfig(epochs=2, batch_size=16)
-    configs = [
-        RunConfig(
-            method=method,
-            options=small_options(methods().get(method)),
-            task=TaskConfig(name=name),
-            recipe=OptimConfig(lr=1e-2),
-            shared=shared,
-        )
-        for method in blind_methods()
-    ]
-    assert len(configs) >= 7
-    layout = task_layout(store, task)
-    for trained in train(
-        features, layout, task, configs, lambda report: None, say=lambda line: None
-    ):
-        forward, backward = trained.logits[::2], trained.logits[1::2]
-        gap = float((forward - backward).abs().max())
-        assert gap < 2e-4, (trained.config.method, gap)
-
-
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
 @pytest.mark.parametrize("dtype", ["float16", "int8", "int8-channel"])
 def test_twins_hold_the_same_tokens_and_equal_means_under_both_labels(
@@ -273,32 +174,6 @@ def test_a_token_that_shows_nothing_is_as_large_as_the_others() -> None:
     assert joined[..., :16].abs().sum(-1).eq(0).sum() > 0
 
 
-def test_no_method_that_reads_mean_tokens_sees_twins(tmp_path: Path) -> None:
-    """With the weights it starts from, its logits are those of the other label."""
-    store = random_store(tmp_path / "s", 8)
-    config = TaskConfig(name="twins")
-    task = task_of(store, config)
-    features = Resident(store, task.clips, CPU, CPU)
-    layout = task_layout(store, task)
-    batch, _ = next(features.batches(task, task.test, len(task.test)))
-    seen = []
-    for name in methods().names():
-        info = methods().get(name)
-        if info.needs or name in ("knn", "prototype", "duration"):
-            continue
-        run = RunConfig(method=name, options=small_options(info), task=config)
-        probe = build_probe(run, layout, len(task.classes)).eval()
-        with torch.no_grad():
-            logits = probe(batch)[0]
-        gap = float((logits[::2] - logits[1::2]).abs().max())
-        if isinstance(probe, PooledProbe):
-            assert gap < 1e-4, (name, gap)
-            seen.append(name)
-        elif name == "step":
-            assert gap > 1e-3
-    assert {"linear", "first-last", "concat", "dct", "gru", "trn", "tsm"} <= set(seen)
-
-
 @pytest.mark.parametrize("dtype", ["float16", "int8", "int8-channel"])
 @pytest.mark.parametrize("name", MAPS)
 def test_streamed_tokens_are_those_in_memory(name: str, dtype: Dtype, tmp_path: Path) -> None:
@@ -312,59 +187,3 @@ def test_streamed_tokens_are_those_in_memory(name: str, dtype: Dtype, tmp_path: 
         clip, step = samples.clips(task.length)[3], samples.frames(task.length)[3]
         want = [store.read_floats([task.clips[c]])[0][s] for c, s in zip(clip, step, strict=True)]
         assert torch.equal(resident[3], torch.from_numpy(np.stack(want)).float())
-
-
-@pytest.mark.parametrize("name", MAPS)
-def test_order_tests_flip_to_the_partner_or_not_at_all(name: str, tmp_path: Path) -> None:
-    store = random_store(tmp_path / "s", 8)
-    config = TaskConfig(name=name)
-    task = task_of(store, config)
-    layout = task_layout(store, task)
-    run = RunConfig(method="linear", options={}, task=config)
-    probe = build_probe(run, layout, len(task.classes)).eval()
-    features = Resident(store, task.clips, CPU, CPU)
-    (tests,) = run_order_tests([probe], features, task)
-    assert tests.orders["reversed"].moved < 1e-5
-
-
-def test_a_store_without_pairs_is_asked_for_the_direction(tmp_path: Path) -> None:
-    store = random_store(tmp_path / "s", 8, paired=False)
-    for name in ORDER_SUITE:
-        with pytest.raises(UsageError, match="or ask for the direction alone"):
-            task_of(store, TaskConfig(name=name))
-        task = task_of(store, TaskConfig(name=name, answer="direction"))
-        assert (task.classes, task.pairs) == (("forward", "backward"), ((0, 1),))
-        assert np.array_equal(task.test.label == 1, task.test.backward)
-    assert TaskConfig(name="arrow").model_dump().keys() == TaskConfig().model_dump().keys()
-    assert "answer" not in TaskConfig().model_dump()
-
-
-@pytest.mark.parametrize("name", MAPS)
-def test_wrong_use_is_refused(name: str, store_of: Callable[..., Store], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=rf"the {name} task .* \(token_scope: clip\)"):
-        task_of(store_of(tmp_path / "clip", scope="clip"), TaskConfig(name=name))
-    least = ORDER_MAPS[name].least_stored
-    few = random_store(tmp_path / "few", least - 1)
-    with pytest.raises(UsageError, match=f"--task {name} needs at least {least} stored frames"):
-        task_of(few, TaskConfig(name=name))
-    store = random_store(tmp_path / "s", 8)
-    with pytest.raises(UsageError, match=f"--clip-frames 1: --task {name} shows at least"):
-        task_of(store, TaskConfig(name=name, clip_frames=1))
-    with pytest.raises(UsageError, match=f"--temporal-crop: --task {name} arranges the frames"):
-        TaskConfig(name=name, clip_frames=8, temporal_crop=True)
-    with pytest.raises(UsageError, match=f"the {name} task pairs them"):
-        task_of(store, TaskConfig(name=name, protocol="base-to-novel"))
-    with pytest.raises(UsageError, match="--task classify does not"):
-        task_of(store, TaskConfig(answer="direction"))
-
-
-def test_few_clips_are_refused_or_reported(tmp_path: Path) -> None:
-    config = TaskConfig(name="distractors")
-    with pytest.raises(UsageError, match="split 'train' has 2 clips of paired classes; it needs 3"):
-        task_of(random_store(tmp_path / "few", 8, clips=5), config)
-    one_pair = random_store(tmp_path / "one", 8, labels=("close", "open"))
-    warnings = task_of(one_pair, config).warnings
-    assert "distractors of split 'train' are clips of the same pair: it has no other" in warnings
-    padded = random_store(tmp_path / "padded", 8, padded=True)
-    (warning,) = task_of(padded, TaskConfig(name="sawtooth")).warnings
-    assert "with fewer than 3 real frames: sawtooth shows the same frames" in warning

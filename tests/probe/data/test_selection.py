@@ -1,4 +1,4 @@
-"""Which patches of a frame count as moving; what probes make of them: methods/test_methods.py."""
+"""Which patches of a frame count as moving; methods/test_method_options.py has what probes do."""
 
 from collections.abc import Callable
 from pathlib import Path

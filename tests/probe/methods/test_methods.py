@@ -1,52 +1,31 @@
 """What holds for every method in the registry; a new method gets these tests for free."""
 
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from every_method import (
+    SMALL,
+    TRAINED,
+    batch_of,
+    build,
+    every_method,
+    loss_of,
+    rich_layout,
+    rich_tokens,
+    trained_method,
+)
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
-from stepcli.cache.schema.spec import Segment
 from stepcli.probe.analysis.onnx_export import ANY_CLIPS, Plain, example_tokens, write_onnx
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText
-from stepcli.probe.data.tokens import SampleFacts, TokenBatch
 from stepcli.probe.methods.registry import methods, parse_options
-from stepcli.probe.nn.bank import Probe, stack
+from stepcli.probe.nn.bank import stack
 from stepcli.probe.nn.layers import member_products
 from stepcli.runtime.errors import UsageError
-
-NAMES = methods().names()
-TRAINED = [name for name in NAMES if name not in ("knn", "prototype", "vcs", "zero-shot")]
-BY_TOKENS = [n for n in NAMES if "tokens" in methods().get(n).options.model_fields]
-every_method = pytest.mark.parametrize("name", NAMES)
-trained_method = pytest.mark.parametrize("name", TRAINED)
-token_method = pytest.mark.parametrize("name", BY_TOKENS)
-
-SMALL: dict[str, dict[str, object]] = {
-    "temporal-transformer": {"width": 16, "heads": 2, "layers": 2},
-    "rvm": {"width": 16},
-    "lift": {"latent": 16, "heads": 2, "layers": 2},
-    "trn": {"width": 16, "hidden": 16},
-    "spectral": {"width": 16, "hidden": 16},
-    "gru": {"hidden": 16},
-    "lstm": {"hidden": 16},
-}
-"""Options that make a method cheap, for tests of what does not depend on them."""
-
-CLASSES = tuple("abcdef")
-CLS = Segment(name="cls", kind="prefix", count=1)
-LAYERS = (-4, -3, -2, -1)
-
-
-@pytest.fixture(scope="session")
-def text(text_of: Callable[..., StoreText]) -> StoreText:
-    """Texts of a tower of 16 channels whose images have tokens of 32."""
-    return text_of(CLASSES, dim=16, vision_dim=32)
 
 
 @pytest.fixture
@@ -55,41 +34,10 @@ def layout(text: StoreText) -> TokenLayout:
     return rich_layout(text)
 
 
-def rich_layout(text: StoreText, frames: int = 4, side: int = 3, classes: int = 6) -> TokenLayout:
-    grid = Segment(name="grid", kind="grid", count=side * side, grid=(side, side))
-    return TokenLayout(frames, 32, (CLS, grid), LAYERS, CLASSES[:classes], (text,))
-
-
 @pytest.fixture
 def tokens() -> Tensor:
-    """5 clips of that layout, float32, with a mean and a spread as real tokens have."""
-    return torch.randn(5, 4, 4, 10, 32, generator=Generator().manual_seed(7)) * 2 + 0.5
-
-
-def batch_of(tokens: Tensor, mask: Tensor | None = None) -> TokenBatch:
-    """A batch whose frames are a second apart."""
-    seconds = torch.arange(tokens.shape[1], dtype=torch.float32).expand(len(tokens), -1)
-    return TokenBatch(tokens, mask, facts=lambda: SampleFacts(seconds))
-
-
-def build(
-    name: str, layout: TokenLayout, classes: int = 6, seed: int = 0, **options: object
-) -> Probe:
-    """A probe of one member; where it has no gradients to follow, fitted to a few clips."""
-    info = methods().get(name)
-    chosen = parse_options(info, SMALL.get(name, {}) | options)
-    probe = info.build(layout, classes, chosen, Generator().manual_seed(seed))
-    if not probe.trained:
-        shape = (2 * classes, layout.frames, len(layout.layers), layout.tokens, layout.dim)
-        clips = torch.randn(shape, generator=Generator().manual_seed(99))
-        probe.fit([(batch_of(clips), torch.arange(2 * classes) % classes)])
-    return probe
-
-
-def loss_of(probe: Probe, batch: TokenBatch) -> Tensor:
-    """A number that everything trainable has a say in."""
-    logits, own = probe.training_logits(batch)
-    return logits.square().sum() if own is None else logits.square().sum() + own.sum()
+    """5 clips of that layout."""
+    return rich_tokens()
 
 
 @every_method
@@ -239,57 +187,6 @@ def test_a_missing_frame_is_not_there(name: str, tokens: Tensor, layout: TokenLa
         assert not torch.allclose(probe(batch_of(tokens)), probe(batch_of(other)), atol=1e-4)
 
 
-@token_method
-@pytest.mark.parametrize("select", ["all", "patches", "cls"])
-def test_reads_the_tokens_that_are_asked_for(
-    name: str, select: str, tokens: Tensor, layout: TokenLayout
-) -> None:
-    probe = build(name, layout, tokens=select)
-    unread = {"all": [], "patches": [0], "cls": list(range(1, 10))}[select]
-    other = tokens.clone()
-    other[..., unread, :] += 1.0 + torch.arange(32)
-    torch.testing.assert_close(probe(batch_of(other)), probe(batch_of(tokens)))
-    for position in {0, 1, 9} - set(unread):
-        other = tokens.clone()
-        other[..., position, :] += torch.linspace(-3, 3, 32)
-        assert not torch.allclose(probe(batch_of(other)), probe(batch_of(tokens)), atol=1e-4)
-
-
-@token_method
-def test_tokens_that_the_store_lacks_are_named(name: str, layout: TokenLayout) -> None:
-    patches = replace(layout, segments=layout.segments[1:])
-    with pytest.raises(UsageError, match="extract with --tokens cls"):
-        build(name, patches, tokens="cls")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_else_a_method_needs_is_named_with_the_flags_that_provide_it(
-    name: str, layout: TokenLayout
-) -> None:
-    """Of a bare store of patches, a method either is content, or says which flags would do."""
-    bare = replace(layout, segments=layout.segments[1:], layers=(-1,), texts=())
-    needs = methods().get(name).needs
-    if not needs:
-        build(name, bare)
-        return
-    flag = "--text" if "text embeddings" in needs else "--layers"
-    with pytest.raises(UsageError, match=flag):
-        build(name, bare)
-
-
-HEADED = [name for name in NAMES if "heads" in methods().get(name).options.model_fields]
-
-
-@pytest.mark.parametrize("name", [*HEADED, "rvm without layers"])
-def test_heads_that_do_not_divide_the_channels_are_refused_with_those_that_do(
-    name: str, layout: TokenLayout
-) -> None:
-    """Also where no layer but the read-out has heads."""
-    options = {"layers": 0} if name == "rvm without layers" else {}
-    with pytest.raises(UsageError, match=r"heads=7 .* channels; use one of \[1, 2, 4, 8, 16"):
-        build(name.partition(" ")[0], layout, heads=7, **options)
-
-
 def test_members_that_differ_only_at_the_start_stack(layout: TokenLayout) -> None:
     bank = stack([build("step", layout, pe_scale=scale) for scale in (0.1, 1.0)])
     ratio = bank.get_parameter("input.frame_encoding").std(dim=(1, 2))
@@ -303,76 +200,9 @@ def test_members_of_other_structure_do_not_stack(layout: TokenLayout) -> None:
         stack([build("first-frame", layout), build("last-frame", layout)])
 
 
-@pytest.mark.parametrize(("name", "aware"), [("attentive", False), ("self-attention", False)])
-def test_an_encoding_makes_any_token_probe_order_aware(
-    name: str, aware: bool, tokens: Tensor, layout: TokenLayout
-) -> None:
-    for pe in ("learned", "sinusoidal"):
-        probe = build(name, layout, pe=pe, pe_scale=1.0)
-        with torch.no_grad():
-            probe.get_parameter("cls").mul_(100)
-        moved = (probe(batch_of(tokens)) - probe(batch_of(tokens.flip(1)))).abs().max()
-        assert (moved > 1e-3) is not aware
-
-
 def test_products_of_few_members_are_the_batched_ones_with_their_gradients() -> None:
     generator = Generator().manual_seed(0)
     weights = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     rows = torch.randn(2, 5, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(member_products(rows, weights), rows @ weights.transpose(1, 2))
     assert torch.autograd.gradcheck(member_products, (rows, weights))
-
-
-MOVING = [n for n in NAMES if "moving" in methods().get(n).options.model_fields]
-moving_method = pytest.mark.parametrize("name", MOVING)
-
-
-@moving_method
-def test_moving_patches_alone_are_read(name: str, tokens: Tensor, layout: TokenLayout) -> None:
-    """3 of 9 patches move; whatever the others show, the logits do not see it."""
-    tokens = tokens.clone()
-    still = [1, 2, 4, 5, 7, 8]
-    tokens[..., still, :] = tokens[:, :1][..., still, :]
-    probe = build(name, layout, moving=1 / 3)
-    other = tokens.clone()
-    other[..., still, :] += torch.linspace(-3, 3, 32)
-    mask = torch.tensor([[True, True, False, True]] * 5)
-    for there in (None, mask):
-        seen = probe(batch_of(tokens, there))
-        torch.testing.assert_close(probe(batch_of(other, there)), seen)
-        assert bool(seen.isfinite().all())
-    for place in (0, 3):  # the CLS, and a patch that moves
-        other = tokens.clone()
-        other[..., place, :] *= torch.linspace(-3, 3, 32)
-        assert not torch.allclose(probe(batch_of(other)), probe(batch_of(tokens)), atol=1e-4)
-    if name not in TRAINED:
-        return
-    loss_of(probe, batch_of(tokens)).backward()
-    assert all(bool(p.grad.isfinite().all()) for p in probe.parameters() if p.grad is not None)
-
-
-@moving_method
-def test_moving_patches_are_chosen_in_any_order_of_the_frames(
-    name: str, tokens: Tensor, layout: TokenLayout
-) -> None:
-    probe = build(name, layout, moving=0.5)
-    shuffled = probe(batch_of(tokens[:, [2, 0, 3, 1]]))
-    moved = (probe(batch_of(tokens)) - shuffled).abs().max()
-    assert bool(moved > 1e-4) is methods().get(name).order_aware
-
-
-@pytest.mark.parametrize("name", ["linear", "step", "attentive-deep"])
-def test_of_a_clip_in_which_nothing_moves_every_patch_is_read(
-    name: str, tokens: Tensor, layout: TokenLayout
-) -> None:
-    three = replace(layout, frames=3)
-    still = batch_of(tokens[:, :1].expand(-1, 3, -1, -1, -1))
-    torch.testing.assert_close(
-        build(name, three, moving=0.25)(still), build(name, three)(still), rtol=1e-4, atol=1e-5
-    )
-
-
-@moving_method
-def test_moving_needs_patches(name: str, layout: TokenLayout) -> None:
-    with pytest.raises(UsageError, match="moving chooses among patch tokens"):
-        build(name, layout, moving=0.5, tokens="cls")
