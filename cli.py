@@ -62,7 +62,7 @@ class _ErrorsAsLines(TyperGroup):
     debug = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take --debug wherever it stands: it is wanted after a failure, at the end of the line."""
+        """Take --debug at any place: it is wanted after a failure, at the end of the line."""
         if os.environ.get("NO_COLOR"):
             ctx.color = False  # no-color.org; rich's boxes heed it by themselves
         self.debug = "--debug" in args

@@ -39,7 +39,7 @@ from gpu_extract import as_json, measure  # noqa: E402
 
 
 def run_script(part: str, words: list[str], end: float, keep: Callable[[list[str]], None]) -> None:
-    """Run a script beside this one; print and keep its lines as they come; stop it at `end`."""
+    """Run a script beside this one; print and keep its lines as they appear; stop it at `end`."""
     left = 86_400.0 if end == float("inf") else max(60.0, end - time.monotonic())
     lines: list[str] = []
     command = [sys.executable, "-u", str(HERE / f"gpu_{part}.py"), *words]

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--methods", default="first-last,efficient,step")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--folder", type=Path, help="keeps copy and runs: a killed call goes on")
+    parser.add_argument("--folder", type=Path, help="keeps copy and runs: a killed call resumes")
     args = parser.parse_args()
     methods = args.methods.split(",")
     with tempfile.TemporaryDirectory() as name:

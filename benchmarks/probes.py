@@ -7,9 +7,9 @@
 Every side gets the same batch of tokens, float32, and does forward, backward and AdamW, as when it
 is trained. All sides are timed in turn within each repeat, so that load on the machine meets them
 alike, and each at every thread count; its best median counts. Ratios are what to quote, the
-milliseconds are this machine's. The bank stands beside the four matrix products that it cannot do
-without, of the same shapes, on the same machine in the same minute; at 8 clips per step, where the
-optimiser's traffic weighs most, and at 32, half of what `stepcli sweep` takes by default.
+milliseconds are this machine's. The bank is timed beside the four matrix products that it cannot
+do without, of the same shapes, on the same machine in the same minute; at 8 clips per step, where
+the optimiser's traffic weighs most, and at 32, half of what `stepcli sweep` takes by default.
 """
 
 import argparse

@@ -1,1 +1,1 @@
-"""What all rooms stand on: errors, files, tables, the terminal, signals, memory, Ray."""
+"""What all rooms use: errors, files, tables, the terminal, signals, memory, Ray."""

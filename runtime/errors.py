@@ -68,7 +68,7 @@ class ClipNotFound(StoreError):
 
 
 class StorageError(StoreError):
-    """A disk, a network or a permission refused: it says nothing of the bytes that lie there."""
+    """A disk, a network or a permission refused: it says nothing about the bytes there."""
 
 
 class DamagedStore(StoreError):
@@ -78,7 +78,7 @@ class DamagedStore(StoreError):
 
 
 class ClipError(StepcliError):
-    """One clip cannot be stored; a run quarantines it with this reason and goes on."""
+    """One clip cannot be stored; a run quarantines it with this reason and continues."""
 
 
 class VideoError(ClipError):

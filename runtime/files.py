@@ -40,7 +40,7 @@ def reading(place: object) -> Iterator[None]:
 
     Raises:
         FileNotFoundError: it is not there.
-        DamagedStore: a link, a folder or a socket lies there, or on the way.
+        DamagedStore: a link, a folder or a socket is there, or on the way.
         StorageError: the system refused for any other reason: nothing is known of the file.
     """
     try:
@@ -57,7 +57,7 @@ def reading(place: object) -> Iterator[None]:
 
 
 def is_present(path: Path) -> bool:
-    """Whether anything lies there, a broken link too.
+    """Whether anything is there, a broken link too.
 
     `os.path.lexists` answers False where the system could not tell: a disk that fails for a moment
     would make a file absent.
@@ -203,7 +203,7 @@ def own_folder(root: Path, name: str, *, create: bool = False) -> Path:
     with reading(folder):
         link, file = folder.is_symlink(), folder.is_file()
     if link:
-        raise DamagedStore(f"{folder}: a link; a store's folders must lie in the store")
+        raise DamagedStore(f"{folder}: a link; a store's folders must be in the store")
     if file:
         raise DamagedStore(f"{folder}: a file where a folder of the store belongs; move it away")
     if create:

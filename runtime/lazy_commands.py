@@ -18,7 +18,7 @@ Prepare = Callable[[Any, str], None]
 
 
 class _OfLoaded:
-    """An attribute of the command that stands behind a lazy one."""
+    """An attribute of the command that a lazy one loads."""
 
     def __init__(self, name: str) -> None:
         self._name = name

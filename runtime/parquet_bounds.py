@@ -1,7 +1,7 @@
 """How much a Parquet file will unpack to, found out before any library is asked to.
 
 pyarrow ends the whole process on some damaged footers when their columns are looked at from Python
-(an exception that nobody catches: "Definition level histogram size mismatch"), and believes what a
+(an uncaught exception: "Definition level histogram size mismatch"), and believes what a
 page says about its size. So the footer and the page headers are read here: they are Thrift structs
 in the compact protocol, of which only integers matter.
 

@@ -59,7 +59,7 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
         yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS") or LOCAL
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # the user has not agreed to it
     with _loopback() if address == LOCAL else nullcontext():
         yield from _joined(ray, address)
 

@@ -20,7 +20,7 @@ own check of JsonValue calls Python for each value, which would double the time 
 class Setting:
     """Marks a field of a config as an option of the command line.
 
-    It stands in the field's `Annotated`, beside pydantic's own `Field(description=...)`, which is
+    It is in the field's `Annotated`, beside pydantic's own `Field(description=...)`, which is
     the option's help; type, limits and default are the field's. A field without it is no option.
 
         frames: Annotated[
@@ -39,7 +39,7 @@ class Setting:
     repeat: bool = False
     """The option may be given several times; the field's validator receives a list of texts."""
     envvar: str | None = None
-    """Environment variable that stands for the option."""
+    """Environment variable that sets the option."""
 
     def key_of(self, field: str) -> str:
         """Name of the option in a file, from the field's name: part_clips, format."""

@@ -64,7 +64,7 @@ def confirm(question: str) -> None:
     """Ask on the terminal; anything but yes ends the command.
 
     Raises:
-        UsageError: nobody can answer.
+        UsageError: no terminal to answer at.
     """
     import sys
 

@@ -16,7 +16,7 @@ OPTION_OF = {
     "results": "--runs",
     "runs": "--runs",
 }
-"""Commands without arguments -> the option that a plain word stands for."""
+"""Commands without arguments -> the option whose value a plain word is."""
 ARGUMENT_OF = dict.fromkeys(("analyse", "order", "calibrate", "report"), "--runs")
 """Commands whose argument may also be given by this option."""
 LISTS = ("--method", "--split", "--compare")

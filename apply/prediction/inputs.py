@@ -36,7 +36,7 @@ def split_words(words: Sequence[str], runs: Path) -> tuple[list[Path], list[str]
         Folders of runs, each once; and the words that are videos.
 
     Raises:
-        UsageError: a word is neither.
+        UsageError: an argument is neither.
     """
     folders: dict[Path, None] = {}
     videos = []

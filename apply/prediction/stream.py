@@ -70,7 +70,7 @@ class LiveFrame:
 
 @contextmanager
 def open_stream(place: str, form: str | None) -> Iterator[Iterator[Offer]]:
-    """Raw frames of "-" (standard input), a device or a file, as they come.
+    """Raw frames of "-" (standard input), a device or a file, as they arrive.
 
     Args:
         place: Where they come from.
@@ -104,7 +104,7 @@ class LiveClock:
     """Times that only go forward, of a stream whose later frames are not known yet.
 
     A frame that is not later than the one before is shown one gap after it. When the next frame is
-    behind too, the clock was set back (a camera that reconnects, a file that loops), and goes on
+    behind too, the clock was set back (a camera that reconnects, a file that loops), and continues
     from there.
     """
 

@@ -60,7 +60,7 @@ def receive(out: Path, name: str, fill: Callable[[Path], Kind], *, resumes: bool
         out: Where its folder is put.
         name: The folder's, for a store; a probe's is the name of its run.
         fill: Writes the files into a folder.
-        resumes: Whether `fill` goes on from what an earlier try left: then that is kept.
+        resumes: Whether `fill` resumes what an earlier try left: then that is kept.
 
     Raises:
         UsageError: there is such a folder already, or what came is no probe.
@@ -180,7 +180,7 @@ def export_all(folder: Path, out: Path) -> Path:
 
 
 def pull_from_folder(source: Path, out: Path) -> Path:
-    """Take a probe or a store that lies in a folder; it is checked first.
+    """Take a probe or a store from a folder; it is checked first.
 
     Raises:
         UsageError: neither, or it is there already.

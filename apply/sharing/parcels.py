@@ -74,7 +74,7 @@ def files_of(folder: Path, kind: Kind) -> list[str]:
         DamagedStore: the same of a folder of a store.
     """
     files, folders = PARCELS[kind]
-    # Of what lies in parts/ only committed parts count.
+    # In parts/, only committed parts count.
     roots = [name for name in folders if name != PARTS]
     if PARTS in folders:
         roots += [f"{PARTS}/{part}" for part in list_parts(LocalPath(folder))]

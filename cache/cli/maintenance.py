@@ -139,7 +139,7 @@ def convert(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy a store into another format, dtype or place; begun again, it goes on where it was."""
+    """Copy a store into another format, dtype or place; started again, it resumes."""
     from stepcli.cache.maintenance.convert import convert_store
     from stepcli.cache.storage.places import place_of
     from stepcli.runtime.progress import Progress

@@ -1,4 +1,4 @@
-"""Copy a store into another format or dtype. Killed and begun again, it goes on."""
+"""Copy a store into another format or dtype. Killed and started again, it resumes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -38,7 +38,7 @@ class RelabelPlan:
     blank: dict[str, int] = field(default_factory=dict)
     """By column: lines with an empty cell there, which empties the column for that clip."""
     notes: list[str] = field(default_factory=list)
-    """What was read differently from how it is written, and splits that nobody uses."""
+    """What was read differently from how it is written, and splits that are not used."""
     leakage: list[str] = field(default_factory=list)
     """What train and test share after the change."""
 

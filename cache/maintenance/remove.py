@@ -30,7 +30,7 @@ OWN = frozenset(
     {FILE_NAME, PARTS, TOMBSTONES, DAMAGED, CLAIMS, LOCK, STAGING, CONSOLIDATED, CLASSES, CLIPS}
     | {DIGESTS, SEGMENTS, FAILURES, VERSIONS, TEXTS, FACTS, OLD_TENSORS, PRUNED}
 )
-"""What lies directly in a store's folder."""
+"""Names of the entries directly in a store's folder."""
 BESIDE = frozenset({".DS_Store", "README.md", ".gitattributes", ".huggingface"})
 """What a file browser, `push` or the hub's client puts there."""
 

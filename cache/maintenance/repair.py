@@ -77,7 +77,7 @@ def repair_store(
     Args:
         path: the store's folder or URL.
         workers: parts checked at the same time.
-        delete: delete what lies in `.damaged/` then, also from earlier repairs.
+        delete: afterwards delete everything in `.damaged/`, also from earlier repairs.
         dry_run: only say what would be done.
         on_part: called with (parts checked, parts in all).
 

@@ -65,7 +65,7 @@ def _mend_failures(root: StoragePath, path: StoragePath, dry_run: bool) -> str:
     lines, lost = intact_lines(path.read(INDEX_LIMIT))
     if not dry_run:
         # Its writer may be at work all the same, without a part: it sees that its file was moved
-        # and goes on in a new one. What it wrote until then is in the file that was moved.
+        # and continues in a new one. What it wrote until then is in the file that was moved.
         fresh = root / FAILURES / f"{uuid.uuid4().hex}.jsonl"
         fresh.create(lines)
         moved = move_aside(root, f"{FAILURES}/{path.name}")

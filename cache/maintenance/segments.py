@@ -26,7 +26,7 @@ class SegmentsPlan:
     windows: int
     """Of these recordings."""
     background: int
-    """Of the windows, those whose middle lies in no segment."""
+    """Of the windows, those whose middle is in no segment."""
     changed: int
     """Of the windows, those that had another label."""
     notes: tuple[str, ...] = ()

@@ -82,7 +82,7 @@ def read_part_record(root: StoragePath, name: str) -> PartRecord:
 
 
 class Staging:
-    """One writer's folder of unfinished parts; nobody reads it, its owner alone writes it.
+    """One writer's folder of unfinished parts; no process reads it, only its owner writes it.
 
     It is on this machine's disk: in the store, or elsewhere if the store is in object storage.
     """

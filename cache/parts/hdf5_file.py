@@ -8,7 +8,7 @@ from stepcli.cache.parts.hashed_file import HashedFile
 
 
 class Hdf5File(io.RawIOBase):
-    """A file in memory without its clips, which go to a file on a disk as they come.
+    """A file in memory without its clips, which go to a file on a disk as they are added.
 
     libhdf5 ends the process (SIGSEGV, h5py 3.16) when a file is closed after the disk refused a
     write. So what the disk refuses is no error for libhdf5: the writer asks by `raise_error`.

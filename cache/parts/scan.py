@@ -33,7 +33,7 @@ from stepcli.runtime.parquet_tables import numbers
 
 @dataclass(frozen=True)
 class StoredClip:
-    """One clip, its bytes as they lie in the part."""
+    """One clip, its bytes as stored in the part."""
 
     record: ClipRecord
     arrays: Sequence[np.ndarray]

@@ -1,4 +1,4 @@
-"""Where the files of the two token formats lie in a part; light, since reading needs no more."""
+"""Paths of the files of the two token formats in a part; light, since reading needs no more."""
 
 from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.part_layout import ArrayLayout

@@ -40,7 +40,7 @@ class SegmentRow:
     """One line of the store's segments table: what happens when in a recording."""
 
     recording: str
-    """Its id, what stands before "@" in the ids of its windows."""
+    """Its id: the part before "@" in the ids of its windows."""
     start_seconds: float
     """Since the recording's first frame."""
     end_seconds: float

@@ -44,7 +44,7 @@ def split_notes(texts: Iterable[str]) -> list[str]:
 
 
 def unused_splits(texts: Iterable[str], used: Iterable[str] = ()) -> str | None:
-    """A warning that names the splits which nobody trains or tests on, or None.
+    """A warning that names the splits that no probe trains or tests on, or None.
 
     Args:
         texts: split cells, one per clip; blank ones are clips without a split.

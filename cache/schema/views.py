@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 NAME = re.compile(
     r"(?P<reversed>reversed-)?(?P<flip>flip-)?(?P<space>center|left|right|crop\d{1,2})(?:-t(?P<time>\d{1,2}))?"
 )
-"""left, right: of the longer side, so above and below where the frame stands upright."""
+"""left, right: of the longer side, so above and below in a portrait frame."""
 
 
 def view_id(clip_id: str, view: str) -> str:

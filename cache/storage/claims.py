@@ -2,8 +2,8 @@
 
 `.claims/<number>` holds its owner's name, and "released" when that one is done. The next process
 creates the next number: of several at once one succeeds. A number is taken after one that was
-released, or whose owner was a process of this machine that has gone; nobody removes or overwrites
-a claim that is not its own unless a higher one stands, so no claim is ever taken from an owner
+released, or whose owner was a process of this machine that is gone; none removes or overwrites
+a claim that is not its own unless a higher one exists, so no claim is ever taken from an owner
 that lives. No clock is compared: of an owner elsewhere that died only a person can tell.
 """
 
@@ -59,7 +59,7 @@ def _wait(root: Path, mine: bytes) -> Path:
                     for number in numbers[:-1]:
                         _path(root, number).unlink(missing_ok=True)
                     return claim
-                # The list was old: others have gone on since, and removed this number.
+                # The list was old: others have continued since, and removed this number.
                 claim.unlink(missing_ok=True)
         if time.monotonic() > end:
             raise StoreError(

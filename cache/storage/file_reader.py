@@ -142,7 +142,7 @@ def read_pieces(pieces: Sequence[Piece], target: memoryview) -> None:
     try:
         _read_share(small[::threads], target)
     finally:
-        errors = [other.exception() for other in others]  # nobody writes to `target` after this
+        errors = [other.exception() for other in others]  # no thread writes to `target` after this
     for error in errors:
         if error is not None:
             raise error

@@ -85,7 +85,7 @@ def _locked(path: Path, fd: int) -> int:
                 return fd
         except FileNotFoundError:
             pass
-        # Somebody has removed or replaced the file: a lock on it holds nobody off.
+        # Somebody has removed or replaced the file: a lock on it excludes no one.
         fresh = _open_lock(path)
         os.dup2(fresh, fd, inheritable=False)
         os.close(fresh)

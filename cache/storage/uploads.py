@@ -27,7 +27,7 @@ def upload(
         record: name of the file that is uploaded last.
 
     Raises:
-        StoreError: a file is missing or too short: nobody sees the folder.
+        StoreError: a file is missing or too short: no reader sees the folder.
     """
     for path in sizes:
         put(path, staged / path)

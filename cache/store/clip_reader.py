@@ -45,7 +45,7 @@ class ClipReader:
         Raises:
             FileNotFoundError: a part is gone.
             DamagedStore: a file ends too early.
-            StoreError: a clip lies in a compressed part.
+            StoreError: a clip is in a compressed part.
             ValueError: `out` has another shape, dtype or order.
         """
         source = self._sources[array]

@@ -117,7 +117,7 @@ class Snapshot:
 
     def fingerprint(self, spec_digest: str) -> str:
         """sha256 over the spec and every clip's id and checksum: names the tokens, whatever
-        the files they lie in."""
+        the files that hold them."""
         digest = hashlib.sha256(spec_digest.encode())
         for clip, checksum in zip(self.ids, self.crc32c_of.tolist(), strict=True):
             digest.update(f"\n{len(clip)}:{clip}:{checksum:08x}".encode())

@@ -190,7 +190,7 @@ class Store(StoreTables):
         Raises:
             ClipNotFound: an id is not committed.
             DamagedStore: a token file ends too early or is missing.
-            StoreError: a clip lies in a compressed part.
+            StoreError: a clip is in a compressed part.
             ValueError: `out` has another shape, dtype or order; a position is out of range.
         """
         return self._following(
@@ -238,7 +238,7 @@ class Store(StoreTables):
         return PartArrays(self.path, self.format, self.parts, name)
 
     def locate(self, clip_id: str) -> tuple[str, int]:
-        """Name of the part that a clip lies in, and its row in the part's arrays.
+        """Name of the part that holds a clip, and its row in the part's arrays.
 
         Raises:
             ClipNotFound: it is not committed.
@@ -276,7 +276,7 @@ class Store(StoreTables):
                     raise ClipNotFound(
                         f"the store {self.path} holds clip {lost[0]!r} no more; extract it again"
                     ) from None
-                if newer.parts == looked_at:  # nothing has changed, so nobody moved it
+                if newer.parts == looked_at:  # nothing has changed, so no one moved it
                     raise DamagedStore(
                         f"{error.filename}: this file of a committed part is missing; run stepcli "
                         "store verify, then repair"

@@ -54,7 +54,7 @@ def note_digest(root: StoragePath, table: str, fresh: str, present: str) -> list
 
 
 def settle_digest(root: StoragePath, table: str, fresh: str, noted: list[str]) -> None:
-    """Drop what was accepted when `fresh` was noted, and can be written by nobody any more."""
+    """Drop what was accepted when `fresh` was noted, and can no longer be written."""
 
     def settle(digests: dict[str, list[str]]) -> list[str]:
         later = list(digests.get(table, []))

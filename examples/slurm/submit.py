@@ -29,7 +29,7 @@ class Extraction:
         return self._process.wait()
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """Let it commit what is finished; then the same is submitted again, and goes on."""
+        """Let it commit what is finished; then the same is submitted again, and resumes."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.terminate()

@@ -33,7 +33,7 @@ class BackboneFacts:
     """What a backbone is, apart from its weights."""
 
     name: str
-    """As it stands in the spec: a short name, or "hf:<repository or folder name>"."""
+    """As written in the spec: a short name, or "hf:<repository or folder name>"."""
     source: str
     """Where the weights came from, with the revision."""
     plan: PixelPlan

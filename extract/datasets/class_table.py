@@ -24,7 +24,7 @@ def class_rows(
         prompts: class name -> text for a text tower.
 
     Raises:
-        UsageError: a class stands in two pairs, or with itself.
+        UsageError: a class is in two pairs, or is paired with itself.
     """
     known = set(names)
     partner_of = _both_ways([pair for pair in partners if known.issuperset(pair)])

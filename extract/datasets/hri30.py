@@ -3,7 +3,7 @@
 Checked (2026-11) against several public repositories that train on it: annotations/
 train_set_labels.csv without a header, "<video>.avi,<class>" a line; train_set/ and test_set/ with
 all videos in one folder; the test labels are kept back by the authors; the spelling of the classes
-that stand in the pairs below, from two lists of all 30. Not checked: the authors' archive itself.
+that are in the pairs below, from two lists of all 30. Not checked: the authors' archive itself.
 """
 
 from collections.abc import Mapping

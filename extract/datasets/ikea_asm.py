@@ -154,13 +154,13 @@ INFO = DatasetInfo(
 <root>/atomic_action_list.txt             32 class names, one per line
 <root>/action_object_relation_list.txt    "<verb id> <object id>" of each class, one per line
 <root>/{train,test}_cross_env.txt         "<furniture>/<scan>" a line
-    (the lists may lie in <root>/indexing_files/)
+    (the lists may be in <root>/indexing_files/)
 <root>/<furniture>/<scan>/<dev1|dev2|dev3>/images/scan_video.avi
     or, where there is no video, its frames: images/000000.jpg, 000001.jpg ...
 Report top-1 and macro recall, segment-wise, and say whether with NA.""",
     source="https://ikeaasm.github.io",
     options={
         "view": "dev3, the top camera (default), dev1 or dev2",
-        "na": "no (default), or yes: what lies between the actions is a 33rd class, NA",
+        "na": "no (default), or yes: the time between the actions is a 33rd class, NA",
     },
 )

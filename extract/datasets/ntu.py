@@ -31,7 +31,7 @@ PAIR_NUMBERS_120 = (*PAIR_NUMBERS_60, (61, 62), (87, 88), (89, 90))
 
 
 def load(classes: int, root: Path, options: Mapping[str, str]) -> Dataset:
-    """Read the file names: setup, camera, subject, repetition and action stand in them.
+    """Read the file names: they hold setup, camera, subject, repetition and action.
 
     Args:
         classes: 60 or 120.

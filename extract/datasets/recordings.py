@@ -1,4 +1,4 @@
-"""The whole recordings that the clips of a data set lie in."""
+"""The whole recordings that the clips of a data set were cut from."""
 
 import os
 from collections.abc import Sequence

@@ -95,7 +95,7 @@ def load_dataset(name: str, root: Path | None, options: Mapping[str, str]) -> Da
 
 
 def folder_of(root: Path) -> Path:
-    """The absolute folder that a root stands for: a CSV's own. Links are not followed."""
+    """The absolute folder of a root; for a CSV the folder that holds it. Links are not followed."""
     folder = root.parent if root.is_file() else root
     return Path(os.path.abspath(folder))  # noqa: PTH100 (Path.absolute keeps "..")
 

@@ -61,7 +61,7 @@ def known_roots() -> list[Path]:
 
 
 def is_below(path: Path, roots: Iterable[Path]) -> bool:
-    """Whether a resolved path is one of some resolved folders, or lies in one."""
+    """Whether a resolved path is one of some resolved folders, or in one."""
     wanted = set(roots)
     return path in wanted or any(parent in wanted for parent in path.parents)
 

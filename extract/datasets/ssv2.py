@@ -159,7 +159,7 @@ INFO = DatasetInfo(
 <root>/labels/validation.json      24,777 clips
 <root>/labels/test-answers.csv     id;template, 27,157 clips (optional: the test split)
 <root>/20bn-something-something-v2/<id>.webm
-The JSON files may also lie in the root itself, and may be named
+The JSON files may also be in the root itself, and may be named
 something-something-v2-{labels,train,validation}.json. The folder may be called videos.""",
     source="https://www.qualcomm.com/developer/software/something-something-v-2-dataset",
     options={

@@ -60,7 +60,7 @@ def units_of(dataset: str, own: Path | None) -> list[str]:
         UsageError: the file cannot be read or holds no unit.
     """
     path = own or unit_file(dataset)
-    # A word of a label may stand in the part by hand too.
+    # The part entered by hand may also hold a word of a label.
     return [] if path is None else list(dict.fromkeys(read_texts(path, "--units")))
 
 

@@ -60,7 +60,7 @@ PAIRS = (
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
-    """Read the file names: action, subject and trial stand in them.
+    """Read the file names: they hold action, subject and trial.
 
     Args:
         root: folder with the files at any depth.

@@ -53,7 +53,7 @@ def by_stem(videos: Iterable[Path], official: str) -> dict[str, Path]:
 
 
 def ending_notes(taken: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """A note on videos whose ending is not the official one that stands before each name."""
+    """A note on videos whose ending is not the official one listed before each name."""
     other = {name: ending for ending, name in taken if not name.lower().endswith(ending.lower())}
     if not other:
         return ()

@@ -1,4 +1,4 @@
-"""What lies below a folder: links are followed, and what no user put there is left out.
+"""Files below a folder: links are followed, and what no user put there is left out.
 
 One rule for every reader of folders (data sets, folders of frames, folders of lists).
 """

@@ -104,7 +104,7 @@ class Decoding:
     """One pass of a stream through its decoder, and what can be said once it has ended.
 
     Args:
-        container: as `open_video` gave it; decoded from where it stands.
+        container: as `open_video` gave it; decoded from its current position.
         stream: the video.
     """
 
@@ -217,7 +217,7 @@ class Decoding:
 
 
 def decode(container: Any, stream: Any) -> Iterator[Any]:
-    """Raw frames in presentation order, from where the container stands.
+    """Raw frames in presentation order, from the container's current position.
 
     Raises:
         VideoError: the decoder gave up; says after how many frames.

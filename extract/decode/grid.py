@@ -49,7 +49,7 @@ def steps_of(seconds: Sequence[float], rate: Fraction) -> int:
 
 
 def time_of(seconds: Sequence[float], number: int) -> float:
-    """When a frame is shown; beyond the last one it goes on at the median pace."""
+    """When a frame is shown; beyond the last one, time continues at the median pace."""
     if number < len(seconds):
         return seconds[number]
     apart = median(b - a for a, b in pairwise(seconds)) if len(seconds) > 1 else 0.0
@@ -68,7 +68,7 @@ def on_grid(
 
     Args:
         frames: every frame with its time.
-        steps: N; the last frame stands in for steps after it.
+        steps: N; the last frame is repeated for steps after it.
         rate: steps per second.
         first: steps before it are left out.
     """

@@ -197,7 +197,7 @@ class Offer:
 
 @contextmanager
 def live_video(place: str, form: str | None) -> Iterator[Iterator[Offer]]:
-    """The frames of "-" (standard input), a device, an address or a file, as they come.
+    """The frames of "-" (standard input), a device, an address or a file, as they arrive.
 
     Args:
         place: Where they come from.

@@ -94,7 +94,7 @@ class DecodeTask:
     clip: Clip
     slot: int
     spaces: tuple[str, ...] = ("center",)
-    """Its spatial views, in the order in which they lie in the slot."""
+    """Its spatial views, in their order in the slot."""
     times: tuple[int, ...] = (0,)
     """Its temporal views."""
     attempt: int = 1

@@ -61,7 +61,7 @@ Answer = tuple[Facts, np.ndarray | None]
 
 
 class _Signs:
-    """Says now and then that decoding goes on."""
+    """Reports now and then that decoding makes progress."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()

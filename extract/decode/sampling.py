@@ -39,7 +39,7 @@ def midpoint(available: int, wanted: int) -> list[int]:
 def random_in_segment(available: int, wanted: int, seed: str) -> list[int]:
     """One frame at random out of each of T equal stretches (TSN's training rule).
 
-    The stretch i is [i*N/T, (i+1)*N/T); one shorter than a frame yields the frame it lies in.
+    The stretch i is [i*N/T, (i+1)*N/T); one shorter than a frame yields the frame that contains it.
     """
     numbers = _generator(seed).random(wanted)
     picked = []

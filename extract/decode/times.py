@@ -5,7 +5,7 @@ Timestamps that increase are kept as they are. Otherwise:
 - A timestamp that is missing, repeated or out of line costs itself alone: its frame is shown one
   frame of the stream's rate after the one before, or midway where that would reach the next.
 - Where the clock is set back and stays back (streams that were joined), the rest is shifted as a
-  whole: it goes on one frame after the last one, with its own spacing.
+  whole: its time continues one frame after the last one, with its own spacing.
 - Where the timestamps are those of decoding, out of order throughout, they are sorted.
 """
 
@@ -111,14 +111,14 @@ def _in_line(ticks: Sequence[int | None], step: Fraction) -> list[Fraction | Non
 def _run_behind(
     ticks: Sequence[int | None], index: int, offset: Fraction, last: Fraction, step: Fraction
 ) -> int:
-    """Count timestamps behind `last` from `index` on, until one goes on from it; 0 if none does."""
+    """Count timestamps behind `last` from `index` on, until one follows it; 0 if none does."""
     run, inner, before = 0, 0, ticks[index]
     for tick in ticks[index + 1 : index + 1 + WINDOW]:
         run += 1
         if tick is None or before is None:
             continue
         if tick + offset > last:
-            # One alone may stand before any gap. Several must come back to where the clock would
+            # A single one may precede any gap. Several must come back to where the clock would
             # be with a jump: else they are a clock of their own that has caught up.
             returns = tick + offset - last <= 2 * (run + 1) * step and tick - before > 2 * inner
             return run if run == 1 or returns else 0
@@ -130,7 +130,7 @@ def _run_behind(
 def _run_ahead(
     kept: Sequence[Fraction | None], line: Sequence[int], value: Fraction, step: Fraction
 ) -> int:
-    """How many of the last kept timestamps ran ahead of `value`, which goes on from before."""
+    """How many of the last kept timestamps ran ahead of `value`, which continues from before."""
     for run in range(1, min(WINDOW, len(line) - 1) + 1):
         before, first = kept[line[-run - 1]], kept[line[-run]]
         if before is None or first is None or before >= value:

@@ -23,7 +23,7 @@ from stepcli.extract.pipeline.summary import RunSummary, past_end_note, report_s
 from stepcli.runtime.errors import UsageError
 
 PLACE = "{backbone}"
-"""In --store: stands for the name of each backbone."""
+"""In --store: replaced by the name of each backbone."""
 
 
 def extract_all(config: ExtractConfig, listed: ClipList) -> tuple[int, list[RunSummary]]:

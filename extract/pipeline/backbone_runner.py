@@ -231,7 +231,7 @@ def _record(clip: DecodedClip, view: DecodedView, span: int) -> ClipRecord:
 def group_by_frames(
     results: Iterable[DecodedClip | Failure], frames: int, clips: int
 ) -> Iterator[list[DecodedClip] | Failure]:
-    """Clips whose distinct frames together fill a batch; failures pass through as they come.
+    """Clips whose distinct frames together fill a batch; failures pass through unchanged.
 
     Args:
         results: of a decode pool.

@@ -24,7 +24,7 @@ def current_table(
     Args:
         store: to change.
         dataset: as listed.
-        stock: how the store stands to the list; what was pruned leaves its `not_listed`.
+        stock: the store compared with the list; what was pruned leaves its `not_listed`.
         mirror_of: class -> class that a flip makes of it.
         prune: take clips that the list does not name out of training.
     """

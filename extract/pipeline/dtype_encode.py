@@ -23,7 +23,7 @@ def encode(tokens: Tensor, dtype: Dtype) -> tuple[list[Tensor], Tensor]:
     Returns:
         The arrays in the store's order, each [n, ...]: tokens (bfloat16 as the bits, int16), for
         int8 the scales, for int8-channel those of the channels too; and [n] bool: which clips'
-        values all fit the dtype. What stands in the arrays for the others means nothing.
+        values all fit the dtype. The arrays' values for the others are undefined.
     """
     if dtype in _FLOATS:
         stored = tokens.to(_FLOATS[dtype])

@@ -1,6 +1,6 @@
 """Stage one: decode -> batch -> forward -> reduce -> write, each in its own thread or process.
 
-Between the stages stand bounded queues, so memory stays flat however long the run: decoders wait
+Bounded queues connect the stages, so memory stays flat however long the run: decoders wait
 for a free slot of pixels, the forward pass for the disk.
 """
 
@@ -93,7 +93,7 @@ def extract_clips(
 def extract_into(clips: Iterable[Clip], targets: Sequence[Target]) -> StageSeconds:
     """Extract clips for one backbone, or several that share frames, sampling, views and device.
 
-    Each clip is decoded once. A broken one is quarantined and the run goes on.
+    Each clip is decoded once. A broken one is quarantined and the run continues.
 
     Args:
         clips: those that some target lacks; asked for one by one as decoders get free.

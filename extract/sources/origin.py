@@ -71,7 +71,7 @@ def state_of(path: Path | str) -> FileState:
 
 
 def facts_of(path: Path) -> FileFacts:
-    """Size, time and digest; a file's digest is taken once, however many clips lie in it.
+    """Size, time and digest; a file's digest is taken once, however many clips it holds.
 
     Raises:
         OSError: it cannot be read.

@@ -23,7 +23,7 @@ def with_prefix(dataset: Dataset, prefix: str) -> Dataset:
         UsageError: a prefix that cannot be told from the id behind it.
     """
     if prefix != prefix.strip().strip(SEPARATOR):
-        raise UsageError(f"--append {prefix!r}: expected a word without blanks or / at its ends")
+        raise UsageError(f"--append {prefix!r}: expected text without whitespace or / at its ends")
     root = "" if dataset.root is None else str(dataset.root)
     return replace(dataset, clips=tuple(clip.within(root, prefix) for clip in dataset.clips))
 

@@ -1,4 +1,4 @@
-"""How a store stands to a list, before a video is read: what is stored, changed, moved, left."""
+"""A store compared with a list, before a video is read: what is stored, changed, moved, left."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -93,7 +93,7 @@ def take_stock(
         clips: those that the run is about, with their views.
         prefix: of `--append`.
         share: which of them this process takes.
-        changed: what is to become of stored clips that were made from another source.
+        changed: what to do with stored clips that were made from another source.
         full: take every stored clip's digest.
 
     Raises:

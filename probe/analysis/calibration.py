@@ -191,7 +191,7 @@ def risk_coverage(probabilities: Values, labels: Ints) -> RiskCoverage:
     """The curve of selective prediction by the top probability.
 
     Equally confident samples are answered together: each of a tie has the tie's mean share of
-    errors, so the order in which they stand in a file changes nothing.
+    errors, so their order in a file changes nothing.
     """
     confidence = probabilities.max(axis=1)
     wrong = 1 - credit(probabilities, labels)

@@ -1,4 +1,4 @@
-"""The arrow of time by what becomes of a class when it is played backward.
+"""The arrow of time by what a class turns into when it is played backward.
 
 *Equivariant* classes take their partner's label, *invariant* ones keep their own; *irreversible*
 ones show something that does not happen, so the task leaves them out. A probe that does not see

@@ -52,7 +52,7 @@ def layout_of_run(record: RunRecord, folder: Path) -> TokenLayout:
 
     Args:
         record: Of the run.
-        folder: The run's; where it was exported, its texts lie there.
+        folder: The run's; where it was exported, it holds the texts.
 
     Raises:
         UsageError: the run has no record of its tokens, or a probe that sees more than they are.

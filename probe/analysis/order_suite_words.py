@@ -181,7 +181,7 @@ def _task(task: str, main: SuiteRow, others: Sequence[SuiteRow]) -> str:
 
 
 def _also(task: str, seeing: Sequence[SuiteRow], rest: Sequence[SuiteRow]) -> str:
-    """How the other rows stand to one that sees."""
+    """How the other rows compare with one that sees."""
     if not seeing:
         exact = all(row.cells[task].finding == "exact" for row in rest)
         none = "no other row does" if exact else "no other row is shown to"

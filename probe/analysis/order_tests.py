@@ -1,4 +1,4 @@
-"""What becomes of a trained probe's answers when the stored frames are shown in another order.
+"""How a trained probe's answers change when the stored frames are shown in another order.
 
 Free from a cache: no video is touched. It holds only where a token depends on its own frame alone;
 where it does not, a backward clip's tokens are not the forward clip's in reverse.

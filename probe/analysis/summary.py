@@ -116,7 +116,7 @@ class Analysis:
     """Classes that have a partner; mean over seeds."""
     other: ClassGroup | None
     types: tuple[TypeRow, ...]
-    """In the arrow task the classes by what becomes of them backward; elsewhere empty."""
+    """In the arrow task the classes by what they turn into backward; otherwise empty."""
     calibration: CalibrationRow
     classes: tuple[ClassScore, ...]
     warnings: tuple[str, ...]

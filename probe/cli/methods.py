@@ -66,7 +66,7 @@ def _source(info: "ProbeInfo") -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 0) -> list[str]:
-    """Lines as wide as the terminal; a last cell that is wider goes on in the lines below it."""
+    """Lines as wide as the terminal; a last cell that is wider continues in the lines below it."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)][:-1]
     kept = [place for place, width in enumerate(widths) if width]
     used = indent + sum(widths[place] + 2 for place in kept)

@@ -25,7 +25,7 @@ TICK = 1e-6
 def before_actions(table: LabelledClips, store: "Store", horizon: float) -> LabelledClips:
     """The windows that actions are foretold from, each with the class of its action.
 
-    A window stands for one action: of several that it is the last window for, the one that starts
+    A window represents one action: of several that it is the last window for, the one that starts
     first. Actions without a window that ends early enough are left out. Both are counted in a
     warning.
 

@@ -77,7 +77,7 @@ def _bits(tokens: Tensor) -> np.ndarray:
 
 
 def read_stored(store: "Store", clips: Sequence[str]) -> Tensor:
-    """Tokens of clips in their resident type, as they lie in the store."""
+    """Tokens of clips in their resident type, as stored."""
     if store.spec.dtype.startswith("int8"):
         return torch.from_numpy(store.read_floats(clips))
     tokens = torch.empty((len(clips), *store.spec.clip_shape), dtype=resident_type(store.spec))

@@ -25,7 +25,7 @@ class TokenLayout:
     layers: tuple[int, ...] = (-1,)
     """Which of the backbone's layers are there, as it counts them from its end."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, by index; empty where nobody named them."""
+    """Names of the classes, by index; empty where they have no names."""
     texts: "tuple[StoreText, ...]" = ()
     """What is stored of text towers, their tensors unread."""
 

@@ -127,7 +127,7 @@ def _build(
         shown = replace(shown, real=None if real is None else real[shown.clip])
     else:
         looks = np.full(len(rows), stored) if real is None else np.minimum(real, stored)
-        # Of the pair's two classes the one with the smaller index stands for both.
+        # Of the pair's two classes the one with the smaller index represents both.
         kinds = np.minimum(labels, backward_labels)
         if config.answer == "direction":
             kinds = np.unique([row.label for row in rows], return_inverse=True)[1]

@@ -82,7 +82,7 @@ def with_reversed(rows: Sequence[ClipRow], known: Sequence[ClipRow]) -> tuple[li
         known: Every row of `reversible`.
 
     Returns:
-        The rows, and for each the place of its reversed view; a reversed view stands for itself.
+        The rows, and for each the place of its reversed view; for a reversed view, its own.
     """
     by_id = {row.id: row for row in known}
     turned = [by_id[reversed_id(row.id)] for row in rows]

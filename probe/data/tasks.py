@@ -86,7 +86,7 @@ class Samples:
     def real_steps(self, length: int) -> Ints:
         """[n]: how many of the shown steps are real; those after them are padding.
 
-        Of a sample that lies wholly in padding every step counts: padding repeats the last frame,
+        Of a sample that is all padding every step counts: padding repeats the last frame,
         so what is shown is that frame, standing still.
         """
         if self.real is None:
@@ -138,7 +138,7 @@ class Task:
     train_views: Ints
     """[training clips]: how many stored views each has; together they are the first of `clips`."""
     test: Samples
-    """What is reported on: with several views of a clip, its first one stands for all."""
+    """What is reported on: with several views of a clip, its first one represents all."""
     shown: Samples
     """What a probe is shown for that: every test view of every sample."""
     shown_of: Ints

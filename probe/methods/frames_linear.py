@@ -1,7 +1,7 @@
 """Linear rows that see order: the frames' mean tokens, reduced over time, side by side.
 
 Source: matched baselines of this project. STEP without residual and FFN is a set of frame-weighted
-poolings, so plain linear maps of weighted poolings stand beside it.
+poolings, so plain linear maps of weighted poolings are its baselines.
 
     early-late:      W [mean of the first half ; mean of the second half] + b
     concat:          W [x_1 ; ... ; x_T] + b

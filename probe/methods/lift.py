@@ -92,7 +92,7 @@ class Lift(PooledProbe):
         return logits
 
     def training_logits(self, batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
-        """Logits of the descriptor as it stands, and the loss that shapes it, [K, B]."""
+        """Logits of the current descriptor, and the loss that shapes it, [K, B]."""
         static, dynamic = self.describe(batch)
         descriptor = torch.cat((static, dynamic), dim=2)
         logits = self.head(descriptor if self.options.supervised else descriptor.detach())

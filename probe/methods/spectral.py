@@ -15,7 +15,7 @@ it; here the backbone is frozen and its last tokens are stored, so it is one blo
 mean tokens. There a depthwise convolution, whose 3 taps all frequencies share, runs over
 frequencies, height and width, beside a convolution over time, in windows of T, T/2 and T/4 frames.
 Taps that all frequencies share select none, and in place of the network behind them there is only a
-mean over time: so here each frequency has a weight, and an MLP stands between filter and mean.
+mean over time: so here each frequency has a weight, and an MLP is between filter and mean.
 Frames are padded with as many zeros, so that the last is no neighbour of the first; one window of
 any length takes the place of three whose lengths must divide. A missing frame is zero.
 """
@@ -56,7 +56,7 @@ def filtered(x: Tensor, gains: Tensor) -> Tensor:
     cosines, sines = (to_device(w.to(x.dtype), x.device) for w in waves(frames))
     real, imaginary = (torch.einsum("ft,kbtr->kbfr", w, x) for w in (cosines, sines))
     by_real, by_imaginary = gains[:, 0, None], gains[:, 1, None]
-    # Each frequency but the first and the last stands for its negative one too.
+    # Each frequency but the first and the last also represents its negative one.
     once = torch.full((frames + 1, 1), 1 / frames, dtype=x.dtype)
     once[0] = once[-1] = 1 / (2 * frames)
     once = to_device(once, x.device)

@@ -61,7 +61,7 @@ class FoldedAttention(nn.Module):
         Args:
             z: The tokens, before the learned scale and shift of `norm`.
             query: [K, D].
-            prepended: One more token among the keys and values, [K, D] (the CLS), as it stands.
+            prepended: One more token among the keys and values, [K, D] (the CLS), used unchanged.
             norm: A LayerNorm's learned scale and shift, applied to z.
             per_frame: Attend within each frame alone.
 

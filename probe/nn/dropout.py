@@ -1,7 +1,7 @@
 """Dropout of K members, each at its own rate and from its own stream of random numbers.
 
 What a member drops depends on its seed, the step and the place alone: so it drops the same in any
-bank, and again when a killed sweep goes on.
+bank, and again when a killed sweep resumes.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How tokens enter a probe: which of them, how they are normed, and where in time they stand."""
+"""How tokens enter a probe: which of them, how they are normalised, and their place in time."""
 
 import math
 from typing import Literal

@@ -72,8 +72,8 @@ def confusions(study: Study) -> Figure | None:
         drawn,
         "confusion",
         "Confusion within pairs",
-        f"{_means(entries)}Per cent of each class (row) that got each answer. Partners stand side "
-        "by side: what is confused within a pair lies in 2 x 2 blocks on the diagonal.",
+        f"{_means(entries)}Per cent of each class (row) that got each answer. Partners are side "
+        "by side: confusion within a pair is in 2 x 2 blocks on the diagonal.",
         "Confusion matrices of "
         + " and ".join(e.label for e in entries)
         + "; the table of classes below gives each class's recall and commonest error.",

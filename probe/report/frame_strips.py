@@ -45,7 +45,7 @@ def strip_figure(strip: Strip, name: str, label: str) -> Figure:
                     if strip.pictures is None
                     else _small(strip.pictures[step])
                 )
-                # What was not looked at lies in the dark: it shows in print and without colour.
+                # What was not looked at is dark: this also shows in print and without colour.
                 place.imshow((picture * (0.15 + 0.85 * light[..., None])).astype(np.uint8))
             elif kind == "share":
                 share = float(strip.over_frames[step])

@@ -104,14 +104,14 @@ def finish(drawn: Canvas, name: str, title: str, caption: str, alt: str) -> Figu
 
 
 def _plain(named: Any) -> FuncFormatter:
-    """Labels of an axis that are names, drawn as they stand."""
+    """Labels of an axis that are names, drawn literally."""
     return FuncFormatter(lambda x, place: figure_text(str(named(x, place))))
 
 
 def _saved(drawn: Canvas, form: str, stamp: dict[str, None]) -> bytes:
     sink = io.BytesIO()
     drawn.savefig(sink, format=form, metadata=stamp, dpi=150)
-    # Where everything stands is known now; a second file need not find it out again.
+    # The layout is known now; a second file need not compute it again.
     drawn.set_layout_engine("none")
     return sink.getvalue()
 

@@ -60,7 +60,7 @@ def csv_cell(value: Any) -> Any:
 
 
 def latex(text: str) -> str:
-    """A text that LaTeX typesets as it stands."""
+    """A text that LaTeX typesets literally."""
     return shown(text).translate(_LATEX)
 
 
@@ -104,5 +104,5 @@ def markdown(text: str) -> str:
 
 
 def figure_text(text: str) -> str:
-    """A text that matplotlib draws as it stands: a $ begins no formula."""
+    """A text that matplotlib draws literally: a $ begins no formula."""
     return shown(text, keep="\n").replace("$", r"\$")

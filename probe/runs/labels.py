@@ -49,7 +49,7 @@ def store_names(runs: Sequence[RunRecord]) -> dict[str, str]:
     """Fingerprint of tokens -> name of the store's folder.
 
     Digits of the fingerprint are added only where stores of one name hold different tokens, and
-    stand alone where a run does not say where its store was.
+    are used alone where a run does not say where its store was.
     """
     return _names((run.fingerprint, run.store) for run in runs)
 

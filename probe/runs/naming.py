@@ -50,7 +50,7 @@ class RunNames:
 
 
 def read_identity(runs: Path, run: str) -> str:
-    """The run that lies in a folder (`RunConfig.run_id`); "" where it is not there.
+    """The run in a folder (`RunConfig.run_id`); "" where it is not there.
 
     Raises:
         UsageError: its run.json cannot be read.

@@ -22,7 +22,7 @@ SAMPLE = {
     "backward": pa.bool_(),
     "label": pa.int64(),
 }
-"""Columns that say what was shown, and their types; `logits` stands beside them."""
+"""Columns that say what was shown, and their types; `logits` is the column beside them."""
 
 
 COPIED = "copied"
@@ -114,7 +114,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 def encode_predictions(said: Predictions) -> bytes:
     """The Parquet file of one run.
 
-    Beside stand the class of the largest logit as `predicted`, the first of those that tie, and
+    Added are the class of the largest logit as `predicted`, the first of those that tie, and
     `correct`, whose mean is top-1: a tie of m classes for the label is 1/m.
     """
     flat = pa.array(said.logits.astype(np.float32).ravel())

@@ -2,7 +2,7 @@
 
 Shipped with stepcli are probe/published/<data set>.csv. A number is comparable only with numbers of
 its protocol: data set, split, training clips, measure, frames and views. So each protocol has its
-own table, and none of them stands in a column of one's own runs.
+own table, and none of them is in a column of one's own runs.
 """
 
 from collections.abc import Collection, Sequence

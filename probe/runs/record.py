@@ -232,12 +232,12 @@ class RunRecord(_Part):
 
     @property
     def copied_test_clips(self) -> int | None:
-        """Test clips that are copies of training clips; None where nobody looked."""
+        """Test clips that are copies of training clips; None where copies were not counted."""
         return None if self.leakage is None else self.leakage.copied_clips
 
     @property
     def without_copies(self) -> CleanScores | None:
-        """The numbers without them; None where there are none, or nobody looked."""
+        """The numbers without them; None where there are none, or copies were not counted."""
         return None if self.leakage is None else self.leakage.without_copies
 
     @property

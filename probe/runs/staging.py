@@ -35,7 +35,7 @@ def staging_folder(parent: Path) -> Iterator[Path]:
 def sweep_staging(parent: Path) -> list[str]:
     """Remove what killed writers have left in a folder; returns the names.
 
-    A name that does not say whose it is counts as left when nobody has touched it for a day.
+    A name that does not say whose it is counts as left when it has not changed for a day.
     """
     swept = []
     for path in sorted(parent.glob(".*")) if parent.is_dir() else ():

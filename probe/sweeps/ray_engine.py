@@ -2,7 +2,7 @@
 
 A member of a bank ends as it would alone, and the order of the data is the sweep's own, so it does
 not matter how the probes are divided: the table is the local engine's. A lost worker's task is
-started again by Ray, and goes on from the last saved epoch.
+started again by Ray, and resumes from the last saved epoch.
 """
 
 import signal

@@ -240,7 +240,7 @@ class Session:
         return [self._record(self.name(config)) for config in configs]
 
     def _record(self, run: str) -> RunRecord:
-        """Of a finished run: as this session wrote it, or as it lies there."""
+        """Of a finished run: as this session wrote it, or as found in its folder."""
         if run not in self._written:
             self._written[run] = read_run(self.runs / run / FILE)
         return self._written[run]
@@ -274,7 +274,7 @@ class Session:
     ) -> None:
         """Train one pass and write its runs; a pass that does not fit into memory in two halves."""
         names = [self.name(config) for config in configs]
-        # Known by identities: a pass that an earlier version began goes on.
+        # Known by identities: a pass that an earlier version began resumes.
         identities = [self.run_id(config) for config in configs]
         checkpoint = Checkpoint(self.runs, identities, self._save_seconds, progress.say)
         layout = task_layout(self.store, task)

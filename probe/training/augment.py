@@ -26,7 +26,7 @@ def augmented(
         labels: [B].
         data: The pass's settings.
         place: Epoch, step and part: with data_seed they determine what is drawn, so a killed sweep
-            goes on as it would have.
+            continues as it would have.
         folds: Of the samples, where members hold one out.
     """
     targets = Targets(labels, folds=folds)

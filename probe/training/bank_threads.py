@@ -35,7 +35,7 @@ class Crew(AbstractContextManager["Crew"]):
         """`work` on every item; results in the items' order. The first error is raised.
 
         The costliest begin first, so that none begins when the others are done. Whatever happens,
-        no work goes on when this returns.
+        no work is running when this returns.
         """
         if self._pool is None:
             return [work(item) for item in items]

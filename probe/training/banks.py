@@ -148,7 +148,7 @@ class Bank:
         return 3 * sum(p.nbytes for p in self.probe.parameters())
 
     def member_state(self, member: int) -> dict[str, Tensor]:
-        """Everything that one member's training goes on from."""
+        """The state from which one member's training resumes."""
         index = slice(member, member + 1)
         tensors = {f"probe.{name}": t[index] for name, t in self.probe.state_dict().items()}
         tensors |= {f"adam.{k}": t for k, t in self._optimizer.member_state(member).items()}

@@ -1,4 +1,4 @@
-"""State of a pass in training, so that a killed sweep goes on from a finished epoch.
+"""State of a pass in training, so that a killed sweep resumes from a finished epoch.
 
 One safetensors file per pass, replaced whole; it is removed when the pass's runs are written.
 """
@@ -72,7 +72,7 @@ class Checkpoint:
     def save(self, banks: Sequence["Bank"], epochs: int, *, now: bool = False) -> None:
         """Keep the state after `epochs` epochs, unless the last was kept moments ago; or `now`.
 
-        Where it cannot be written, training goes on: the runs take less room than their state, and
+        Where it cannot be written, training continues: runs take less room than their state, and
         what was kept before is still there.
 
         Raises:
@@ -97,7 +97,7 @@ class Checkpoint:
                 with disk_errors(self.path):
                     raise
             self._say(
-                f"cannot write to {self.path}: {error.strerror}; training goes on, but cannot be "
+                f"cannot write to {self.path}: {error.strerror}; training continues, but cannot be "
                 f"resumed from epoch {epochs}: fix the cause"
             )
         self._saved = time.monotonic()

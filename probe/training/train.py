@@ -84,7 +84,7 @@ def train(
 ) -> list[Trained]:
     """Train probes side by side and test each once, in the order of `configs`.
 
-    With a checkpoint, training goes on from the last epoch that was kept, if any was; Ctrl-C and
+    With a checkpoint, training resumes from the last epoch that was kept, if any was; Ctrl-C and
     SIGTERM act after the epoch, and keep it, where that is soon. A bank whose step does not fit
     into memory is halved, and the step done again.
 

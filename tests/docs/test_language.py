@@ -56,6 +56,13 @@ RULES = {
     ),
     "tear apart": (r"\b(?:tears?|tore|tearing) (?:\w+ ){0,2}apart\b|\btorn apart\b", "divide"),
     "memory ends": (r"\bmemory (?:ends|ended)\b", "memory runs out"),
+    "goes on": (
+        r"\b(?:goes|gone) on\b",
+        "continues; resumes",
+    ),
+    "as it stands": (r"\bas (?:it|they) stands?\b|\bwhat stands\b", "unchanged; the current ..."),
+    "lies there": (r"\b(?:what|that) lies\b|\blies? there\b", "is there; is stored in ..."),
+    "what becomes of": (r"\bbecomes of\b", "what happens to; what it turns into"),
     "on the table": (r"\bwhat (?:it|they) (?:is|are) taken\b", "confusion with"),
 }
 """Name: (what is not written, what is written instead)."""
@@ -144,6 +151,10 @@ def test_the_texts_are_in_plain_english() -> None:
         ("the file is gone for good", "for good"),
         ("a stranger's run", "stranger"),
         ("code that was vouched for", "vouched"),
+        ("a killed sweep goes on", "goes on"),
+        ("the order in which they stand; drawn as they stand", "as it stands"),
+        ("bytes that lie there", "lies there"),
+        ("what becomes of a class", "what becomes of"),
     ],
 )
 def test_a_rule_finds_its_phrase(text: str, rule: str) -> None:

@@ -4,7 +4,7 @@
     python tests/matrix/wheel_matrix.py --python 3.12 --cell core --cell report
 
 A cell is an extra alone (`core` is none), an oldest version alone (`zarr-oldest`), or `oldest`: all
-lower bounds together. Results go to --out as JSON, cell by cell, so that a stopped run goes on; the
+lower bounds together. Results go to --out as JSON, cell by cell, so that a stopped run resumes; the
 page docs/maintainers/versions.md is made of them by tests/matrix/versions_page.py.
 """
 
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--cell", action="append", choices=cells())
     parser.add_argument("--out", type=Path, default=TREE / "build" / "matrix.json")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "stepcli-matrix")
-    parser.add_argument("--wheel", type=Path, help="default: built from the tree as it stands")
+    parser.add_argument("--wheel", type=Path, help="default: built from the current tree")
     parser.add_argument(
         "--without-torch",
         action="store_true",
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def build_wheel(work: Path) -> Path:
-    """The wheel of the tree as it stands, made once a run."""
+    """The wheel of the current tree, made once per run."""
     out = work / "dist"
     shutil.rmtree(out, ignore_errors=True)
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(TREE))

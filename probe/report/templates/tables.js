@@ -1,5 +1,5 @@
 "use strict";
-// Sorting and searching of tables; without scripts they are whole and readable as they stand.
+// Sorting and searching of tables; without scripts they are whole and readable.
 const numberOf = (text) => {
   const found = text.replaceAll(",", "").match(/^[+-]?\d+(\.\d+)?/);
   return found ? Number(found[0]) : null;

@@ -1,4 +1,4 @@
-"""The page for notebooks is run as it stands."""
+"""The page for notebooks is run as shipped."""
 
 import runpy
 import sys

@@ -146,7 +146,7 @@ def test_a_link_for_a_part_or_its_file_is_not_followed(
 def test_your_own_link_to_a_run_or_store_is_followed(
     run: Path, store: Path, tmp_path: Path
 ) -> None:
-    """The path on the command line is yours; what lies below it is theirs."""
+    """The path on the command line is yours; everything below it is theirs."""
     (tmp_path / "mine").mkdir()
     for folder in (run, store):
         link = tmp_path / "mine" / folder.name

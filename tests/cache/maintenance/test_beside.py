@@ -91,7 +91,7 @@ def test_compact_drops_an_older_copy_once_the_newer_was_read(tmp_path: Path) -> 
 def test_a_listing_that_lacks_old_and_new_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As scandir of a large folder may: read in pieces, while a compact goes on between them."""
+    """As scandir of a large folder may: read in pieces, while a compact runs between them."""
     store = fill_store(tmp_path, "zarr", 8, part_clips=1)
     real = os.scandir
     torn = [True]

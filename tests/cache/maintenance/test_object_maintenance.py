@@ -1,4 +1,4 @@
-"""Looking after a store that lies in object storage: on a real server, and in memory."""
+"""Maintenance of a store in object storage: on a real server, and in memory."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -53,7 +53,7 @@ def test_reading_says_how_to_rewrite_them_and_compact_does(
         clip for clip, part in zip(store.ids, store.snapshot.part_of, strict=True) if part == 3
     ]
     np.testing.assert_array_equal(store.read(plain), stored(plain))
-    with store.writer(PRODUCER) as writer:  # an extraction goes on
+    with store.writer(PRODUCER) as writer:  # an extraction continues
         writer.add(make_record("more"), make_tokens("more"))
     store.refresh()
     run("convert", tmp_path, tmp_path / "copy")

@@ -175,7 +175,7 @@ def test_links_devices_and_large_files_are_not_read(tmp_path: Path) -> None:
             read_regular(tmp_path / name, 2)
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "nowhere", 2)
-    with pytest.raises(DamagedStore, match="a link; a store's folders must lie in the store"):
+    with pytest.raises(DamagedStore, match="a link; a store's folders must be in the store"):
         own_folder(tmp_path, "link")
     with pytest.raises(DamagedStore, match="a file where a folder of the store belongs"):
         own_folder(tmp_path, "file")

@@ -33,7 +33,7 @@ class TestDisk(StorageContract):
         return root
 
     def test_a_local_path_is_a_path(self, root: StoragePath) -> None:
-        """Code that uses `store.path` as a folder goes on working."""
+        """Code that uses `store.path` as a folder still works."""
         assert isinstance(root, Path)
         assert (root / "a").read_text is not None
         (root / "a").write_text("x")

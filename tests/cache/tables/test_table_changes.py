@@ -236,7 +236,7 @@ def test_the_claim_of_a_process_that_may_live_stays(
 def test_a_taker_with_an_old_list_does_not_enter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The number after the one it saw is free again, since others have gone on and removed it."""
+    """The number after the one it saw is free again, since others have continued and removed it."""
     monkeypatch.setattr(claims, "WAIT_SECONDS", 0.1)
     folder = tmp_path / claims.FOLDER
     folder.mkdir()

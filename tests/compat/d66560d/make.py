@@ -4,7 +4,7 @@
     python tests/compat/d66560d/make.py ../d66560d/.venv/bin/python /srv/clips
 
 The second argument is a folder to work in, which must not exist. It, and the place of the
-checkout, stand in some of the files, since runs note where their store was. What that commit itself
+checkout, are in some of the files, since runs note where their store was. What that commit itself
 read and answered is noted in expected.json, which test_d66560d.py compares with. The backbone is
 random and the probes are trained for seconds: nothing here says anything about a method.
 """

@@ -73,7 +73,7 @@ def test_the_check_itself_tells_them_apart(call: str, refuses: bool) -> None:
 
 
 def strange(folder: Path, file: str, kind: str, witness: Path, **others: str) -> None:
-    """Let a JSON file of a model name code that lies beside it."""
+    """Let a JSON file of a model name code beside it."""
     path = folder / file
     values = json.loads(path.read_text()) if path.exists() else {}
     values |= {

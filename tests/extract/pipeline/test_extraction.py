@@ -237,7 +237,7 @@ def test_a_gpu_that_is_not_there_is_not_replaced(extract: Extract) -> None:
 def test_interrupted_runs_keep_what_was_added(
     extract: Extract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C in the middle: whatever was computed is committed, and the next run goes on."""
+    """Ctrl-C in the middle: whatever was computed is committed, and the next run resumes."""
     from stepcli.extract.pipeline.backbone_runner import BackboneRunner
 
     calls = []

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment loses at most the part being written; the same command then goes on.
+"""SIGKILL at any moment loses at most the part being written; the same command then resumes.
 
 STEPCLI_KILLS sets the number of moments (default 1 a format).
 """

@@ -57,7 +57,7 @@ def test_another_root_is_not_taken_for_the_first_one(
     first, second = tokens_of(one), tokens_of(two)
     assert first.keys() == second.keys() == {"0.mp4", "1.mp4"}
     assert not any(np.array_equal(first[name], second[name]) for name in first)
-    assert extract(root=a, store=None) == 0  # goes on with its own
+    assert extract(root=a, store=None) == 0  # continues with its own
     assert summaries[-1]["done"] == 2
     with pytest.raises(UsageError, match=r"this run is on .*--append PREFIX"):
         extract(root=b, store=one)

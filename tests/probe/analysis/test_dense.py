@@ -148,7 +148,7 @@ def test_detection_counts_segments_that_lie_under_others(store: Store) -> None:
 
 
 def test_labels_of_whole_recordings_may_be_several(store: Store) -> None:
-    """One that lies under another counts too; background does not."""
+    """One below another counts too; background does not."""
     said = said_of(store, ["r6", "r7"])
     table = TruthTable(store, CLASSES)
     assert score(said, table, CLASSES, 5, Smoothing(1, 1), "").labels_map == 1.0

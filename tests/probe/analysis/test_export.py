@@ -89,7 +89,7 @@ def test_onnx_gives_pytorchs_logits_for_any_number_of_clips(runs: Path, tmp_path
 
 @pytest.mark.filterwarnings("ignore")
 def test_onnx_names_its_classes_and_its_input(runs: Path, tmp_path: Path) -> None:
-    """The card's lines run as they stand, beside the file."""
+    """The card's lines run unchanged, beside the file."""
     import onnxruntime
 
     (run,) = runs.glob("step-*")

@@ -188,7 +188,7 @@ def test_a_temperature_at_the_edge_that_an_earlier_version_kept(
     file.write_text(json.dumps(json.loads(file.read_text()) | {"temperature": temperature}))
     with pytest.raises(UsageError, match=r"at the edge of its search.* calibrate .* --undo"):
         kept_calibration(file.parent)
-    # Analysis goes on without it and says why.
+    # Analysis continues without it and says why.
     assert "at the edge of its search" in " ".join(call("analyse", runs).split())
     call("calibrate", runs, "--undo")
     assert kept_calibration(file.parent) is None

@@ -1,4 +1,4 @@
-"""Where tokens go, how banks are split, and that a killed pass goes on where it was."""
+"""Where tokens go, how banks are split, and that a killed pass resumes."""
 
 import os
 import signal

@@ -266,7 +266,7 @@ def test_padding_is_masked_at_the_end(store_of: Callable[..., Store], tmp_path: 
     assert batch.frame_mask is not None
     # At the end in both directions: at the start it would say which one it is.
     assert batch.frame_mask.tolist() == [[True] * 4 + [False] * 2] * len(whole.shown)
-    # A crop that lies wholly in padding shows the last frame standing still: every step counts.
+    # A crop that is all padding shows the last frame standing still: every step counts.
     crops = task_of(store, TaskConfig(clip_frames=2, temporal_crop=True))
     (batch, _), *_ = features.batches(crops, crops.shown, len(crops.shown))
     assert batch.frame_mask is None

@@ -63,7 +63,7 @@ def test_pasted_commands_train_the_same_runs(
     assert not any(str(trained) in line for line in lines if "my splits" not in line)
     assert any(line.startswith("cat > ") for line in lines)
     assert sum(line.startswith("stepcli probe ") for line in lines) > 4
-    # A shell runs them as they stand; the program is this process's interpreter.
+    # A shell runs them unchanged; the program is this process's interpreter.
     (trained / "bin").mkdir()
     program = trained / "bin" / "stepcli"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m stepcli.cli "$@"\n')
