@@ -18,7 +18,8 @@ from stepcli.cache.parts.commit import read_part_record
 from stepcli.cache.store.store import Store
 from stepcli.extract.backbones.base import Backbone, ClipBackbone
 from stepcli.extract.config import PRECISIONS
-from stepcli.runtime.errors import UsageError
+from stepcli.runtime.errors import StepcliError, UsageError
+from stepcli.runtime.out_of_memory import is_out_of_memory
 
 LEAST_GAIN = 1.3
 """How much faster than float32 a trial on a CPU must be."""
@@ -47,6 +48,14 @@ class Precision:
         return f"{self.name} ({self.reason})"
 
 
+class NoHalfPrecision(StepcliError):
+    """A model does not run in a half precision on the CPU; the message is the model's own."""
+
+
+class TrialOutOfMemory(StepcliError):
+    """Memory ran out in a trial, which says nothing about the model."""
+
+
 def dtype_of(name: str) -> torch.dtype:
     """Type of weights and pixels; TF32 is a way to multiply float32."""
     dtype: torch.dtype = getattr(torch, {"tf32": "float32"}.get(name, name))
@@ -66,6 +75,7 @@ def choose_precision(
 
     Raises:
         UsageError: the device has no such arithmetic.
+        TrialOutOfMemory: memory ran out while a half precision was tried.
     """
     offered = _offered(device)
     if asked != "auto":
@@ -89,7 +99,7 @@ def _of_gpu(backbone: Backbone, device: torch.device, name: str) -> Precision:
         return Precision(name, reason)
     try:
         cosine = token_cosine(backbone, dtype_of(name))
-    except (RuntimeError, TypeError, NotImplementedError):
+    except NoHalfPrecision:
         return Precision(name, reason)  # unsupported on the CPU alone
     if cosine >= LEAST_COSINE:
         return Precision(name, f"{reason}; mean token cosine {cosine:.5f}")
@@ -125,9 +135,8 @@ def _of_cpu(backbone: Backbone) -> Precision:
         return Precision("float32", "the model is small: decoding takes longer")
     try:
         gain, cosine = try_bfloat16(backbone, 1 if size >= LARGE_PARAMETERS else 4)
-    except (RuntimeError, TypeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:100]
-        return Precision("float32", f"the model does not run in bfloat16: {reason}")
+    except NoHalfPrecision as error:
+        return Precision("float32", f"the model does not run in bfloat16: {error}")
     found = f"bfloat16 is {gain:.1f} times as fast here, mean token cosine {cosine:.5f}"
     if gain >= LEAST_GAIN and cosine >= LEAST_COSINE:
         return Precision("bfloat16", found)
@@ -154,14 +163,17 @@ def try_bfloat16(backbone: Backbone, frames: int) -> tuple[float, float]:
     Returns:
         How many times as fast bfloat16 is, by the thread's own time, which other programs on the
         machine do not change; mean cosine of its tokens to those of float32.
+
+    Raises:
+        NoHalfPrecision: the model does not run in bfloat16.
+        TrialOutOfMemory: the copy or its pass did not fit into memory.
     """
-    other = copy.deepcopy(backbone)
-    other.to(torch.device("cpu"), torch.bfloat16)
     pixels = _pictures(backbone, frames)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        exact, rounded = _flat(backbone, pixels), _flat(other, pixels.bfloat16())
+        exact = _flat(backbone, pixels)
+        other, rounded = _in_half(backbone, pixels, torch.bfloat16)
         cosine = float(functional.cosine_similarity(exact, rounded, dim=-1).mean())
         begun, spent = time.monotonic(), ([float("inf")], [float("inf")])
         for _ in range(PASSES):
@@ -179,12 +191,38 @@ def try_bfloat16(backbone: Backbone, frames: int) -> tuple[float, float]:
 
 
 def token_cosine(backbone: Backbone, dtype: torch.dtype) -> float:
-    """Mean cosine of one frame's tokens, computed in a type on the CPU, to those of float32."""
-    other = copy.deepcopy(backbone)
-    other.to(torch.device("cpu"), dtype)
+    """Mean cosine of one frame's tokens, computed in a type on the CPU, to those of float32.
+
+    Raises:
+        NoHalfPrecision: the model does not run in that type on the CPU.
+        TrialOutOfMemory: the copy or its pass did not fit into memory.
+    """
     pixels = _pictures(backbone, 1)
-    exact, rounded = _flat(backbone, pixels), _flat(other, pixels.to(dtype))
+    exact = _flat(backbone, pixels)
+    _, rounded = _in_half(backbone, pixels, dtype)
     return float(functional.cosine_similarity(exact, rounded, dim=-1).mean())
+
+
+def _in_half(backbone: Backbone, pixels: Tensor, dtype: torch.dtype) -> tuple[Backbone, Tensor]:
+    """A backbone's copy in a half precision, and its tokens of pixels.
+
+    The float32 pass comes before, outside: an error of the model in any precision is not met here.
+    """
+    try:
+        other = copy.deepcopy(backbone)
+        other.to(torch.device("cpu"), dtype)
+        return other, _flat(other, pixels.to(dtype))
+    # Missing kernels, layers kept in float32 and modules that cannot be copied raise RuntimeError
+    # (NotImplementedError is one); NumPy, which has no bfloat16, has torch raise TypeError.
+    except (MemoryError, RuntimeError, TypeError) as error:
+        said = " ".join(str(error).split())[:100]
+        if is_out_of_memory(error):
+            name = str(dtype).removeprefix("torch.")
+            raise TrialOutOfMemory(
+                f"--precision auto: memory ran out while {name} was tried on the CPU ({said}); "
+                f"give --precision float32 or {name}, which need no trial"
+            ) from error
+        raise NoHalfPrecision(said) from error
 
 
 def _pictures(backbone: Backbone, frames: int) -> Tensor:

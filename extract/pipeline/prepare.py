@@ -194,6 +194,7 @@ def settled(prepared: Prepared, store: Store | None = None) -> tuple[Prepared, P
 
     Raises:
         UsageError: the device has no such arithmetic.
+        TrialOutOfMemory: memory ran out while a half precision was tried.
     """
     config, resources = prepared.config, prepared.resources
     chosen = choose_precision(config.precision, resources.device, prepared.backbone, store)

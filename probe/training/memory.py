@@ -1,22 +1,11 @@
-"""Errors of running out of memory: CUDA, torch's allocator of the host, or Python."""
+"""What training does where memory runs out."""
 
 import gc
 
 import torch
 
 from stepcli.runtime.errors import StepcliError
-
-SIGNS = (
-    "can't allocate memory",
-    "not enough memory",
-    "CUDA error: out of memory",
-    "MPS backend out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
-    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-)
-"""What errors without a class of their own say when memory has run out."""
+from stepcli.runtime.out_of_memory import is_out_of_memory
 
 
 class OutOfMemory(StepcliError):
@@ -36,16 +25,6 @@ class OutOfMemory(StepcliError):
             f"{what} did not fit into memory ({reason}); take a smaller --batch-size, --accumulate "
             "parts of a batch, --precision bfloat16, or a device with more memory"
         )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error means that memory ran out."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    # The host's allocator raises a bare RuntimeError, and so do CUDA's libraries, and CUDA itself
-    # where pinned memory or a kernel's own did not fit.
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(sign in text for sign in SIGNS)
 
 
 def free_memory(device: torch.device) -> None:

@@ -7,15 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from stepcli.cache import open_store
 from stepcli.cache.store.summary import summarize
+from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.config import PRECISIONS
 from stepcli.extract.pipeline import precision
 from stepcli.extract.pipeline.precision import (
     LEAST_COSINE,
+    NoHalfPrecision,
     Precision,
+    TrialOutOfMemory,
     choose_precision,
     dtype_of,
     try_bfloat16,
@@ -53,7 +57,7 @@ def test_a_trial_compares_the_tokens_of_every_family(
         (True, (1.5, 0.9999), 0, "bfloat16", "1.5 times as fast here"),
         (True, (1.29, 0.9999), 0, "float32", "1.3 times as fast here"),
         (True, (3.0, 0.998), 0, "float32", "0.99800"),
-        (True, RuntimeError("no\nkernel"), 0, "float32", "does not run in bfloat16: no kernel"),
+        (True, NoHalfPrecision("no kernel"), 0, "float32", "does not run in bfloat16: no kernel"),
         (True, None, precision.TRIED_PARAMETERS, "float32", "the model is small"),
         (False, None, 0, "float32", "no bfloat16 in hardware"),
     ],
@@ -81,6 +85,70 @@ def test_a_cpu_takes_bfloat16_where_it_is_faster_and_near(
     found = choose_precision("auto", CPU, load_backbone(f"hf:{model_folder('dinov2')}"))
     assert found.name == chosen
     assert reason in str(found)
+
+
+def to_numpy(pixels: Tensor) -> None:
+    """As a module that leaves torch does: NumPy has no bfloat16."""
+    pixels.numpy()
+
+
+def without_kernel(pixels: Tensor) -> None:
+    """No CPU kernel of it takes bfloat16."""
+    if pixels.dtype != torch.float32:
+        torch.linalg.inv(pixels[0, 0, :4, :4])
+
+
+def in_mixed_types(pixels: Tensor) -> None:
+    """As a layer that stays in float32."""
+    pixels[0, 0] @ torch.ones(pixels.shape[-1], 2)
+
+
+def beyond_memory(pixels: Tensor) -> None:
+    """Asks the host's allocator for more than any machine has, in half precision alone."""
+    if pixels.dtype != torch.float32:
+        torch.empty(2**50, dtype=torch.uint8)
+
+
+def beyond_python(pixels: Tensor) -> None:
+    """The same of Python's."""
+    if pixels.dtype != torch.float32:
+        bytearray(2**62)
+
+
+def fails(pixels: Tensor) -> None:
+    """In any precision."""
+    raise RuntimeError("of the model itself")
+
+
+def with_step(step: Callable[[Tensor], None], folder: Path) -> Backbone:
+    """A backbone whose model does this with its pixels first, and so does each copy of it."""
+    backbone = load_backbone(f"hf:{folder}")
+    backbone.model.register_forward_pre_hook(
+        lambda _, args, kwargs: step(args[0] if args else kwargs["pixel_values"]), with_kwargs=True
+    )
+    return backbone
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_a_model_that_does_not_run_in_half_precision_is_told_from_one_without_memory(
+    device: str, model_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "TRIED_PARAMETERS", 0)
+    folder, place = model_folder("dinov2"), torch.device(device)
+    for step in (to_numpy, without_kernel, in_mixed_types):
+        found = choose_precision("auto", place, with_step(step, folder))
+        if device == "cpu":
+            assert found.name == "float32"
+            assert "the model does not run in bfloat16: " in found.reason
+        else:
+            assert found == Precision("bfloat16", "cuda has it in hardware")
+    for step in (beyond_memory, beyond_python):
+        with pytest.raises(TrialOutOfMemory, match=r"memory ran out while bfloat16 was tried"):
+            choose_precision("auto", place, with_step(step, folder))
+    with pytest.raises(RuntimeError, match="of the model itself"):
+        choose_precision("auto", place, with_step(fails, folder))
 
 
 @pytest.mark.parametrize(

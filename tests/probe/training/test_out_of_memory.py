@@ -18,7 +18,8 @@ from stepcli.probe.sweeps import session as sessions
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training import banks as training_banks
 from stepcli.probe.training import train as training
-from stepcli.probe.training.memory import OutOfMemory, is_out_of_memory
+from stepcli.probe.training.memory import OutOfMemory
+from stepcli.runtime.out_of_memory import is_out_of_memory
 
 OPTIONS = {"heads": 4}
 SHARED = DataConfig(epochs=2, batch_size=8)
