@@ -253,8 +253,11 @@ def test_every_shipped_recipe_runs_through(
     done = invoke("sweep", f"recipes/{name}", *small, *place)
     assert done.exit_code == 0, done.output
     methods = set(read_sweep(Path("recipes") / name).methods)
-    shown = json.loads(invoke("results", "--runs", tmp_path / "runs", "--format", "json").stdout)
+    listed = ("results", "--slices", "--runs", tmp_path / "runs", "--format", "json")
+    shown = json.loads(invoke(*listed).stdout)
     assert {row["method"] for row in shown} == methods
+    on_train_alone = name == "step-defaults.yaml"
+    assert any(row["split"] == "test" for row in shown) is not on_train_alone
 
 
 def test_variants_may_name_the_task_that_an_option_is_for(
