@@ -186,7 +186,7 @@ def labels(
         say(f"{would('set', dry_run)} {clip}: {texts}")
     for note in plan.notes:
         say(f"note: {note}")
-    for warning in plan.leakage:
+    for warning in (*plan.alike, *plan.leakage):
         say(f"warning: {warning}")
     for column, blank in plan.blank.items():
         say(f"note: {counted(blank, 'line')} with a blank {column}")

@@ -4,9 +4,11 @@ import csv
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from stepcli.cache.schema.alike import alike_warning, composed
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.leakage import find_leakage
 from stepcli.cache.schema.matching import match_ids
@@ -39,6 +41,8 @@ class RelabelPlan:
     """By column: lines with an empty cell there, which empties the column for that clip."""
     notes: list[str] = field(default_factory=list)
     """What was read differently from how it is written, and splits that are not used."""
+    alike: list[str] = field(default_factory=list)
+    """Labels and groups that look alike after the change."""
     leakage: list[str] = field(default_factory=list)
     """What train and test share after the change."""
 
@@ -91,7 +95,8 @@ def _relabel(
             f"{table}: {len(unknown):,} of {counted(len(lines), 'line')} not in the store's clips "
             f"table: {listed(map(repr, unknown))}; its ids are listed by stepcli store ls"
         )
-    plan.changed, plan.blank = {}, {}
+    names_in = {column: {getattr(row, column) for row in present} for column in _COLUMNS}
+    plan.changed, plan.blank, plan.alike, plan.leakage = {}, {}, [], []
     for line, name in zip(lines, names, strict=True):
         assert name is not None
         rows.setdefault(name, ClipRow(name, ""))
@@ -102,11 +107,20 @@ def _relabel(
         for column, text in texts.items():
             if not text:
                 plan.blank[column] = plan.blank.get(column, 0) + 1
-        # A label that came from a folder's name may have white space around it; a table has none.
-        changed = {k: text for k, text in texts.items() if getattr(rows[name], k).strip() != text}
+        # A label that came from a folder's name may have white space around it, or be decomposed;
+        # a table's cells are not. It stays, unless clips of the plain name are to take it in.
+        changed = {
+            column: text
+            for column, text in texts.items()
+            if (old := getattr(rows[name], column)) != text
+            and (composed(old.strip()) != text or text in names_in[column])
+        }
         if changed:
             plan.changed[name] = changed
             rows[name] = replace(rows[name], **changed)
+    for column in ("label", "group"):
+        warning = alike_warning((getattr(row, column) for row in rows.values()), column)
+        plan.alike += [] if warning is None else [warning]
     for name in official_names(row.split for row in rows.values()) or (None,):
         sides: dict[str, list[ClipRow]] = {"train": [], "test": []}
         for row in rows.values():
@@ -138,7 +152,9 @@ def replace_classes(root: Location, table: Path, *, dry_run: bool = False) -> tu
     texts = ("name", "partner", "mirror", "prompt")
     for place, row in enumerate(rows):
         cells = {name: getattr(row, name) for name in texts}
-        clean = {k: text if text in labels else text.strip() for k, text in cells.items()}
+        clean: dict[str, Any] = {
+            name: text if text in labels else composed(text.strip()) for name, text in cells.items()
+        }
         rows[place] = replace(row, **clean)
     if not dry_run:
         in_place = str(table.resolve()) == (store.path / CLASSES).location
@@ -190,7 +206,9 @@ def read_lines(table: Path) -> Iterator[dict[str, str]]:
             wrong.add(number, f"the column {empty[0]!r} is empty; put a text there")
     wrong.refuse()
     for line in lines:
-        yield {name: str(line[name]).strip() for name in known}
+        texts = {name: str(line[name]).strip() for name in known}
+        # Not the id, which matches in either form: a file may really be called so.
+        yield {name: text if name == "id" else composed(text) for name, text in texts.items()}
 
 
 def _read_parquet(table: Path) -> pa.Table:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 
+from stepcli.cache.schema.alike import composed
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.words import counted, listed
 
@@ -12,8 +13,8 @@ def match_ids(
 ) -> tuple[list[str | None], list[str]]:
     """Each listed id as the store has it, None where it has none; and notes for a user.
 
-    White space around an id does not count, on either side. Blank ids are counted and match
-    nothing.
+    White space around an id and its Unicode form do not count, on either side, where that leaves
+    one id of the store. Blank ids are counted and match nothing.
 
     Args:
         place: the list, for messages.
@@ -24,8 +25,11 @@ def match_ids(
     Raises:
         UsageError: an id appears twice, or no id at all is known.
     """
-    stripped = {} if all(i in known for i in ids) else {name.strip(): name for name in known}
-    names = [i if i in known else stripped.get(i.strip()) for i in ids]
+    plain: dict[str, str | None] = {}
+    for name in () if all(i in known for i in ids) else known:
+        key = composed(name.strip())
+        plain[key] = None if key in plain else name
+    names = [i if i in known else plain.get(composed(i.strip())) for i in ids]
     blank = sum(not i.strip() for i in ids)
     unknown = [i for i, name in zip(ids, names, strict=True) if name is None and i.strip()]
     counts = Counter(i.strip() for i in ids if i.strip())

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
+from stepcli.cache.schema.alike import composed
 from stepcli.cache.schema.split_names import normalise_split, split_notes
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
@@ -157,13 +159,13 @@ def _clip(
     return Clip(
         id=row.get("id") or (f"{path}@{bounds}" if numbers else path),
         path=table.parent / path,
-        label=row["label"],
+        label=composed(row["label"]),
         split=normalise_split(row.get("split", "")),
         start_seconds=numbers.get("start_seconds"),
         end_seconds=numbers.get("end_seconds"),
         start_frame=_whole(numbers.get("start_frame")),
         end_frame=_whole(numbers.get("end_frame")),
-        group=row.get("group", ""),
+        group=composed(row.get("group", "")),
         view=row.get("view", ""),
         frames_per_second=rate,
     )
@@ -182,12 +184,14 @@ def _numbers(number: int, row: Mapping[str, str], wrong: WrongLines) -> dict[str
 
 
 def _path(table: Path, number: int, path: str, found: TextTable) -> str:
-    """The path of a line; with blanks at its ends where a file is really called so."""
+    """The path of a line; with blanks at its ends, or in another Unicode form, where a file is
+    really called so."""
+    spellings = [] if path.isascii() else [normalize(form, path) for form in ("NFC", "NFD")]
     if number in found.raw:
-        written = found.raw[number][found.columns.index("path")]
-        if written != path and not (table.parent / path).exists():
-            return written if (table.parent / written).exists() else path
-    return path
+        spellings.append(found.raw[number][found.columns.index("path")])
+    if all(spelling == path for spelling in spellings) or (table.parent / path).exists():
+        return path
+    return next((other for other in spellings if (table.parent / other).exists()), path)
 
 
 def _number(text: str, *, whole: bool) -> float:

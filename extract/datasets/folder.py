@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from stepcli.cache.schema.alike import composed
 from stepcli.cache.schema.split_names import SPELLINGS, normalise_split
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
@@ -45,7 +46,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
                 Clip(
                     id=video.relative_to(root).as_posix(),
                     path=video,
-                    label=below[0] if by_split else folder.name,
+                    label=composed(below[0] if by_split else folder.name),
                     split=normalise_split(folder.name) if by_split else "",
                 )
             )

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from stepcli.cache.schema.alike import alike_warning
 from stepcli.cache.schema.class_sets import different_classes, single_class
 from stepcli.cache.schema.groups import given_key, plain_names
 from stepcli.cache.schema.leakage import label_conflicts
@@ -15,7 +16,8 @@ from stepcli.runtime.words import counted, listed
 
 def list_warnings(clips: Sequence[Clip]) -> list[str]:
     """What is odd about a list, one line each: groups in several splits, the same frames in several
-    splits or under several labels, a single class, splits with different classes, unused splits."""
+    splits or under several labels, labels and groups that look alike, a single class, splits with
+    different classes, unused splits."""
     if numbers := official_names(clip.split for clip in clips):
         found_in = {
             number: list_warnings([replace(c, split=split_in(c.split, number)) for c in clips])
@@ -35,6 +37,8 @@ def list_warnings(clips: Sequence[Clip]) -> list[str]:
         _groups_in_several(clips),
         _frames_in_several(clips, same),
         label_conflicts((clip.row() for clip in clips), same),
+        alike_warning((clip.label for clip in clips), "label"),
+        alike_warning((clip.group for clip in clips), "group"),
         single_class([clip.label for clip in clips]),
         unused_splits(clip.split for clip in clips),
         *(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stepcli.cache.schema.alike import composed
 from stepcli.cache.schema.views import is_flip
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip, Dataset
@@ -70,4 +71,5 @@ def _mirrors(file: Path | None) -> list[tuple[str, str]] | None:
         return []
     if not file.is_file():
         raise UsageError(f"--mirrors: there is no file {file}; expected a CSV, or the word none")
-    return [(row["label"], row["mirror"]) for row in read_csv(file, ("label", "mirror"))]
+    rows = read_csv(file, ("label", "mirror"))
+    return [(composed(row["label"]), composed(row["mirror"])) for row in rows]

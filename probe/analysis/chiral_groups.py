@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stepcli.cache.schema.alike import composed
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.split_names import normalise_split
 from stepcli.cache.schema.views import clip_of
@@ -71,7 +72,7 @@ def read_groups(path: Path) -> list[ChiralGroup]:
         return _published(path)
     groups: dict[str, list[str]] = {}
     for row in read_csv(path, ("group", "label")):
-        groups.setdefault(row["group"].strip(), []).append(row["label"].strip())
+        groups.setdefault(row["group"], []).append(composed(row["label"]))
     for name, labels in groups.items():
         if len(set(labels)) < 2 or len(set(labels)) < len(labels):
             raise UsageError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stepcli.cache.schema.alike import alike_warning
 from stepcli.cache.schema.class_sets import different_classes, single_class
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.groups import given_key, group_keys, joined_groups, plain_names
@@ -158,6 +159,8 @@ def _warnings(
     labels = [[row.label for row in clips] for clips in chosen.values()]
     found = (
         unused_splits(split_of.values(), used),
+        alike_warning((row.label for row in both), "label"),
+        alike_warning((row.group for row in both), "group"),
         single_class([row.label for row in both]),
         different_classes(labels[0], labels[-1], (names[0], names[-1])),
         label_conflicts(both, copies),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stepcli.cache.schema.alike import composed
 from stepcli.probe.runs.metrics import (
     Floats,
     Ints,
@@ -36,7 +37,7 @@ def read_pairs(path: Path, *, several: bool = False) -> Pairs:
         UsageError: the file is not there, or is not such a table.
     """
     rows = read_csv(path, ("label", "partner"))
-    pairs = [(row["label"].strip(), row["partner"].strip()) for row in rows]
+    pairs = [(composed(row["label"]), composed(row["partner"])) for row in rows]
     seen: dict[str, str] = {}
     for pair in pairs:
         for label, partner in (pair, pair[::-1]):

@@ -128,6 +128,23 @@ def test_ids_with_white_space_are_found_again(tmp_path: Path) -> None:
     assert store.clips()[0] == ClipRow(" open/a.mp4", " open", "train")
 
 
+def test_labels_that_look_alike_are_named_and_made_one(tmp_path: Path) -> None:
+    """A folder that a Mac wrote holds a decomposed "e"; a table may have either form."""
+    store = create_store(tmp_path / "s", SPEC, dataset="test")
+    nfd, nfc = "ferme\u0301r", "ferm\u00e9r"
+    store.add_clips([ClipRow(f"{nfd}/a.mp4", nfd), ClipRow("b.mp4", " open")])
+    words = ("labels", "--store", store.path)
+    run(*words, "--to", tmp_path / "out.csv")
+    assert run(*words, "--from", tmp_path / "out.csv")["changed"] == {}
+    store.add_clips([ClipRow("c.mp4", "open"), ClipRow("d.mp4", "Open")])
+    plan = run(*words, "--from", tmp_path / "out.csv", "--dry-run")
+    (warning,) = plan["alike"]
+    assert "'Open' (1 clip) and 'open' (2 clips)" in warning
+    (tmp_path / "new.csv").write_text(f"id,label\n{nfc}/a.mp4,shut\nb.mp4,open\nd.mp4,open\n")
+    assert run(*words, "--from", tmp_path / "new.csv")["alike"] == []
+    assert sorted(row.label for row in store.clips()) == ["open", "open", "open", "shut"]
+
+
 def test_clips_that_were_taken_out_stay_out_unless_named(tmp_path: Path) -> None:
     store = fill_store(tmp_path / "s", "zarr", 3)
     store.replace_clips(store.clips()[:2])

@@ -48,6 +48,19 @@ def test_a_file_with_blanks_in_its_name_is_found(tmp_path: Path) -> None:
     assert (clip.path.name, clip.id) == (" c.mp4", " c.mp4")
 
 
+def test_unicode_forms_of_a_name_are_one(tmp_path: Path) -> None:
+    """macOS decomposes names of files; keyboards and most programs do not."""
+    nfd, nfc = "ferme\u0301r", "ferm\u00e9r"
+    (tmp_path / f"{nfd}.mp4").write_bytes(b"")
+    (tmp_path / f"x{nfc}.mp4").write_bytes(b"")
+    dataset = read(
+        tmp_path, f"path,label,group\n{nfc}.mp4,{nfd},{nfd}\nx{nfd}.mp4,{nfc},{nfc}\ny.mp4,z,z\n"
+    )
+    assert [row.name for row in dataset.classes] == [nfc, "z"]
+    assert [clip.group for clip in dataset.clips] == [nfc, nfc, "z"]
+    assert [clip.path.exists() for clip in dataset.clips] == [True, True, False]
+
+
 @pytest.mark.parametrize(
     "text",
     [

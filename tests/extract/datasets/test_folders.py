@@ -39,6 +39,15 @@ def test_hidden_files_and_folders_are_no_clips_at_any_depth(tmp_path: Path) -> N
     assert dataset.notes == ()
 
 
+def test_class_folders_of_a_mac_are_one_class(tmp_path: Path) -> None:
+    nfd, nfc = "ferme\u0301r", "ferm\u00e9r"
+    videos(tmp_path, f"train/{nfd}/1.mp4", f"test/{nfc}/2.mp4")
+    dataset = load("folder", tmp_path)
+    assert [row.name for row in dataset.classes] == [nfc]
+    assert all(clip.path.is_file() for clip in dataset.clips)
+    assert sorted(clip.id for clip in dataset.clips) == [f"test/{nfc}/2.mp4", f"train/{nfd}/1.mp4"]
+
+
 def test_a_level_of_splits_is_seen_in_any_case_and_beside_folders_without_videos(
     tmp_path: Path,
 ) -> None:

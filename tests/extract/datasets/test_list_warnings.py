@@ -42,6 +42,15 @@ def test_groups_in_several_splits() -> None:
     )
 
 
+def test_labels_and_groups_that_look_alike() -> None:
+    found = clips(*SOUND, group="day ")
+    found[0] = replace(found[0], label="A")
+    found[2] = replace(found[2], group="day_0", split="test")
+    labels, groups, *_ = list_warnings(found)
+    assert labels.startswith("labels that look alike count as different ones: 'A' (1 clip) and 'a'")
+    assert groups.startswith("groups that look alike count as different ones: 'day 0' (2 clips)")
+
+
 def test_rows_with_the_same_frames() -> None:
     found = clips(*SOUND)
     again = replace(found[0], id="again", label="b", split="test")

@@ -175,6 +175,16 @@ def test_shared_groups_are_named(tmp_path: Path, store_of: Callable[..., Store])
         assert probed(store, tmp_path / f"runs{keep}", *words).exit_code == code
 
 
+def test_labels_and_groups_of_a_store_that_look_alike_are_named(
+    tmp_path: Path, store_of: Callable[..., Store]
+) -> None:
+    """A subject that is spelled in two ways is in train and in test, and no group is shared."""
+    store = store_of(tmp_path / "s")
+    relabelled(store, groups={"open/0": "P01", "open/3": "p01"})
+    warnings = labelled_clips(store, "train", "test").warnings
+    assert any("groups that look alike" in w and "'P01' (1 clip) and 'p01'" in w for w in warnings)
+
+
 def test_spellings_of_splits_in_a_store_are_one_split(
     tmp_path: Path, store_of: Callable[..., Store]
 ) -> None:
