@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from stepcli.runtime.words import counted, listed
 
 _SEPARATORS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")
+_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)|(?<=\d)\.0+(?![\d.])")
+"""What spreadsheets and pandas drop or add: 007 and 7, 7.0 and 7."""
 SHOWN = 3
 
 
@@ -22,7 +24,8 @@ def composed(name: str) -> str:
 
 def alike(names: Iterable[str]) -> list[list[str]]:
     """Sets of different names that differ only in case, Unicode form, blanks at the ends,
-    characters without width, or in blanks, hyphens and underscores between words; sorted."""
+    characters without width, in blanks, hyphens and underscores between words, or in zeros that do
+    not change a number (07, 7.0); sorted."""
     by_key: dict[str, set[str]] = defaultdict(set)
     for name in names:
         by_key[_key(name)].add(name)
@@ -51,7 +54,7 @@ def _key(name: str) -> str:
     if not name.isascii():
         name = unicodedata.normalize("NFKC", name)
         name = "".join(c for c in name if unicodedata.category(c) != "Cf")
-    return _SEPARATORS.sub(" ", name.strip()).casefold()
+    return _ZEROS.sub("", _SEPARATORS.sub(" ", name.strip())).casefold()
 
 
 def _shown(name: str, clips: int) -> str:

@@ -20,6 +20,8 @@ NFC = "\u00d6ffnen"
         ("open", "open\u200b"),
         ("\uff2f\uff50\uff45\uff4e", "open"),  # full width
         ("Stra\u00dfe", "strasse"),
+        ("s7", "s07", "s007"),
+        ("7", "7.0"),
     ],
 )
 def test_names_that_look_alike(names: tuple[str, ...]) -> None:
@@ -35,6 +37,9 @@ def test_names_that_look_alike(names: tuple[str, ...]) -> None:
         ("s 1", "s 11"),
         ("put on", "put off"),
         ("a/b", "a b"),
+        ("0", "00 1", "10", "100"),
+        ("0.5", "5", "0.05", "1.05", "1.5"),
+        ("v1.0.1", "v1.1"),
     ],
 )
 def test_names_that_do_not(names: tuple[str, ...]) -> None:
