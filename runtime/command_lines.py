@@ -27,6 +27,7 @@ COMMAND_LINES = {
     "results": (
         "stepcli results --compare linear step attentive",
         "stepcli results --chosen --format latex",
+        "stepcli results runs/a runs/b --across",
     ),
     "results import": (
         "stepcli results import logits.csv --like step-arrow-s0-65a073 --name my-model",

@@ -1,6 +1,6 @@
 """`stepcli results`: read what the runs say, compare methods, bring other people's models in."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +24,12 @@ results_app = typer.Typer(help="Show the finished runs, compare them, add other 
 @results_app.callback(invoke_without_command=True)
 def results(
     context: typer.Context,
-    runs: RunsOption = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of the runs; several with --across. Default: $STEPCLI_RUNS (./runs)."
+        ),
+    ] = None,
     task: TaskFilter = None,
     method: MethodFilter = None,
     store: StoreFilter = None,
@@ -59,6 +64,13 @@ def results(
             "--order-suite", help="One table of methods by kinds of order, with a conclusion."
         ),
     ] = False,
+    across: Annotated[
+        bool,
+        typer.Option(
+            "--across",
+            help="Data sets, tasks or folders of runs side by side, with each method's mean rank.",
+        ),
+    ] = False,
     published: Annotated[
         bool,
         typer.Option(
@@ -83,8 +95,27 @@ def results(
     from stepcli.runtime.files import disk_errors
     from stepcli.runtime.words import split_list
 
-    folder = runs_folder(runs)
     keep = run_filter(task, method, store, seed, set_)
+    folders = list(dict.fromkeys(runs or [runs_folder(None)]))
+    if across:
+        others = {
+            "--compare": compare,
+            "--slices": slices,
+            "--chosen": chosen,
+            "--average-splits": average_splits,
+            "--order-suite": order_suite,
+            "--published": published,
+        }
+        if given := [name for name, value in others.items() if value]:
+            raise UsageError(f"--across and {given[0]} are two tables; ask for one at a time")
+        _write_or_say(_across_text(folders, format_, keep), out)
+        return
+    if len(folders) > 1:
+        raise UsageError(
+            f"several folders of runs ({', '.join(map(str, folders[:3]))}) are shown side by side "
+            "with --across; otherwise give one"
+        )
+    folder = folders[0]
     if published and not folder.is_dir():
         say_lines("\n\n".join(published_tables(shipped(shipped_files()), "table")))
         return
@@ -141,6 +172,17 @@ def _suite_text(folder: Path, form: Any, width: int | None) -> str:
     from stepcli.probe.analysis.order_suite_words import suite_texts
 
     return "\n\n".join(suite_texts(order_suites(folder), form, width))
+
+
+def _across_text(folders: Sequence[Path], form: Any, keep: Callable[[Any], list[Any]]) -> str:
+    from stepcli.probe.analysis.across import across
+    from stepcli.probe.analysis.across_text import across_text
+    from stepcli.probe.runs.record import read_runs
+
+    records = [(folder, run) for folder in folders for run in read_runs(folder)]
+    kept = {id(run) for run in keep([run for _, run in records])}
+    found = [(folder, run) for folder, run in records if id(run) in kept]
+    return across_text(across(found), form)
 
 
 def _write_or_say(text: str, out: Path | None) -> None:

@@ -24,6 +24,7 @@ from stepcli.probe.report import (
     tables,
 )
 from stepcli.probe.report import text as words
+from stepcli.probe.report.across_section import AcrossSection, across_sections
 from stepcli.probe.report.attention_maps import (
     CONFIDENT,
     FramesOf,
@@ -106,18 +107,19 @@ def write_report(
     missing: list[str] = []
     shown: list[dict[str, Any]] = []
     figures = tables_ = 0
-    for number, suite in enumerate(order_suites(runs), 1):
-        section = SuiteSection(suite)
+    together: list[tuple[str, int, AcrossSection | SuiteSection]] = [
+        *((f"across-{n}", n, each) for n, each in enumerate(across_sections(runs), 1)),
+        *((f"order-suite-{n}", n, SuiteSection(s)) for n, s in enumerate(order_suites(runs), 1)),
+    ]
+    for anchor, number, section in together:
         with styled():
-            suite_parts = list(section.parts())
+            several = list[Figure | ReportTable](section.parts())
             with disk_errors(out):
-                for part in suite_parts:
+                for part in several:
                     _write_part(out, f"{number}-" if number > 1 else "", part, pdf=pdf)
-        figures, tables_ = figures + 1, tables_ + 1
-        shown.append(
-            {"anchor": f"order-suite-{number}", "parts": [_shown(part) for part in suite_parts]}
-            | section.words()
-        )
+        figures += sum(isinstance(part, Figure) for part in several)
+        tables_ += sum(isinstance(part, ReportTable) for part in several)
+        shown.append({"anchor": anchor, "parts": [_shown(p) for p in several]} | section.words())
     for number, study in enumerate(studies, 1):
         fitting = [p for p in published if p.dataset in ("", study.first.dataset)]
         with styled():

@@ -192,9 +192,9 @@ def summary_rows(
         parts = "groups" if first.held_group is not None else "splits"
         by_part = len(splits) > 1 or first.held_group is not None
         cells = [
-            _percent([_mean([getattr(run, metric) for run in each]) for each in splits.values()])
+            percent([_mean([getattr(run, metric) for run in each]) for each in splits.values()])
             if by_part
-            else _percent([getattr(run, metric) for run in members])
+            else percent([getattr(run, metric) for run in members])
             for metric in columns
         ]
         if "top5" in columns and not tells_top5(first):
@@ -252,7 +252,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def _percent(values: Sequence[float | None]) -> str:
+def percent(values: Sequence[float | None]) -> str:
+    """Mean ± deviation of fractions of 1, in per cent; "-" where none is known."""
     known = [100 * value for value in values if value is not None]
     if not known:
         return "-"

@@ -67,6 +67,7 @@ def make_store(
     distinct: int | None = None,
     like: Mapping[str, str] | None = None,
     noise: tuple[int, ...] = (),
+    dataset: str = "made-up",
 ) -> Store:
     """A store whose clips drift along a direction of their class: order tells partners apart.
 
@@ -89,7 +90,7 @@ def make_store(
         preprocessing={},
         dtype=dtype,
     )
-    store = create_store(path, spec, dataset="made-up")
+    store = create_store(path, spec, dataset=dataset)
     random = np.random.default_rng(0)
     axis = random.normal(size=dim)
     producer = Producer(source="random", device="cpu", numerics="float32", versions={})
