@@ -1,7 +1,5 @@
 """Predictions as text for a terminal, as CSV, and as files."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 from stepcli.apply.prediction.predict import Prediction, as_json
 from stepcli.apply.prediction.probes import TrainedProbe
 from stepcli.apply.prediction.timeline import clock, picture, stretches, subtitles
-from stepcli.probe.runs.cells import csv_cell
+from stepcli.probe.runs.cells import csv_text
 from stepcli.probe.runs.labels import labels
 from stepcli.runtime.files import disk_errors, replace_synced
 
@@ -58,16 +56,13 @@ def text_lines(found: Prediction, heading: str, top: int) -> list[str]:
 
 def csv_lines(done: Sequence[Prediction], top: int, *, header: bool) -> str:
     """One row for each window and class shown, with or without the header before them."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    if header:
-        writer.writerow(CSV_HEADER)
+    rows: list[Sequence[object]] = [CSV_HEADER] if header else []
     for found in done:
         for each in found.answers:
             for rank, (label, p) in enumerate(each.top(found.probe.classes, top), 1):
                 place = (str(found.video), found.probe.name, f"{each.start:.3f}", f"{each.end:.3f}")
-                writer.writerow([csv_cell(cell) for cell in (*place, rank, label, f"{p:.6f}")])
-    return out.getvalue().rstrip("\n")
+                rows.append((*place, rank, label, f"{p:.6f}"))
+    return csv_text(rows)
 
 
 def file_name(video: str, run: str) -> str:

@@ -221,6 +221,11 @@ def _below(root: StoragePath, path: StoragePath) -> str:
     return str(path).removeprefix(f"{root}/")
 
 
+def _check_failures(path: StoragePath) -> None:
+    for _ in parse_failures(path.read(INDEX_LIMIT), path):
+        pass
+
+
 def _verify_tables(root: StoragePath) -> Iterator[Problem]:
     for wrong in (tables.wrong_tables, wrong_texts):
         try:
@@ -228,32 +233,17 @@ def _verify_tables(root: StoragePath) -> Iterator[Problem]:
                 yield Problem(name, text)
         except StorageError as error:
             yield _told(tables.CLIPS if wrong is tables.wrong_tables else TEXTS, error)
-    for path in tombstone_files(root):
-        try:
-            check_tombstone(path)
-        except FileNotFoundError:
-            continue  # the user took it away meanwhile
-        except StoreError as error:
-            yield _told(_below(root, path), error)
-    for path in consolidated_files(root):
-        try:
-            check_consolidated(path)
-        except FileNotFoundError:
-            continue  # replaced meanwhile by a newer one
-        except StoreError as error:
-            yield _told(_below(root, path), error)
-    for name in table_versions.version_names(root):
-        try:
-            table_versions.read_version(root, name)
-        except FileNotFoundError:
-            continue  # an old one, dropped meanwhile
-        except StoreError as error:
-            yield _told(f"{table_versions.FOLDER}/{name}", error)
-    for path in failure_files(root):
-        try:
-            for _ in parse_failures(path.read(INDEX_LIMIT), path):
-                pass
-        except FileNotFoundError:
-            continue  # a repair put another in its place
-        except StoreError as error:
-            yield _told(_below(root, path), error)
+    versions = (root / table_versions.FOLDER / name for name in table_versions.version_names(root))
+    for check, paths in (
+        (check_tombstone, tombstone_files(root)),
+        (check_consolidated, consolidated_files(root)),
+        (lambda path: table_versions.read_version(root, path.name), versions),
+        (_check_failures, failure_files(root)),
+    ):
+        for path in paths:
+            try:
+                check(path)
+            except FileNotFoundError:
+                continue  # replaced or taken away meanwhile, by a user, a newer one or a repair
+            except StoreError as error:
+                yield _told(_below(root, path), error)

@@ -6,11 +6,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stepcli.cache.parts.file_record import FileRecord
-from stepcli.cache.schema.manifest import SCHEMA, Format
+from stepcli.cache.schema.manifest import SCHEMA, Format, unseal_known
 from stepcli.cache.schema.spec import Producer
 from stepcli.cache.storage.path import Location
-from stepcli.runtime.errors import DamagedStore, StoreError
-from stepcli.runtime.sealed_json import unseal
+from stepcli.runtime.errors import DamagedStore
 
 CLIPS_LIMIT = 1 << 24
 """No part holds more clips; a record that claims more is damaged."""
@@ -54,12 +53,7 @@ class PartRecord(BaseModel):
 
 def parse_part_record(data: bytes, place: Location) -> PartRecord:
     """Check the bytes of a part.json and return what they say."""
-    content = unseal(data, place)
-    number = content.get("schema_number")
-    if isinstance(number, int) and number > SCHEMA:
-        raise StoreError(
-            f"{place} has schema {number}, this stepcli reads up to {SCHEMA}; upgrade stepcli"
-        )
+    content = unseal_known(data, place)
     try:
         return PartRecord.model_validate(content)
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """manifest.json: what a store is. Created once, exclusively, and never changed."""
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -103,14 +103,25 @@ def read_manifest(root: StoragePath) -> Manifest:
         ) from error
 
 
-def parse_manifest(data: bytes, place: Location) -> Manifest:
-    """Check the bytes of a manifest and return what they say."""
+def unseal_known(data: bytes, place: Location) -> dict[str, Any]:
+    """The content of a sealed file of a store.
+
+    Raises:
+        DamagedStore: the bytes are not those that were written.
+        StoreError: a later version wrote them.
+    """
     content = unseal(data, place)
     number = content.get("schema_number")
     if isinstance(number, int) and number > SCHEMA:
         raise StoreError(
             f"{place} has schema {number}, this stepcli reads up to {SCHEMA}; upgrade stepcli"
         )
+    return content
+
+
+def parse_manifest(data: bytes, place: Location) -> Manifest:
+    """Check the bytes of a manifest and return what they say."""
+    content = unseal_known(data, place)
     try:
         # Through JSON: only there may strict mode read a list as the tuple that it was.
         manifest = Manifest.model_validate_json(json.dumps(content))

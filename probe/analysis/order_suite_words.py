@@ -1,12 +1,10 @@
 """What the table of the order suite shows, in words made from its numbers alone."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 
 from stepcli.probe.analysis.order_suite import Finding, Suite, SuiteCell, SuiteRow
-from stepcli.probe.runs.cells import csv_cell
+from stepcli.probe.runs.cells import csv_text
 from stepcli.probe.runs.compare import LEVEL
 from stepcli.probe.runs.stats import FEWEST_GROUPS, PairedDifference, holm, paired_difference
 from stepcli.probe.runs.table import Format, arranged
@@ -41,11 +39,8 @@ def suite_texts(suites: Sequence[Suite], form: Format, width: int | None = None)
     if form == "json":
         yield json.dumps(records, indent=1)
     elif form == "csv":
-        out = io.StringIO()
-        writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: csv_cell(v) for k, v in record.items()} for record in records)
-        yield out.getvalue().rstrip("\n")
+        header = list(records[0])
+        yield csv_text([header, *([record[name] for name in header] for record in records)])
     elif form == "parquet":
         raise UsageError("--order-suite has no parquet: use --format csv or json")
     else:

@@ -1,7 +1,5 @@
 """What sweeps with --select chose: one row per method, whatever settings its seeds chose."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +7,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from stepcli.probe.runs.cells import csv_cell
+from stepcli.probe.runs.cells import csv_text
 from stepcli.probe.runs.filters import EVERY_RUN, RunFilter
 from stepcli.probe.runs.record import FILE, RunRecord, is_done, read_run
 from stepcli.probe.runs.stats import FEWEST_GROUPS
@@ -76,11 +74,7 @@ def _for_scripts(rows: Sequence[Sequence[str]], form: Format) -> str:
     header = (*HEADER, "notes")
     if form == "json":
         return json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=1)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([[csv_cell(cell) for cell in row] for row in rows])
-    return out.getvalue().rstrip("\n")
+    return csv_text([header, *rows])
 
 
 def _first(runs: Path, name: str, choice: MethodSelection) -> RunRecord:

@@ -1,14 +1,12 @@
 """Tables of the report: one content for the page, LaTeX and CSV."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepcli.probe.analysis.order_table import mean_of
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS
 from stepcli.probe.report.report_data import ReportEntry, Study
-from stepcli.probe.runs.cells import csv_cell, latex_table
+from stepcli.probe.runs.cells import csv_text, latex_table
 from stepcli.probe.runs.leakage import mean_without_copies
 from stepcli.probe.runs.published import CERTAINTY, Published, by_protocol, rows_of
 from stepcli.probe.runs.stats import FEWEST_GROUPS
@@ -41,10 +39,7 @@ class ReportTable:
 
     def csv(self) -> str:
         """With a header line."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerows([csv_cell(cell) for cell in row] for row in (self.header, *self.rows))
-        return out.getvalue()
+        return csv_text([self.header, *self.rows]) + "\n"
 
     def latex(self) -> str:
         """A table with booktabs rules, ready for \\input; long ones are longtables."""

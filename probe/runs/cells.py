@@ -3,8 +3,10 @@
 Names of classes, runs, methods and tasks may come from anybody.
 """
 
+import csv
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stepcli.runtime.terminal import shown
@@ -57,6 +59,13 @@ def csv_cell(value: Any) -> Any:
     if all(_NUMBER.fullmatch(part) for part in _JOINED.split(text)):
         return text
     return f"'{text}"
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows, the header among them, as CSV without a newline at its end; cells by `csv_cell`."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(map(csv_cell, row) for row in rows)
+    return out.getvalue().removesuffix("\n")
 
 
 def latex(text: str) -> str:

@@ -1,11 +1,9 @@
 """A comparison of methods as text: for a terminal, a script or a paper."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 
-from stepcli.probe.runs.cells import csv_cell
+from stepcli.probe.runs.cells import csv_text
 from stepcli.probe.runs.compare import MethodDifference, describe, verdict_of
 from stepcli.probe.runs.table import Format, arranged
 from stepcli.runtime.errors import UsageError
@@ -53,10 +51,6 @@ def render_comparison(reference: str, comparisons: Sequence[MethodDifference], f
     if form == "json":
         return json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], indent=1)
     if form == "csv":
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([[csv_cell(cell) for cell in row] for row in rows])
-        return out.getvalue().rstrip("\n")
+        return csv_text([COLUMNS, *rows])
     cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
     return arranged(COLUMNS, cells, form)

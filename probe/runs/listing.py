@@ -1,7 +1,5 @@
 """Finished runs as a list, and one of them in detail."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.runs.cells import csv_cell
+from stepcli.probe.runs.cells import csv_text
 from stepcli.probe.runs.filters import store_words
 from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.table import Format, arranged, fitted
@@ -30,11 +28,7 @@ def run_list(runs: Sequence[RunRecord], form: Format, width: int | None) -> str:
     if form == "json":
         return json.dumps([dict(zip(HEADER, row, strict=True)) for row in rows], indent=1)
     if form == "csv":
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows([[csv_cell(value) for value in row] for row in rows])
-        return out.getvalue().rstrip("\n")
+        return csv_text([HEADER, *rows])
     cells = [[f"{100 * v:.1f}" if isinstance(v, float) else str(v) for v in row] for row in rows]
     if form == "table" and width is not None:
         # The name says method, task and seed again.

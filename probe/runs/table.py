@@ -1,7 +1,5 @@
 """Result tables: one line a configuration, seeds as mean and deviation."""
 
-import csv
-import io
 import json
 import shutil
 import sys
@@ -12,7 +10,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from stepcli.probe.runs.cells import Bold, csv_cell, latex_table, markdown
+from stepcli.probe.runs.cells import Bold, csv_text, latex_table, markdown
 from stepcli.probe.runs.configurations import configuration, over_splits
 from stepcli.probe.runs.labels import labels
 from stepcli.probe.runs.metrics import METRICS
@@ -140,13 +138,9 @@ def arranged(header: Sequence[str], rows: Sequence[Sequence[str]], form: Format)
 
 
 def _csv(runs: Sequence[RunRecord]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(FIELDS)
-    for run in runs:
-        values = _fields(run).values()
-        writer.writerow([json.dumps(v) if isinstance(v, dict) else csv_cell(v) for v in values])
-    return out.getvalue().rstrip("\n")
+    rows = (_fields(run).values() for run in runs)
+    cells = ([json.dumps(v) if isinstance(v, dict) else v for v in row] for row in rows)
+    return csv_text([FIELDS, *cells])
 
 
 def write_parquet(runs: Sequence[RunRecord], path: Path | None) -> None:
