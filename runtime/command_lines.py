@@ -74,6 +74,7 @@ COMMAND_LINES = {
         "stepcli store labels --from clips.csv --dry-run",
         "stepcli store labels --test-share 0.25",
         "stepcli store labels --segments segments.csv --store stores/rec",
+        "stepcli store labels --segments EPIC_100_train.csv --store stores/epic --set target=noun",
     ),
     "store export": ("stepcli store export --npy features --tokens cls --store stores/rec",),
 }

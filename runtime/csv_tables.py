@@ -103,6 +103,22 @@ def read_table(path: Path, columns: Sequence[str]) -> TextTable:
     return TextTable(found, lines, raw, separator)
 
 
+def read_header(path: Path) -> list[str]:
+    """Names of the columns, by the separator that gives most; [] of a file that is no table."""
+    found: list[str] = []
+    try:
+        with csv_errors(path):
+            for separator in SEPARATORS:
+                with path.open(newline="", encoding="utf-8-sig") as file:
+                    cells = [
+                        cell.strip() for cell in next(csv.reader(file, delimiter=separator), [])
+                    ]
+                found = cells if len(cells) > len(found) else found
+    except UsageError:
+        return []
+    return found if all(cell.isprintable() for cell in found) else []
+
+
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """The lines below the header, each with every column of the file, in order; cells stripped.
 

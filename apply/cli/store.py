@@ -1,10 +1,11 @@
-"""`stepcli store`: the feature store's own commands, and the one that writes tensors for others."""
+"""`stepcli store`: the feature store's own commands, and those that need both stages."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from stepcli.apply.cli import labels as label_commands
 from stepcli.cache.cli.options import JsonOption, StoreOption
 from stepcli.cache.cli.store import app
 from stepcli.runtime.terminal import print_json, say
@@ -67,3 +68,6 @@ def export(
             f"{counted(len(missing), 'recording')} without all of their windows left out: "
             f"{listed(missing)}; run the same stepcli extract again"
         )
+
+
+app.add_typer(label_commands.app)

@@ -1,6 +1,6 @@
 """The segments of a store's recordings, and the labels that they give to windows."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,12 +9,14 @@ from stepcli.cache.schema.segments import BACKGROUND, by_recording, labels_at
 from stepcli.cache.schema.windows import split_window
 from stepcli.cache.storage.path import Location
 from stepcli.cache.store.store import Store, open_store
-from stepcli.runtime.csv_tables import WrongLines, read_table
+from stepcli.runtime.csv_tables import WrongLines, csv_errors, read_header, read_table
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.words import counted, listed
 
 NAMES = ("recording", "path", "id")
 """Columns that may name the recording, the first that is there."""
+PLAIN = "recording, start_seconds, end_seconds and label"
+"""Columns of our own form, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +103,17 @@ def _labels(store: Store, ids: Sequence[str]) -> dict[str, str]:
     }
 
 
-def take_segments(root: Location, table: Path, *, dry_run: bool = False) -> SegmentsPlan:
-    """Take the segments of recordings from a CSV, in place of those that the recordings had.
+def take_segments(
+    root: Location, table: Path, *, read: "Reader | None" = None, dry_run: bool = False
+) -> SegmentsPlan:
+    """Take the segments of recordings from a file, in place of those that the recordings had.
 
     Args:
         root: a store of windows.
-        table: one line per segment: recording (or path), start_seconds, end_seconds, label; other
-            columns are ignored. A recording that the file does not name stays as it is.
+        table: a CSV with one line per segment: recording (or path), start_seconds, end_seconds,
+            label; other columns are ignored. A recording that the file does not name stays as it
+            is.
+        read: of files of another form.
         dry_run: only say what would change.
 
     Raises:
@@ -120,9 +126,8 @@ def take_segments(root: Location, table: Path, *, dry_run: bool = False) -> Segm
             f"the store {store.path} holds no windows of recordings; make one with stepcli extract "
             "--windows 16@4fps"
         )
-    rows = _read(table, known)
-    named = {row.recording for row in rows}
-    notes = []
+    found = (read or read_plain)(table, store, known)
+    rows, named, notes = found.rows, found.recordings, [*found.notes]
     if others := sorted(known - named):
         notes.append(
             f"{counted(len(others), 'recording')} of the store not in {table.name}, left as they "
@@ -138,20 +143,41 @@ def take_segments(root: Location, table: Path, *, dry_run: bool = False) -> Segm
     return SegmentsPlan(len(rows), len(named), windows, background, changed, tuple(notes))
 
 
-def _read(table: Path, known: Collection[str]) -> list[SegmentRow]:
+@dataclass(frozen=True, slots=True)
+class SegmentsFile:
+    """What a file says of recordings of a store."""
+
+    rows: Sequence[SegmentRow]
+    recordings: frozenset[str]
+    """That it names; background throughout where it gives no segment of one."""
+    notes: Sequence[str] = ()
+
+
+Reader = Callable[[Path, Store, Collection[str]], SegmentsFile]
+"""File, store and the ids of its recordings -> what the file says of them. Raises UsageError."""
+
+
+def is_plain(table: Path) -> bool:
+    """Whether a file is a CSV of our own form."""
+    return None not in _plain_columns(read_header(table))
+
+
+def _plain_columns(columns: Sequence[str]) -> tuple[str | None, ...]:
+    """The columns of recording, start, end and label; None for one that is missing."""
+    choices = (NAMES, *((f"{end}_seconds", end) for end in ("start", "end")), ("label",))
+    return tuple(next((each for each in some if each in columns), None) for some in choices)
+
+
+def read_plain(table: Path, store: Store, known: Collection[str]) -> SegmentsFile:
+    """Read a CSV with a line per segment; every recording must be one of the store's."""
+    del store
+    if not is_plain(table):
+        with csv_errors(table):
+            found_columns = ", ".join(read_header(table)) or "no line"
+        raise UsageError(f"{table}: expected the columns {PLAIN}; found {found_columns}")
     found = read_table(table, ("label",))
     columns = found.columns
-    name = next((each for each in NAMES if each in columns), None)
-    ends = [
-        next((each for each in (f"{end}_seconds", end) if each in columns), None)
-        for end in ("start", "end")
-    ]
-    if name is None or None in ends:
-        raise UsageError(
-            f"{table}: expected the columns recording, start_seconds, end_seconds and label; found "
-            f"{', '.join(columns) or 'no line'}. Files of Drive&Act, IKEA ASM, EPIC-KITCHENS and "
-            "Charades are read when extract --windows runs with their data set"
-        )
+    name, *ends, label = (each or "" for each in _plain_columns(columns))
     wrong = WrongLines(table)
     rows: list[SegmentRow] = []
     unknown: list[str] = []
@@ -165,23 +191,23 @@ def _read(table: Path, known: Collection[str]) -> list[SegmentRow]:
             unknown.append(line[name])
             continue
         try:
-            start, end = (float(line[each or ""]) for each in ends)
+            start, end = (float(line[each]) for each in ends)
         except ValueError:
             wrong.add(number, "start and end must be numbers of seconds")
             continue
         if not 0 <= start < end < float("inf"):
             wrong.add(number, f"the segment ends at {end:g} and starts at {start:g}")
-        elif not line["label"]:
+        elif not line[label]:
             wrong.add(number, "the label is empty")
         else:
-            rows.append(SegmentRow(recording, start, end, line["label"]))
+            rows.append(SegmentRow(recording, start, end, line[label]))
     wrong.refuse()
     if unknown:
         raise UsageError(
             f"{table}: {counted(len(unknown), 'line')} of recordings that are not in the store: "
             f"{listed(dict.fromkeys(map(repr, unknown)))}; it has {listed(sorted(known))}"
         )
-    return rows
+    return SegmentsFile(rows, frozenset(row.recording for row in rows))
 
 
 def _spellings(text: str) -> tuple[str, str]:

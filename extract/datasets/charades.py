@@ -9,13 +9,14 @@ Each annotated action segment becomes a clip with one label, as the chirality pr
 Charades' own multi-label score over whole videos is another task.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines
 from stepcli.extract.datasets.required_files import Checklist
+from stepcli.extract.datasets.segment_files import Annotations, ListedSegment, beside, csv_format
 from stepcli.extract.datasets.videos import Videos
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UsageError
@@ -28,6 +29,8 @@ PAIR_NUMBERS = (
     *((2, 1), (18, 17), (23, 22), (30, 28), (35, 34), (43, 42), (50, 49), (56, 54), (63, 62)),
     *((69, 68), (73, 71), (79, 77), (100, 99), (110, 109), (117, 116), (120, 119)),
 )
+
+COLUMNS = ("id", "subject", "actions")
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
@@ -45,28 +48,50 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     folder = checklist.folder("Charades_v1_480", "Charades_v1", "videos", purpose="<id>.mp4")
     checklist.require()
     videos = Videos(folder)
-    names = dict(line.split(" ", 1) for line in read_lines(index))
+    names = _names(index)
     clips = []
     for split, table in lists.items():
-        for row in read_csv(table, ("id", "subject", "actions")):
-            for number, action in enumerate(filter(None, row["actions"].split(";"))):
-                try:
-                    code, start, end = action.split()
-                    label, times = names[code], (float(start), float(end))
-                except (ValueError, KeyError):
-                    raise UsageError(
-                        f"{table}: video {row['id']}: expected '<class> <start> <end>', "
-                        f"found {action!r}"
-                    ) from None
-                if times[0] < times[1]:
+        for row in read_csv(table, COLUMNS):
+            for number, (label, start, end) in enumerate(_actions(row, table, names)):
+                if start < end:
                     path = videos.find(f"{row['id']}.mp4")
-                    clips.append(
-                        Clip(f"{row['id']}/{number}", path, label, split, *times, group=row["id"])
-                    )
+                    name = f"{row['id']}/{number}"
+                    clips.append(Clip(name, path, label, split, start, end, group=row["id"]))
     pairs = [tuple(f"c{number:03}" for number in pair) for pair in PAIR_NUMBERS]
     partners = [(names[a], names[b]) for a, b in pairs if a in names and b in names]
     classes = class_rows(list(names.values()), partners=partners)
     return Dataset("charades", tuple(clips), classes, videos.notes())
+
+
+def _names(index: Path) -> dict[str, str]:
+    return dict(line.split(" ", 1) for line in read_lines(index))
+
+
+def _actions(
+    row: Mapping[str, str], table: Path, names: Mapping[str, str]
+) -> Iterator[tuple[str, float, float]]:
+    """Class, start and end in seconds of each action of a video."""
+    for action in filter(None, row["actions"].split(";")):
+        try:
+            code, start, end = action.split()
+            found = names[code], float(start), float(end)
+        except (ValueError, KeyError):
+            raise UsageError(
+                f"{table}: video {row['id']}: expected '<class> <start> <end>', found {action!r}"
+            ) from None
+        yield found
+
+
+def read_annotations(table: Path, options: Mapping[str, str]) -> Annotations:
+    """Read the actions of one CSV; the class names lie beside it."""
+    del options
+    names = _names(beside(table, ("Charades_v1_classes.txt",), "class names"))
+    segments, without = [], []
+    for row in read_csv(table, COLUMNS):
+        found = [ListedSegment((row["id"],), *action) for action in _actions(row, table, names)]
+        segments += found
+        without += [] if found else [(row["id"],)]
+    return Annotations(tuple(segments), tuple(without))
 
 
 INFO = DatasetInfo(
@@ -79,4 +104,5 @@ INFO = DatasetInfo(
 <root>/Charades_v1_480/<id>.mp4           (or Charades_v1, or videos)
 Each annotated action becomes a clip of its own.""",
     source="https://prior.allenai.org/projects/charades",
+    annotations=csv_format(COLUMNS, read_annotations),
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.views import view_id
+from stepcli.extract.datasets.segment_files import AnnotationFormat
 from stepcli.runtime.errors import UsageError
 
 
@@ -87,6 +88,9 @@ class Dataset:
     """Whether its clips ship with stepcli."""
     stretches: Mapping[str, tuple[Clip, ...]] = field(default_factory=dict)
     """Of recordings that were listed by segments: id of the recording -> those segments."""
+    part_of: Mapping[str, str] = field(default_factory=dict)
+    """Of clips that are parts of one annotation: clip id -> that annotation, e.g. of chunks of at
+    most three seconds. Whole recordings have its parts as one segment again."""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -118,6 +122,8 @@ class DatasetInfo:
     """Of a data set from outside: its file or object, and what identifies its code."""
     bundled_root: Callable[[], Path] | None = None
     """The root to use when none is given, for clips that ship with stepcli."""
+    annotations: AnnotationFormat | None = None
+    """The annotation file that `stepcli store labels --segments` takes by itself."""
 
     def option(self, given: Mapping[str, str], name: str, default: str, *allowed: str) -> str:
         """The value of one option; refuses values that are not among `allowed`, if any are."""

@@ -15,6 +15,7 @@ from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import whole_number
 from stepcli.extract.datasets.official import OfficialSplits, splits_here
 from stepcli.extract.datasets.required_files import Checklist
+from stepcli.extract.datasets.segment_files import Annotations, ListedSegment, csv_format
 from stepcli.extract.datasets.videos import Videos
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UsageError
@@ -66,26 +67,44 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     videos = Videos(folder)
     splits = OfficialSplits(numbers)
     clips: dict[str, Clip] = {}
+    part_of: dict[str, str] = {}
     for (number, split), table in tables.items():
         for row in read_csv(table, COLUMNS):
-            start, end = (
-                whole_number(row[name], table, name) for name in ("frame_start", "frame_end")
-            )
+            chunk = _chunk(row, table)
             clip = Clip(
-                id=f"{row['file_id']}/{row['annotation_id']}/{row['chunk_id']}",
+                id=f"{chunk.part_of}/{row['chunk_id']}",
                 path=videos.find(f"{row['file_id']}.mp4"),
-                label=row["activity"],
-                start_frame=start,
-                end_frame=max(end, start + 1),
+                label=chunk.label,
+                start_frame=chunk.start_frame,
+                end_frame=chunk.end_frame,
                 group=f"vp{row['participant_id']}",
                 view=view,
             )
+            part_of[clip.id] = chunk.part_of
             splits.add(number, clip.id, split, table)
             if clips.setdefault(clip.id, clip) != clip:
                 raise UsageError(f"{table}: the chunk {clip.id} differs from that of another split")
     names = sorted({clip.label for clip in clips.values()})
     classes = class_rows(names, partners=PAIRS)
-    return Dataset("driveact", splits.of(clips.values()), classes, (*notes, *videos.notes()))
+    notes = (*notes, *videos.notes())
+    return Dataset("driveact", splits.of(clips.values()), classes, notes, part_of=part_of)
+
+
+def _chunk(row: Mapping[str, str], table: Path) -> ListedSegment:
+    start, end = (whole_number(row[name], table, name) for name in ("frame_start", "frame_end"))
+    return ListedSegment(
+        (row["file_id"],),
+        row["activity"],
+        start_frame=start,
+        end_frame=max(end, start + 1),
+        part_of=f"{row['file_id']}/{row['annotation_id']}",
+    )
+
+
+def read_annotations(table: Path, options: Mapping[str, str]) -> Annotations:
+    """Read the chunks of one CSV."""
+    del options
+    return Annotations(tuple(_chunk(row, table) for row in read_csv(table, COLUMNS)))
 
 
 INFO = DatasetInfo(
@@ -103,4 +122,5 @@ Report mean class accuracy, averaged over the three splits.""",
         "view": f"kinect_color (default), {', '.join(VIEWS[1:])}",
         "split": "all (default), or one of 0, 1, 2",
     },
+    annotations=csv_format(("file_id", "frame_start", "frame_end", "activity"), read_annotations),
 )

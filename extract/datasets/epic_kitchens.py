@@ -14,6 +14,7 @@ from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import note_missing
 from stepcli.extract.datasets.required_files import Checklist
+from stepcli.extract.datasets.segment_files import Annotations, ListedSegment, beside, csv_format
 from stepcli.extract.datasets.videos import by_stem, ending_notes, videos_below
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UsageError
@@ -23,6 +24,8 @@ PAIRS = (
     *(("lift", "lower"), ("lock", "unlock"), ("wrap", "unwrap"), ("screw", "unscrew")),
     *(("increase", "turn-down"), ("fill", "empty")),
 )
+
+COLUMNS = ("narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp")
 
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
@@ -41,26 +44,23 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         "val": find("EPIC_100_validation", "validation segments"),
     }
     checklist.require()
-    names = {row["id"]: row["key"] for row in read_csv(classes, ("id", "key"))}
+    names = _names(classes)
     videos, met = videos_below(root)
     on_disk = by_stem(videos, ".mp4")
     clips, listed = [], 0
-    columns = ("narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp")
     for split, table in lists.items():
-        for row in read_csv(table, (*columns, f"{target}_class")):
+        for row in read_csv(table, (*COLUMNS, f"{target}_class")):
             listed += 1
-            number = row[f"{target}_class"]
-            if number not in names:
-                raise UsageError(f"{table}: {row['narration_id']} has the unknown class {number}")
+            segment = _segment(row, table, target, names)
             if row["video_id"] in on_disk:
                 clips.append(
                     Clip(
                         id=row["narration_id"],
                         path=on_disk[row["video_id"]],
-                        label=names[number],
+                        label=segment.label,
                         split=split,
-                        start_seconds=seconds_of(row["start_timestamp"], table),
-                        end_seconds=seconds_of(row["stop_timestamp"], table),
+                        start_seconds=segment.start_seconds,
+                        end_seconds=segment.end_seconds,
                         group=row["video_id"],
                     )
                 )
@@ -71,6 +71,32 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         *met,
     )
     return Dataset("epic-kitchens", tuple(clips), rows, notes)
+
+
+def _names(classes: Path) -> dict[str, str]:
+    return {row["id"]: row["key"] for row in read_csv(classes, ("id", "key"))}
+
+
+def _segment(
+    row: Mapping[str, str], table: Path, target: str, names: Mapping[str, str]
+) -> ListedSegment:
+    number = row[f"{target}_class"]
+    if number not in names:
+        raise UsageError(f"{table}: {row['narration_id']} has the unknown class {number}")
+    return ListedSegment(
+        (row["video_id"],),
+        names[number],
+        seconds_of(row["start_timestamp"], table),
+        seconds_of(row["stop_timestamp"], table),
+    )
+
+
+def read_annotations(table: Path, options: Mapping[str, str]) -> Annotations:
+    """Read the segments of one CSV; the class names lie beside it."""
+    target = INFO.option(options, "target", "verb", "verb", "noun")
+    names = _names(beside(table, (f"EPIC_100_{target}_classes.csv",), "class names"))
+    rows = read_csv(table, (*COLUMNS, f"{target}_class"))
+    return Annotations(tuple(_segment(row, table, target, names) for row in rows))
 
 
 def seconds_of(text: str, table: Path) -> float:
@@ -95,4 +121,5 @@ INFO = DatasetInfo(
 The test split's labels are not public.""",
     source="https://epic-kitchens.github.io",
     options={"target": "verb (default) or noun"},
+    annotations=csv_format((*COLUMNS, "verb_class", "noun_class"), read_annotations),
 )

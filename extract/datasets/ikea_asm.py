@@ -12,7 +12,7 @@ between them are clips of a 33rd class, NA. Published frame-wise figures are not
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +21,12 @@ from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines
 from stepcli.extract.datasets.images import has_images
 from stepcli.extract.datasets.required_files import Checklist
+from stepcli.extract.datasets.segment_files import (
+    AnnotationFormat,
+    Annotations,
+    ListedSegment,
+    beside,
+)
 from stepcli.extract.datasets.videos import Videos
 from stepcli.runtime.errors import UsageError
 
@@ -55,37 +61,18 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         }.items()
     }
     checklist.require()
-    names = read_lines(lists["atomic_action_list"])
-    relations = [
-        tuple(map(int, line.split())) for line in read_lines(lists["action_object_relation_list"])
-    ]
-    if len(names) != len(relations):
-        raise UsageError(
-            f"{lists['action_object_relation_list']}: expected a line for each of the "
-            f"{len(names)} classes, found {len(relations)}"
-        )
-    label_of = dict(zip(relations, names, strict=True))
+    label_of = _labels(lists["atomic_action_list"], lists["action_object_relation_list"])
     split_of = {
         scan: split
         for split, name in (("train", "train_cross_env"), ("test", "test_cross_env"))
         for scan in read_lines(lists[name])
     }
     clips, unknown = [], 0
-    with closing(sqlite3.connect(f"{base.absolute().as_uri()}?mode=ro", uri=True)) as database:
-        annotated = _videos(base, database)
     videos = Videos(root)
-    for path, count, segments in annotated:
-        scan = "/".join(Path(path).parts[:2])
+    for scan, known, others in _scans(base, label_of, with_na=with_na):
         if scan not in split_of:
             continue
-        known = [
-            (start, end, label_of[action, thing])
-            for start, end, action, thing in segments
-            if (action, thing) in label_of
-        ]
-        unknown += len(segments) - len(known)
-        if with_na:
-            known += [(start, end, NA) for start, end in _between(known, count)]
+        unknown += others
         # Annotated on the top camera; the others ran in step with it.
         footage, rate = _footage(root, videos, f"{scan}/{camera}/images")
         clips += [
@@ -100,13 +87,90 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
                 view=camera,
                 frames_per_second=rate,
             )
-            for start, end, label in sorted(known)
+            for start, end, label in known
         ]
-    left_out = f"{unknown} annotated segments are of no listed class and are left out"
-    notes = (*([left_out] if unknown else []), *videos.notes())
+    notes = (*_unlisted(unknown), *videos.notes())
     # The authors' order: by name, NA before them.
-    classes = class_rows([*([NA] if with_na else []), *sorted(names)], partners=PAIRS)
+    names = sorted(read_lines(lists["atomic_action_list"]))
+    classes = class_rows([*([NA] if with_na else []), *names], partners=PAIRS)
     return Dataset("ikea_asm", tuple(dict.fromkeys(clips)), classes, notes)
+
+
+def _labels(actions: Path, relations: Path) -> dict[tuple[int, ...], str]:
+    """Verb and object -> class."""
+    names = read_lines(actions)
+    pairs = [tuple(map(int, line.split())) for line in read_lines(relations)]
+    if len(names) != len(pairs):
+        raise UsageError(
+            f"{relations}: expected a line for each of the {len(names)} classes, found {len(pairs)}"
+        )
+    return dict(zip(pairs, names, strict=True))
+
+
+def _unlisted(count: int) -> tuple[str, ...]:
+    text = f"{count} annotated segments are of no listed class and are left out"
+    return (text,) if count else ()
+
+
+def _scans(
+    base: Path, label_of: Mapping[tuple[int, ...], str], *, with_na: bool
+) -> Iterator[tuple[str, list[tuple[int, int, str]], int]]:
+    """Each annotated scan, its segments (first frame, frame after the last, class), and how many
+    more are of no listed class."""
+    with closing(sqlite3.connect(f"{base.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        annotated = _videos(base, database)
+    for path, count, segments in annotated:
+        known = [
+            (start, end, label_of[action, thing])
+            for start, end, action, thing in segments
+            if (action, thing) in label_of
+        ]
+        unknown = len(segments) - len(known)
+        if with_na:
+            known += [(start, end, NA) for start, end in _between(known, count)]
+        yield "/".join(Path(path).parts[:2]), sorted(known), unknown
+
+
+def read_annotations(base: Path, options: Mapping[str, str]) -> Annotations:
+    """Read the data base; the two lists of classes lie beside it or in indexing_files."""
+    camera = INFO.option(options, "view", "dev3", "dev1", "dev2", "dev3")
+    with_na = INFO.option(options, "na", "no", "no", "yes") == "yes"
+    actions, relations = (
+        beside(base, (f"{name}.txt", f"indexing_files/{name}.txt"), purpose)
+        for name, purpose in (
+            ("atomic_action_list", "classes"),
+            ("action_object_relation_list", "verb and object of each class"),
+        )
+    )
+    segments, without, unknown = [], [], 0
+    for scan, known, others in _scans(base, _labels(actions, relations), with_na=with_na):
+        images = f"{scan}/{camera}/images"
+        names = (f"{images}/scan_video", images)
+        unknown += others
+        without += [] if known else [names]
+        segments += [
+            ListedSegment(
+                names,
+                label,
+                start_frame=start,
+                end_frame=max(end, start + 1),
+                frames_per_second=FRAMES_PER_SECOND,
+            )
+            for start, end, label in known
+        ]
+    return Annotations(tuple(segments), tuple(without), _unlisted(unknown))
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            if file.read(16) != b"SQLite format 3\0":
+                return False
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            tables = database.execute("SELECT name FROM sqlite_master").fetchall()
+    except (OSError, sqlite3.DatabaseError):
+        return False
+    return {("videos",), ("annotations",)} <= set(tables)
 
 
 def _videos(
@@ -163,4 +227,7 @@ Report top-1 and macro recall, segment-wise, and say whether with NA.""",
         "view": "dev3, the top camera (default), dev1 or dev2",
         "na": "no (default), or yes: the time between the actions is a 33rd class, NA",
     },
+    annotations=AnnotationFormat(
+        "SQLite with the tables videos and annotations", _is_database, read_annotations
+    ),
 )

@@ -113,8 +113,16 @@ def test_a_wrong_line_is_named_and_nothing_is_taken(
 
 def test_other_columns_are_refused_with_the_way_out(store: Store, tmp_path: Path) -> None:
     table = write(tmp_path / "t.csv", "1,2,3", header="file_id,frame_start,label")
-    with pytest.raises(UsageError, match="extract --windows runs with their data set"):
+    with pytest.raises(UsageError, match=r"the columns recording.*found file_id"):
         take_segments(store.path, table)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_spreadsheets_write_other_separators(store: Store, tmp_path: Path, separator: str) -> None:
+    lines = ("recording,start,end,label", "s,0,9,open")
+    header, line = (text.replace(",", separator) for text in lines)
+    table = write(tmp_path / "t.csv", line, header=header)
+    assert take_segments(store.path, table).segments == 1
 
 
 def test_added_segments_never_replace_what_is_there(store: Store) -> None:
