@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from command_line import call, invoke
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.config.run import NAME_DIGITS
+from stepcli.probe.methods.registry import methods
+from stepcli.probe.methods.step import StepOptions
 from stepcli.probe.runs.find import find_run, require_run
 from stepcli.probe.runs.naming import RunNames
 from stepcli.probe.runs.record import read_run, read_runs
@@ -93,6 +96,36 @@ def test_runs_of_earlier_versions_keep_their_names(
     (runs / earlier / "run.json").write_text(json.dumps(old))
     assert "1 of 1 run is done already" in call(*trained)
     assert [run.run for run in read_runs(runs)] == [earlier]
+
+
+def test_a_changed_default_is_another_run(
+    store_of: Callable[..., Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs record all settings in full, so those trained with an earlier default keep their name
+    and are neither taken for runs of the new one nor trained again under it."""
+    store, runs = store_of(tmp_path / "s"), tmp_path / "runs"
+    words = ("probe", "--method", "step", "--epochs", 1, "--store", store.path, "--runs", runs)
+    call(*words)
+    (earlier,) = read_runs(runs)
+    usual = methods().get("step")
+
+    class Changed(StepOptions):
+        pe_scale: float = 0.5
+
+    registered = methods()._infos
+    for now in (replace(usual, lr=3 * usual.lr), replace(usual, options=Changed)):
+        monkeypatch.setitem(registered, "step", now)
+        call(*words)
+        assert "1 of 1 run is done already" in call(*words)
+        (read,) = [record for record in read_runs(runs) if record.run == earlier.run]
+        assert read.settings.recipe.lr == usual.lr
+        assert read.settings.options["pe_scale"] == usual.defaults()["pe_scale"]
+    monkeypatch.setitem(registered, "step", usual)
+    assert "1 of 1 run is done already" in call(*words)
+    assert len({record.run for record in read_runs(runs)}) == 3
+    rows = call("results", "--runs", runs)
+    for shown in ("lr=0.0005", "lr=0.0015", "pe_scale=0.5"):
+        assert shown in rows
 
 
 def test_runs_are_found_by_folder_name_and_beginning(
