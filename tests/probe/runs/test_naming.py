@@ -102,7 +102,7 @@ def test_a_changed_default_is_another_run(
     store_of: Callable[..., Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs record all settings in full, so those trained with an earlier default keep their name
-    and are neither taken for runs of the new one nor trained again under it."""
+    and are neither listed as runs of the new one nor trained again under it."""
     store, runs = store_of(tmp_path / "s"), tmp_path / "runs"
     words = ("probe", "--method", "step", "--epochs", 1, "--store", store.path, "--runs", runs)
     call(*words)
