@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from store_clips import Size, show
-from store_open import METADATA, as_text, bench_open
+from store_open import bench_open, show_open
 from store_read import BATCH, bench_read, bench_stream
 from store_write import bench_write
 
@@ -75,17 +75,7 @@ def main() -> None:
                 title = f"write with fsync, {large.clips * large.clip_bytes / 1e6:.0f} MB"
                 show(title, bench_write(large, runs, work), 0.5, 1e3, "ms")
             else:
-                without, kept = bench_open(clips, parts, max(3, runs // 2), work)
-                print(f"\nopen {clips} clips in {parts} parts, a new process")
-                print("  without consolidated index:", as_text(without))
-                print("  with it:                   ", as_text(kept))
-                met = kept["open"] + kept["import"] <= 1 and kept["peak MB"] <= 300
-                print(f"  target 1 s and 300 MB: {'met' if met else 'MISSED'}")
-                total = kept["import"] + kept["open"] + kept[METADATA[0]]
-                print(
-                    f"  opened and all metadata read: {total:.2f} s; target 2 s: "
-                    f"{'met' if total <= 2 else 'MISSED'}"
-                )
+                show_open(clips, parts, bench_open(clips, parts, max(3, runs // 2), work))
             shutil.rmtree(work)
 
 

@@ -79,3 +79,12 @@ def numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return np.from_dlpack(whole)
+
+
+def rows_at(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Rows of a table, by their numbers [n], none of them beyond its end.
+
+    Not by a NumPy array in pyarrow's take: that imports pandas, too.
+    """
+    places = np.ascontiguousarray(rows, np.int64)
+    return table.take(pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)]))

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from stepcli.cache.parts.index import INDEX_LIMIT, decode_table, encode_table
 from stepcli.cache.storage.path import StoragePath
-from stepcli.cache.store.consolidated import FOLDER
+from stepcli.cache.store.derived_files import FOLDER
 from stepcli.runtime.errors import StoreError
 
 FileKey = tuple[str, int, int]

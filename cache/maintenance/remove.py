@@ -15,7 +15,7 @@ from stepcli.cache.storage.claims import FOLDER as CLAIMS
 from stepcli.cache.storage.lock import LOCK
 from stepcli.cache.storage.places import place_of
 from stepcli.cache.storage.writer_identity import STAGING, is_dead
-from stepcli.cache.store.consolidated import FOLDER as CONSOLIDATED
+from stepcli.cache.store.derived_files import FOLDER as CONSOLIDATED
 from stepcli.cache.store.store import open_store
 from stepcli.cache.tables.digests import CLASSES, CLIPS, DIGESTS, SEGMENTS
 from stepcli.cache.tables.failures import FOLDER as FAILURES

@@ -11,7 +11,7 @@ from stepcli.cache.parts.damaged import DAMAGED, move_aside
 from stepcli.cache.parts.index import INDEX_LIMIT
 from stepcli.cache.parts.tombstones import rewrite_tombstone
 from stepcli.cache.storage.path import StoragePath
-from stepcli.cache.store.consolidated import FOLDER as CACHE
+from stepcli.cache.store.derived_files import FOLDER as CACHE
 from stepcli.cache.tables import changes as tables
 from stepcli.cache.tables import table_versions
 from stepcli.cache.tables.failures import FOLDER as FAILURES

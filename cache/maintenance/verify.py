@@ -20,7 +20,7 @@ from stepcli.cache.schema.manifest import FILE_NAME, Manifest, read_manifest
 from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.storage.path import Location, StoragePath
 from stepcli.cache.storage.places import place_of
-from stepcli.cache.store.consolidated import check_consolidated, consolidated_files
+from stepcli.cache.store.derived_files import derived_files, read_derived
 from stepcli.cache.tables import changes as tables
 from stepcli.cache.tables import table_versions
 from stepcli.cache.tables.failures import failure_files, parse_failures
@@ -236,7 +236,7 @@ def _verify_tables(root: StoragePath) -> Iterator[Problem]:
     versions = (root / table_versions.FOLDER / name for name in table_versions.version_names(root))
     for check, paths in (
         (check_tombstone, tombstone_files(root)),
-        (check_consolidated, consolidated_files(root)),
+        (read_derived, derived_files(root)),
         (lambda path: table_versions.read_version(root, path.name), versions),
         (_check_failures, failure_files(root)),
     ):

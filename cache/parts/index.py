@@ -22,14 +22,17 @@ INDEX_LIMIT = LARGEST
 COMPRESSED = -1
 """Byte offset, in an index of earlier versions, of a clip in a compressed part."""
 
-_RECORD = [
-    ("id", pa.string()),
-    ("source", pa.string()),
-    ("pts_seconds", pa.list_(pa.float64())),
-    ("distinct_frames", pa.int32()),
-    ("frame_height", pa.int32()),
-    ("frame_width", pa.int32()),
-]
+RECORD_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("pts_seconds", pa.list_(pa.float64())),
+        ("distinct_frames", pa.int32()),
+        ("frame_height", pa.int32()),
+        ("frame_width", pa.int32()),
+    ]
+)
+"""Columns of an index that make a clip's record."""
 
 
 def offset_column(array: ArrayLayout) -> str:
@@ -40,7 +43,7 @@ def offset_column(array: ArrayLayout) -> str:
 def index_schema(layout: PartLayout) -> pa.Schema:
     """Columns of a part's index: the record, where each array lies, the clip's checksum."""
     offsets = [(offset_column(array), pa.int64()) for array in layout.arrays]
-    return pa.schema([*_RECORD, *offsets, ("crc32c", pa.uint32())])
+    return pa.schema([*RECORD_SCHEMA, *offsets, ("crc32c", pa.uint32())])
 
 
 def encode_index(
@@ -58,7 +61,7 @@ def encode_index(
         layout: of the store.
     """
     columns: dict[str, object] = {
-        name: [getattr(record, name) for record in records] for name, _ in _RECORD
+        name: [getattr(record, name) for record in records] for name in RECORD_SCHEMA.names
     }
     for array in layout.arrays:
         columns[offset_column(array)] = offsets[array.name]
@@ -180,7 +183,7 @@ def records_of(table: pa.Table) -> list[ClipRecord]:
     times = table["pts_seconds"].combine_chunks()
     ends = np.cumsum(numbers(pc.list_value_length(times))).tolist()
     seconds = numbers(times.flatten()).tolist()
-    columns = (table[name].to_pylist() for name, _ in _RECORD if name != "pts_seconds")
+    columns = (table[name].to_pylist() for name in RECORD_SCHEMA.names if name != "pts_seconds")
     ids, sources, distinct, heights, widths = columns
     starts = [0, *ends[:-1]]
     pieces = (tuple(seconds[start:end]) for start, end in zip(starts, ends, strict=True))

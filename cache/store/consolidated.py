@@ -7,18 +7,13 @@ opening writes nothing, since most readers have no right to: there extraction an
 write parts make it.
 """
 
-import hashlib
 import json
-import re
-from collections.abc import Sequence
-from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
 from stepcli.cache.parts.index import (
-    INDEX_LIMIT,
     decode_table,
     encode_table,
     offset_column,
@@ -27,15 +22,15 @@ from stepcli.cache.parts.index import (
 from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.schema.part_layout import PartLayout, part_layout
 from stepcli.cache.storage.path import StoragePath
+from stepcli.cache.store.derived_files import (
+    MOST_CLIPS,
+    derived_files,
+    read_derived,
+    write_derived,
+)
 from stepcli.cache.store.snapshot import Snapshot
-from stepcli.runtime.errors import DamagedStore, StorageError, StoreError
+from stepcli.runtime.errors import DamagedStore, StorageError
 from stepcli.runtime.parquet_tables import numbers
-
-FOLDER = ".cache"
-FEWEST_PARTS = 16
-"""A store of fewer parts opens fast enough without."""
-MOST_CLIPS = 1 << 26
-_NAME = re.compile(r"index-[0-9a-f]{64}\.parquet")
 
 
 def load_consolidated(root: StoragePath, manifest: Manifest, parts: list[str]) -> Snapshot | None:
@@ -46,7 +41,7 @@ def load_consolidated(root: StoragePath, manifest: Manifest, parts: list[str]) -
     """
     best: Snapshot | None = None
     current = set(parts)
-    for path in consolidated_files(root):
+    for path in derived_files(root, "index"):
         try:
             found = _read(path, manifest)
         except (DamagedStore, StorageError, FileNotFoundError):
@@ -73,32 +68,7 @@ def save_consolidated(root: StoragePath, manifest: Manifest, snapshot: Snapshot)
     )
     about = {"spec": manifest.spec_digest, "parts": snapshot.parts}
     data = encode_table(table.replace_schema_metadata({"stepcli": json.dumps(about)}))
-    with suppress(OSError, StoreError):  # every file system and server refuses in its own way
-        older = list(consolidated_files(root))
-        folder = (root / FOLDER).make_folder()
-        path = folder / f"index-{hashlib.sha256(data).hexdigest()}.parquet"
-        path.write(data)
-        for other in older:
-            if other != path:
-                other.remove()
-
-
-def consolidated_files(root: StoragePath) -> Sequence[StoragePath]:
-    """Every consolidated index, also a damaged one."""
-    names = (root / FOLDER).child_names()
-    return [root / FOLDER / name for name in names if _NAME.fullmatch(name)]
-
-
-def check_consolidated(path: StoragePath) -> None:
-    """Raise DamagedStore when a consolidated index is not what was written."""
-    _trusted_bytes(path)
-
-
-def _trusted_bytes(path: StoragePath) -> bytes:
-    data = path.read(INDEX_LIMIT)
-    if path.name != f"index-{hashlib.sha256(data).hexdigest()}.parquet":
-        raise DamagedStore(f"{path}: its bytes do not match its name; delete it")
-    return data
+    write_derived(root, "index", data)
 
 
 def _schema(layout: PartLayout) -> pa.Schema:
@@ -109,7 +79,7 @@ def _schema(layout: PartLayout) -> pa.Schema:
 
 def _read(path: StoragePath, manifest: Manifest) -> Snapshot:
     layout = part_layout(manifest.spec)
-    table = decode_table(_trusted_bytes(path), _schema(layout), path, MOST_CLIPS)
+    table = decode_table(read_derived(path), _schema(layout), path, MOST_CLIPS)
     try:
         about = json.loads((table.schema.metadata or {})[b"stepcli"])
         parts, spec = tuple(about["parts"]), about["spec"]

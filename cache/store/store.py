@@ -18,8 +18,9 @@ from stepcli.cache.schema.spec import Producer, StoreSpec, require_same_spec
 from stepcli.cache.storage.path import Location, StoragePath
 from stepcli.cache.storage.places import place_of
 from stepcli.cache.store.clip_reader import ClipReader
-from stepcli.cache.store.clip_records import read_records
+from stepcli.cache.store.clip_records import RecordReader
 from stepcli.cache.store.part_arrays import PartArrays
+from stepcli.cache.store.record_columns import RecordColumns
 from stepcli.cache.store.snapshot import Clips, Snapshot
 from stepcli.cache.store.store_tables import StoreTables
 from stepcli.cache.store.take_snapshot import take_snapshot
@@ -99,6 +100,7 @@ class Store(StoreTables):
         self.manifest = manifest
         self._layout = part_layout(manifest.spec)
         self._reader = ClipReader(path, manifest.format, self._layout)
+        self._records = RecordReader(path, manifest, saves=saves_index)
         self._saves_index = saves_index
         self._snapshot = take_snapshot(path, manifest, save=saves_index)
         self._located = False
@@ -163,6 +165,7 @@ class Store(StoreTables):
             with self._lock:
                 self._snapshot, self._located = fresh, False
             self._reader.forget()
+            self._records.forget()
 
     def save_index(self) -> None:
         """Write the index of all parts that lets the next open the store at once.
@@ -298,7 +301,11 @@ class Store(StoreTables):
         return self.records([clip_id])[0]
 
     def records(self, clips: Clips) -> list[ClipRecord]:
-        """What extraction found out about clips, in their order; each part is read once.
+        """What extraction found out about clips, in their order; errors as of `record_columns`."""
+        return self.record_columns(clips).records()
+
+    def record_columns(self, clips: Clips) -> RecordColumns:
+        """The same as arrays; few files are read, however many parts the clips lie in.
 
         Args:
             clips: ids, or positions in `ids` as an integer array.
@@ -307,10 +314,7 @@ class Store(StoreTables):
             ClipNotFound: an id is not committed.
             DamagedStore: a part's index is not what was written.
         """
-        return self._following(
-            clips,
-            lambda snapshot, places: read_records(self.path, snapshot, places, self.manifest),
-        )
+        return self._following(clips, self._records.read)
 
     def quarantined(self) -> dict[str, Failure]:
         """The latest failure by clip id; a clip that is committed is in quarantine no more."""

@@ -6,7 +6,9 @@ from stepcli.cache.parts.commit import list_parts
 from stepcli.cache.schema.manifest import Manifest
 from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.storage.path import StoragePath
-from stepcli.cache.store.consolidated import FEWEST_PARTS, load_consolidated, save_consolidated
+from stepcli.cache.store.consolidated import load_consolidated, save_consolidated
+from stepcli.cache.store.consolidated_records import load_records, save_records
+from stepcli.cache.store.derived_files import FEWEST_PARTS, pays_to_save
 from stepcli.cache.store.snapshot import Snapshot, combine, read_index
 from stepcli.runtime.errors import DamagedStore
 
@@ -17,7 +19,7 @@ def take_snapshot(root: StoragePath, manifest: Manifest, *, save: bool) -> Snaps
     Args:
         root: the store.
         manifest: its own.
-        save: whether to write a consolidated index for the next, where there is much to save.
+        save: whether to write the consolidated files for the next, where there is much to save.
 
     Raises:
         DamagedStore: an index or a part's record is not what was written.
@@ -46,6 +48,7 @@ def take_snapshot(root: StoragePath, manifest: Manifest, *, save: bool) -> Snaps
             continue  # compacted since it was listed: its clips are in a part not listed yet
         tables = {name: read[name] for name in left}
         snapshot = combine(names, tables, part_layout(manifest.spec), known)
-        if save and large and len(left) >= max(FEWEST_PARTS // 2, len(names) // 50):
+        if save and pays_to_save(len(left), len(names)):
             save_consolidated(root, manifest, snapshot)
+            save_records(root, manifest, names, tables, load_records(root, manifest, names))
         return snapshot

@@ -37,5 +37,5 @@ def training_seconds(record: RunRecord) -> float:
             f"--window auto: {store.path} has no clips to measure; give --window SECONDS"
         )
     chosen = ids[:: max(1, len(ids) // LOOKED_AT)]
-    times = [record.pts_seconds for record in store.records(chosen)]
-    return float(np.median([each[-1] - each[0] for each in times])) * frames / (frames - 1)
+    times = store.record_columns(chosen).pts_seconds
+    return float(np.median(times[:, -1] - times[:, 0])) * frames / (frames - 1)

@@ -44,8 +44,9 @@ def before_actions(table: LabelledClips, store: "Store", horizon: float) -> Labe
             "them with stepcli store labels --segments FILE"
         )
     rows = (*table.train, *table.test)
-    records = store.records([row.id for row in rows])
-    ends = {record.id: max(record.pts_seconds) for record in records}
+    ids = [row.id for row in rows]
+    last = store.record_columns(ids).pts_seconds.max(axis=1)
+    ends: dict[str, float] = dict(zip(ids, last.tolist(), strict=True))
     named = {segment.label for mine in segments.values() for segment in mine}
     late, shared, sides = 0, 0, []
     for name, side in (("train", table.train), ("test", table.test)):

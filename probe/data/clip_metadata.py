@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ClipFacts:
     """Records of a store's clips, read when first asked for: most probes never ask.
 
-    Those of all clips of a task at once, since each part's index is read for them.
+    Those of all clips of a task at once, as arrays: a tenth of what a record per clip takes.
     """
 
     def __init__(self, store: "Store") -> None:
@@ -36,5 +36,5 @@ class ClipFacts:
         return SampleFacts(torch.from_numpy(seconds.astype(np.float32)))
 
     def _read(self, clips: list[str]) -> None:
-        times = [record.pts_seconds for record in self._store.records(clips)]
-        self._seconds |= dict(zip(clips, map(np.array, times), strict=True))
+        times = self._store.record_columns(clips).pts_seconds
+        self._seconds |= dict(zip(clips, times, strict=True))

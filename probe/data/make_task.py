@@ -217,7 +217,7 @@ def _real_frames(store: "Store", rows: Sequence[ClipRow]) -> Ints | None:
     """[clips]: real frames of each clip, the first of those stored; None where none is padding."""
     if not is_padded(store.spec.sampling):
         return None
-    return np.array([each.distinct_frames for each in store.records([row.id for row in rows])])
+    return store.record_columns([row.id for row in rows]).distinct_frames
 
 
 def _mirror(rows: Sequence[ClipRow], labels: Ints, classes: int) -> Ints:

@@ -23,6 +23,8 @@ from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.storage.local import LocalPath
 from stepcli.cache.store.consolidated import save_consolidated
+from stepcli.cache.store.consolidated_records import NO_RECORDS, save_records
+from stepcli.cache.store.snapshot import read_index
 from stepcli.runtime.errors import StepcliError
 
 
@@ -39,6 +41,8 @@ def make_store(root: Path, form: Format) -> None:
         writer.quarantine(Failure("clip-0006", "clip-0006.webm", "VideoError", "again", 2))
     store.refresh()
     save_consolidated(root, store.manifest, store.snapshot)
+    tables = {name: read_index(root, name, store.manifest) for name in store.parts}
+    save_records(root, store.manifest, store.parts, tables, NO_RECORDS)
     bury(root, "000000-" + 32 * "0", "damaged", ["clip-0000"])
 
 
@@ -57,7 +61,7 @@ def undetected(root: Path, generator: random.Random, flips: int) -> list[str]:
             missed.append(f"{path.relative_to(root)} bit {bit}")
         try:
             store = open_store(root)
-            store.read(store.ids)
+            store.read(store.ids), store.records(store.ids)
             store.clips(), store.classes(), store.quarantined()
         except StepcliError:
             pass  # said clearly; any other exception ends this process

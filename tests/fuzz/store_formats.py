@@ -69,6 +69,7 @@ def use_store(root: Path) -> None:
         describe_clip(store, clip)
     store.read_arrays(store.ids[:4])
     store.storage_order(store.ids)
+    store.records(store.ids)
     store.classes()
     summarize(store)
     list(clip_states(store))
@@ -161,6 +162,13 @@ def consolidated(root: Path, random: random.Random) -> None:
     path.with_name(f"index-{hashlib.sha256(data).hexdigest()}.parquet").write_bytes(data)
 
 
+def consolidated_records(root: Path, random: random.Random) -> None:
+    (path,) = root.glob(".cache/records-*.parquet")
+    data = mutated_table(path.read_bytes(), random)
+    path.unlink()
+    path.with_name(f"records-{hashlib.sha256(data).hexdigest()}.parquet").write_bytes(data)
+
+
 def failures(root: Path, random: random.Random) -> None:
     path = root / "failures" / "someone.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
@@ -226,6 +234,7 @@ FORMATS: dict[str, tuple[Callable[[Path], None], Change, tuple[Use, ...]]] = {
     "classes.csv": (make_plain, classes_table, USES),
     "failures": (make_plain, failures, USES),
     "consolidated index": (make_many, consolidated, USES),
+    "consolidated records": (make_many, consolidated_records, USES),
     "compressed Zarr": (make_zstd, shard, COMPRESSED_USES),
     "zarr.json": (make_plain, zarr_json, USES),
     "compressed HDF5": (make_gzip, hdf5, COMPRESSED_USES),

@@ -82,10 +82,11 @@ def test_the_index_of_a_bucket_is_written_by_those_who_write_parts(
         else:
             fill_store(target, "zarr", 1)
             merge_stores(target, [source])
-        assert len(indexes(place_of(target))) == 1
+        kinds = [name.partition("-")[0] for name in indexes(place_of(target))]
+        assert kinds == ["index", "records"]
         assert len(open_store(target)) == 20
     filled = fill_store(url, "zarr", 40, part_clips=2)
-    assert len(indexes(filled.path)) == 1, "extraction refreshes its store when it is done"
+    assert len(indexes(filled.path)) == 2, "extraction refreshes its store when it is done"
     compact_store(url, part_clips=2)
     assert open_store(url).ids == clip_ids(40)
 
@@ -149,7 +150,31 @@ def test_the_metadata_of_many_clips_takes_two_requests_per_part(
         assert len(seen) == before + 2 * 3, "record and index of each part"
         before = len(seen)
         assert len(store.records(store.ids[:4])) == 4
-        assert len(seen) == before + 2
+        assert len(seen) == before, "what was read is kept"
+
+
+def test_the_metadata_of_many_parts_takes_two_requests(
+    s3: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_store(url, "zarr", 20, part_clips=1)
+    with read_only(s3, monkeypatch) as seen:
+        store = open_store(url)
+        before = len(seen)
+        assert store.record("clip-0003") == make_record("clip-0003")
+        assert len(seen) == before + 2, "record and index of its part"
+        assert store.records(store.ids) == [make_record(clip) for clip in store.ids]
+        assert len(seen) == before + 2 + 2, "list of the derived files; the one with all records"
+        assert [store.record(clip) for clip in store.ids] == store.records(store.ids)
+        assert len(seen) == before + 4
+    for name in indexes(place_of(url)):
+        if name.startswith("records-"):  # as in a store of an earlier version
+            (place_of(url) / ".cache" / name).remove()
+    with read_only(s3, monkeypatch) as seen:
+        store = open_store(url)
+        before = len(seen)
+        assert store.records(store.ids) == [make_record(clip) for clip in store.ids]
+        assert len(seen) == before + 1 + 2 * 20
+        assert not [line for line in seen if line.startswith(WRITING)], "readers write nothing"
 
 
 def test_opening_asks_for_each_file_once(

@@ -11,7 +11,7 @@ from stepcli.cache import open_store
 from stepcli.cache.maintenance.compact import compact_store
 from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
-from stepcli.cache.store.consolidated import FOLDER, consolidated_files
+from stepcli.cache.store.derived_files import FOLDER, derived_files
 from stepcli.runtime.errors import DamagedStore
 
 CLIPS = 36
@@ -39,7 +39,7 @@ def assert_right(root: Path, clips: list[str]) -> None:
 
 
 def test_it_serves_when_the_parts_indexes_cannot(root: Path) -> None:
-    assert len(list(consolidated_files(root))) == 1
+    assert len(list(derived_files(root, "index"))) == 1
     for index in root.glob("parts/*/index.parquet"):
         index.unlink()
     assert_right(root, clip_ids(CLIPS))
@@ -47,7 +47,7 @@ def test_it_serves_when_the_parts_indexes_cannot(root: Path) -> None:
 
 
 def test_a_damaged_one_is_ignored_reported_and_removed(root: Path) -> None:
-    (path,) = consolidated_files(root)
+    (path,) = derived_files(root, "index")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -60,11 +60,11 @@ def test_a_damaged_one_is_ignored_reported_and_removed(root: Path) -> None:
 
 def test_newer_parts_are_read_beside_it_and_later_copies_win(root: Path) -> None:
     store = open_store(root)
-    before = [path.name for path in consolidated_files(root)]
+    before = [path.name for path in derived_files(root, "index")]
     with store.writer(PRODUCER) as writer:
         writer.add(make_record("new"), make_tokens("new"))
     assert_right(root, [*clip_ids(CLIPS), "new"])
-    assert [path.name for path in consolidated_files(root)] == before
+    assert [path.name for path in derived_files(root, "index")] == before
     without = shutil.copytree(root, root.parent / "without")
     shutil.rmtree(without / FOLDER)
     assert open_store(without).fingerprint == open_store(root).fingerprint
