@@ -44,7 +44,7 @@ def main() -> None:
         for number, picture in enumerate(pictures):
             if window.push(picture, number * step) and number % (applied.spec.frames // 2) == 0:
                 for probe in applied.probes:
-                    probe.probabilities(window.clip(), applied.device)
+                    probe.probabilities(window.look().clip, applied.device)
 
     ways = {"backbone": backbone, "stream": stream}
     seconds: dict[str, list[float]] = {name: [] for name in ways}

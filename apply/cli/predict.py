@@ -234,34 +234,38 @@ def _stream(
     """A JSON line a stride and probe, until the stream ends."""
     import json
 
-    from stepcli.apply.prediction.predict import threshold_of
+    from stepcli.apply.prediction.predict import action_start, threshold_of
     from stepcli.apply.prediction.recordings import rule_of
-    from stepcli.apply.prediction.stream import RollingWindow, live_frames, open_stream
+    from stepcli.apply.prediction.stream import (
+        clip_windows,
+        open_stream,
+        recording_windows,
+        require_frames,
+    )
     from stepcli.apply.prediction.timeline import answer
     from stepcli.runtime.errors import UsageError
 
     rule = rule_of(applied, seconds, stride)
-    if rule is not None:
-        seconds, stride = float(applied.spec.frames / rule.rate), float(rule.stride / rule.rate)
-    if seconds is None:
+    if rule is None and seconds is None:
         raise UsageError("--stream needs the length of its window: --window 2.5, or --window auto")
-    window = RollingWindow(applied, seconds)
+    require_frames(applied)
     thresholds = [threshold_of(probe, risk) for probe in applied.probes]
-    following = 0.0
     with open_stream(place, form) as frames:
-        for frame in live_frames(frames, window):
-            full = window.push(frame.picture, frame.seconds)
-            if not full or frame.seconds < following:
-                continue
-            following = frame.seconds + (seconds / 2 if stride is None else stride)
-            clip = window.clip()
+        if rule is not None:
+            windows = recording_windows(frames, applied, rule)
+        else:
+            assert seconds is not None
+            half = seconds / 2
+            windows = clip_windows(frames, applied, seconds, half if stride is None else stride)
+        for window in windows:
             for probe, threshold in zip(applied.probes, thresholds, strict=True):
-                chances = probe.probabilities(clip, applied.device)
-                said = answer(*window.span, chances, probe.classes, threshold)
+                chances = probe.probabilities(window.clip, applied.device)
+                said = answer(window.start, window.end, chances, probe.classes, threshold)
                 line = {
                     "run": probe.name,
                     "start_seconds": round(said.start, 3),
                     "end_seconds": round(said.end, 3),
+                    **action_start(probe, window.last_frame),
                     "said": said.said,
                     "top": [[name, round(p, 6)] for name, p in said.top(probe.classes, top)],
                 }

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from stepcli.apply.prediction.probes import Applied, TrainedProbe
 from stepcli.apply.prediction.recordings import TASK, grid_windows, rule_of, step_answers
@@ -28,6 +28,9 @@ class WindowJson(TypedDict):
 
     start_seconds: float
     end_seconds: float
+    action_start_seconds: NotRequired[float]
+    """Of --task anticipate: when the action that is said would start, --horizon after the window's
+    last frame."""
     said: str | None
     """None where the probe abstains."""
     top: list[LabelJson]
@@ -83,6 +86,7 @@ class Prediction:
                 {
                     "start_seconds": round(each.start, 3),
                     "end_seconds": round(each.end, 3),
+                    **action_start(self.probe, each.last_frame),
                     "said": each.said,
                     "top": [
                         {"label": label, "probability": round(p, 6)}
@@ -101,6 +105,23 @@ class Prediction:
                 for each in stretches(self.answers, classes)
             ],
         }
+
+
+class ActionStart(TypedDict, total=False):
+    """A field of a window's answer."""
+
+    action_start_seconds: float
+
+
+def action_start(probe: TrainedProbe, last_frame: float) -> ActionStart:
+    """When the action that a probe foretells would start; {} of probes that foretell none.
+
+    Args:
+        probe: Who answers.
+        last_frame: When the window's last frame was shown, seconds.
+    """
+    horizon = probe.task.horizon
+    return {} if horizon is None else {"action_start_seconds": round(last_frame + horizon, 3)}
 
 
 def predict(
@@ -138,7 +159,8 @@ def predict(
         for span, clip in window_tokens(video, windows, applied):
             for probe, threshold, mine in zip(applied.probes, thresholds, answers, strict=True):
                 chances = probe.probabilities(clip, applied.device)
-                mine.append(answer(span.start, span.end, chances, probe.classes, threshold))
+                said = answer(span.start, span.end, chances, probe.classes, threshold)
+                mine.append(replace(said, last_frame=span.seconds[-1]))
     except VideoError as error:
         raise VideoError(f"{video}: {error}") from error  # of several videos, which one
     for place, (probe, threshold) in enumerate(zip(applied.probes, thresholds, strict=True)):

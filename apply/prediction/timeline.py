@@ -1,5 +1,6 @@
 """Answers over time: the segments of a video, as text, JSON, subtitles and a picture."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ class Answer:
     """[C]"""
     said: str
     """The likeliest class, or UNSURE."""
+    last_frame: float = math.nan
+    """When the window's last frame is shown, seconds; not of an answer on a single step."""
 
     def top(self, classes: Sequence[str], count: int) -> list[tuple[str, float]]:
         """The likeliest classes with their probabilities."""

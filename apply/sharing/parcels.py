@@ -26,7 +26,7 @@ CARD = "README.md"
 TEXT = "text"
 """Folder of text embeddings, of a store and of a probe that compares tokens with texts."""
 PROBE_FILES = (
-    *("run.json", "probe.safetensors", "calibration.json", "order.json"),
+    *("run.json", "probe.safetensors", "calibration.json", "order.json", "dense.json"),
     *(CARD, "probe.onnx"),
 )
 STORE_FILES = (MANIFEST, tables.CLIPS, tables.CLASSES, tables.SEGMENTS, tables.DIGESTS)

@@ -20,7 +20,7 @@ from stepcli.extract.decode.container import Decoding, open_video
 from stepcli.extract.decode.packets import ShownFrames, shown_packets
 from stepcli.runtime.errors import VideoError
 
-_TICK = 1e-6
+TICK = 1e-6
 """Seconds within which a frame counts as shown at a step."""
 
 
@@ -45,7 +45,7 @@ def steps_of(seconds: Sequence[float], rate: Fraction) -> int:
         seconds: time of each frame since the first one, rising.
         rate: steps per second.
     """
-    return max(1, -int(-(time_of(seconds, len(seconds)) - _TICK) * rate // 1))
+    return max(1, -int(-(time_of(seconds, len(seconds)) - TICK) * rate // 1))
 
 
 def time_of(seconds: Sequence[float], number: int) -> float:
@@ -58,7 +58,7 @@ def time_of(seconds: Sequence[float], number: int) -> float:
 
 def frames_at(seconds: Sequence[float], steps: int, rate: Fraction) -> list[int]:
     """Number of the frame that each of N steps shows: the last one that is not later."""
-    return [max(0, bisect_right(seconds, float(step / rate) + _TICK) - 1) for step in range(steps)]
+    return [max(0, bisect_right(seconds, float(step / rate) + TICK) - 1) for step in range(steps)]
 
 
 def on_grid(
@@ -75,7 +75,7 @@ def on_grid(
     step, held = 0, None
     for frame, time in frames:
         start = step
-        while held is not None and step < steps and step / rate + _TICK < time:
+        while held is not None and step < steps and step / rate + TICK < time:
             step += 1
         if held is not None:
             yield _of_steps(*held, max(start, first), step)

@@ -8,7 +8,6 @@ import atexit
 import json
 import subprocess
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -51,7 +50,7 @@ def video_seconds(path: Path) -> NDArray[np.float64]:
     """
     request: SecondsRequest = {"do": "seconds", "path": str(path.absolute())}
     found: NDArray[np.float64] = np.array([])
-    for facts, _ in _ask(request):
+    for facts, _ in ask_reader(request):
         if "seconds" in facts:
             found = np.array(facts["seconds"], np.float64)
     return found
@@ -81,7 +80,7 @@ def video_frames(
         "plan": None if plan is None else plan.to_spec(),
         "batch": batch,
     }
-    answers = _ask(request)
+    answers = ask_reader(request)
     try:
         for facts, pictures in answers:
             if pictures is not None:
@@ -138,7 +137,7 @@ def grid_frames(
         "plan": plan.to_spec(),
         "batch": batch,
     }
-    answers = _ask(request)
+    answers = ask_reader(request)
     try:
         for facts, pictures in answers:
             if "steps" in facts:
@@ -173,62 +172,10 @@ def frame_seconds(
         "plan": None,
         "batch": 0,
     }
-    return next(facts["seconds"] for facts, _ in list(_ask(request)) if "steps" in facts)
+    return next(facts["seconds"] for facts, _ in list(ask_reader(request)) if "steps" in facts)
 
 
-@dataclass(slots=True)
-class Offer:
-    """A frame of a stream, which need not be looked at."""
-
-    time: float | None
-    """Seconds, as the stream says it."""
-    _answers: "Generator[Answer, bytes, None]"
-    _taken: bool = False
-
-    def picture(self) -> RGB:
-        """[height, width, 3], once, before the next frame."""
-        self._taken = True
-        _, pictures = self._answers.send(b"1")
-        if pictures is None:
-            raise VideoError("the decoder process gave no picture")
-        picture: RGB = pictures[0]
-        return picture
-
-
-@contextmanager
-def live_video(place: str, form: str | None) -> Iterator[Iterator[Offer]]:
-    """The frames of "-" (standard input), a device, an address or a file, as they arrive.
-
-    Args:
-        place: Where they come from.
-        form: FFmpeg's name of the format where it cannot tell, e.g. v4l2, mjpeg, rawvideo.
-
-    Raises:
-        VideoError: nothing there that FFmpeg can open, or decoding fails.
-    """
-    answers = _ask({"do": "live", "place": place, "form": form}, live=True)
-    try:
-        next(answers)
-        yield _offers(answers)
-    finally:
-        answers.close()
-
-
-def _offers(
-    answers: "Generator[Answer, bytes, None]",
-) -> Iterator[Offer]:
-    facts: Facts | None
-    facts, _ = next(answers, (None, None))
-    while facts is not None:
-        offer = Offer(facts["offer"], answers)
-        yield offer
-        try:
-            facts, _ = next(answers) if offer._taken else answers.send(b"0")
-        except StopIteration:
-            return
-
-
-def _ask(request: Request, *, live: bool = False) -> Generator[Answer, bytes, None]:
+def ask_reader(request: Request, *, live: bool = False) -> Generator[Answer, bytes, None]:
     """The answers to a request; what is sent to the generator goes to the reader.
 
     Raises:

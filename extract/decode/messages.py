@@ -74,7 +74,9 @@ class Facts(TypedDict, total=False):
     """Height and width of the recording's frames."""
     open: bool
     offer: float | None
-    """Time of a stream's frame, whose picture may be asked for."""
+    """Time of a stream's frame, whose picture may be asked for, and that of the frame before it."""
+    ended: bool
+    """Of a stream: there is no further frame."""
     shape: tuple[int, ...]
     """Of the pictures that follow as bytes."""
     end: bool

@@ -178,7 +178,11 @@ def read_grid(request: GridRequest) -> Iterator[Answer]:
 
 
 def read_live(request: LiveRequest, pipe: Connection) -> Iterator[Answer]:
-    """A stream: the time of each frame is offered, its picture sent where the answer is b"1"."""
+    """A stream: the time of each frame is offered, and at last its end.
+
+    The answer b"1" asks for the frame's picture, b"2" for that of the frame before it, b"0" for the
+    next offer.
+    """
     source: Any = sys.stdin.buffer if request["place"] == "-" else request["place"]
     try:
         container = av.open(source, format=request["form"], metadata_errors="ignore")
@@ -187,14 +191,22 @@ def read_live(request: LiveRequest, pipe: Connection) -> Iterator[Answer]:
     try:
         stream = video_stream(container)
         yield {"open": True}, None
+        before = None
         for frame in container.decode(stream):
             yield {"offer": None if frame.time is None else float(frame.time)}, None
-            if pipe.recv_bytes() == b"1":
-                yield {"numbers": [0]}, upright(frame)[None]
+            yield from _pictures_asked_for(pipe, {b"1": frame, b"2": before})
+            before = frame
+        yield {"ended": True}, None
+        yield from _pictures_asked_for(pipe, {b"2": before})
     except av.error.FFmpegError as error:
         raise VideoError(f"decoding failed ({error})") from error
     finally:
         container.close()
+
+
+def _pictures_asked_for(pipe: Connection, frames: dict[bytes, Any]) -> Iterator[Answer]:
+    while (frame := frames.get(pipe.recv_bytes())) is not None:
+        yield {"numbers": [0]}, upright(frame)[None]
 
 
 def _answers(request: Request, pipe: Connection) -> Iterator[Answer]:

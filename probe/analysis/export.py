@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from stepcli.cache.storage.local import LocalPath
 from stepcli.cache.tables.texts import FACTS, read_text
 from stepcli.probe.analysis.clip_length import training_seconds
+from stepcli.probe.analysis.dense_scores import FILE as DENSE
+from stepcli.probe.analysis.dense_scores import read_scores, write_scores
 from stepcli.probe.analysis.load_run import (
     WEIGHTS,
     spec_of_run,
@@ -29,8 +32,9 @@ from stepcli.runtime.files import (
 from stepcli.runtime.terminal import shown
 from stepcli.runtime.words import counted
 
-KEPT = (WEIGHTS, "calibration.json", "order.json")
-"""What of a run travels beside its record; predictions of the test clips stay."""
+KEPT = (WEIGHTS, "calibration.json", "order.json", DENSE)
+"""What of a run travels beside its record; predictions of the test clips stay, also those of test
+recordings in dense.json."""
 CARD = "README.md"
 ONNX = "probe.onnx"
 
@@ -62,6 +66,8 @@ def export_folder(folder: Path, out: Path) -> Path:
         names = [name for name in KEPT if is_present(folder / name)]
         for name in names:
             _copy(folder, name, staging / name)
+        if not in_place and (dense := read_scores(staging)):
+            write_scores(staging, replace(dense, recordings={}))
         for text in texts_of_run(record, folder):
             for name in (text.file, FACTS):  # what is named before the name of it
                 names.append(f"text/{text.folder.name}/{name}")
@@ -117,6 +123,14 @@ def card(folder: Path, record: RunRecord, onnx: Sequence[str] = ()) -> str:
         for name, value in scores.items()
         if value is not None and (name != "top5" or tells_top5(record))
     ]
+    if dense := read_scores(folder):
+        of_recordings = {
+            "frames of recordings": dense.frame_accuracy,
+            "edit score": dense.edit,
+            **{f"F1@{overlap}": value for overlap, value in dense.f1.items()},
+            "mAP": dense.mean_map,
+        }
+        numbers += [f"| {name} | {100 * value:.1f} % |" for name, value in of_recordings.items()]
     classes = ", ".join(f"`{shown(name).replace('`', chr(39))}`" for name in record.classes)
     scaled = (
         "Probabilities are as trained; `stepcli calibrate` fits a temperature."

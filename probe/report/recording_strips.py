@@ -34,6 +34,7 @@ def dense_scores(study: Study) -> list[tuple[ReportEntry, list[DenseScores]]]:
 
 def strips(found: Sequence[tuple[ReportEntry, list[DenseScores]]]) -> Figure | None:
     """Truth above prediction of the test recordings, by the entry with the best F1@50."""
+    found = [each for each in found if each[1][0].recordings]  # an exported run has none
     if not found:
         return None
     entry, every = max(found, key=lambda each: fmean(one.f1["50"] for one in each[1]))

@@ -18,7 +18,7 @@ from command_line import call
 from stepcli.apply.pictures.stored_frames import frames_at, stored_frames
 from stepcli.apply.prediction.api import load_probe, predict, train
 from stepcli.apply.prediction.probes import Applied
-from stepcli.apply.prediction.stream import RollingWindow, live_frames, open_stream
+from stepcli.apply.prediction.stream import RollingWindow, open_stream
 from stepcli.apply.prediction.windows import plan_windows, video_times, window_tokens
 from stepcli.cache.store.store import open_store
 from stepcli.probe.analysis.calibration import softmax
@@ -177,20 +177,23 @@ def test_a_stream_gives_the_logits_of_the_same_frames(applied: Applied, long_vid
     taken: list[np.ndarray] = []
     seconds: list[float] = []
     with open_stream(str(long_video), None) as frames:
-        for frame in live_frames(frames, window):
-            taken.append(frame.picture)
-            seconds.append(frame.seconds)
-            full = window.push(frame.picture, frame.seconds)
+        for frame in frames:
+            if frame.ended or not window.wants(frame.time or 0.0):
+                continue
+            taken.append(frame.picture())
+            seconds.append(frame.time or 0.0)
+            full = window.push(taken[-1], seconds[-1])
             assert full == (len(taken) >= 4)
             if not full:
                 continue
             shaped = np.stack([applied.plan.shape_pixels(picture) for picture in taken[-4:]])
             batch = applied.clip(applied.frame_tokens(shaped), seconds[-4:])
             for probe in applied.probes:
-                live = probe.logits(window.clip(), applied.device)
+                live = probe.logits(window.look().clip, applied.device)
                 assert live == pytest.approx(probe.logits(batch, applied.device), abs=1e-4)
     assert seconds == pytest.approx(np.arange(12) * 0.5)
-    assert window.span == (seconds[-4], seconds[-1])
+    looked = window.look()
+    assert (looked.start, looked.end) == (seconds[-4], seconds[-1])
 
 
 def test_a_stream_is_answered_line_by_line(runs: dict[str, Path], long_video: Path) -> None:
@@ -201,6 +204,13 @@ def test_a_stream_is_answered_line_by_line(runs: dict[str, Path], long_video: Pa
     lines = [json.loads(line) for line in text.splitlines()]
     assert {line["run"] for line in lines} == {runs["linear"].name, runs["step"].name}
     assert [line["end_seconds"] for line in lines[::2]] == [1.5, 2.5, 3.5, 4.5, 5.5]
+
+
+def test_a_stream_too_short_for_its_window_is_an_error(
+    runs: dict[str, Path], long_video: Path
+) -> None:
+    said = call("predict", runs["linear"], "--stream", long_video, "--window", "60", code=1)
+    assert "ended after 5.95 s, before its first window of 60 s was full" in said
 
 
 def test_calibrated_probabilities_and_abstention(work: Path, runs: dict[str, Path]) -> None:

@@ -1,6 +1,10 @@
 """Probes of recordings on videos: the frames, windows and labels of extraction and `dense`."""
 
 import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +13,16 @@ import numpy as np
 import pytest
 from command_line import call, invoke
 
+from stepcli.apply.prediction.probes import Applied
+from stepcli.apply.prediction.stream import recording_windows
 from stepcli.cache import open_store
+from stepcli.cache.schema.windows import window_rule
+from stepcli.extract.decode.live import Offer
 from stepcli.probe.analysis.dense import TruthTable, label_recordings, score
-from stepcli.probe.analysis.dense_scores import write_scores
+from stepcli.probe.analysis.dense_scores import read_scores, write_scores
 from stepcli.probe.analysis.frame_scores import Smoothing
 from stepcli.probe.runs.predictions import read_predictions
+from stepcli.runtime.errors import VideoError
 
 HOW = Smoothing(reach=1, shortest=2)
 
@@ -37,7 +46,8 @@ def write_recording(path: Path, clips: list[Path]) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
-    """Two recordings to train on, one to test: a store, a run, and its choice of smoothing."""
+    """Two recordings to train on, one to test: a store, a run, and its choice of smoothing; a run
+    that foretells."""
     folder = tmp_path_factory.mktemp("recordings")
     clips = project / "examples" / "openclose" / "clips"
     lines = ["path,label,start_seconds,end_seconds,split"]
@@ -62,6 +72,11 @@ def made(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
     store, said = open_store(folder / "store"), read_predictions(run)
     classes = json.loads((run / "run.json").read_text())["classes"]
     write_scores(run, score(said, TruthTable(store, classes), classes, 5, HOW, "a test"))
+    call(
+        *("probe", "--task", "anticipate", "--horizon", "0.5", "--method", "linear,step"),
+        *("--epochs", "3", "--device", "cpu"),
+        *("--store", folder / "store", "--runs", folder / "next"),
+    )
     return folder
 
 
@@ -92,14 +107,128 @@ def test_a_video_gets_the_labels_of_its_extracted_recording(made: Path) -> None:
     assert [each for each in timeline if each[2] != "background"] == kept
 
 
-def test_a_stream_looks_at_windows_of_the_same_length(made: Path) -> None:
-    printed = call("predict", run_of(made), "--stream", made / "r2.mp4", "--device", "cpu")
-    lines = [json.loads(line) for line in printed.splitlines()]
-    assert lines
-    assert all(
-        line["end_seconds"] - line["start_seconds"] == pytest.approx(1.0, abs=0.11)
-        for line in lines
-    )
+STREAMS = {
+    "every frame": [],
+    "fewer frames than steps": ["-r", "3"],
+    "no frame on a step": ["-r", "7"],
+    "shorter than a window": ["-t", "0.8"],
+    "one frame": ["-frames:v", "1"],
+}
+
+
+def rewritten(video: Path, out: Path, options: Sequence[str]) -> Path:
+    """The video at another rate or length, as a player would read it from a pipe."""
+    rate = int(options[1]) if options[:1] == ["-r"] else 10
+    most = {"-t": 8, "-frames:v": 1}.get(options[0], 60 * rate // 10) if options else 60
+    with av.open(str(video)) as source, av.open(str(out), "w") as target:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+        stream: Any = target.add_stream("ffv1", rate=rate)
+        stream.pix_fmt, stream.height, stream.width = "bgr0", 224, 224
+        for number in range(most):
+            picture = pictures[number * 10 // rate]
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        target.mux(stream.encode())
+    return out
+
+
+def windows_of(video: Path, runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """What runs say of a video's windows, as lines of a stream."""
+    words = ("--video", video, "--format", "json", "--device", "cpu")
+    found = json.loads(call("predict", *runs, *words))
+    lines = [{"run": one["run"], **window} for one in found for window in one["windows"]]
+    for line in lines:
+        line["top"] = [[each["label"], each["probability"]] for each in line["top"]]
+    return sorted(lines, key=lambda each: (each["start_seconds"], each["run"]))
+
+
+def same_lines(lines: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    lines = sorted(lines, key=lambda each: (each["start_seconds"], each["run"]))
+    for line, window in zip(lines, expected, strict=True):
+        assert dict(line.pop("top")) == pytest.approx(dict(window.pop("top")), abs=1e-4)
+        assert line == window
+
+
+@pytest.mark.parametrize("how", STREAMS)
+def test_a_stream_says_what_the_video_gets(how: str, made: Path, tmp_path: Path) -> None:
+    """The same windows and answers, also foretold ones."""
+    video = rewritten(made / "r2.mp4", tmp_path / "r2.mkv", STREAMS[how])
+    runs = sorted((made / "next").glob("*-*"))
+    expected = windows_of(video, runs)
+    printed = call("predict", *runs, "--stream", video, "--device", "cpu")
+    assert len(expected) >= 2
+    if how == "every frame":
+        # 0.5 s after the window's last frame, which is shown at 1 s.
+        assert expected[0]["action_start_seconds"] == 1.5
+    same_lines([json.loads(line) for line in printed.splitlines()], expected)
+
+
+def test_a_pipe_is_answered_before_it_ends(made: Path, tmp_path: Path) -> None:
+    """What is said is said about frames that have come: the pipe is still open."""
+    (run,) = (made / "next").glob("linear-*")
+    program = [sys.executable, "-m", "stepcli.cli", "predict", str(run), "--stream", "-"]
+    video = rewritten(made / "r2.mp4", tmp_path / "live.mkv", [])
+    content = video.read_bytes()
+    with subprocess.Popen(
+        [*program, "--device", "cpu"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdin.write(content[: 9 * len(content) // 10])
+        running.stdin.flush()
+        lines = [json.loads(running.stdout.readline())]
+        running.stdin.write(content[9 * len(content) // 10 :])
+        running.stdin.close()
+        lines += [json.loads(line) for line in running.stdout]
+    assert running.returncode == 0
+    same_lines(lines, windows_of(video, [run]))
+
+
+def test_a_stream_that_stands_still_begins_anew(made: Path) -> None:
+    """Minutes without a frame are not answered about; the windows after them are whole."""
+    applied = Applied([run_of(made)], "cpu")
+    picture = np.zeros((224, 224, 3), np.uint8)
+
+    class Shown(Offer):
+        def picture(self) -> np.ndarray:
+            return picture
+
+        before = picture
+
+    times = [*np.arange(20) / 10, *(300 + np.arange(20) / 10)]
+    frames = [Shown(time, iter(())) for time in times] + [Shown(None, iter(()), ended=True)]
+    rule = window_rule(applied.spec.sampling)
+    assert rule is not None
+    starts = [window.start for window in recording_windows(frames, applied, rule)]
+    assert starts == [0, 0.5, 300, 300.5, 300.75]
+    with pytest.raises(VideoError, match="without a frame"):
+        list(recording_windows(frames[-1:], applied, rule))
+
+
+def test_what_travels_predicts_the_same(made: Path, tmp_path: Path) -> None:
+    """Exported, pushed and pulled: smoothing, temperature and horizon go with a probe."""
+    run = tmp_path / "runs" / run_of(made).name
+    shutil.copytree(run_of(made), run)
+    kept = {"temperature": 3.0, "samples": 9, "thresholds": {"0.05": 0.3}}
+    (run / "calibration.json").write_text(json.dumps(kept))
+    (foretells,) = (made / "next").glob("step-*")
+    call("export", run, foretells, "--out", tmp_path / "exported")
+    call("push", run, "--to", tmp_path / "pushed")
+    call("pull", tmp_path / "pushed" / run.name, "--out", tmp_path / "pulled")
+    words = ("--video", made / "r2.mp4", "--format", "json", "--device", "cpu")
+    expected = call("predict", run, *words, "--risk", "0.05")
+    assert expected != call("predict", run_of(made), *words)
+    for place in ("exported", "pushed", "pulled"):
+        assert call("predict", tmp_path / place / run.name, *words, "--risk", "0.05") == expected
+        # Whose recordings it was tested on is nobody's business.
+        assert read_scores(tmp_path / place / run.name).recordings == {}  # type: ignore[union-attr]
+    (tmp_path / "pulled" / run.name / "dense.json").unlink()
+    assert call("predict", tmp_path / "pulled" / run.name, *words, "--risk", "0.05") != expected
+    exported = tmp_path / "exported" / foretells.name
+    assert call("predict", exported, *words) == call("predict", foretells, *words)
+    assert "F1@50" in (tmp_path / "exported" / run.name / "README.md").read_text()
+    # In its own folder nothing is taken away.
+    call("export", run, "--out", run.parent)
+    assert read_scores(run).recordings  # type: ignore[union-attr]
 
 
 def test_another_window_is_refused(made: Path) -> None:
@@ -111,8 +240,6 @@ def test_another_window_is_refused(made: Path) -> None:
 
 
 def test_a_choice_of_smoothing_that_is_none_is_refused(made: Path, tmp_path: Path) -> None:
-    import shutil
-
     run = tmp_path / run_of(made).name
     shutil.copytree(run_of(made), run)
     (run / "dense.json").write_text('{"smoothing": {"reach": -1, "shortest": 1}}')

@@ -66,6 +66,7 @@ RUN_LINKS = {
     "weights": ("probe.safetensors", "id_rsa"),
     "calibration": ("calibration.json", "id_rsa"),
     "order tests": ("order.json", "id_rsa"),
+    "labels of frames": ("dense.json", "id_rsa"),
     "onnx": ("probe.onnx", "id_rsa"),
     "card": ("README.md", "id_rsa"),
     "record": ("run.json", "id_rsa"),

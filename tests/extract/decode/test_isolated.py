@@ -23,7 +23,8 @@ from stepcli.extract.datasets.roots import (
     remember_roots,
 )
 from stepcli.extract.decode import isolated
-from stepcli.extract.decode.isolated import end_idle, live_video, video_frames, video_seconds
+from stepcli.extract.decode.isolated import end_idle, video_frames, video_seconds
+from stepcli.extract.decode.live import live_video
 from stepcli.extract.decode.pool import DecodePool
 from stepcli.extract.decode.process import VARIABLE, DecodeSettings
 from stepcli.runtime.errors import UsageError, VideoError
@@ -140,10 +141,14 @@ def test_a_stream_sends_only_what_is_asked_for(video: Path, read_number: Any) ->
     with live_video(str(video), None) as frames:
         for count, frame in enumerate(frames):
             times.append(frame.time)
-            if count % 7 == 0:
+            if count % 7 == 0 and not frame.ended:
                 numbers.append(read_number(frame.picture()))
-    assert len(times) == 40
-    assert numbers == [0, 7, 14, 21, 28, 35]
+            if count % 11 == 7:
+                numbers.append(read_number(frame.before()))
+        assert frame.ended
+        assert read_number(frame.before()) == 39
+    assert len(times) == 40 + 1
+    assert numbers == [0, 7, 6, 14, 17, 21, 28, 28, 35, 39]
     with pytest.raises(VideoError, match="not a stream"), live_video("/nowhere", None):
         pass
 
@@ -161,9 +166,9 @@ def test_a_stream_comes_through_a_pipe(video: Path, project: Path) -> None:
                 packet.stream = stream
                 target.mux(packet)
     code = (
-        "from stepcli.extract.decode.isolated import live_video\n"
+        "from stepcli.extract.decode.live import live_video\n"
         "with live_video('-', None) as frames:\n"
-        "    print(sum(1 for _ in frames))"
+        "    print(sum(not frame.ended for frame in frames))"
     )
     with remuxed.open("rb") as file:
         said = subprocess.run([sys.executable, "-c", code], stdin=file, capture_output=True)
