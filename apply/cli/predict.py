@@ -66,7 +66,7 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
-    """Ask trained probes about new videos: the same frames, pixels and backbone as in training.
+    """Recognise new videos with trained probes: frames, pixels and backbone as in training.
 
     Refuses a backbone with other weights than the probes were trained on. Exit code 3: some
     videos could not be read; all others were answered.

@@ -28,7 +28,7 @@ def push(
     ] = False,
     endpoint: EndpointOption = None,
 ) -> None:
-    """Give a trained probe or a store away, with a card of what it is.
+    """Upload a trained probe or a store, with a card that describes it.
 
     Nothing leaves this machine without --hub; a new repository is private without --public.
     """

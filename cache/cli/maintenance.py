@@ -28,12 +28,12 @@ def repair(
     store: StoreOption = None,
     workers: WorkersOption = 4,
     delete: Annotated[
-        bool, typer.Option("--delete", help="Delete what this and earlier repairs set aside.")
+        bool, typer.Option("--delete", help="Delete what this and earlier repairs moved away.")
     ] = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Set damaged parts aside, keep their whole clips; stepcli extract then makes the rest again.
+    """Move damaged parts away, keep their intact clips; stepcli extract makes the rest again.
 
     Damaged parts go to .damaged/ in the store. What cannot be read (a disk's or a server's error, a
     permission) is left as it is. A damaged manifest is restored from the parts, a damaged table
@@ -54,7 +54,7 @@ def repair(
         print_json({"store": str(root), "dry_run": dry_run, **asdict(plan)})
     else:
         for part, reason in plan.parts.items():
-            say(f"{would('set aside', dry_run)} part {part}: {reason}")
+            say(f"{would('move', dry_run)} part {part} to .damaged/: {reason}")
         for clip in plan.dropped_clips:
             say(f"{would('drop', dry_run)} clip {clip}: extract makes it again")
         for place, done in plan.restored.items():
@@ -176,7 +176,7 @@ def compact(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Rewrite small parts into full ones and drop superseded copies; open readers go on."""
+    """Rewrite small parts into full ones and drop superseded copies; open readers keep working."""
     from stepcli.cache.store.locate import chosen_place
 
     root = chosen_place(store)

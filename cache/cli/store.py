@@ -1,4 +1,4 @@
-"""`stepcli store`: look after feature stores."""
+"""`stepcli store`: inspect, check and change feature stores."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -126,7 +126,7 @@ def show(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """One clip: its line in the clips table, where it lies, and its tokens in numbers."""
+    """One clip: its line in the clips table, where it is stored, and its tokens in numbers."""
     from stepcli.cache.store.locate import chosen_place
 
     root = chosen_place(store)

@@ -55,7 +55,7 @@ class Source:
     root: str
     """Absolute folder of its data set, when it was read."""
     path: str
-    """Below the root, "/" between folders; absolute where it lies elsewhere."""
+    """Below the root, "/" between folders; absolute if it is elsewhere."""
     size: int
     """Bytes; of a folder: of its images together."""
     mtime_ns: int

@@ -25,7 +25,7 @@ class PartArrays(Mapping[str, Any]):
 
         Raises:
             KeyError: the store has no such part.
-            UsageError: the format's library cannot open it where it lies.
+            UsageError: the format's library cannot open it in that storage.
             StoreError: the library cannot read it, or it is gone.
         """
         if part not in self._parts:

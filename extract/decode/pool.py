@@ -2,7 +2,7 @@
 
 Each decoder has a pipe and works through at most two clips at a time; pixels come back in slots
 of shared memory. A clip that takes too long, or ends its decoder, gets one more try in a fresh
-process; after the second it becomes a `Failure`. One thread here looks after all of them.
+process; after the second it becomes a `Failure`. One thread here serves all of them.
 """
 
 import json

@@ -43,7 +43,7 @@ def analyse(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """How well each pair of opposite actions is told apart, and how far probabilities hold.
+    """How well opposite actions are told apart, and how well probabilities are calibrated.
 
     forced: of a pair's two logits the larger decides, over all its samples; mean of both recalls.
     """

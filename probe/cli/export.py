@@ -17,7 +17,7 @@ def export(
         bool, typer.Option("--onnx", help="Write probe.onnx too, checked against PyTorch.")
     ] = False,
 ) -> None:
-    """Trained probes to give away: weights, settings, calibration and a card with the numbers.
+    """Write trained probes to folders: weights, settings, calibration, a card with the numbers.
 
     stepcli predict takes the folder as it is.
     """

@@ -74,7 +74,7 @@ def test_a_damaged_store(tmp_path: Path) -> None:
     assert f"parts/{name}/tokens.zarr/tokens/c.0.0.0.0: its bytes do not match their digest" in said
     assert "damaged clip: clip-0001" in said
     said = say("repair", "--store", root, "--dry-run")
-    assert f"would set aside part {name}: " in said
+    assert f"would move part {name} to .damaged/: " in said
     assert "would drop clip clip-0001: extract makes it again" in said
     assert "1 damaged part, 1 whole clip kept, 1 clip dropped" in say("repair", "--store", root)
     (root / "tables.json").write_text("{}")
