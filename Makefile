@@ -5,7 +5,7 @@ REPORT ?= report/index.html
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs report-picture order-picture test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check vit-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test recordings
+.PHONY: help demo demo-check docs report-picture order-picture test lint bench gpu-site kill-test fault-test cluster-test onnx-check report-check torchcodec-check vit-check fuzz matrix transcript release-check workflow-check clean coverage mutation audit list-test recordings
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/'
@@ -31,6 +31,9 @@ $(VENV)/installed: pyproject.toml __init__.py constraints.txt | $(BIN)/python
 
 demo: $(VENV)/installed-demo  ## extract the bundled clips, train every method on them, print the table
 	$(BIN)/stepcli demo
+
+demo-check: $(VENV)/installed  ## the demo with all its seeds: its figures, and those of the README
+	STEPCLI_DEMO_SEEDS=5 $(BIN)/python -m pytest -q -p no:xdist tests/test_main_job.py
 
 test: $(VENV)/installed  ## the whole test suite
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder

@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import early_imports  # noqa: F401
 from fault_actions import ACTIONS, FORMATS, Action, check_done, check_kept, copy_stores, make_stores
 from fault_commands import COMMANDS, make_commands
 from fault_seam import ERRORS, SHORT, Faults

@@ -23,6 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import early_imports  # noqa: F401
 from sample_clips import PRODUCER, SPEC, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import create_store, open_store
@@ -218,12 +219,13 @@ def checked(path: Path, answer: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--format", choices=get_args(Format), required=True)
-    parser.add_argument("--action", choices=ACTIONS, required=True)
+    parser.add_argument("--action", nargs="+", choices=ACTIONS, required=True)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    counts = run(ACTIONS[chosen.action], chosen.format, chosen.rounds, chosen.seed)
-    sys.stdout.write(f"{chosen.format} {chosen.action}: {counts}\n")
+    for action in chosen.action:
+        counts = run(ACTIONS[action], chosen.format, chosen.rounds, chosen.seed)
+        sys.stdout.write(f"{chosen.format} {action}: {counts}\n")
 
 
 if __name__ == "__main__":

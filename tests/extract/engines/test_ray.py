@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from light_backbone import light_backbone
 from typer.testing import CliRunner
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cli import app
-from stepcli.extract.backbones.names import BUNDLED
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.engines import ray_engine
 from stepcli.extract.engines.ray_engine import WorkerShare
@@ -39,11 +39,10 @@ def asked(**settings: Any) -> ExtractConfig:
 
 
 @pytest.fixture
-def request_for() -> Callable[..., ExtractConfig]:
-    """Of the bundled backbone: importing transformers' models takes each process five seconds."""
+def request_for(tmp_path: Path) -> Callable[..., ExtractConfig]:
     plain = ExtractConfig(
         dataset="openclose",
-        backbone=BUNDLED,
+        backbone=light_backbone(tmp_path),
         frames=2,
         tokens="grid1",
         dtype="float32",

@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from light_backbone import light_backbone
 
 from stepcli.cache import open_store
 from stepcli.extract.config import ExtractConfig
@@ -28,21 +28,21 @@ CLIPS = 64
 PART_CLIPS = 5
 
 
-def start(store: Path, model: Path, store_format: str) -> "subprocess.Popen[bytes]":
+def start(store: Path, backbone: str, store_format: str) -> "subprocess.Popen[bytes]":
     words = f"--dataset openclose --limit {CLIPS} --frames 8 --tokens grid2 --dtype float32"
     parts = f"--part-clips {PART_CLIPS} --workers 1 --device cpu --format {store_format}"
     command = [sys.executable, "-m", "stepcli.cli", "extract", *words.split(), *parts.split()]
     return subprocess.Popen(
-        [*command, "--store", str(store), "--backbone", f"hf:{model}"], stderr=subprocess.PIPE
+        [*command, "--store", str(store), "--backbone", backbone], stderr=subprocess.PIPE
     )
 
 
-def finish(store: Path, model: Path, store_format: Any) -> None:
+def finish(store: Path, backbone: str, store_format: Any) -> None:
     """The same command to its end, in this process: starting another takes longer than the run."""
     request = ExtractConfig(
         dataset="openclose",
         store=store,
-        backbone=f"hf:{model}",
+        backbone=backbone,
         frames=8,
         tokens="grid2",
         dtype="float32",
@@ -60,22 +60,22 @@ def staged(store: Path) -> set[str]:
     return {path.name for path in store.glob(".staging/*")}
 
 
-@pytest.fixture(scope="module")
-def model(model_folder: Callable[[str], Path]) -> Path:
-    return model_folder("dinov2")
+@pytest.fixture
+def backbone(tmp_path: Path) -> str:
+    return light_backbone(tmp_path)
 
 
 @pytest.mark.parametrize("store_format", ["zarr", "hdf5"])
 def test_a_killed_run_resumes_to_the_same_store(
-    store_format: Any, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store_format: Any, backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finish(tmp_path / "whole", model, store_format)
+    finish(tmp_path / "whole", backbone, store_format)
     whole = open_store(tmp_path / "whole")
     moments = random.Random(0)
     path = tmp_path / "killed"
     for kill in range(KILLS):
         before = staged(path)
-        process = start(path, model, store_format)
+        process = start(path, backbone, store_format)
         while staged(path) <= before and process.poll() is None:
             time.sleep(0.002)
         time.sleep(moments.uniform(0, 0.6))
@@ -91,7 +91,7 @@ def test_a_killed_run_resumes_to_the_same_store(
             assert len(survivor) % PART_CLIPS == 0 or len(survivor) == CLIPS
         if len(survivor) == CLIPS:  # every kill must have something to interrupt
             path = tmp_path / f"killed{kill}"
-    finish(path, model, store_format)
+    finish(path, backbone, store_format)
     summary = f"{CLIPS} clips in all: {CLIPS} done, 0 quarantined, 0 left"
     assert summary in capsys.readouterr().err
     resumed = open_store(path)
@@ -101,9 +101,9 @@ def test_a_killed_run_resumes_to_the_same_store(
     assert [row.label for row in resumed.clips()] == [row.label for row in whole.clips()]
 
 
-def test_a_notice_to_end_commits_and_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
+def test_a_notice_to_end_commits_and_says_how_to_go_on(backbone: str, tmp_path: Path) -> None:
     path = tmp_path / "store"
-    process = start(path, model, "zarr")
+    process = start(path, backbone, "zarr")
     parts = path / "parts"
     while not (parts.exists() and any(parts.iterdir())):
         assert process.poll() is None
@@ -118,5 +118,5 @@ def test_a_notice_to_end_commits_and_says_how_to_go_on(model: Path, tmp_path: Pa
     assert "Traceback" not in err.decode()
     assert not staged(path)
     assert 0 < len(open_store(path)) < CLIPS
-    finish(path, model, "zarr")
+    finish(path, backbone, "zarr")
     assert len(open_store(path)) == CLIPS
