@@ -29,7 +29,7 @@ class WindowJson(TypedDict):
     start_seconds: float
     end_seconds: float
     action_start_seconds: NotRequired[float]
-    """Of --task anticipate: when the action that is said would start, --horizon after the window's
+    """Of --task anticipate: when the predicted action would start, --horizon after the window's
     last frame."""
     said: str | None
     """None where the probe abstains."""

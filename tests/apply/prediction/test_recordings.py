@@ -163,7 +163,7 @@ def test_a_stream_says_what_the_video_gets(how: str, made: Path, tmp_path: Path)
 
 
 def test_a_pipe_is_answered_before_it_ends(made: Path, tmp_path: Path) -> None:
-    """What is said is said about frames that have come: the pipe is still open."""
+    """Each answer is about frames that have come: the pipe is still open."""
     (run,) = (made / "next").glob("linear-*")
     program = [sys.executable, "-m", "stepcli.cli", "predict", str(run), "--stream", "-"]
     video = rewritten(made / "r2.mp4", tmp_path / "live.mkv", [])
