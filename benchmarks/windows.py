@@ -30,7 +30,7 @@ MOST = 1.1
 def extract(table: Path, rule: str, tokens: str, store: Path) -> tuple[float, float]:
     """Seconds by the clock and of the processors, of a whole run of the command."""
     words = ["extract", "--dataset", "csv", "--root", str(table), "--windows", rule]
-    words += ["--backbone", "mobilenet_v2-bundled-320", "--tokens", tokens, "--store", str(store)]
+    words += ["--backbone", "mobilenet_v2-bundled", "--tokens", tokens, "--store", str(store)]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([sys.executable, "-m", "stepcli.cli", *words], check=True, capture_output=True)
     clock, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
