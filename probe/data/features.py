@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.streaming import load_resident_arrays
 from stepcli.probe.data.clip_metadata import ClipFacts
+from stepcli.probe.data.frame_choice import Ints
 from stepcli.probe.data.int8_tokens import CodedTokens
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tasks import Samples, Task
@@ -69,7 +69,7 @@ def frames_first(read: np.ndarray | Tensor, layers: tuple[int, ...]) -> Tensor:
     return tokens[:, order].transpose(1, 2)
 
 
-def _bits(tokens: Tensor) -> np.ndarray:
+def as_read(tokens: Tensor) -> np.ndarray:
     """A tensor's own memory as the array that a store reads into."""
     same = tokens.view(torch.uint16) if tokens.dtype == torch.bfloat16 else tokens
     array: np.ndarray = same.numpy()
@@ -81,7 +81,7 @@ def read_stored(store: "Store", clips: Sequence[str]) -> Tensor:
     if store.spec.dtype.startswith("int8"):
         return torch.from_numpy(store.read_floats(clips))
     tokens = torch.empty((len(clips), *store.spec.clip_shape), dtype=resident_type(store.spec))
-    store.read(clips, _bits(tokens))
+    store.read(clips, as_read(tokens))
     return tokens
 
 
@@ -100,17 +100,25 @@ def _read_floats(store: "Store", clips: Sequence[str], kept_on: torch.device) ->
         ids = clips[start : start + READ_CLIPS]
         part = tokens[start : start + len(ids)]
         if as_stored:
-            store.read(ids, _bits(part))
+            store.read(ids, as_read(part))
         else:
             part.copy_(frames_first(read_stored(store, ids), spec.layers))
     return tokens
 
 
-def _of_several_clips(codes: Tensor, scales: Tensor, channels: Tensor) -> Tensor:
+def of_several_clips(codes: Tensor, scales: Tensor, channels: Tensor) -> Tensor:
     """Floats [n, T, S, D] of samples whose steps are of several clips, each with its own scales of
     channels [n, T, D]."""
     flat = (codes.flatten(0, 1)[:, None], scales.flatten(0, 1)[:, None], channels.flatten(0, 1))
     return CodedTokens(*flat).floats().view(codes.shape)
+
+
+def joined(samples: Samples, tokens: Tensor | CodedTokens) -> Tensor | CodedTokens:
+    """Tokens as they are kept, or of samples that join frames their joined tokens."""
+    if samples.places is None:
+        return tokens
+    floats = tokens.floats() if isinstance(tokens, CodedTokens) else tokens
+    return joined_tokens(floats, samples.places)
 
 
 class Features(ABC):
@@ -125,11 +133,20 @@ class Features(ABC):
         """The samples' frames as they are shown, [B, T, (L,) S, D], on `device`: as they are kept,
         or of a task that joins frames their joined tokens.
         """
-        tokens = self.stored(task, samples)
-        if samples.places is None:
-            return tokens
-        floats = tokens.floats() if isinstance(tokens, CodedTokens) else tokens
-        return joined_tokens(floats, samples.places)
+        return joined(samples, self.stored(task, samples))
+
+    @property
+    def shuffling(self) -> str:
+        """How finely samples are shuffled, for the record; "" where all are among each other."""
+        return ""
+
+    def training_order(self, task: Task, samples: Samples, seed: tuple[int, ...]) -> Ints | None:
+        """Order [n] to show an epoch's samples in; None: as they come, fully shuffled."""
+        return None
+
+    def reading_order(self, task: Task, samples: Samples) -> Ints | None:
+        """Order [n] in which samples are read fastest; None: any."""
+        return None
 
     @abstractmethod
     def stored(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
@@ -206,45 +223,5 @@ class Resident(Features):
             return CodedTokens(tokens, scales)
         mine = to_device(torch.from_numpy(row_of_step), index.device)
         if samples.rows is not None:
-            return _of_several_clips(tokens, scales, to_device(self._scales[1][mine], self.device))
+            return of_several_clips(tokens, scales, to_device(self._scales[1][mine], self.device))
         return CodedTokens(tokens, scales, to_device(self._scales[1][mine[:, 0]], self.device))
-
-
-class Streamed(Features):
-    """Tokens read from the store batch by batch, the next one while this one is used."""
-
-    def __init__(self, store: "Store", device: torch.device) -> None:
-        self.device = device
-        self.facts = ClipFacts(store)
-        self.layers = deepest_last(store.spec.layers)
-        self._store = store
-
-    def stored(self, task: Task, samples: Samples) -> Tensor | CodedTokens:
-        """The samples' frames as they are kept, [B, T, (L,) S, D], on `device`."""
-        clips, place = np.unique(samples.clips(task.length), return_inverse=True)
-        ids = [task.clips[clip] for clip in clips]
-        rows = torch.from_numpy(place.reshape(len(samples), task.length))
-        at = (rows, torch.from_numpy(samples.frames(task.length)))
-        if resident_type(self._store.spec) is torch.int8:
-            codes, scales, *rest = map(torch.from_numpy, self._store.read_arrays(ids))
-            shown, factors = (to_device(values[at], self.device) for values in (codes, scales))
-            if not rest:
-                return CodedTokens(shown, factors)
-            if samples.rows is not None:
-                return _of_several_clips(shown, factors, to_device(rest[0][rows], self.device))
-            return CodedTokens(shown, factors, to_device(rest[0][rows[:, 0]], self.device))
-        read = frames_first(read_stored(self._store, ids), self._store.spec.layers)
-        return to_device(read[at], self.device)
-
-    def batches(
-        self, task: Task, samples: Samples, size: int
-    ) -> Iterator[tuple[TokenBatch, Tensor]]:
-        """As every features' batches, with one batch read ahead."""
-        parts = [samples[start : start + size] for start in range(0, len(samples), size)]
-        with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self.read, task, parts[0])
-            for part, following in zip(parts, [*parts[1:], None], strict=True):
-                tokens = ahead.result()
-                if following is not None:
-                    ahead = reader.submit(self.read, task, following)
-                yield self.batch(task, part, tokens), self._labels(part)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from stepcli.probe.data.features import Features, Resident, Streamed, resident_type
+from stepcli.probe.data.block_order import blocks_of
+from stepcli.probe.data.features import Features, Resident, resident_type
+from stepcli.probe.data.streamed import Streamed
 from stepcli.runtime.words import counted, sized
 
 if TYPE_CHECKING:
@@ -63,8 +65,10 @@ def place_features(
             where = "in memory" if kept_on == host else f"on {kept_on}"
             line = f"{sized(size)} of tokens of {counted(len(clips), 'clip')} {where}"
             return Resident(store, clips, device, kept_on), line
+    blocks = blocks_of(token_bytes(store, 1), free["cpu"])
     line = (
         f"{sized(size)} of tokens of {counted(len(clips), 'clip')} do not fit into "
-        f"{TOKEN_SHARE:.0%} of {sized(free['cpu'])} free: streamed from {store.path}"
+        f"{TOKEN_SHARE:.0%} of {sized(free['cpu'])} free: streamed from {store.path}, shuffled in "
+        f"{blocks}"
     )
-    return Streamed(store, device), line
+    return Streamed(store, device, blocks), line

@@ -15,7 +15,8 @@ from stepcli.probe.analysis.explain import Attention, attention, encoding_simila
 from stepcli.probe.analysis.load_run import load_probe
 from stepcli.probe.analysis.order_runs import session_of
 from stepcli.probe.analysis.run_samples import store_of_run, task_of_run
-from stepcli.probe.data.features import Streamed, task_layout
+from stepcli.probe.data.features import task_layout
+from stepcli.probe.data.streamed import Streamed
 from stepcli.probe.report.report_data import ReportEntry
 from stepcli.probe.runs.predictions import Predictions, read_predictions
 from stepcli.runtime.errors import ClipError, StoreError

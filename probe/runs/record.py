@@ -135,6 +135,8 @@ class RunRecord(_Part):
     code_schema: Count = 0
     versions: dict[str, str] = {}
     hardware: Hardware = Hardware()
+    shuffling: str = ""
+    """How finely training samples were shuffled where tokens were streamed; "" for fully."""
     finished: str = ""
     clip_seconds: Duration | None = None
     """Median length of the training clips, of an exported probe, which has no store any more."""

@@ -128,6 +128,7 @@ def write_run(
         code_schema=CODE_SCHEMA,
         versions={name: version(name) for name in LIBRARIES},
         hardware=_hardware(trained.device),
+        shuffling=trained.shuffling,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     contents = {

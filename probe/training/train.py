@@ -71,6 +71,8 @@ class Trained:
     """Of its matrix products for the logits of one clip."""
     device: torch.device
     """Where it was trained; the probe and the logits are on the host."""
+    shuffling: str = ""
+    """How finely samples were shuffled where tokens were streamed; "" for all among each other."""
 
 
 def train(
@@ -119,7 +121,7 @@ def train(
             for epoch in range(done, epochs if trained else 0):
                 started = time.perf_counter()
                 totals = torch.zeros(len(configs), device=device)
-                samples = task.epoch(data.data_seed, epoch)
+                samples = _epoch(features, task, data, epoch)
                 batches = features.batches(task, samples, data.batch_size // data.accumulate)
                 folds = _folds(task, samples, device)
                 for step, parts in enumerate(_steps(batches, data, epoch, folds), 1):
@@ -167,11 +169,18 @@ def _begin(
     data = configs[0].shared
     for bank in banks:
         if not bank.probe.trained:
-            samples = task.epoch(data.data_seed, 0)
+            samples = _epoch(features, task, data, 0)
             if (of := task.folds_of(samples)) is not None:
                 samples = samples[np.flatnonzero(of != bank.configs[0].task.fold)]
             bank.fit(features.batches(task, samples, data.batch_size))
     return banks
+
+
+def _epoch(features: Features, task: Task, data: DataConfig, epoch: int) -> Samples:
+    """The samples of an epoch, in the order that suits where the tokens are."""
+    samples = task.epoch(data.data_seed, epoch)
+    order = features.training_order(task, samples, (data.data_seed, epoch))
+    return samples if order is None else samples[order]
 
 
 def _soon_kept(checkpoint: Checkpoint | None, banks: Sequence[Bank], left: float) -> bool:
@@ -265,17 +274,20 @@ def _share_clock(banks: Sequence[Bank], elapsed: float) -> None:
 
 def _logits_of(
     features: Features, task: Task, banks: Sequence[Bank], crew: Crew, size: int
-) -> list[list[Tensor]] | OutOfMemory:
+) -> list[Tensor] | OutOfMemory:
     """Each bank's logits of the test samples, a batch at a time, or why not."""
     parts: list[list[Tensor]] = [[] for _ in banks]
+    order = features.reading_order(task, task.shown)
+    shown = task.shown if order is None else task.shown[order]
     try:
-        for batch, _ in features.batches(task, task.shown, size):
+        for batch, _ in features.batches(task, shown, size):
             logits_of = crew.each(partial(Bank.logits, batch=batch), banks, _cost)
             for logits, pieces in zip(logits_of, parts, strict=True):
                 pieces.append(logits)
     except (RuntimeError, MemoryError) as error:
         return OutOfMemory.of(error, f"a test of {size} samples")
-    return parts
+    found = [torch.cat(pieces, dim=1) for pieces in parts]
+    return found if order is None else [logits[:, np.argsort(order)] for logits in found]
 
 
 def _finish(
@@ -287,17 +299,17 @@ def _finish(
         OutOfMemory: not even one sample at a time fits.
     """
     size = EVALUATION_BATCH
-    while not isinstance(parts := _logits_of(features, task, banks, crew, size), list):
+    while not isinstance(found := _logits_of(features, task, banks, crew, size), list):
         if size == 1:
-            raise parts
+            raise found
         size //= 2
         say(f"out of memory in the test: it is done again with {size} samples at once")
         free_memory(features.device)
     one_clip, _ = next(features.batches(task, task.shown[:1], 1))
     tested = task.folds_of(task.test)
     trained = {}
-    for bank, pieces in zip(banks, parts, strict=True):
-        logits = task.combine(torch.cat(pieces, dim=1))
+    for bank, shown in zip(banks, found, strict=True):
+        logits = task.combine(shown)
         losses: list[list[float]] = [[] for _ in bank.configs]
         if bank.losses:
             losses = torch.stack(bank.losses, dim=1).tolist()
@@ -314,5 +326,6 @@ def _finish(
                 bank.seconds / len(bank.configs),
                 products,
                 features.device,
+                features.shuffling,
             )
     return trained

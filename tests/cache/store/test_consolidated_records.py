@@ -120,7 +120,7 @@ def test_a_store_of_an_earlier_version_gets_it_when_all_is_asked_for(
 
 def test_a_folder_that_refuses_it_still_answers(root: Path, reads: list[str]) -> None:
     kept(root).unlink()
-    (root / FOLDER / "index").write_bytes(b"")  # a stranger's file stays
+    (root / FOLDER / "index").write_bytes(b"")  # another file stays
     store = open_store(root)
     shutil.rmtree(root / FOLDER)
     (root / FOLDER).write_bytes(b"in the way")

@@ -16,12 +16,13 @@ from stepcli.cache.schema.spec import Dtype, Segment
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, TaskConfig
 from stepcli.probe.data import int8_tokens as codes
-from stepcli.probe.data.features import Resident, Streamed
+from stepcli.probe.data.features import Resident
 from stepcli.probe.data.int8_tokens import CodedTokens
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import token_bytes
 from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.streamed import Streamed
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.nn.bank import Probe, stack

@@ -10,10 +10,11 @@ import torch
 
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
-from stepcli.probe.data.features import Resident, Streamed, task_layout
+from stepcli.probe.data.features import Resident, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import free_bytes, place_features, token_bytes
 from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.streamed import Streamed
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session

@@ -10,11 +10,12 @@ from random_tokens import CPU, MAPS, random_store, task_of
 
 from stepcli.cache.schema.spec import Dtype
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.data.features import Resident, Streamed, task_layout
+from stepcli.probe.data.features import Resident, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.order_maps import ORDER_MAPS
 from stepcli.probe.data.slices import held_out, in_folds
 from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.streamed import Streamed
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.twins import EXTRA, joined_tokens
 

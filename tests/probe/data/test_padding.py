@@ -13,9 +13,10 @@ from stepcli.cache.schema.spec import Producer, Segment, StoreSpec
 from stepcli.cache.store.store import Store, create_store
 from stepcli.probe.analysis.order_tests import NORMAL, ORDERS, _Shown
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
-from stepcli.probe.data.features import Features, Resident, Streamed, task_layout
+from stepcli.probe.data.features import Features, Resident, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.streamed import Streamed
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.data.text import StoreText
 from stepcli.probe.methods.registry import methods

@@ -13,10 +13,11 @@ from stepcli.cache.store.snapshot import Snapshot
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data import features
-from stepcli.probe.data.features import Resident, Streamed, frames_first, resident_type
+from stepcli.probe.data.features import Resident, frames_first, resident_type
 from stepcli.probe.data.int8_tokens import CodedTokens
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.streamed import Streamed
 
 CPU = torch.device("cpu")
 

@@ -10,9 +10,10 @@ from stepcli.cache.schema.clips import ClassRow, ClipRecord, ClipRow
 from stepcli.cache.schema.spec import Producer, Segment, StoreSpec, TokenScope
 from stepcli.cache.store.store import Store, create_store
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.data.features import Features, Resident, Streamed
+from stepcli.probe.data.features import Features, Resident
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.streamed import Streamed
 from stepcli.probe.data.tasks import Task
 from stepcli.runtime.errors import UsageError
 

@@ -15,11 +15,12 @@ from stepcli.cache.store.store import Store
 from stepcli.probe.analysis.order_runs import keep_order_tests, kept_order_tests
 from stepcli.probe.analysis.order_tests import OrderTests, run_order_tests
 from stepcli.probe.config import DataConfig, OptimConfig, RunConfig, TaskConfig
-from stepcli.probe.data.features import Features, Resident, Streamed, task_layout
+from stepcli.probe.data.features import Features, Resident, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import free_bytes
 from stepcli.probe.data.slices import held_out, in_folds
 from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.streamed import Streamed
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.methods.step import Step
