@@ -60,11 +60,13 @@ bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios (40 mi
 	$(BIN)/stepcli doctor || true
 	$(BIN)/python benchmarks/probes.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/stream_training.py
 	$(BIN)/python benchmarks/extract.py
 	$(BIN)/stepcli extract --dataset openclose --backbone mobilenet_v2-bundled-320 --frames 16 --tokens full --store $(BENCH)/full
 	$(BIN)/python benchmarks/sweep_160.py --store $(BENCH)/full --singles 4
 	$(BIN)/stepcli demo --out $(BENCH)/demo
 	$(BIN)/python benchmarks/int8_accuracy.py --store $(BENCH)/demo/store
+	$(BIN)/python benchmarks/stream_training.py --accuracy $(BENCH)/demo/store
 	run=$$(ls -d $(BENCH)/demo/runs/step-* | head -1) && \
 		$(BIN)/python benchmarks/stream.py $$run examples/openclose/clips/door-open/019.mp4 && \
 		$(BIN)/python benchmarks/long_video.py $$run

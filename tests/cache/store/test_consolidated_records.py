@@ -112,7 +112,9 @@ def test_a_store_of_an_earlier_version_gets_it_when_all_is_asked_for(
     assert not path.exists(), "one clip is no reason to write"
     assert store.records(clip_ids(CLIPS)) == RECORDS
     assert sorted(reads) == sorted(store.parts)
-    assert path.read_bytes() == data, "the same parts give the same file, whoever wrote it"
+    assert path.read_bytes() == data, (
+        "the same parts give the same file, whichever process wrote it"
+    )
     reads.clear()
     assert answers_right(open_store(root))
     assert reads == []
