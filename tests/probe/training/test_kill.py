@@ -20,38 +20,35 @@ from stepcli.probe.config import DataConfig, RunConfig, TaskConfig
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.preemption import PREEMPTED
+from stepcli.runtime.settings import JsonObject
 
-KILLS = int(os.environ.get("STEPCLI_KILLS", "2"))
+KILLS = int(os.environ.get("STEPCLI_KILLS", "1"))
 """`make kill-test` raises it to 20."""
 CLOCK = ("seconds", "seconds_an_epoch", "finished")
-SCRIPT = """
+CODE = """
 import sys
-from pathlib import Path
-
-from stepcli.probe.config import DataConfig, TaskConfig
-from stepcli.probe.sweeps.expand import run_configs
-from stepcli.probe.sweeps.session import Session
-
-task = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
-configs = [
-    config
-    for method in ("step", "linear")
-    for config in run_configs(
-        method,
-        [{"lr": 1e-3}, {"lr": 1e-2}],
-        {},
-        task,
-        DataConfig(epochs=20, batch_size=4),
-        range(2),
-    )
-]
-Session(Path(sys.argv[1]), Path(sys.argv[2]), "cpu", save_seconds=0.0).run(configs)
+sys.path.insert(0, sys.argv[1])
+from test_kill import sweep
+sweep(*sys.argv[2:])
 """
+
+
+def sweep(store: str, runs: str) -> None:
+    """Eight runs that are saved at every chance."""
+    task = TaskConfig(name="arrow", clip_frames=4, temporal_crop=True)
+    shared = DataConfig(epochs=20, batch_size=4)
+    rates: list[JsonObject] = [{"lr": 1e-3}, {"lr": 1e-2}]
+    configs = [
+        config
+        for method in ("step", "linear")
+        for config in run_configs(method, rates, {}, task, shared, range(2))
+    ]
+    Session(Path(store), Path(runs), "cpu", save_seconds=0.0).run(configs)
 
 
 def start(store: Store, runs: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(store.path), str(runs)],
+        [sys.executable, "-c", CODE, str(Path(__file__).parent), str(store.path), str(runs)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -70,7 +67,7 @@ def changes(runs: Path) -> set[tuple[str, int]]:
 
 
 def test_killed_at_random_moments(store: Store, tmp_path: Path) -> None:
-    assert start(store, tmp_path / "calm").wait(timeout=120) == 0
+    sweep(str(store.path), str(tmp_path / "calm"))
     want = table(tmp_path / "calm")
     assert len(want) == 8
     moments = random.Random(0)
@@ -88,7 +85,7 @@ def test_killed_at_random_moments(store: Store, tmp_path: Path) -> None:
         process.kill()
         assert process.wait() in (-signal.SIGKILL, 0)
         if number % 4 == 3 or number == KILLS - 1:
-            assert start(store, runs).wait(timeout=120) == 0
+            sweep(str(store.path), str(runs))
             assert table(runs) == want
 
 

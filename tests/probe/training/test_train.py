@@ -56,18 +56,6 @@ def config(
     )
 
 
-@pytest.fixture(scope="module")
-def rich(
-    store_of: Callable[..., Store],
-    text_of: Callable[..., object],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Store:
-    """A store with all that any method asks for: a CLS beside the patches, and texts."""
-    store = store_of(tmp_path_factory.mktemp("rich") / "store", cls=True)
-    text_of(["close", "open"], store=store.path, dim=8, vision_dim=16)
-    return store
-
-
 def assert_equal(mine: Trained, theirs: Trained) -> None:
     """Weights within 1e-4, the same answers."""
     states = zip(mine.probe.state_dict().items(), theirs.probe.state_dict().values(), strict=True)
