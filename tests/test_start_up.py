@@ -95,6 +95,7 @@ def test_a_typo_is_answered_before_anything_heavy_is_loaded(
 def test_the_table_of_results_loads_no_torch_and_no_parquet(tmp_path: Path) -> None:
     commands = [
         "backbones",
+        "methods",
         "datasets list",
         "datasets show ssv2",
         f"results --runs {OLD / 'runs'}",
@@ -115,6 +116,15 @@ def test_the_commands_of_a_store_load_no_torch_and_no_format(tmp_path: Path) -> 
         for name in ("info", "ls", "ls --state done", "verify", "duplicates", "compact --dry-run")
     ]
     commands.append(f"results --runs {OLD / 'runs'} --format latex")
+    for command, (code, loaded, output) in zip(
+        commands, profile(commands, HEAVY | DECODER | {"pandas"}, tmp_path), strict=True
+    ):
+        assert (code, loaded) == (0, []), (command, output)
+
+
+def test_a_choice_is_read_without_torch(tmp_path: Path) -> None:
+    runs = OLD / "sweep"
+    commands = [f"results --runs {runs} --chosen", f"results --runs {runs} --chosen --format json"]
     for command, (code, loaded, output) in zip(
         commands, profile(commands, HEAVY | DECODER | {"pandas"}, tmp_path), strict=True
     ):

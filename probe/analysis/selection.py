@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
+from stepcli.probe.methods.catalogue import sees_order
 from stepcli.probe.runs.cells import csv_text
 from stepcli.probe.runs.filters import EVERY_RUN, RunFilter
 from stepcli.probe.runs.record import FILE, RunRecord, is_done, read_run
@@ -118,8 +119,7 @@ def _of(names: Sequence[str], line: str) -> str:
 def _row(runs: Path, name: str, choice: MethodSelection) -> tuple[float, list[str], str]:
     """Mean top-1 of a method's chosen runs, its line, and why it has no interval, "" if it has."""
     # Here, since a folder without a choice needs none of it.
-    from stepcli.probe.analysis.summary import interval
-    from stepcli.probe.methods.registry import methods
+    from stepcli.probe.analysis.intervals import interval
     from stepcli.probe.runs.predictions import read_predictions
 
     names = choice.chosen_runs
@@ -144,7 +144,7 @@ def _row(runs: Path, name: str, choice: MethodSelection) -> tuple[float, list[st
         fmean(top1),
         [
             name,
-            "seen" if methods().sees_order(records[0].method) else "not seen",
+            "seen" if sees_order(records[0].method) else "not seen",
             str(len(records)),
             f"{fmean(top1):.1f}{spread}",
             "-" if span.low is None else f"{100 * span.low:.1f} to {100 * (span.high or 0):.1f}",

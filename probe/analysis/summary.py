@@ -17,6 +17,7 @@ from stepcli.probe.analysis.calibration import (
     softmax,
 )
 from stepcli.probe.analysis.class_types import TypeRow, by_type
+from stepcli.probe.analysis.intervals import Interval, interval
 from stepcli.probe.analysis.temperature import kept_calibration
 from stepcli.probe.runs.configurations import Configuration
 from stepcli.probe.runs.metrics import answers, mean_class_top_k, top_k
@@ -30,21 +31,7 @@ from stepcli.probe.runs.pairs import (
     symmetric_and_other,
 )
 from stepcli.probe.runs.predictions import Predictions
-from stepcli.probe.runs.stats import accuracy_interval
 from stepcli.runtime.errors import UsageError
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean with its 95 % interval over seeds and groups of clips."""
-
-    mean: float
-    low: float | None
-    """None with too few groups."""
-    high: float | None
-    groups: int
-    by_group: dict[str, float]
-    """Each group's own value where there is no interval; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +151,6 @@ def analyse(found: Configuration, given: Pairs | None = None) -> Analysis:
         classes=_class_rows(found, seeds, pairs),
         warnings=tuple(dict.fromkeys(w for r in found.records for w in r.warnings)),
     )
-
-
-def interval(correct: NDArray[np.float64], groups: Sequence[str]) -> Interval:
-    """Accuracy with its interval over seeds and groups; `correct` is [seeds, n]."""
-    found = accuracy_interval(correct, groups)
-    values = found.by_group if found.low is None else {}
-    return Interval(found.mean, found.low, found.high, len(found.by_group), values)
 
 
 def _pair_row(a: str, b: str, scores: Sequence[PairScore]) -> PairRow:

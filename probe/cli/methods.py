@@ -1,6 +1,7 @@
 """`stepcli methods`: every method in a table, or one with its options."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stepcli.probe.cli.options import StoreOption
-from stepcli.probe.methods.catalogue import complete_methods, require_known
+from stepcli.probe.methods.catalogue import (
+    GROUP,
+    Declared,
+    complete_methods,
+    declarations,
+    known_names,
+    require_known,
+)
+from stepcli.runtime.errors import UsageError
+from stepcli.runtime.plugins import plugins
 from stepcli.runtime.terminal import say
 
 if TYPE_CHECKING:
@@ -32,15 +42,13 @@ def methods(
         require_known([name])
         _show(name, store)
         return
-    from stepcli.probe.methods.registry import methods as registry
-    from stepcli.probe.sweeps.session import parameter_counts
-    from stepcli.runtime.errors import UsageError
-
-    counts = {} if store is None else parameter_counts(store)
+    counts = {} if store is None else _counts(store)
     rows, reasons = [], []
-    for each in registry().names():
+    declared = declarations()
+    outside = plugins(GROUP)
+    for each in known_names():
         try:
-            info = registry().get(each)
+            info = _of_plugin(each) if each in outside else declared[each]
         except UsageError as error:
             rows.append((each, "-", "-", "not available"))
             reasons.append(str(error))
@@ -60,7 +68,20 @@ def methods(
     say("stepcli methods NAME: the options of one method")
 
 
-def _source(info: "ProbeInfo") -> str:
+def _counts(store: Path) -> "dict[str, int | str]":
+    from stepcli.probe.sweeps.session import parameter_counts
+
+    return parameter_counts(store)
+
+
+def _of_plugin(name: str) -> "ProbeInfo":
+    """A method of an installed package, which has to be imported."""
+    from stepcli.probe.methods.registry import methods as registry
+
+    return registry().get(name)
+
+
+def _source(info: "Declared | ProbeInfo") -> str:
     needs = f"; needs {', '.join(info.needs)}" if info.needs else ""
     return f"{info.source}{needs}"
 

@@ -5,10 +5,14 @@ is found by searching the file's text, which needs no torch. Installed packages 
 entry point.
 """
 
+import ast
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
+from typing import TypeGuard
 
 from stepcli.runtime.code_files import is_code
 from stepcli.runtime.errors import UnknownName
@@ -18,6 +22,15 @@ GROUP = "stepcli.methods"
 """Entry points of methods."""
 # Parsing 27 files would take a fifth of a second at each start.
 _DECLARED = re.compile(r'^[\s\w=(\[,]*\bProbeInfo\(\s*"([^"]+)"', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a method's declaration says of it: fields of `ProbeInfo`."""
+
+    source: str
+    order_aware: bool
+    needs: tuple[str, ...] = ()
 
 
 @cache
@@ -36,6 +49,57 @@ def built_in() -> dict[str, str]:
                 raise ValueError(f"{found[name]} and {file.name} both declare the method {name!r}")
             found[name] = f"{__package__}.{file.name.removesuffix('.py')}"
     return found
+
+
+@cache
+def declarations() -> dict[str, Declared]:
+    """What the built-in methods' files declare, by name: read, not imported.
+
+    Raises:
+        ValueError: a declaration is not made of literals and of the module's own constants.
+    """
+    found = {}
+    for module in sorted(set(built_in().values())):
+        file = files(__package__) / f"{module.rpartition('.')[2]}.py"
+        tree = ast.parse(file.read_text("utf-8"))
+        constants = {
+            target.id: line.value
+            for line in tree.body
+            if isinstance(line, ast.Assign)
+            for target in line.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in ast.walk(tree):
+            if _is_declaration(call):
+                name, _, _, source = call.args
+                if isinstance(source, ast.Name):
+                    source = constants[source.id]
+                given = {word.arg: word.value for word in call.keywords}
+                found[ast.literal_eval(name)] = Declared(
+                    ast.literal_eval(source),
+                    ast.literal_eval(given["order_aware"]),
+                    ast.literal_eval(given.get("needs", ast.Tuple([]))),
+                )
+    return found
+
+
+def _is_declaration(node: ast.AST) -> TypeGuard[ast.Call]:
+    """Whether it is a call `ProbeInfo("name", ...)`."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return False
+    return node.func.id == "ProbeInfo" and isinstance(node.args[0], ast.Constant)
+
+
+def sees_order(name: str) -> bool:
+    """Whether a method depends on the order of the frames; one that is not here may.
+
+    Only a method of an installed package is imported for it.
+    """
+    if name in plugins(GROUP):
+        registry = import_module("stepcli.probe.methods.registry").methods()
+        return bool(registry.sees_order(name))
+    known = declarations().get(name)
+    return known is None or known.order_aware
 
 
 def known_names() -> list[str]:

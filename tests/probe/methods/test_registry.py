@@ -2,6 +2,7 @@
 
 import pytest
 
+from stepcli.probe.methods.catalogue import Declared, declarations
 from stepcli.probe.methods.registry import ProbeInfo, Registry, methods, parse_options
 from stepcli.runtime.errors import UnknownName, UsageError
 
@@ -27,3 +28,12 @@ def test_a_second_method_of_one_name_is_refused() -> None:
     registry.add(info)
     with pytest.raises(ValueError, match="'linear' is registered already"):
         registry.add(ProbeInfo("linear", info.build, info.options, "", order_aware=False))
+
+
+def test_what_is_read_of_declarations_is_what_importing_them_gives() -> None:
+    expected = {
+        info.name: Declared(info.source, info.order_aware, info.needs)
+        for info in methods().built_in()
+    }
+    assert declarations() == expected
+    assert len(expected) > 20
