@@ -141,7 +141,7 @@ def test_a_typo_is_answered_with_the_nearest_and_without_torch() -> None:
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"COLUMNS": "200"},
+        env=os.environ | {"COLUMNS": "300"},
     )
     answers = re.split(r"^=== \d+ (?=2$)", done.stderr, flags=re.MULTILINE)
     assert len(answers) == len(TYPOS) + 1, done.stderr

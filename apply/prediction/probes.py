@@ -22,7 +22,7 @@ from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import Sampling, parse_sampling
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner
 from stepcli.extract.pipeline.prepare import make_spec
-from stepcli.probe.analysis.calibration import softmax
+from stepcli.probe.analysis.calibration import sigmoid, softmax
 from stepcli.probe.analysis.dense_scores import read_scores
 from stepcli.probe.analysis.frame_scores import Smoothing
 from stepcli.probe.analysis.load_run import layout_of_run, load_probe, spec_of_run
@@ -78,7 +78,12 @@ class TrainedProbe:
         return self.record.classes
 
     def probabilities(self, clip: ClipTokens, device: torch.device) -> NDArray[np.float64]:
-        """Of one clip: [C], mean over the crops that a test would show."""
+        """Of one clip: [C], mean over the crops that a test would show; where clips have any number
+        of labels, of each class by itself.
+        """
+        if self.record.several_labels:
+            several: NDArray[np.float64] = sigmoid(self.logits(clip, device)).mean(axis=0)
+            return several
         temperature = 1.0 if self.calibration is None else self.calibration.temperature
         mean: NDArray[np.float64] = softmax(self.logits(clip, device), temperature).mean(axis=0)
         return mean

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from stepcli.cache.schema.alike import alike_warning, composed
 from stepcli.cache.schema.clips import ClassRow, ClipRow
+from stepcli.cache.schema.label_sets import of_known
 from stepcli.cache.schema.leakage import find_leakage
 from stepcli.cache.schema.matching import match_ids
 from stepcli.cache.schema.official_splits import official_names, split_in
@@ -165,6 +166,7 @@ def replace_classes(root: Location, table: Path, *, dry_run: bool = False) -> tu
 def _class_notes(rows: Sequence[ClassRow], labels: Collection[str]) -> list[str]:
     """What a table of classes names that there is not, and labels that it lacks."""
     names = {row.name for row in rows}
+    labels = {name for label in labels for name in of_known(label, names) or [label]}
     related = [name for row in rows for name in (row.partner, row.mirror) if name]
     found = {
         "{} of the store's clips not in the table": [

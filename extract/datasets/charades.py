@@ -5,13 +5,15 @@ of all 157 classes, and the actions of a video with ; between. Not checked: the 
 opposite pairs are ours, by the words of the classes; they go by number, because copies of the list
 differ in a word here and there.
 
-Each annotated action segment becomes a clip with one label, as the chirality protocol uses them;
-Charades' own multi-label score over whole videos is another task.
+By default each annotated action segment becomes a clip with one label, as the chirality protocol
+uses them. With clips=videos each whole video is a clip with all of its labels, or none, for --task
+multi-label: mean average precision over the 157 classes, as Charades is scored.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from stepcli.cache.schema.label_sets import joined_labels
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.files import read_lines
@@ -35,7 +37,7 @@ COLUMNS = ("id", "subject", "actions")
 
 def load(root: Path, options: Mapping[str, str]) -> Dataset:
     """Read Charades_v1_{train,test}.csv and the class list."""
-    del options
+    whole = INFO.option(options, "clips", "actions", "actions", "videos") == "videos"
     checklist = Checklist("charades", root)
 
     def find(name: str, purpose: str) -> Path:
@@ -52,7 +54,13 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     clips = []
     for split, table in lists.items():
         for row in read_csv(table, COLUMNS):
-            for number, (label, start, end) in enumerate(_actions(row, table, names)):
+            actions = list(_actions(row, table, names))
+            if whole:
+                path = videos.find(f"{row['id']}.mp4")
+                labels = joined_labels(label for label, *_ in actions)
+                clips.append(Clip(row["id"], path, labels, split, group=row["subject"]))
+                continue
+            for number, (label, start, end) in enumerate(actions):
                 if start < end:
                     path = videos.find(f"{row['id']}.mp4")
                     name = f"{row['id']}/{number}"
@@ -60,7 +68,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     pairs = [tuple(f"c{number:03}" for number in pair) for pair in PAIR_NUMBERS]
     partners = [(names[a], names[b]) for a, b in pairs if a in names and b in names]
     classes = class_rows(list(names.values()), partners=partners)
-    return Dataset("charades", tuple(clips), classes, videos.notes())
+    return Dataset("charades", tuple(clips), classes, videos.notes(), several=whole)
 
 
 def _names(index: Path) -> dict[str, str]:
@@ -102,7 +110,11 @@ INFO = DatasetInfo(
 <root>/Charades_v1_{train,test}.csv       id,subject,...,actions: "c092 11.90 21.20;c147 ..."
     (or in <root>/Charades/ or <root>/annotations/)
 <root>/Charades_v1_480/<id>.mp4           (or Charades_v1, or videos)
-Each annotated action becomes a clip of its own.""",
+Each annotated action becomes a clip of its own; with clips=videos each video with all labels.""",
+    options={
+        "clips": "actions (default): each annotated action, with one label; videos: each whole "
+        "video, with all of its labels, for --task multi-label"
+    },
     source="https://prior.allenai.org/projects/charades",
     annotations=csv_format(COLUMNS, read_annotations),
 )

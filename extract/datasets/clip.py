@@ -18,6 +18,7 @@ class Clip:
     """Unique within the data set; what a rerun recognises the clip by."""
     path: Path
     label: str
+    """Of a data set with several labels per clip its labels, joined by ";", or ""."""
     split: str = ""
     """"train", "val", "test", or ""."""
     start_seconds: float | None = None
@@ -86,6 +87,8 @@ class Dataset:
     """Its folder, absolute; None if not given."""
     bundled: bool = False
     """Whether its clips ship with stepcli."""
+    several: bool = False
+    """Whether a clip has any number of labels, joined by ";", for --task multi-label."""
     stretches: Mapping[str, tuple[Clip, ...]] = field(default_factory=dict)
     """Of recordings that were listed by segments: id of the recording -> those segments."""
     part_of: Mapping[str, str] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from stepcli.cache.schema.alike import composed
+from stepcli.cache.schema.label_sets import joined_labels, labels_in
 from stepcli.cache.schema.split_names import normalise_split, split_notes
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
@@ -16,6 +17,8 @@ from stepcli.runtime.errors import UsageError
 from stepcli.runtime.words import counted
 
 REQUIRED = ("path", "label")
+LABELS = "labels"
+"""In place of `label`: any number of labels per clip, separated by ";"."""
 BOUNDS = ("start_seconds", "end_seconds", "start_frame", "end_frame")
 NUMBERS = (*BOUNDS, "frames_per_second")
 OPTIONAL = ("id", "split", *BOUNDS, "group", "view", "frames_per_second")
@@ -34,8 +37,9 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     del options
     table = find_table(root)
     clips, notes = read_clips(table)
-    names = sorted({clip.label for clip in clips})
-    return Dataset("csv", clips, class_rows(names), notes)
+    several = LABELS in _read(table).columns
+    names = {n for c in clips for n in (labels_in(c.label) if several else [c.label])}
+    return Dataset("csv", clips, class_rows(sorted(names)), notes, several=several)
 
 
 def find_table(root: Path) -> Path:
@@ -61,7 +65,12 @@ def read_clips(table: Path) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
         UsageError: as of `load`; all wrong lines are named, up to twenty.
     """
     found = _read(table)
-    known = (*REQUIRED, *OPTIONAL)
+    known = (*REQUIRED, LABELS, *OPTIONAL)
+    if LABELS in found.columns and "label" in found.columns:
+        raise UsageError(
+            f"{table}: the columns 'label' and 'labels' are two ways to label clips: keep 'label' "
+            "for one label per clip, 'labels' for any number"
+        )
     unknown = [name for name in found.columns if name and name not in known]
     if meant := meant_columns(unknown, found.columns):
         texts = [f"{name!r} looks like {other!r}" for name, other in meant.items()]
@@ -107,6 +116,8 @@ def _read(table: Path) -> TextTable:
     try:
         return read_table(table, REQUIRED)
     except MissingColumns as error:
+        if LABELS in error.found and "path" in error.found:
+            return read_table(table, ("path", LABELS))
         meant = meant_columns(error.found, ())
         names = [name for name in REQUIRED if name not in error.found]
         hints = [f"{one!r} looks like {other!r}" for one, other in meant.items() if other in names]
@@ -140,7 +151,7 @@ def _clip(
     """The clip of a line; None where it is wrong, which is noted."""
     before = len(wrong.found)
     for name in REQUIRED:
-        if not row[name]:
+        if not row.get(name, "labels" in row):
             wrong.add(number, f"the column {name!r} is empty")
     numbers = _numbers(number, row, wrong) if numeric else {}
     rate = numbers.pop("frames_per_second", None)
@@ -159,7 +170,7 @@ def _clip(
     return Clip(
         id=row.get("id") or (f"{path}@{bounds}" if numbers else path),
         path=table.parent / path,
-        label=composed(row["label"]),
+        label=composed(row["label"]) if "label" in row else _several(row[LABELS]),
         split=normalise_split(row.get("split", "")),
         start_seconds=numbers.get("start_seconds"),
         end_seconds=numbers.get("end_seconds"),
@@ -169,6 +180,11 @@ def _clip(
         view=row.get("view", ""),
         frames_per_second=rate,
     )
+
+
+def _several(cell: str) -> str:
+    """The labels of a clip in the one form of the store's table."""
+    return joined_labels(composed(name) for name in labels_in(cell))
 
 
 def _numbers(number: int, row: Mapping[str, str], wrong: WrongLines) -> dict[str, float]:
@@ -226,6 +242,7 @@ INFO = DatasetInfo(
 --root is a CSV file, or a folder that holds exactly one. Columns, in any order:
   path           video file, relative to the CSV's folder or absolute      (required)
   label          class name                                               (required)
+  labels         in place of label: any number of class names, "a; b", for --task multi-label
   id             unique; by default the path (and the segment)
   split          train, val or test
   start_seconds, end_seconds   a segment, start <= time < end, since the video's first frame

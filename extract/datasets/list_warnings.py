@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from stepcli.cache.schema.alike import alike_warning
 from stepcli.cache.schema.class_sets import different_classes, single_class
 from stepcli.cache.schema.groups import given_key, plain_names
+from stepcli.cache.schema.label_sets import labels_in
 from stepcli.cache.schema.leakage import label_conflicts
 from stepcli.cache.schema.official_splits import official_names, split_in
 from stepcli.cache.schema.split_names import normalise_split, unused_splits
@@ -14,13 +16,20 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.runtime.words import counted, listed
 
 
-def list_warnings(clips: Sequence[Clip]) -> list[str]:
+def list_warnings(clips: Sequence[Clip], *, several: bool = False) -> list[str]:
     """What is odd about a list, one line each: groups in several splits, the same frames in several
     splits or under several labels, labels and groups that look alike, a single class, splits with
-    different classes, unused splits."""
+    different classes, unused splits.
+
+    Args:
+        clips: Of the list.
+        several: Whether a clip has any number of labels.
+    """
     if numbers := official_names(clip.split for clip in clips):
         found_in = {
-            number: list_warnings([replace(c, split=split_in(c.split, number)) for c in clips])
+            number: list_warnings(
+                [replace(c, split=split_in(c.split, number)) for c in clips], several=several
+            )
             for number in numbers
         }
         lines = [line for number in numbers for line in found_in[number]]
@@ -31,15 +40,16 @@ def list_warnings(clips: Sequence[Clip]) -> list[str]:
         ]
     splits: dict[str, list[str]] = defaultdict(list)
     for clip in clips:
-        splits[normalise_split(clip.split)].append(clip.label)
+        names = labels_in(clip.label) if several else [clip.label]
+        splits[normalise_split(clip.split)] += names
     same = _same_frames(clips)
     found = [
         _groups_in_several(clips),
         _frames_in_several(clips, same),
         label_conflicts((clip.row() for clip in clips), same),
-        alike_warning((clip.label for clip in clips), "label"),
+        alike_warning(chain.from_iterable(splits.values()), "label"),
         alike_warning((clip.group for clip in clips), "group"),
-        single_class([clip.label for clip in clips]),
+        single_class([name for names in splits.values() for name in names]),
         unused_splits(clip.split for clip in clips),
         *(
             different_classes(splits["train"], splits[name], ("train", name))

@@ -9,13 +9,14 @@ and add `-t<n>`; `reversed-` before all of it shows the same frames backward. Na
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from PIL import Image
 
 from stepcli.cache.schema.clips import ClassRow, ClipRow
+from stepcli.cache.schema.label_sets import joined_labels, labels_in
 from stepcli.cache.schema.views import NAME, is_flip, is_random_crop, split_view, view_id
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.orientation import RGB
@@ -152,10 +153,17 @@ def rows_of(clip: Clip, mirror_of: dict[str, str]) -> list[ClipRow]:
         replace(
             row,
             id=view_id(clip.id, view),
-            label=mirror_of[clip.label] if is_flip(view) else clip.label,
+            label=_mirrored(clip.label, mirror_of) if is_flip(view) else clip.label,
         )
         for view in clip.views
     ]
+
+
+def _mirrored(label: str, mirror_of: Mapping[str, str]) -> str:
+    """What a flip makes of a label, or of each of several."""
+    if label in mirror_of:
+        return mirror_of[label]
+    return joined_labels(mirror_of[name] for name in labels_in(label))
 
 
 def mirror_labels(

@@ -87,7 +87,9 @@ def say_about(listed: ClipList, config: ExtractConfig) -> list[str]:
     say_notes(listed.dataset.notes)
     # Recordings that are listed by segments have no label of their own.
     labelled = [clip for clip in listed.clips if clip.label]
-    warnings = list_warnings(labelled if config.windows else listed.clips)
+    warnings = list_warnings(
+        labelled if config.windows else listed.clips, several=listed.dataset.several
+    )
     for line in warnings:
         say(f"warning: {line}")
     return warnings

@@ -24,6 +24,7 @@ from stepcli.probe.analysis.across_names import (
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.runs.configurations import by_seed
 from stepcli.probe.runs.leakage import leakage_notes
+from stepcli.probe.runs.metrics import MEAN_AP
 from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.ranks import Observed, RankStability, average_ranks, rank_stability
 from stepcli.probe.runs.record import RunRecord
@@ -56,13 +57,13 @@ class Cell:
 
     @property
     def values(self) -> list[float]:
-        """Top-1 of each seed; of several splits or groups the mean over seeds of each."""
+        """Top-1, or mAP, of each seed; of several splits or groups the mean over seeds of each."""
         parts: dict[str | None, list[float]] = {}
         for _, run in self.runs:
-            parts.setdefault(run.part, []).append(run.top1)
+            parts.setdefault(run.part, []).append(run.headline)
         if len(parts) > 1 or self.runs[0][1].held_group is not None:
             return [fmean(values) for values in parts.values()]
-        return [run.top1 for _, run in self.runs]
+        return [run.headline for _, run in self.runs]
 
     @property
     def score(self) -> float:
@@ -90,7 +91,7 @@ class Column:
     @property
     def metric(self) -> str:
         """What its numbers are."""
-        return "top1"
+        return MEAN_AP if self.first.several_labels else "top1"
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _cell(found: Sequence[Found]) -> Cell:
     for records in by_seed([run for _, run in found]):
         seed: dict[Sample, tuple[str, float]] = {}
         for run in records:
-            said = read_predictions(folders[run.run] / run.run)
+            said = read_predictions(folders[run.run] / run.run, several=True)
             for sample, group, right in zip(said.samples, said.groups, said.correct, strict=True):
                 seed[run.part or "", *sample] = (group, float(right))
         seeds.append(seed)
@@ -242,6 +243,9 @@ def _ranked(columns: Sequence[Column], notes: list[str]) -> Across:
             + (f"; all have only {common[0]}" if len(common) == 1 else "")
         )
     few = [f"{c.name} has {counted(c.groups, 'group')}" for c in ranked if c.groups < FEWEST_GROUPS]
+    summed = [column.name for column in ranked if column.first.several_labels]
+    if ranks and summed:
+        notes.append(f"no interval of ranks: {listed(summed, 8)} by mAP, no mean over clips")
     if ranks and few:
         notes.append(f"no interval of ranks: {listed(few, 8)}, at least {FEWEST_GROUPS} are needed")
     once = [c.name for c in ranked if any(c.cells[row].seeds == 1 for row in ranks)]
@@ -253,7 +257,7 @@ def _ranked(columns: Sequence[Column], notes: list[str]) -> Across:
         return rank, -fmean(c.cells[row].score for c in columns if row in c.cells)
 
     rows = tuple(sorted(every, key=best_first))
-    return Across(tuple(columns), rows, ranks, bool(ranks) and not few, tuple(notes))
+    return Across(tuple(columns), rows, ranks, bool(ranks) and not few and not summed, tuple(notes))
 
 
 def _known(cell: Cell) -> Observed:

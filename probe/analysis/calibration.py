@@ -23,6 +23,11 @@ _HOTTEST = 1e4
 EDGES = (1 / _HOTTEST, _HOTTEST)
 
 
+def sigmoid(logits: Floats) -> Values:
+    """Probability of each class by itself, of the same shape."""
+    return 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
+
+
 def softmax(logits: Floats, temperature: float = 1.0) -> Values:
     """Probabilities [n, C] of logits / T."""
     scaled = np.asarray(logits, np.float64) / temperature

@@ -135,7 +135,7 @@ def analyse(found: Configuration, given: Pairs | None = None) -> Analysis:
         samples=len(truth),
         top1=interval(*found.observed(correct, seeds[0].groups)),
         top5=fmean(top_k(seed.logits, truth, 5) for seed in seeds),
-        mean_class=fmean(record.mean_class for record in found.records),
+        mean_class=fmean(r.mean_class for r in found.records if r.mean_class is not None),
         mean_class_recall5=fmean(mean_class_top_k(seed.logits, truth, 5) for seed in seeds)
         if first.task == "anticipate"
         else None,

@@ -49,11 +49,13 @@ def analyse(
     """
     from dataclasses import asdict
 
-    from stepcli.probe.runs.configurations import configurations
+    from stepcli.probe.runs.configurations import configurations, without_several
     from stepcli.probe.runs.pairs import read_pairs
 
     given = None if pairs is None else read_pairs(pairs, several=True)
     chosen = configurations(runs, None if method is None else split_list(method))
+    for note in without_several(runs):
+        warn(f"note: {note}")
     from stepcli.probe.analysis import summary as analysis
 
     found = [analysis.analyse(each, given) for each in chosen]
@@ -168,10 +170,12 @@ def order(
     Straight from the stored frames, for tokens that depend on their own frame alone. Kept beside
     each run (order.json); the report draws them.
     """
-    from stepcli.probe.runs.configurations import configurations
+    from stepcli.probe.runs.configurations import configurations, without_several
     from stepcli.runtime.errors import UsageError
 
     found = configurations(runs, None if method is None else split_list(method))
+    for note in without_several(runs):
+        warn(f"note: {note}")
     from stepcli.probe.analysis.order_runs import TESTS, keep_order_tests, kept_order_tests
     from stepcli.probe.analysis.order_table import order_lines
 
@@ -224,11 +228,13 @@ def calibrate(
     Twins that stepcli sweep --select has trained are used as they are; others are trained now.
     """
     from stepcli.probe.config import SliceMinimum, slice_minimum
-    from stepcli.probe.runs.configurations import configurations
+    from stepcli.probe.runs.configurations import configurations, without_several
     from stepcli.runtime.errors import UsageError
 
     names = None if method is None else split_list(method)
     found = configurations(runs, names)
+    for note in without_several(runs):
+        warn(f"note: {note}")
     minimum = SliceMinimum(**({} if slice_min is None else slice_minimum(slice_min)))
     from stepcli.probe.analysis.temperature import (
         keep_calibration,

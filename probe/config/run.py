@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Mapping
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
-from stepcli.probe.config.task import TaskConfig
+from stepcli.probe.config.task import MULTI_LABEL, TaskConfig
 from stepcli.probe.config.training import DataConfig, OptimConfig
 from stepcli.runtime.canonical_json import canonical_json
+from stepcli.runtime.errors import UsageError
 from stepcli.runtime.settings import FrozenConfig, JsonObject
 
 CODE_SCHEMA = 2
@@ -43,6 +44,16 @@ class RunConfig(FrozenConfig):
     shared: DataConfig = DataConfig()
     seed: int = Field(default=0, ge=0)
     """Initial values of the probe."""
+
+    @model_validator(mode="after")
+    def _classes_are_weighted_by_one_label(self) -> "RunConfig":
+        for name in ("class_balance", "logit_adjust"):
+            if self.task.name == MULTI_LABEL and getattr(self.recipe, name):
+                raise UsageError(
+                    f"{name} weights classes by the one label of each clip, --task {MULTI_LABEL} "
+                    "has any number: leave it out"
+                )
+        return self
 
     def run_id(self, fingerprint: str) -> str:
         """Identity of the run: its method, and a hash of config, tokens and code schema.

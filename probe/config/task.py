@@ -13,6 +13,7 @@ from stepcli.runtime.settings import FrozenConfig, Setting
 
 TaskName = Literal[
     "classify",
+    "multi-label",
     "dense",
     "anticipate",
     "arrow",
@@ -26,6 +27,8 @@ ORDER_SUITE: tuple[TaskName, ...] = (
     *("arrow", "there-and-back", "random-onset", "distractors", "twins", "sawtooth"),
 )
 """Tasks that show each clip under two labels with the same frames."""
+MULTI_LABEL: TaskName = "multi-label"
+"""The task whose clips have any number of labels."""
 GROUP_SPLIT = "leave-one-group-out"
 """The protocol, and what its runs report on in place of a split."""
 CLIPS, FRAMES = "Splits and clips", "Frames and views"
@@ -39,7 +42,8 @@ class TaskConfig(FrozenConfig):
         Field(
             description="arrow: each clip forward and backward, telling opposite classes apart; "
             "there-and-back, random-onset, distractors, twins, sawtooth: other kinds of order "
-            "(docs/order-suite.md); dense: windows of recordings, for stepcli "
+            "(docs/order-suite.md); multi-label: any number of labels per clip, by mean average "
+            "precision; dense: windows of recordings, for stepcli "
             "dense; anticipate: the action that starts --horizon seconds after a window."
         ),
         Setting(flag="--task"),
@@ -217,6 +221,18 @@ class TaskConfig(FrozenConfig):
     def _a_horizon_is_of_anticipation(self) -> "TaskConfig":
         if (self.name == "anticipate") != (self.horizon is not None):
             raise UsageError("--task anticipate and --horizon SECONDS go together; give both")
+        return self
+
+    @model_validator(mode="after")
+    def _several_labels_are_not_counted_as_one(self) -> "TaskConfig":
+        if self.name == MULTI_LABEL:
+            flag = "--shots" if self.shots is not None else ""
+            flag = "--protocol base-to-novel" if self.protocol == "base-to-novel" else flag
+            if flag:
+                raise UsageError(
+                    f"{flag} goes by the one label of a clip, --task {MULTI_LABEL} has any number: "
+                    "leave it out"
+                )
         return self
 
     @model_validator(mode="after")

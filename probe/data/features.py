@@ -167,10 +167,12 @@ class Features(ABC):
     def batches(
         self, task: Task, samples: Samples, size: int
     ) -> Iterator[tuple[TokenBatch, Tensor]]:
-        """Samples in order, `size` at a time, with their labels [B]; the last may be smaller."""
+        """Samples in order, `size` at a time, with their labels [B], or where they have any number
+        [B, C], 1 for each; the last batch may be smaller.
+        """
         for start in range(0, len(samples), size):
             part = samples[start : start + size]
-            yield self.batch(task, part, self.read(task, part)), self._labels(part)
+            yield self.batch(task, part, self.read(task, part)), self._labels(task, part)
 
     def batch(self, task: Task, samples: Samples, tokens: Tensor | CodedTokens) -> TokenBatch:
         """Gathered tokens with the mask of their padding and what is known of their frames."""
@@ -183,8 +185,10 @@ class Features(ABC):
             facts=lambda: self.facts.of(task, samples).to(self.device),
         )
 
-    def _labels(self, samples: Samples) -> Tensor:
-        return to_device(torch.from_numpy(samples.label.astype(np.int64)), self.device)
+    def _labels(self, task: Task, samples: Samples) -> Tensor:
+        relevant = task.relevant(samples)
+        labels = samples.label.astype(np.int64) if relevant is None else np.float32(relevant)
+        return to_device(torch.from_numpy(labels), self.device)
 
 
 class Resident(Features):

@@ -12,9 +12,16 @@ from stepcli.cache.schema.leakage import find_leakage
 from stepcli.cache.schema.padding import is_padded
 from stepcli.cache.schema.views import is_flip, testing_views, training_views, views_by_clip
 from stepcli.probe.config import TaskConfig
-from stepcli.probe.config.task import ORDER_SUITE
+from stepcli.probe.config.task import MULTI_LABEL, ORDER_SUITE
 from stepcli.probe.data.anticipation import before_actions
 from stepcli.probe.data.frame_choice import FrameChoice, Ints, crop_starts, shown_frames, spread
+from stepcli.probe.data.label_sets import (
+    label_sets,
+    members,
+    mirrors,
+    require_one_label,
+    set_numbers,
+)
 from stepcli.probe.data.order_maps import Scene, order_map
 from stepcli.probe.data.order_samples import (
     Answers,
@@ -63,6 +70,10 @@ def make_task(config: TaskConfig, store: "Store", table: LabelledClips) -> Task:
         require_recordings(config, store, table)
     if config.name == "anticipate":
         table = before_actions(table, store, config.horizon or 0.0)
+    if config.name == MULTI_LABEL:
+        answers = Answers(table.classes, set_numbers(table))
+        return _build(config, store, table, answers, (), stored, length)
+    require_one_label(config, table)
     if config.name not in ORDER_SUITE:
         if config.answer == "direction":
             # Not in the config: a sweep's variants may name the task.
@@ -95,6 +106,7 @@ def _build(
     classes = answers.classes
     index = {name: i for i, name in enumerate(classes)}
     train, test, warnings = _of_classes(table, answers.forward)
+    sets = label_sets(table, answers.forward) if table.several else None
     from_views = answers.backward is not None and store.spec.token_scope != "frame"
     if from_views:
         train, test = (reversible(config, store.spec, side) for side in (train, test))
@@ -142,9 +154,13 @@ def _build(
     reported = np.unique(shown_of, return_index=True)[1]
     trained_labels = [(backward_labels if way else labels)[:seen_rows] for way in trained_ways]
     seen = {int(label) for part in trained_labels for label in part}
+    tested_labels = shown.label[reported].tolist()
+    if sets is not None:
+        seen = members(sets, seen)
+        tested_labels = [c for label in tested_labels for c in members(sets, [label])]
     if config.protocol == "base-to-novel":
         seen |= set(range(base_classes(classes, config.protocol), len(classes)))
-    if warning := unseen_classes(seen, shown.label[reported].tolist(), classes):
+    if warning := unseen_classes(seen, tested_labels, classes):
         warnings.append(warning)
     return Task(
         clips=tuple(row.id for row in rows),
@@ -165,13 +181,14 @@ def _build(
         test=shown[reported],
         shown=shown,
         shown_of=shown_of,
-        mirror=_mirror(rows, labels, len(classes)),
+        mirror=_mirror(rows, labels, len(classes)) if sets is None else mirrors(store, classes),
         warnings=(*leakage.warnings, *warnings),
         leakage=leakage,
         turned=turned,
         last=last,
         order=order,
         scene=scene,
+        label_sets=sets,
     )
 
 

@@ -4,7 +4,7 @@ Both go by group, united over copies: a group is held out whole or not at all.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -33,13 +33,13 @@ def hold_out(table: LabelledClips, share: float, seed: int) -> LabelledClips:
     groups: dict[str, list[ClipRow]] = {}
     for row in table.train:
         groups.setdefault(table.group(row), []).append(row)
-    left = Counter(row.label for row in table.train)
+    left = _labels(table, table.train)
     wanted = {label: max(1, round(share * n)) for label, n in left.items()}
     held: list[ClipRow] = []
     names = sorted(groups)
     for place in np.random.default_rng(seed).permutation(len(names)):
         members = groups[names[place]]
-        labels = Counter(row.label for row in members)
+        labels = _labels(table, members)
         fits = all(wanted[label] >= n for label, n in labels.items())
         if fits and all(left[label] > n for label, n in labels.items()):
             wanted = {label: n - labels[label] for label, n in wanted.items()}
@@ -77,7 +77,7 @@ def fold_of_groups(table: LabelledClips, folds: int, seed: int) -> dict[str, int
         Group -> fold, or KEPT.
     """
     members = _groups(table)
-    totals = Counter(row.label for row in table.train)
+    totals = _labels(table, table.train)
     owners: dict[str, int] = Counter(
         label for labels in members.values() for label in labels
     )  # groups that have each class
@@ -173,5 +173,10 @@ def _groups(table: LabelledClips) -> dict[str, Counter[str]]:
     """Of each group of the training clips how many clips of each class it has."""
     members: dict[str, Counter[str]] = defaultdict(Counter)
     for row in table.train:
-        members[table.group(row)][row.label] += 1
+        members[table.group(row)].update(table.labels(row))
     return members
+
+
+def _labels(table: LabelledClips, rows: Iterable[ClipRow]) -> Counter[str]:
+    """How many of the clips have each class."""
+    return Counter(name for row in rows for name in table.labels(row))

@@ -11,6 +11,7 @@ from stepcli.cache.schema.alike import alike_warning
 from stepcli.cache.schema.class_sets import different_classes, single_class
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.groups import given_key, group_keys, joined_groups, plain_names
+from stepcli.cache.schema.label_sets import labels_in
 from stepcli.cache.schema.leakage import label_conflicts
 from stepcli.cache.schema.official_splits import chosen_splits, official_names, split_in
 from stepcli.cache.schema.split_file import match_splits
@@ -42,9 +43,15 @@ class LabelledClips:
     """Classes that show something which does not happen when played backward."""
     copies: tuple[tuple[str, ...], ...] = ()
     """Sets of clips of the store with equal tokens, by id without view."""
+    several: bool = False
+    """Whether a clip has any number of labels, joined by ";"."""
     group_of: Mapping[str, str] = field(default_factory=dict)
     """Stored id -> what slices of train, and intervals over test, keep together: groups of that
     side, united over its copies."""
+
+    def labels(self, row: ClipRow) -> tuple[str, ...]:
+        """The label of a clip; of a task with several, all of them."""
+        return labels_in(row.label) if self.several else (row.label,)
 
     def group(self, row: ClipRow) -> str:
         """The group of a clip, united over copies; a clip without a group is its own."""
@@ -61,6 +68,7 @@ def labelled_clips(
     split_digest: str | None = None,
     copies: tuple[tuple[str, ...], ...] | None = None,
     pooled: bool = False,
+    several: bool = False,
 ) -> LabelledClips:
     """Choose a store's clips by split: the table's own, or that of a file.
 
@@ -72,6 +80,7 @@ def labelled_clips(
         official: Name of the official split, where the store has several; None: the first.
         split_digest: SHA-256 that the file must have; None: any.
         copies: Sets of clips with equal tokens; None: they are looked for.
+        several: Whether a clip has any number of labels, joined by ";".
         pooled: All clips of both splits, or of a store without splits all of them, as train; no
             test.
 
@@ -118,12 +127,13 @@ def labelled_clips(
     return LabelledClips(
         train,
         test,
-        _class_names(here, table),
+        _class_names(_named(here, several=several), table),
         tuple((row.name, row.partner) for row in table if row.partner and row.name < row.partner),
         frozenset(row.name for row in table if row.kind == "invariant"),
-        (*notes, *_warnings(rows, here, chosen, used, copies, split_file is not None)),
+        (*notes, *_warnings(rows, here, chosen, used, copies, split_file is not None, several)),
         frozenset(row.name for row in table if row.kind == "irreversible"),
         copies,
+        several,
         group_of,
     )
 
@@ -135,6 +145,7 @@ def _warnings(
     used: Sequence[str],
     copies: Sequence[Sequence[str]],
     by_file: bool,
+    several: bool,
 ) -> Iterator[str]:
     """What is odd about the two splits of a store, one line each.
 
@@ -144,6 +155,7 @@ def _warnings(
         chosen: Those of the two splits, by name: train, then test; or of both together.
         used: Names of the splits of those.
         copies: Sets of clips with equal tokens.
+        several: Whether a clip has any number of labels.
         by_file: Whether the splits are those of a file, which has counted what it leaves out.
     """
     for name in used:
@@ -156,12 +168,12 @@ def _warnings(
     if blank:
         yield f"{counted(blank, 'clip')} without a split, not trained or tested on"
     both = [row for clips in chosen.values() for row in clips]
-    labels = [[row.label for row in clips] for clips in chosen.values()]
+    labels = [_named(clips, several=several) for clips in chosen.values()]
     found = (
         unused_splits(split_of.values(), used),
-        alike_warning((row.label for row in both), "label"),
+        alike_warning(_named(both, several=several), "label"),
         alike_warning((row.group for row in both), "group"),
-        single_class([row.label for row in both]),
+        single_class(_named(both, several=several)),
         different_classes(labels[0], labels[-1], (names[0], names[-1])),
         label_conflicts(both, copies),
     )
@@ -171,13 +183,15 @@ def _warnings(
 def subsample(table: LabelledClips, share: float, shots: int | None, seed: int) -> LabelledClips:
     """Keep a share or number of each class's training clips, with all views; at least one.
 
-    Draws of one seed are nested: what a smaller one keeps, a larger one keeps too.
+    Of clips with several labels it is a share of all clips, whatever their labels. Draws of one
+    seed are nested: what a smaller one keeps, a larger one keeps too.
     """
     random = np.random.default_rng(seed)
     by_label: dict[str, list[str]] = {}
     views = views_by_clip([row.id for row in table.train])
     for clip, places in views.items():
-        by_label.setdefault(table.train[next(iter(places.values()))].label, []).append(clip)
+        row = table.train[next(iter(places.values()))]
+        by_label.setdefault("" if table.several else row.label, []).append(clip)
     chosen: set[str] = set()
     for label in sorted(by_label):
         clips = by_label[label]
@@ -200,10 +214,15 @@ def only_base(table: LabelledClips) -> LabelledClips:
     return replace(table, train=tuple(row for row in table.train if row.label in base))
 
 
-def _class_names(clips: Sequence[ClipRow], table: Sequence[ClassRow]) -> tuple[str, ...]:
+def _named(rows: Sequence[ClipRow], *, several: bool) -> list[str]:
+    """The labels of clips, one after the other."""
+    return [name for row in rows for name in (labels_in(row.label) if several else [row.label])]
+
+
+def _class_names(labels: Sequence[str], table: Sequence[ClassRow]) -> tuple[str, ...]:
     """The table's classes by index, then labels that it does not list, sorted."""
     listed = [row.name for row in sorted(table, key=lambda row: row.index)]
-    return (*listed, *sorted({clip.label for clip in clips}.difference(listed)))
+    return (*listed, *sorted(set(labels).difference(listed)))
 
 
 def unseen_classes(seen: set[int], test: Sequence[int], names: Sequence[str]) -> str | None:

@@ -107,7 +107,7 @@ class Streamed(Features):
                 for start in range(part.start, part.stop, size):
                     some = samples[start : min(start + size, part.stop)]
                     kept = self._pick(read, places[some.clips(task.length)], task, some)
-                    yield self.batch(task, some, joined(some, kept)), self._labels(some)
+                    yield self.batch(task, some, joined(some, kept)), self._labels(task, some)
 
     def _load(self, ids: Sequence[str], buffers: Buffers) -> Buffers:
         """Read clips, into `buffers` where they are of a kind that can be read into memory itself;

@@ -161,6 +161,9 @@ class Task:
     """Of a task of the order suite: how it arranges frames."""
     scene: Scene | None = None
     """What it draws from."""
+    label_sets: NDArray[np.bool_] | None = None
+    """[sets, C]: where clips have any number of labels, the classes that each set of labels holds;
+    then labels are the numbers of sets."""
 
     @property
     def train_clips(self) -> int:
@@ -178,7 +181,14 @@ class Task:
         first = self._first_views
         by_way = {False: self.labels, True: self.backward_labels}
         shown = [by_way[way][first] for way in self.trained_ways]
-        return np.bincount(np.concatenate(shown), minlength=len(self.classes))
+        return self._of_classes(np.concatenate(shown))
+
+    def _of_classes(self, labels: Ints) -> Ints:
+        """[C]: how many of some samples have each class."""
+        if self.label_sets is None:
+            return np.bincount(labels, minlength=len(self.classes))
+        counts: Ints = self.label_sets[labels].sum(axis=0)
+        return counts
 
     @property
     def fold_counts(self) -> Ints | None:
@@ -190,9 +200,20 @@ class Task:
         for way in self.trained_ways:
             labels = (self.backward_labels if way else self.labels)[first]
             for fold in range(self.folds):
-                trained_labels = labels[self.fold_of[first] != fold]
-                counts[fold] += np.bincount(trained_labels, minlength=len(self.classes))
+                counts[fold] += self._of_classes(labels[self.fold_of[first] != fold])
         return counts
+
+    @property
+    def fold_shares(self) -> NDArray[np.float64] | None:
+        """[folds]: of an epoch's samples outside each fold."""
+        if self.fold_of is None:
+            return None
+        of = self.fold_of[self._first_views]
+        return np.array([float(np.mean(of != fold)) for fold in range(self.folds)])
+
+    def relevant(self, samples: Samples) -> NDArray[np.bool_] | None:
+        """[n, C]: which classes each sample has, where it may have any number."""
+        return None if self.label_sets is None else self.label_sets[samples.label]
 
     def folds_of(self, samples: Samples) -> Ints | None:
         """[n]: fold of each sample's clip."""
@@ -202,8 +223,8 @@ class Task:
         """Logits of what was shown, [K, shown, C], to one row a sample of `test`.
 
         Base and novel classes are each told apart among themselves. Over several views
-        probabilities are averaged; of a view whose left and right are swapped, after swapping its
-        classes back.
+        probabilities are averaged (where clips have any number of labels, those of each class by
+        itself); of a view whose left and right are swapped, after swapping its classes back.
         """
         if self.base_classes < len(self.classes):
             novel = torch.arange(len(self.classes)) >= self.base_classes
@@ -211,7 +232,8 @@ class Task:
             logits = logits.masked_fill(of_novel[:, None] != novel, RULED_OUT)
         if len(self.shown) == len(self.test):
             return logits
-        chances = logits.double().softmax(-1)
+        several = self.label_sets is not None
+        chances = logits.double().sigmoid() if several else logits.double().softmax(-1)
         of = torch.from_numpy(self.shown_of)
         mirrored = torch.from_numpy(self.shown.label != self.test.label[self.shown_of])
         swapped = chances[:, :, torch.from_numpy(self.mirror)]
@@ -219,7 +241,8 @@ class Task:
         total = chances.new_zeros(len(logits), len(self.test), logits.shape[2])
         total.index_add_(1, of, chances)
         views = torch.bincount(of, minlength=len(self.test))
-        return (total / views[:, None]).clamp(min=1e-30).log().float()
+        mean = total / views[:, None]
+        return (mean.logit(1e-12) if several else mean.clamp(min=1e-30).log()).float()
 
     @property
     def samples_per_epoch(self) -> int:

@@ -62,18 +62,30 @@ class Knn(PooledProbe):
         seen = [(self.clip_direction(batch), labels) for batch, labels in batches]
         members = self.members
         self.memory = torch.cat([f for f, _ in seen]).expand(members, -1, -1).clone()
-        self.memory_labels = torch.cat([y for _, y in seen]).expand(members, -1).clone()
+        labels = torch.cat([y for _, y in seen]).long()
+        self.memory_labels = labels.expand(members, *labels.shape).clone()
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         similarity = torch.matmul(self.clip_direction(batch), self.memory.transpose(1, 2))
         k = min(self.options.k, similarity.shape[-1])
         nearest, rows = similarity.topk(k, dim=-1)
-        labels = self.memory_labels[:, None].expand_as(similarity).gather(2, rows)
         # Relative to the nearest one, so that the exponential cannot overflow.
         votes = torch.exp((nearest - nearest.amax(dim=-1, keepdim=True)) / self.options.temperature)
+        if self.memory_labels.ndim == 3:
+            return self._of_sets(votes, rows)
+        labels = self.memory_labels[:, None].expand_as(similarity).gather(2, rows)
         totals = votes.new_zeros(*votes.shape[:2], self.classes).scatter_add(2, labels, votes)
         return torch.log(totals.clamp_min(LEAST_VOTE))
+
+    def _of_sets(self, votes: Tensor, rows: Tensor) -> Tensor:
+        """Votes of the neighbours that have a class against those of the others, as log odds
+        [K, B, C]; a clip may have any number of classes.
+        """
+        members = torch.arange(len(rows), device=rows.device)[:, None, None]
+        labels = self.memory_labels[members, rows].to(votes)
+        having, lacking = ((votes[..., None] * of).sum(2) for of in (labels, 1 - labels))
+        return having.clamp_min(LEAST_VOTE).log() - lacking.clamp_min(LEAST_VOTE).log()
 
 
 INFOS = (

@@ -48,7 +48,10 @@ class Prototype(PooledProbe):
         sums = torch.zeros_like(self.prototypes[0])
         for batch, labels in batches:
             features = self.clip_direction(batch)
-            sums.index_add_(0, labels, features.to(sums))
+            if labels.ndim == 2:  # any number of classes: a clip counts in each
+                sums += labels.T.to(sums) @ features.to(sums)
+            else:
+                sums.index_add_(0, labels, features.to(sums))
         self.prototypes = functional.normalize(sums, dim=-1).expand_as(self.prototypes).clone()
 
     def forward(self, batch: TokenBatch) -> Tensor:

@@ -90,8 +90,9 @@ class Probe(nn.Module, ABC):
         """Take from one pass over the training samples what a method without gradients needs.
 
         Args:
-            batches: The samples with their labels [B], read as they are asked for: a method that
-                learns nothing, a zero-shot one, leaves them alone.
+            batches: The samples with their labels, [B] or [B, C] with 1 for each of any number of
+                classes, read as they are asked for: a method that learns nothing, a zero-shot one,
+                leaves them alone.
         """
         raise NotImplementedError(f"{type(self).__name__} is trained by gradient descent")
 

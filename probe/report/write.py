@@ -38,6 +38,7 @@ from stepcli.probe.report.protocol import protocol, versions
 from stepcli.probe.report.report_data import Study, gather
 from stepcli.probe.report.style import Figure, styled
 from stepcli.probe.report.tables import ReportTable
+from stepcli.probe.runs.configurations import without_several
 from stepcli.probe.runs.leakage import leakage_notes
 from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.predictions import read_predictions
@@ -104,7 +105,7 @@ def write_report(
         UsageError: there is no run, or one cannot be read.
     """
     studies = gather(runs, pairs)
-    missing: list[str] = []
+    missing = without_several(runs)
     shown: list[dict[str, Any]] = []
     figures = tables_ = 0
     together: list[tuple[str, int, AcrossSection | SuiteSection]] = [

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepcli.probe.config import without_paths
+from stepcli.probe.config.task import MULTI_LABEL
 from stepcli.probe.runs.labels import labels, without_seeds
 from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.record import FILE, RunRecord, read_runs
 from stepcli.probe.runs.stats import mean_by_group
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.settings import JsonObject
-from stepcli.runtime.words import natural_order
+from stepcli.runtime.words import counted, natural_order
 
 if TYPE_CHECKING:
     from stepcli.probe.runs.predictions import Predictions
@@ -139,7 +140,8 @@ def seed_predictions(runs: Path, records: Sequence[RunRecord]) -> "Predictions":
 
 
 def configurations(runs: Path, methods: Sequence[str] | None = None) -> list[Configuration]:
-    """Every configuration below a folder of runs, as `stepcli results` has its rows.
+    """Every configuration below a folder of runs, as `stepcli results` has its rows; without those
+    of any number of labels per clip, which `without_several` names.
 
     Args:
         runs: The folder, or the folder of one run in it: then that run alone.
@@ -153,6 +155,13 @@ def configurations(runs: Path, methods: Sequence[str] | None = None) -> list[Con
     runs = runs if only is None else runs.parent
     every = read_runs(runs, slices=True)
     tested = [r for r in every if not r.on_slice and only in (None, r.run)]
+    single = [r for r in tested if not r.several_labels]
+    if tested and not single:
+        raise UsageError(
+            f"{runs} holds only runs of --task {MULTI_LABEL}, this takes runs of one label per "
+            "clip; their mean average precision is in stepcli results"
+        )
+    tested = single
     # Of several slices of a run the largest counts.
     sliced = sorted((r for r in every if r.on_slice), key=lambda record: record.test_samples)
     slices = {_without_slice(record): record.run for record in sliced}
@@ -171,6 +180,16 @@ def configurations(runs: Path, methods: Sequence[str] | None = None) -> list[Con
         Configuration(name, runs, members, [slices.get(_without_slice(r)) for r in members])
         for name, members in zip(names, groups.values(), strict=True)
     ]
+
+
+def without_several(runs: Path) -> list[str]:
+    """A note on runs that are left out because their clips have any number of labels."""
+    if not runs.is_dir() or (runs / FILE).is_file():
+        return []
+    count = sum(record.several_labels for record in read_runs(runs))
+    if not count:
+        return []
+    return [f"{counted(count, 'run')} of --task {MULTI_LABEL} left out: see stepcli results"]
 
 
 def _without_slice(record: RunRecord) -> str:

@@ -14,7 +14,8 @@ from stepcli.probe.runs.metrics import summary
 from stepcli.probe.runs.predictions import FILE, encode_predictions, read_predictions
 from stepcli.probe.runs.published import PUBLISHED, read_published
 from stepcli.probe.runs.record import FILE as RUN
-from stepcli.probe.runs.record import Imported, RunRecord, read_run
+from stepcli.probe.runs.record import RunRecord, read_run
+from stepcli.probe.runs.record_parts import Imported
 from stepcli.probe.runs.staging import write_folder
 from stepcli.runtime.csv_tables import read_csv
 from stepcli.runtime.errors import UnknownName, UsageError

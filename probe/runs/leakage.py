@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from stepcli.cache.schema.leakage import Leakage
 from stepcli.probe.runs.metrics import summary
-from stepcli.probe.runs.record import CleanScores, LeakageCounts, RunRecord
+from stepcli.probe.runs.record import RunRecord
+from stepcli.probe.runs.record_parts import CleanScores, LeakageCounts
 from stepcli.probe.runs.table import NO_COPIES
 from stepcli.runtime.words import counted
 
@@ -33,6 +34,8 @@ def without_copies(said: "Predictions", pairs: Sequence[tuple[int, int]]) -> Cle
     None where there are no copies, or nothing but copies.
     """
     if said.copied is None or not said.copied.any() or said.copied.all():
+        return None
+    if said.relevant is not None:  # these numbers are of one label per clip
         return None
     unique = ~said.copied
     found = summary(said.logits[unique], said.labels[unique], pairs)

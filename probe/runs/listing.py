@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.runs.cells import csv_text
 from stepcli.probe.runs.filters import store_words
+from stepcli.probe.runs.metrics import MEAN_AP
 from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.table import Format, arranged, fitted
 from stepcli.runtime.words import counted, sized
@@ -29,11 +30,17 @@ def run_list(runs: Sequence[RunRecord], form: Format, width: int | None) -> str:
         return json.dumps([dict(zip(HEADER, row, strict=True)) for row in rows], indent=1)
     if form == "csv":
         return csv_text([HEADER, *rows])
-    cells = [[f"{100 * v:.1f}" if isinstance(v, float) else str(v) for v in row] for row in rows]
+    cells = [[_cell(value) for value in row] for row in rows]
     if form == "table" and width is not None:
         # The name says method, task and seed again.
         return fitted(HEADER, cells, width, ("finished", "method", "task", "seed", "split"))
     return arranged(HEADER, cells, form)
+
+
+def _cell(value: JsonValue) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f}" if isinstance(value, float) else str(value)
 
 
 def _values(run: RunRecord) -> list[JsonValue]:
@@ -44,7 +51,7 @@ def _values(run: RunRecord) -> list[JsonValue]:
         run.task,
         run.seed,
         run.tested_on,
-        run.top1,
+        None if run.several_labels else run.top1,
         store,
         run.finished[:16],
     ]
@@ -66,6 +73,8 @@ def describe_run(folder: Path, run: RunRecord) -> list[str]:
     options = run.config.get("options")
     recipe = run.config.get("recipe")
     scores = {"top-1": run.top1, "mean class": run.mean_class, "forced choice": run.forced_choice}
+    if run.several_labels:
+        scores = {MEAN_AP: run.mean_ap}
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     facts = {

@@ -8,6 +8,7 @@ and in a change of the answer, it is the first of those that tie.
 """
 
 from collections.abc import Sequence
+from math import comb
 from typing import TypedDict
 
 import numpy as np
@@ -17,6 +18,8 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 Shares = NDArray[np.float64]
 
+MEAN_AP = "mAP"
+"""Column of tables in which some run has any number of labels per clip."""
 METRICS = ("top1", "top5", "mean_class", "forced_choice")
 """The headline numbers of a run in the order of tables."""
 
@@ -26,7 +29,7 @@ class Headline(TypedDict):
 
     top1: float
     top5: float
-    mean_class: float
+    mean_class: float | None
     forced_choice: float | None
     """Mean over pairs; None without any."""
 
@@ -153,3 +156,35 @@ def multi_label_map(scores: Floats, relevant: NDArray[np.bool_]) -> float | None
     present = np.flatnonzero(relevant.any(axis=0))
     every = [average_precision(scores[:, c], relevant[:, c]) for c in present]
     return float(np.mean(every)) if every else None
+
+
+def hits(scores: Floats, relevant: NDArray[np.bool_], k: int = 1) -> Shares:
+    """Of samples with any number of labels: how far one of them is among the k largest, [n].
+
+    A sample without a label has no hit. Ties share the places: of t scores tied for the last m of
+    them, r of which are labels, the chance that one is drawn is 1 - C(t - r, m) / C(t, m).
+    """
+    k = min(k, scores.shape[1])
+    limit = -np.sort(-scores, axis=1)[:, k - 1, None]
+    above, tied = scores > limit, scores == limit
+    free = k - above.sum(axis=1)
+    count, mine = tied.sum(axis=1), (tied & relevant).sum(axis=1)
+    missed = np.array(
+        [
+            comb(int(t - r), int(m)) / comb(int(t), int(m)) if t else 1.0
+            for t, r, m in zip(count, mine, free, strict=True)
+        ]
+    )
+    found: Shares = np.where((above & relevant).any(axis=1), 1.0, 1.0 - missed)
+    return found
+
+
+def multi_label_summary(scores: Floats, relevant: NDArray[np.bool_]) -> Headline:
+    """The headline numbers where a sample has any number of labels, without mAP: shares of samples
+    whose best score, or one of whose five best, is of a label."""
+    return {
+        "top1": float(hits(scores, relevant).mean()),
+        "top5": float(hits(scores, relevant, 5).mean()),
+        "mean_class": None,
+        "forced_choice": None,
+    }

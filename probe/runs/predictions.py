@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stepcli.probe.runs.metrics import Floats, Ints, credit, named
+from stepcli.probe.runs.metrics import Floats, Ints, credit, hits, named
 from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.files import read_regular
 from stepcli.runtime.parquet_tables import LARGEST, numbers, read_parquet
@@ -25,6 +25,8 @@ SAMPLE = {
 """Columns that say what was shown, and their types; `logits` is the column beside them."""
 
 
+LABELS = "labels"
+"""A column of --task multi-label: the classes of each sample, by index."""
 COPIED = "copied"
 """A column that runs of earlier versions do without."""
 
@@ -43,10 +45,15 @@ class Predictions:
     """[n, C]"""
     copied: NDArray[np.bool_] | None = None
     """[n]: whether the clip is a copy of a training clip; None where it is not known."""
+    relevant: NDArray[np.bool_] | None = None
+    """[n, C]: which classes each sample has, of --task multi-label; then `labels` are all -1."""
 
     @property
     def correct(self) -> NDArray[np.float64]:
-        """[n]: 1 where the largest logit is the label's; 1/m where m classes tie for it."""
+        """[n]: 1 where the largest logit is the label's, or that of one of several; 1/m where m
+        classes tie for it."""
+        if self.relevant is not None:
+            return hits(self.logits, self.relevant)
         return credit(self.logits, self.labels)
 
     @property
@@ -55,25 +62,37 @@ class Predictions:
         return list(zip(self.clips, self.starts.tolist(), self.backward.tolist(), strict=True))
 
 
-def read_predictions(folder: Path) -> Predictions:
+def read_predictions(folder: Path, *, several: bool = False) -> Predictions:
     """The predictions of one run.
 
+    Args:
+        folder: The run's.
+        several: Whether the caller knows clips with any number of labels.
+
     Raises:
-        UsageError: the folder's file is missing or is not such a table.
+        UsageError: the folder's file is missing or is not such a table, or its clips have any
+            number of labels and `several` is not given.
     """
     path = folder / FILE
     try:
         data = read_regular(path, LARGEST)
         # A value of a list has four bytes, so no more of them fit.
+        names, optional = [*SAMPLE, "logits"], [COPIED, LABELS]
         table = read_parquet(
-            data, path, rows=LARGEST, values=LARGEST, columns=[*SAMPLE, "logits"], optional=[COPIED]
+            data, path, rows=LARGEST, values=LARGEST, columns=names, optional=optional
         ).combine_chunks()
         width = _width(table, path)
+        relevant = _relevant(table, width, path) if LABELS in table.schema.names else None
     except (FileNotFoundError, DamagedStore) as error:
         reason = " ".join(str(error).split())
         raise UsageError(
             f"{path} cannot be read ({reason}); delete its folder, train again"
         ) from None
+    if relevant is not None and not several:
+        raise UsageError(
+            f"run {folder.name} has any number of labels per clip, this takes one per clip; its "
+            "mean average precision is in stepcli results, also with --across"
+        )
     clip, group, start, backward, label = (table[name] for name in SAMPLE)
     flat = numbers(table["logits"].combine_chunks().flatten())
     return Predictions(
@@ -84,6 +103,7 @@ def read_predictions(folder: Path) -> Predictions:
         numbers(label),
         flat.reshape(-1, width),
         np.array(table[COPIED].to_pylist(), np.bool_) if COPIED in table.schema.names else None,
+        relevant,
     )
 
 
@@ -108,6 +128,9 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         None
         if any(each is None for each in copied)
         else np.concatenate([each for each in copied if each is not None]),
+        None
+        if any(part.relevant is None for part in parts)
+        else np.concatenate([part.relevant for part in parts if part.relevant is not None]),
     )
 
 
@@ -115,7 +138,9 @@ def encode_predictions(said: Predictions) -> bytes:
     """The Parquet file of one run.
 
     Added are the class of the largest logit as `predicted`, the first of those that tie, and
-    `correct`, whose mean is top-1: a tie of m classes for the label is 1/m.
+    `correct`, whose mean is top-1: a tie of m classes for the label is 1/m. Where samples have any
+    number of labels, `label` is -1, `labels` lists the classes by index, and `probabilities` are
+    those of each class by itself.
     """
     flat = pa.array(said.logits.astype(np.float32).ravel())
     cells = (said.clips, said.groups, said.starts, said.backward, said.labels)
@@ -127,11 +152,38 @@ def encode_predictions(said: Predictions) -> bytes:
             "logits": pa.FixedSizeListArray.from_arrays(flat, said.logits.shape[1]),
         }
         | ({} if said.copied is None else {COPIED: pa.array(said.copied, pa.bool_())})
+        | _of_sets(said)
     )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     content: bytes = sink.getvalue().to_pybytes()
     return content
+
+
+def _of_sets(said: Predictions) -> dict[str, pa.Array]:
+    """Columns of samples with any number of labels."""
+    if said.relevant is None:
+        return {}
+    chances = 0.5 * (1 + np.tanh(said.logits.astype(np.float64) / 2))
+    flat = pa.array(chances.astype(np.float32).ravel())
+    return {
+        LABELS: pa.array([np.flatnonzero(row) for row in said.relevant], pa.list_(pa.int64())),
+        "probabilities": pa.FixedSizeListArray.from_arrays(flat, chances.shape[1]),
+    }
+
+
+def _relevant(table: pa.Table, width: int, path: Path) -> NDArray[np.bool_]:
+    """[n, C] of a table's lists of classes.
+
+    Raises:
+        DamagedStore: a class is none of the C.
+    """
+    relevant = np.zeros((table.num_rows, width), np.bool_)
+    for row, labels in zip(relevant, table[LABELS].to_pylist(), strict=True):
+        if any(not isinstance(label, int) or not 0 <= label < width for label in labels):
+            raise DamagedStore(f"{path}: {LABELS}: a label that is none of its {width} classes")
+        row[labels] = True
+    return relevant
 
 
 def _width(table: pa.Table, path: Path) -> int:
@@ -143,7 +195,8 @@ def _width(table: pa.Table, path: Path) -> int:
     logits = table.schema.field("logits").type
     if not pa.types.is_fixed_size_list(logits) or logits.value_type != pa.float32():
         raise DamagedStore(f"{path}: logits: expected lists of float32, found {logits}")
-    known = SAMPLE | ({COPIED: pa.bool_()} if COPIED in table.schema.names else {})
+    optional = {COPIED: pa.bool_(), LABELS: pa.list_(pa.int64())}
+    known = SAMPLE | {n: kind for n, kind in optional.items() if n in table.schema.names}
     for name, kind in known.items():
         if table.schema.field(name).type != kind:
             raise DamagedStore(
@@ -154,6 +207,8 @@ def _width(table: pa.Table, path: Path) -> int:
     if not table.num_rows or any(column.null_count for column in cells):
         raise DamagedStore(f"{path}: no sample, or an empty cell")
     labels = numbers(table["label"])
+    if LABELS in table.schema.names:
+        return width
     if labels.min() < 0 or labels.max() >= width:
         raise DamagedStore(f"{path}: a label that is none of its {width} classes")
     return width

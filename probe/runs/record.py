@@ -8,12 +8,9 @@ written: `settings` is what this version makes of it.
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
-    Field,
     JsonValue,
     ValidationError,
     field_validator,
@@ -22,6 +19,16 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from stepcli.probe.config import RunConfig
+from stepcli.probe.runs.record_parts import (
+    CleanScores,
+    Count,
+    Duration,
+    Hardware,
+    Imported,
+    LeakageCounts,
+    Part,
+    Share,
+)
 from stepcli.runtime.errors import DamagedStore, UsageError
 from stepcli.runtime.files import read_regular
 from stepcli.runtime.json_files import is_plain
@@ -31,59 +38,8 @@ from stepcli.runtime.settings import JsonObject
 FILE = "run.json"
 TOP = 5
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0, lt=1 << 63)]
-Duration = Annotated[float, Field(ge=0)]
 
-
-class _Part(BaseModel):
-    """Frozen; types as JSON has them; fields of later versions are kept."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
-    __pydantic_extra__: JsonObject = Field(init=False)
-
-
-class CleanScores(_Part):
-    """The headline numbers over the test samples that are no copies of training clips."""
-
-    samples: Count = 0
-    top1: Share
-    top5: Share
-    mean_class: Share
-    forced_choice: Share | None = None
-
-
-class LeakageCounts(_Part):
-    """What test clips share with training clips, counted in clips."""
-
-    test_clips: Count
-    shared_groups: Count
-    grouped_clips: Count
-    copied_clips: Count
-    without_copies: CleanScores | None
-    """None where there are no copies, or nothing but copies."""
-
-
-class Hardware(_Part):
-    """The machine that trained a run."""
-
-    machine: str = ""
-    system: str = ""
-    cores: Count | None = None
-    threads: Count | None = None
-    gpu: str | None = None
-
-
-class Imported(_Part):
-    """Where the logits of an imported run came from."""
-
-    file: str
-    sha256: str = ""
-    like: str = ""
-    """The run that was tested on the same samples."""
-
-
-class RunRecord(_Part):
+class RunRecord(Part, BaseModel):
     """One finished run. Fields with a default are missing in runs of some versions."""
 
     run: str
@@ -96,10 +52,14 @@ class RunRecord(_Part):
     seed: Count
     split: str
     top1: Share
+    """Of --task multi-label the share of samples whose best class is one of their labels."""
     top5: Share
-    mean_class: Share
+    mean_class: Share | None
+    """None of --task multi-label."""
     forced_choice: Share | None
     """Mean over pairs; None without any."""
+    mean_ap: Share | None = None
+    """Of --task multi-label: mean over classes of the average precision; else None."""
     base_top1: Share = 0.0
     """Of the protocol base-to-novel, as the next two."""
     novel_top1: Share = 0.0
@@ -191,6 +151,16 @@ class RunRecord(_Part):
         task = self.config.get("task", {})
         assert isinstance(task, dict)
         return task
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether its clips have any number of labels, and its number is mAP."""
+        return self.mean_ap is not None
+
+    @property
+    def headline(self) -> float:
+        """What runs of one task are compared and chosen by: top-1, or mAP."""
+        return self.top1 if self.mean_ap is None else self.mean_ap
 
     @property
     def held_group(self) -> str | None:

@@ -10,10 +10,11 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from stepcli.probe.config.task import MULTI_LABEL
 from stepcli.probe.runs.cells import Bold, csv_text, latex_table, markdown
 from stepcli.probe.runs.configurations import configuration, over_splits
 from stepcli.probe.runs.labels import labels
-from stepcli.probe.runs.metrics import METRICS
+from stepcli.probe.runs.metrics import MEAN_AP, METRICS
 from stepcli.probe.runs.published import Published, by_protocol, rows_of
 from stepcli.probe.runs.record import RunRecord, tells_top5
 from stepcli.runtime.errors import UsageError
@@ -26,7 +27,7 @@ FIELDS = (
     *("run", "method", "task", "config", "seed", "split"),
     *METRICS,
     *("params", "seconds", "fingerprint"),
-    *("copied_test_clips", "top1_without_copies"),
+    *("copied_test_clips", "top1_without_copies", "mean_ap"),
 )
 """What one run says to a script, in this order."""
 
@@ -170,13 +171,16 @@ def summary_rows(
     names = labels([members[0] for members in groups.values()])
     copied = any(run.copied_test_clips for run in runs)
     clean = [NO_COPIES] if copied else []
+    several = [MEAN_AP] if any(run.several_labels for run in runs) else []
     top1, *others = (name for name in METRICS if name != "top5" or any(map(tells_top5, runs)))
-    header = ["method", "task", "split", "seeds", top1, *clean, *others, "params", "s/run"]
+    header = ["method", "task", "split", "seeds", *several, top1, *clean, *others]
+    header += ["params", "s/run"]
     columns = [top1, *(["top1_without_copies"] if copied else []), *others]
+    columns = [*(["mean_ap"] if several else []), *columns]
     rows = []
     order = sorted(
         zip(names, groups.values(), strict=True),
-        key=lambda item: (item[1][0].task, fmean(run.top1 for run in item[1])),
+        key=lambda item: (item[1][0].task, fmean(run.headline for run in item[1])),
     )
     for label, members in order:
         first = members[0]
@@ -191,8 +195,10 @@ def summary_rows(
             else percent([getattr(run, metric) for run in members])
             for metric in columns
         ]
-        if "top5" in columns and not tells_top5(first):
-            cells[columns.index("top5")] = "-"
+        unsaid = [] if tells_top5(first) else ["top5"]
+        # Shares of best scores that are labels: another measure than top-1 of one label.
+        unsaid = ["top1", "top5"] if first.several_labels else unsaid
+        cells = ["-" if name in unsaid else c for name, c in zip(columns, cells, strict=True)]
         if configuration(first) in bold:
             cells[0] = Bold(cells[0])
         rows.append(
@@ -210,11 +216,12 @@ def summary_rows(
 
 
 def group_rows(runs: Sequence[RunRecord]) -> tuple[list[str], list[list[str]]] | None:
-    """Top-1 of each group that was left out, per cent, mean over seeds: header, and one row per
-    configuration as in `summary_rows`; None where no run leaves a group out."""
+    """Top-1, or mAP, of each group that was left out, per cent, mean over seeds: header, and one
+    row per configuration as in `summary_rows`; None where no run leaves a group out."""
     left_out = [run for run in runs if run.held_group is not None]
     if not left_out:
         return None
+    several = any(run.several_labels for run in left_out)
     names = sorted({str(run.held_group) for run in left_out}, key=natural_order)
     rows: dict[str, list[RunRecord]] = {}
     for run in left_out:
@@ -224,11 +231,13 @@ def group_rows(runs: Sequence[RunRecord]) -> tuple[list[str], list[list[str]]] |
     for title, members in zip(titles, rows.values(), strict=True):
         of_group: dict[str, list[float]] = {}
         for run in members:
-            of_group.setdefault(str(run.held_group), []).append(run.top1)
+            of_group.setdefault(str(run.held_group), []).append(run.headline)
         mean = fmean(map(fmean, of_group.values()))
         each = [f"{100 * fmean(of_group[n]):.1f}" if n in of_group else "-" for n in names]
         cells.append((members[0].task, mean, [title, members[0].task, *each]))
-    return ["top1 by group", "task", *names], [row for *_, row in sorted(cells)]
+    metric = MEAN_AP if all(run.several_labels for run in left_out) else "top1"
+    metric = f"top1, {MEAN_AP} of {MULTI_LABEL}" if metric == "top1" and several else metric
+    return [f"{metric} by group", "task", *names], [row for *_, row in sorted(cells)]
 
 
 def published_tables(published: Sequence[Published], form: Format) -> list[str]:

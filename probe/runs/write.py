@@ -27,10 +27,19 @@ from stepcli.probe.config import CODE_SCHEMA, RunConfig
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.leakage import leakage_counts
-from stepcli.probe.runs.metrics import BaseToNovel, base_to_novel, mean_class_top_k, summary
+from stepcli.probe.runs.metrics import (
+    BaseToNovel,
+    Headline,
+    base_to_novel,
+    mean_class_top_k,
+    multi_label_map,
+    multi_label_summary,
+    summary,
+)
 from stepcli.probe.runs.predictions import FILE as PREDICTIONS
 from stepcli.probe.runs.predictions import Predictions, encode_predictions
-from stepcli.probe.runs.record import Hardware, RunRecord
+from stepcli.probe.runs.record import RunRecord
+from stepcli.probe.runs.record_parts import Hardware
 from stepcli.probe.runs.staging import write_folder
 from stepcli.probe.training.train import Trained
 from stepcli.runtime.errors import StoreError
@@ -102,11 +111,12 @@ def write_run(
         config=config.model_dump(mode="json"),
         seed=config.seed,
         split=config.task.reported_split,
-        **summary(logits, task.test.label, task.pairs),
+        **_headline(said, task),
         **_halves(logits, task),
         mean_class_recall5=mean_class_top_k(logits, task.test.label, 5)
         if config.task.name == "anticipate"
         else None,
+        mean_ap=None if said.relevant is None else multi_label_map(logits, said.relevant),
         params=trained.probe.parameters_each,
         seconds=round(trained.seconds, 3),
         seconds_an_epoch=round(trained.seconds / max(1, len(trained.losses)), 4),
@@ -139,6 +149,12 @@ def write_run(
     return record
 
 
+def _headline(said: Predictions, task: Task) -> Headline:
+    if said.relevant is not None:
+        return multi_label_summary(said.logits, said.relevant)
+    return summary(said.logits, said.labels, task.pairs)
+
+
 def _halves(logits: np.ndarray, task: Task) -> BaseToNovel:
     """Base-to-novel's three numbers, where that was the protocol and both halves were tested."""
     labels = task.test.label
@@ -150,14 +166,16 @@ def _halves(logits: np.ndarray, task: Task) -> BaseToNovel:
 def _predictions(task: Task, logits: np.ndarray) -> Predictions:
     """What was tested, and what the probe said."""
     tested = task.test
+    relevant = task.relevant(tested)
     return Predictions(
         tuple(task.clips[i] for i in tested.clip),
         tuple(task.groups[i] for i in tested.clip),
         tested.start,
         tested.backward,
-        tested.label,
+        tested.label if relevant is None else np.full(len(tested), -1, np.int64),
         logits,
         np.array([clip_of(task.clips[i]) in task.leakage.copied for i in tested.clip], np.bool_),
+        relevant,
     )
 
 

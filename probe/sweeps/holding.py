@@ -7,6 +7,7 @@ import numpy as np
 
 from stepcli.cache.schema.views import clip_of
 from stepcli.probe.config import RunConfig, SliceMinimum, TaskConfig
+from stepcli.probe.data.label_sets import members
 from stepcli.probe.data.slices import most_folds
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.runs.record import RunRecord
@@ -55,7 +56,8 @@ class HoldOut:
         return [on_fold(config, self.folds, fold) for fold in range(self.folds)]
 
     def scores(self, records: Sequence[RunRecord]) -> list[float]:
-        """Top-1 of each point, of the records of all points' `configs` in order.
+        """Top-1 of each point, of the records of all points' `configs` in order; mAP where clips
+        have any number of labels.
 
         Over folds every held-out sample counts once.
         """
@@ -63,7 +65,7 @@ class HoldOut:
         return [
             float(
                 np.average(
-                    [record.top1 for record in records[start : start + each]],
+                    [record.headline for record in records[start : start + each]],
                     weights=[record.test_samples for record in records[start : start + each]],
                 )
             )
@@ -171,5 +173,8 @@ def size_of(tasks: Sequence[Task]) -> Size:
         tested = np.unique(task.test.clip)
         clips |= {clip_of(task.clips[clip]) for clip in tested}
         groups |= {task.groups[clip] for clip in tested}
-        labels |= {task.classes[label] for label in np.unique(task.test.label)}
+        found = set(np.unique(task.test.label).tolist())
+        if task.label_sets is not None:
+            found = members(task.label_sets, found)
+        labels |= {task.classes[label] for label in found}
     return Size(len(clips), len(labels), len(groups))

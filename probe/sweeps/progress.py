@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from stepcli.probe.config import RunConfig
+from stepcli.probe.runs.metrics import MEAN_AP
 from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.sweeps.tracking import Tracker
 from stepcli.probe.training.train import EpochReport
@@ -49,15 +50,15 @@ class SweepProgress(Progress):
         """One more run is written."""
         self._finished += 1
         self._loss = ""
-        if self._best is None or record.top1 > self._best.top1:
+        if self._best is None or record.headline > self._best.headline:
             self._best = record
         self.describe(f"{self._finished}/{self._runs} runs")
         clean = record.top1_without_copies
         without = "" if clean is None else f"(without copies {100 * clean:.1f} %)  "
         tqdm.write(
             shown(
-                f"{record.method:<16} seed {record.seed}  top-1 "
-                f"{100 * record.top1:5.1f} %  {without}{place}"
+                f"{record.method:<16} seed {record.seed}  {_metric(record)} "
+                f"{100 * record.headline:5.1f} %  {without}{place}"
             ),
             file=sys.stdout,
         )
@@ -67,10 +68,14 @@ class SweepProgress(Progress):
     def remark(self) -> str:
         """Return the latest loss and the best run so far."""
         best = self._best
-        leader = f"best {best.method} {100 * best.top1:.1f} % on {best.split}" if best else ""
+        leader = f"best {best.method} {100 * best.headline:.1f} % on {best.split}" if best else ""
         return ", ".join(filter(None, [self._loss, leader]))
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         for tracker in self._trackers:
             tracker.close()
+
+
+def _metric(record: RunRecord) -> str:
+    return MEAN_AP if record.several_labels else "top-1"

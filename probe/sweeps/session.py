@@ -11,6 +11,7 @@ from stepcli.cache.store.duplicates import find_copies
 from stepcli.cache.store.store import open_store
 from stepcli.cache.store.summary import weight_sources
 from stepcli.probe.config import RunConfig, TaskConfig
+from stepcli.probe.config.task import MULTI_LABEL
 from stepcli.probe.data.clip_metadata import ClipFacts
 from stepcli.probe.data.each_group import groups_of, leave_out
 from stepcli.probe.data.features import Features, store_layout, task_layout
@@ -90,7 +91,7 @@ class Session:
             bool(self._copies),
         )
         self._names = RunNames(runs, self._source.identity)
-        self._tables: dict[tuple[str, str, str | None, str | None, bool], LabelledClips] = {}
+        self._tables: dict[tuple[str, str, str | None, str | None, bool, bool], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
         self._written: dict[str, RunRecord] = {}
 
@@ -133,17 +134,18 @@ class Session:
     def every_clip(self, config: TaskConfig) -> LabelledClips:
         """The clips of a task before a group is left out, or anything held out or drawn."""
         splits = (config.train_split, config.test_split, config.split_file, config.split)
-        pooled = config.leaves_a_group_out
-        if (*splits, pooled) not in self._tables:
-            self._tables[*splits, pooled] = labelled_clips(
+        pooled, several = config.leaves_a_group_out, config.name == MULTI_LABEL
+        if (*splits, pooled, several) not in self._tables:
+            self._tables[*splits, pooled, several] = labelled_clips(
                 self.store,
                 *splits[:3],
                 official=config.split,
                 split_digest=config.split_digest,
                 copies=self._copies,
                 pooled=pooled,
+                several=several,
             )
-        return self._tables[*splits, pooled]
+        return self._tables[*splits, pooled, several]
 
     def for_each_part(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
         """Configs once for each official split that they name, and where one group is left out

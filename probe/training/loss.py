@@ -35,12 +35,13 @@ class Folds:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a batch's B samples should be: a class each, or with mixup a mixture of two."""
+    """What a batch's B samples should be: a class each, or any number of classes, or with mixup a
+    mixture of two clips'."""
 
     labels: Tensor
-    """[B]"""
+    """[B], or [B, C] with 1 for each class of a sample that may have any number."""
     others: Tensor | None = None
-    """[B]: class of the clip that was mixed in."""
+    """The same of the clip that was mixed in."""
     share: float = 1.0
     """Of `labels`; the rest is the others'."""
     folds: "Folds | None" = None
@@ -51,7 +52,8 @@ class Targets:
 
 
 class MemberLoss:
-    """Cross-entropy with each member's label smoothing, class weights and logit adjustment."""
+    """Cross-entropy with each member's label smoothing, class weights and logit adjustment; of
+    samples with any number of classes the binary one of each class, mean over the classes."""
 
     def __init__(
         self, recipes: Sequence[OptimConfig], class_counts: Tensor, device: torch.device
@@ -79,6 +81,8 @@ class MemberLoss:
 
     def each(self, logits: Tensor, targets: Targets) -> Tensor:
         """Loss of each member and sample, [K, B], for logits [K, B, C]."""
+        if targets.labels.ndim == 2:
+            return self._binary(logits, targets)
         if self._shift is not None:
             logits = logits + self._shift
         log_p = functional.log_softmax(logits, dim=-1)
@@ -86,6 +90,20 @@ class MemberLoss:
         if targets.others is not None:
             losses = losses + (1 - targets.share) * self._against(log_p, targets.others)
         return losses
+
+    def _binary(self, logits: Tensor, targets: Targets) -> Tensor:
+        """Binary cross-entropy of each class against (1 - s) y + s / C, mean over classes, [K, B].
+
+        The smoothing is that of timm's BinaryCrossEntropy.
+        """
+        wanted = targets.labels
+        if targets.others is not None:
+            # The loss is linear in what is wanted.
+            wanted = targets.share * wanted + (1 - targets.share) * targets.others
+        smoothing = self._smoothing[:, None, None]
+        smoothed = (1 - smoothing) * wanted.to(logits.dtype) + smoothing / logits.shape[2]
+        losses = functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+        return losses.mean(dim=2)
 
     def _against(self, log_p: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy against (1 - s) one-hot + s uniform (arXiv 1512.00567), [K, B]."""

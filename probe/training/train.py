@@ -190,10 +190,10 @@ def _soon_kept(checkpoint: Checkpoint | None, banks: Sequence[Bank], left: float
 
 def _folds(task: Task, samples: Samples, device: torch.device) -> Folds | None:
     """Of an epoch's samples in order, where members hold out a fold."""
-    of, counts = task.folds_of(samples), task.fold_counts
-    if of is None or counts is None:
+    of, shares = task.folds_of(samples), task.fold_shares
+    if of is None or shares is None:
         return None
-    share = torch.from_numpy(counts.sum(axis=1) / task.samples_per_epoch).float()
+    share = torch.from_numpy(shares).float()
     return Folds(to_device(torch.from_numpy(of), device), to_device(share, device))
 
 

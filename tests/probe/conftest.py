@@ -68,13 +68,15 @@ def make_store(
     like: Mapping[str, str] | None = None,
     noise: tuple[int, ...] = (),
     dataset: str = "made-up",
+    looks: bool = False,
 ) -> Store:
     """A store whose clips drift along a direction of their class: order tells partners apart.
 
     Two thirds of each class's clips are for training; classes of `test_only` have no such clip.
     With `cls` the first of a frame's two tokens is a CLS. A clip is stored in each of `views`, and
     its first `distinct` frames count as its own, all where None. Clips of `like` have the tokens of
-    the clip that it names, which comes before. Layers of `noise` say nothing about the class.
+    the clip that it names, which comes before. Layers of `noise` say nothing about the class. With
+    `looks` a single frame tells each two classes from the next two.
     """
     grid = Segment(name="grid1", kind="grid", count=2 - cls, grid=(1, 2 - cls))
     segments = (Segment(name="cls", kind="prefix", count=1), grid) if cls else (grid,)
@@ -93,6 +95,7 @@ def make_store(
     store = create_store(path, spec, dataset=dataset)
     random = np.random.default_rng(0)
     axis = random.normal(size=dim)
+    shift = random.normal(size=dim) if looks else np.ones(dim)
     producer = Producer(source="random", device="cpu", numerics="float32", versions={})
     rows = []
     made: dict[str, np.ndarray] = {}
@@ -106,7 +109,9 @@ def make_store(
                 for view in views:
                     stored_id = view_id(f"{label}/{number}", view)
                     rows.append(ClipRow(stored_id, label, split, group=group))
-                    tokens = drift + random.normal(size=(frames, 2, dim)) * 0.3 + index // 2
+                    tokens = (
+                        drift + random.normal(size=(frames, 2, dim)) * 0.3 + (index // 2) * shift
+                    )
                     if len(layers) > 1:
                         say_nothing = random.normal(size=tokens.shape) if noise else tokens
                         tokens = np.stack([say_nothing if n in noise else tokens for n in layers])

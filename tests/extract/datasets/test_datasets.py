@@ -7,6 +7,7 @@ import pytest
 
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset
+from stepcli.extract.datasets.list_warnings import list_warnings
 from stepcli.extract.datasets.registry import DATASETS, find_dataset, load_dataset
 from stepcli.extract.datasets.required_files import MissingData
 from stepcli.runtime.errors import UnknownName, UsageError
@@ -225,3 +226,23 @@ def test_every_data_set_says_what_it_expects(name: str) -> None:
     assert info.layout
     assert info.source
     assert all(info.options.values())
+
+
+def test_a_csv_of_any_number_of_labels_per_clip(tmp_path: Path) -> None:
+    table = tmp_path / "clips.csv"
+    table.write_text(
+        'path,labels,split\na.mp4,"run; jump",train\nb.mp4,jump;run;jump,test\nc.mp4,,test\n'
+        "d.mp4,sit,train\n"
+    )
+    dataset = load("csv", table)
+    assert dataset.several
+    assert [clip.label for clip in dataset.clips] == ["jump;run", "jump;run", "", "sit"]
+    assert [row.name for row in dataset.classes] == ["jump", "run", "sit"]
+    assert list_warnings(dataset.clips, several=True) == []
+    table.write_text("path,label\na.mp4,run; jump\n")
+    plain = load("csv", table)
+    assert not plain.several
+    assert [row.name for row in plain.classes] == ["run; jump"]
+    table.write_text("path,label,labels\na.mp4,run,run\n")
+    with pytest.raises(UsageError, match="two ways to label clips"):
+        load("csv", table)

@@ -229,6 +229,15 @@ def test_charades(tmp_path: Path) -> None:
         ("YSKX3/1", "Closing a door", 4.5),
     ]
     assert partners(dataset.classes)["Opening a door"] == "Closing a door"
+    assert not dataset.several
+    (root / "Charades_v1_480/46GP8.mp4").touch()
+    whole = load("charades", root, clips="videos")
+    assert whole.several
+    assert [(c.id, c.label, c.split, c.group, c.start_seconds) for c in whole.clips] == [
+        ("YSKX3", "Closing a door;Opening a door", "train", "HR43", None),
+        ("46GP8", "", "test", "HR44", None),
+    ]
+    assert [row.name for row in whole.classes] == ["Closing a door", "Opening a door"]
     write(root, {"Charades_v1_test.csv": "id,subject,actions\nX,HR1,c999 0 1\n"})
     with pytest.raises(UsageError, match="found 'c999 0 1'"):
         load("charades", root)

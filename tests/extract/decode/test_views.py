@@ -32,6 +32,7 @@ from stepcli.extract.decode.views import (
     mirror_labels,
     parse_views,
     require_crops,
+    rows_of,
     space_and_time,
     with_views,
 )
@@ -145,6 +146,12 @@ def test_flips_swap_mirrored_classes_or_are_refused() -> None:
         mirror_labels(plain, None, "x")
     with pytest.raises(UsageError, match="a flip makes 'r' of 'l', and x has not both"):
         mirror_labels(classes[:1], None, "x")
+
+
+def test_a_flip_swaps_each_of_several_labels() -> None:
+    clip = Clip("c", Path("c.mp4"), "l;up", group="g", views=("", "flip-center"))
+    rows = rows_of(clip, {"l": "r", "r": "l", "up": "up"})
+    assert [row.label for row in rows] == ["l;up", "r;up"]
 
 
 def test_a_class_without_its_mirror_is_not_flipped_into_itself() -> None:

@@ -46,3 +46,18 @@ def test_class_weights_logit_adjustment_and_mixup_are_each_members_own() -> None
     prior = (counts / 36).log()
     torch.testing.assert_close(losses[1], mixed(logits[1] + 0.5 * prior, torch.ones(4)))
     torch.testing.assert_close(losses[2], mixed(logits[2], torch.ones(4)))
+
+
+def test_of_any_number_of_labels_it_is_the_binary_one_mixed_and_smoothed() -> None:
+    generator = Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 4, generator=generator)
+    labels, others = (torch.rand(2, 5, 4, generator=generator) < 0.4).float()
+    recipes = [OptimConfig(label_smoothing=0.0), OptimConfig(label_smoothing=0.2)]
+    loss = MemberLoss(recipes, torch.ones(4), CPU)
+    binary = torch.nn.functional.binary_cross_entropy_with_logits
+    plain, mixed = loss(logits, Targets(labels)), loss(logits, Targets(labels, others, 0.7))
+    for member, smoothing in enumerate((0.0, 0.2)):
+        smoothed = [(1 - smoothing) * each + smoothing / 4 for each in (labels, others)]
+        each = [binary(logits[member], wanted) for wanted in smoothed]
+        torch.testing.assert_close(plain[member], each[0])
+        torch.testing.assert_close(mixed[member], 0.7 * each[0] + 0.3 * each[1])
