@@ -161,6 +161,8 @@ COMMANDS = (
      "How well opposite actions are told apart, and how well probabilities are calibrated."),
     (UNDERSTAND, "order", "probe.cli.analysis:order",
      "Show the test clips to trained probes backward, shuffled, in part: do the answers change?"),
+    (UNDERSTAND, "corruptions", "probe.cli.corruptions:corruptions",
+     "Ask trained probes about corrupted views of their test clips: how far does each fall?"),
     (UNDERSTAND, "calibrate", "probe.cli.analysis:calibrate",
      "Fit each probe's temperature on a slice of train, which a twin of it has not seen."),
     (UNDERSTAND, "dense", "probe.cli.dense:dense",

@@ -36,6 +36,10 @@ COMMAND_LINES = {
     "analyse": ("stepcli analyse runs --method step,linear --pairs pairs.csv",),
     "chirality": ("stepcli chirality groups.csv --method linear --seeds 5",),
     "order": ("stepcli order runs",),
+    "corruptions": (
+        "stepcli corruptions runs",
+        "stepcli corruptions runs --method step --format csv --out drops.csv",
+    ),
     "calibrate": ("stepcli calibrate runs",),
     "dense": ("stepcli dense runs --method step,self-attention",),
     "predict": (

@@ -17,7 +17,7 @@ OPTION_OF = {
     "runs": "--runs",
 }
 """Commands without arguments -> the option whose value a plain word is."""
-ARGUMENT_OF = dict.fromkeys(("analyse", "order", "calibrate", "report"), "--runs")
+ARGUMENT_OF = dict.fromkeys(("analyse", "order", "corruptions", "calibrate", "report"), "--runs")
 """Commands whose argument may also be given by this option."""
 LISTS = ("--method", "--split", "--compare")
 """Options whose values may be separated by spaces where plain words are no arguments."""

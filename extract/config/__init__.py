@@ -102,7 +102,8 @@ class ExtractConfig(FrozenConfig, coerce_numbers_to_str=True):
         str,
         Field(
             description="Views of every clip: center, three-crops, flip, reversed (the centre "
-            "forward and backward), or several."
+            "forward and backward), corrupted (the centre plain and with noise, blur, brightness, "
+            "jpeg and occlusion of severity 1 to 5; or some, e.g. center,noise3,blur5), or several."
         ),
         Setting(VIEWS),
     ] = "center"
@@ -112,7 +113,7 @@ class ExtractConfig(FrozenConfig, coerce_numbers_to_str=True):
         Setting(VIEWS),
     ] = 0
     crop_seed: Annotated[
-        int, Field(ge=0, description="Seed of the random crops."), Setting(VIEWS)
+        int, Field(ge=0, description="Seed of random crops and corrupted views."), Setting(VIEWS)
     ] = 0
     crop_min_area: Annotated[
         float,

@@ -2,7 +2,8 @@
 
 Spatial views: `center` (as the backbone's processor crops), `left` and `right` (the same crop at
 either end of the frame's longer side), `crop0` to `crop7` (random resized crops for training, one
-box per clip and view) and `flip-` before any of them. Temporal views come from the sampling rule
+box per clip and view) and `flip-` before any of them; `noise3` and its like show the centre with
+corrupted pixels (corruptions.py). Temporal views come from the sampling rule
 and add `-t<n>`; `reversed-` before all of it shows the same frames backward. Names and ids:
 `stepcli.cache.schema.views`.
 """
@@ -17,8 +18,17 @@ from PIL import Image
 
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.label_sets import joined_labels, labels_in
-from stepcli.cache.schema.views import NAME, is_flip, is_random_crop, split_view, view_id
+from stepcli.cache.schema.views import (
+    CORRUPTIONS,
+    NAME,
+    corruption_of,
+    is_flip,
+    is_random_crop,
+    split_view,
+    view_id,
+)
 from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.decode.corruptions import corrupted
 from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.extract.decode.sampling import Sampling
@@ -29,6 +39,7 @@ GROUPS = {
     "three-crops": ("left", "center", "right"),
     "flip": ("flip-center",),
     "reversed": ("center", "reversed-center"),
+    "corrupted": ("center", *(f"{kind}{n}" for kind in CORRUPTIONS for n in range(1, 6))),
 }
 TRAIN_VIEWS = (0, 1, 2, 4, 8)
 RATIO = (3 / 4, 4 / 3)
@@ -58,6 +69,11 @@ class ViewPlan:
         """Whether any clip has."""
         return bool(self.train_views) or any(map(is_random_crop, self.spaces))
 
+    @property
+    def draws(self) -> bool:
+        """Whether anything in its views is drawn by `crop_seed`."""
+        return self.has_random_crops or any(map(corruption_of, self.spaces))
+
     def to_spec(self) -> dict[str, bool | int | float | str | list[float] | list[int]]:
         """For `StoreSpec.preprocessing`; nothing for plain centres, as in stores without views."""
         if self.is_plain:
@@ -65,6 +81,8 @@ class ViewPlan:
         facts: dict[str, bool | int | float | str | list[float] | list[int]] = {
             "views": ",".join(self.spaces)
         }
+        if self.draws and not self.has_random_crops:
+            facts["crop_seed"] = self.crop_seed
         if self.has_random_crops:
             facts |= {
                 key: asdict(self)[key] for key in ("train_views", "crop_seed", "crop_min_area")
@@ -99,7 +117,7 @@ def parse_views(text: str) -> tuple[str, ...]:
     for word in (word.strip() for word in text.split(",")):
         found = NAME.fullmatch(word)
         if word not in GROUPS and (found is None or found["time"]):
-            raise UnknownName("view", word, (*GROUPS, "left", "right", "flip-left", "crop0"))
+            raise UnknownName("view", word, (*GROUPS, "left", "right", "flip-left", "noise3"))
         names += GROUPS.get(word, (word,))
     return tuple(dict.fromkeys(names))
 
@@ -236,7 +254,10 @@ def cut(image: RGB, pixels: PixelPlan, plan: ViewPlan, spaces: Sequence[str], cl
     done = np.empty((len(spaces), pixels.height, pixels.width, 3), np.uint8)
     for out, space in zip(done, spaces, strict=True):
         plain = space.removeprefix("flip-")
-        if is_random_crop(plain):
+        if corruption := corruption_of(space):
+            resized = pixels.resize(image) if resized is None else resized
+            view = corrupted(pixels.crop(resized, None), *corruption, clip_id, plan.crop_seed)
+        elif is_random_crop(plain):
             box = crop_box(
                 *(image.shape[0], image.shape[1]),
                 f"{plan.crop_seed}/{clip_id}/{plain}",
