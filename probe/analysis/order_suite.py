@@ -22,6 +22,7 @@ from stepcli.probe.runs.labels import SHORT, labels
 from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.stats import accuracy_interval
 from stepcli.runtime.errors import UnknownName
+from stepcli.runtime.settings import JsonObject
 
 Family = Literal["control", "order-blind", "linear in time", "other head", "imported", "step"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -248,15 +249,24 @@ def _cell(found: Configuration) -> SuiteCell:
 def _family(found: Configuration) -> Family:
     if found.first.imported:
         return "imported"
-    method = found.first.method
+    options = found.first.config.get("options")
+    return family_of(found.first.method, options if isinstance(options, dict) else {})
+
+
+def family_of(method: str, options: JsonObject) -> Family:
+    """The kind of a trained method in tables of the order suite.
+
+    Args:
+        method: its name.
+        options: those of the run; without a frame encoding a method may see no order.
+    """
     if method == "step":
         return "step"
     if method in CONTROLS:
         return "control"
     if method in LINEAR:
         return "linear in time"
-    options = found.first.config.get("options")
-    encoding = options.get("pe") if isinstance(options, dict) else None
+    encoding = options.get("pe")
     try:
         aware = methods().sees_order(method) if encoding is None else encoding != "none"
     except UnknownName:

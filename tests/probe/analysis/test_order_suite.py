@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import numpy as np
 import pytest
 from command_line import invoke
 
-from stepcli.probe.analysis.order_suite import FAMILIES, Suite, SuiteCell, SuiteRow, order_suites
+from stepcli.probe.analysis.order_suite import (
+    FAMILIES,
+    Suite,
+    SuiteCell,
+    SuiteRow,
+    family_of,
+    order_suites,
+)
 from stepcli.probe.analysis.order_suite_words import conclusions, suite_texts
 from stepcli.probe.report.write import write_report
 from stepcli.probe.runs.predictions import read_predictions
@@ -295,3 +303,12 @@ def test_the_report_begins_with_the_suite(runs: Path, tmp_path: Path) -> None:
 def test_no_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         order_suites(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/order-suite.md"])
+def test_kinds_in_the_docs_are_those_of_the_tool(page: str) -> None:
+    text = (Path(__file__).parents[3] / page).read_text()
+    rows = re.findall(r"^\| \**([\w-]+)\** \| ([a-z -]+?) \| [\d*].*° \|", text, re.MULTILINE)
+    assert len(rows) >= 12
+    for method, kind in rows:
+        assert kind == family_of(method, {}), method
