@@ -43,11 +43,11 @@ class LabelledClips:
     """Classes that show something which does not happen when played backward."""
     copies: tuple[tuple[str, ...], ...] = ()
     """Sets of clips of the store with equal tokens, by id without view."""
-    several: bool = False
-    """Whether a clip has any number of labels, joined by ";"."""
     group_of: Mapping[str, str] = field(default_factory=dict)
     """Stored id -> what slices of train, and intervals over test, keep together: groups of that
     side, united over its copies."""
+    several: bool = False
+    """Whether a clip has any number of labels, joined by ";"."""
 
     def labels(self, row: ClipRow) -> tuple[str, ...]:
         """The label of a clip; of a task with several, all of them."""
@@ -133,8 +133,8 @@ def labelled_clips(
         (*notes, *_warnings(rows, here, chosen, used, copies, split_file is not None, several)),
         frozenset(row.name for row in table if row.kind == "irreversible"),
         copies,
-        several,
         group_of,
+        several,
     )
 
 

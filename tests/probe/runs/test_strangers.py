@@ -116,7 +116,11 @@ def test_predictions_that_cannot_be(runs: Path) -> None:
         (
             replace(
                 said,
-                **{name: getattr(said, name)[:0] for name in said.__dataclass_fields__},
+                **{
+                    name: value[:0]
+                    for name in said.__dataclass_fields__
+                    if (value := getattr(said, name)) is not None
+                },
             ),
             "cannot be read",
         ),
