@@ -42,8 +42,8 @@ FIRST = (
     *("probe/training/test_on_cuda.py", "extract/pipeline/test_extraction.py"),
     *("cache/store/test_damage.py", "apply/prediction/test_predict.py"),
 )
-"""The longest files, those of ten seconds and more: begun at the end, one keeps a worker busy while
-the others have nothing left."""
+"""The longest files, those of ten seconds and more: begun at the end, such a file keeps one worker
+busy while the others have nothing left."""
 LAST = ("apply/prediction/test_notebook.py", "test_bundled_clips.py")
 """They read the demo's store, which the first file makes: begun beside it, they wait for it."""
 ORDER = {TESTS / name: place - len(FIRST) for place, name in enumerate(FIRST)}
