@@ -2,11 +2,12 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.groups import group_keys, plain_names
+from stepcli.cache.schema.label_sets import of_known
 from stepcli.cache.schema.split_names import normalise_split
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.duplicates import find_copies
@@ -50,12 +51,13 @@ def draw_split(root: StoragePath, share: float, *, dry_run: bool = False) -> Dra
         raise UsageError(f"--test-share {share:g}: expected a share above 0 and below 1, e.g. 0.25")
     store = open_store(root)
     copies = find_copies(store).sets  # before the table is locked: it takes a while
+    classes = frozenset(row.name for row in store.classes())
     if dry_run:
-        return _draw_into(store.clips(), copies, share, store.path)[0]
+        return _draw_into(store.clips(), copies, classes, share, store.path)[0]
     drawn: list[DrawnSplit] = []
 
     def draw(rows: list[ClipRow]) -> list[ClipRow]:
-        plan, changed = _draw_into(rows, copies, share, store.path)
+        plan, changed = _draw_into(rows, copies, classes, share, store.path)
         drawn[:] = [plan]
         return changed
 
@@ -64,7 +66,11 @@ def draw_split(root: StoragePath, share: float, *, dry_run: bool = False) -> Dra
 
 
 def _draw_into(
-    rows: list[ClipRow], copies: Sequence[Sequence[str]], share: float, place: StoragePath
+    rows: list[ClipRow],
+    copies: Sequence[Sequence[str]],
+    classes: Set[str],
+    share: float,
+    place: StoragePath,
 ) -> tuple[DrawnSplit, list[ClipRow]]:
     """What is drawn for the rows of a clips table, and the rows with it."""
     if all(row.split.strip() for row in rows):
@@ -77,7 +83,7 @@ def _draw_into(
         if split := normalise_split(row.split):
             given[key].add(split)
     whole = [(row, key) for row, key in zip(rows, keys, strict=True) if key not in given]
-    split_of, untested = _draw(whole, share)
+    split_of, untested = _draw(whole, classes, share)
     drawn = DrawnSplit(untested=untested)
     changed, torn = [], set()
     for row, key in zip(rows, keys, strict=True):
@@ -97,11 +103,22 @@ def _draw_into(
     return drawn, changed
 
 
-def _draw(rows: list[tuple[ClipRow, str]], share: float) -> tuple[dict[str, str], list[str]]:
-    """Rows and their groups -> group to split, and the classes without a test clip."""
+def _draw(
+    rows: list[tuple[ClipRow, str]], classes: Set[str], share: float
+) -> tuple[dict[str, str], list[str]]:
+    """Rows and their groups -> group to split, and the classes without a test clip.
+
+    A clip with several labels counts in each of its classes.
+    """
     by_label: dict[str, set[str]] = defaultdict(set)
+    several = False
     for row, group in rows:
-        by_label[row.label].add(group)
+        names = of_known(row.label, classes)
+        several = several or bool(names)
+        for name in names or (row.label,):
+            by_label[name].add(group)
+    if several:
+        return _draw_of_several(by_label, share)
     split_of: dict[str, str] = {}
     untested = []
     for label, groups in sorted(by_label.items()):
@@ -114,6 +131,33 @@ def _draw(rows: list[tuple[ClipRow, str]], share: float) -> tuple[dict[str, str]
         if all(split_of[group] == "train" for group in groups):
             untested.append(label)
     return split_of, untested
+
+
+def _draw_of_several(
+    by_label: dict[str, set[str]], share: float
+) -> tuple[dict[str, str], list[str]]:
+    """The same where clips have several labels: rare classes first, each until its share is test.
+
+    A group is test only where each of its classes keeps another group for training.
+    """
+    every = set().union(*by_label.values())
+    classes_of: dict[str, list[str]] = defaultdict(list)
+    for label, groups in by_label.items():
+        for group in groups:
+            classes_of[group].append(label)
+    test: set[str] = set()
+    left = {label: len(groups) for label, groups in by_label.items()}
+    for _, groups in sorted(by_label.items(), key=lambda item: (len(item[1]), item[0])):
+        wanted = min(max(round(share * len(groups)), 1), len(groups) - 1)
+        for group in sorted(groups - test, key=_order):
+            if len(groups & test) >= wanted:
+                break
+            if all(left[label] > 1 for label in classes_of[group]):
+                test.add(group)
+                for label in classes_of[group]:
+                    left[label] -= 1
+    untested = sorted(label for label, groups in by_label.items() if not groups & test)
+    return {group: "test" if group in test else "train" for group in every}, untested
 
 
 def _order(group: str) -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 from stepcli.probe.methods.catalogue import sees_order
 from stepcli.probe.runs.cells import csv_text
 from stepcli.probe.runs.filters import EVERY_RUN, RunFilter
+from stepcli.probe.runs.metrics import MEAN_AP
 from stepcli.probe.runs.record import FILE, RunRecord, is_done, read_run
 from stepcli.probe.runs.stats import FEWEST_GROUPS
 from stepcli.probe.runs.table import Format, arranged
@@ -129,14 +130,19 @@ def _row(runs: Path, name: str, choice: MethodSelection) -> tuple[float, list[st
                 f"{name}: the chosen run {run} is not there; let the sweep come to its end"
             )
     records = [read_run(runs / run / FILE) for run in names]
-    seeds = [read_predictions(runs / run) for run in names]
+    several = any(record.several_labels for record in records)
+    seeds = [read_predictions(runs / run, several=True) for run in names]
     if any(seed.clips != seeds[0].clips for seed in seeds):
         raise UsageError(f"{name}: its seeds were tested on different samples")
-    top1 = [100 * record.top1 for record in records]
+    top1 = [100 * record.headline for record in records]
     span = interval(np.stack([seed.correct for seed in seeds]), seeds[0].groups)
     spread = f" ± {stdev(top1):.1f}" if len(top1) > 1 else ""
-    few = ""
-    if span.by_group:
+    few, metric, reach = "", "", "-"
+    if several:
+        few, metric = f"{name}: {MEAN_AP} is no mean over clips, no interval", f"{MEAN_AP} "
+    elif span.low is not None:
+        reach = f"{100 * span.low:.1f} to {100 * (span.high or 0):.1f}"
+    else:
         values = ", ".join(f"{group} {100 * v:.1f}" for group, v in span.by_group.items())
         few = f"{name}: fewer than {FEWEST_GROUPS} groups, no interval; top-1 by group: {values}"
     settings = [" ".join(f"{k}={v}" for k, v in each.items()) for each in choice.settings]
@@ -146,8 +152,8 @@ def _row(runs: Path, name: str, choice: MethodSelection) -> tuple[float, list[st
             name,
             "seen" if sees_order(records[0].method) else "not seen",
             str(len(records)),
-            f"{fmean(top1):.1f}{spread}",
-            "-" if span.low is None else f"{100 * span.low:.1f} to {100 * (span.high or 0):.1f}",
+            f"{metric}{fmean(top1):.1f}{spread}",
+            reach,
             f"{records[0].params:,}",
             f"{fmean(record.seconds for record in records):.1f}",
             ", ".join(f"{settings.count(each)} x {each}" for each in dict.fromkeys(settings)),

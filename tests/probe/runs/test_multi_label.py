@@ -13,11 +13,14 @@ import torch
 from command_line import invoke
 from sklearn.metrics import average_precision_score
 
+from stepcli.cache.maintenance.draw_split import draw_split
 from stepcli.cache.schema.clips import ClassRow
-from stepcli.cache.store.store import Store
+from stepcli.cache.schema.label_sets import labels_in
+from stepcli.cache.store.store import Store, open_store
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.splits import labelled_clips
+from stepcli.probe.data.streamed import Streamed
 from stepcli.probe.runs.metrics import hits, multi_label_summary
 from stepcli.probe.runs.predictions import read_predictions
 from stepcli.runtime.errors import UsageError
@@ -157,6 +160,9 @@ def test_settings_are_chosen_by_map(home: Path) -> None:
     (file,) = (home / "chosen").glob("selection-*.json")
     (choice,) = json.loads(file.read_text())["methods"].values()
     assert choice["settings"][0]["lr"] == 0.1
+    table = invoke("results", home / "chosen", "--chosen").stdout
+    assert "  mAP " in table
+    assert "mAP is no mean over clips, no interval" in table
 
 
 def test_a_share_of_train_is_one_of_all_clips(home: Path) -> None:
@@ -230,3 +236,34 @@ def test_views_average_the_probabilities_of_each_class(tmp_path: Path, store_of:
         if task.shown.label[plain] != task.shown.label[flipped]:
             turned = turned[:, [1, 0, 2]]
         torch.testing.assert_close(found[:, sample], (chances[:, plain] + turned) / 2)
+
+
+def test_streamed_batches_have_the_classes_of_each_clip(home: Path) -> None:
+    store = open_store(home / "store")
+    table = labelled_clips(store, "train", "test", several=True)
+    task = make_task(TaskConfig(name="multi-label"), store, table)
+    streamed = Streamed(store, torch.device("cpu"))
+    found = torch.cat([labels for _, labels in streamed.batches(task, task.test, 7)])
+    cells = {row.id: row.label for row in table.test}
+    for clip, row in zip(task.test.clip, found, strict=True):
+        names = [CLASSES[place] for place in torch.nonzero(row)[:, 0]]
+        assert ";".join(names) == ";".join(labels_in(cells[task.clips[clip]]))
+
+
+def test_a_drawn_split_has_clips_of_each_class(tmp_path: Path, store_of: Any) -> None:
+    store = store_of(tmp_path / "s", labels=tuple("0123"), partners={}, clips_each=8)
+    relabelled(store, unlabelled=0)
+
+    def own(rows: list[Any]) -> list[Any]:
+        extra = [f"{row.label};x{n % 5};y{n % 3}" for n, row in enumerate(rows)]
+        return [type(r)(r.id, e, "", r.id, r.view) for r, e in zip(rows, extra, strict=True)]
+
+    store.change_clips(own)
+    names = [*CLASSES, *(f"x{n}" for n in range(5)), *(f"y{n}" for n in range(3))]
+    store.replace_classes([ClassRow(name, number) for number, name in enumerate(names)])
+    drawn = draw_split(store.path, 0.25)
+    assert len({row.label for row in store.clips()}) > 25  # hardly a set occurs twice
+    assert 8 <= drawn.test <= 14
+    assert drawn.untested == []
+    tested = {n for row in store.clips() if row.split == "test" for n in labels_in(row.label)}
+    assert tested == set(names)
