@@ -73,6 +73,8 @@ bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios (40 mi
 	$(BIN)/python benchmarks/engines.py
 	$(BIN)/python benchmarks/scale.py check
 	$(BIN)/python benchmarks/resume.py
+	$(BIN)/python benchmarks/recordings.py $(BENCH)/recordings
+	$(BIN)/python benchmarks/windows.py $(BENCH)/recordings
 
 REC = build/recordings
 recordings: $(VENV)/installed  ## recordings joined from the bundled clips: dense STEP, self-attention, frame-wise linear

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stepcli.cache.store.own_tokens import TokenClip, write_tokens
     from stepcli.cache.store.store import Store, create_store, open_store
     from stepcli.cache.store.streaming import (
         TokenDataset,
@@ -17,22 +18,26 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Store": "store.store",
+    "TokenClip": "store.own_tokens",
     "TokenDataset": "store.streaming",
     "create_store": "store.store",
     "load_resident": "store.streaming",
     "load_resident_arrays": "store.streaming",
     "open_store": "store.store",
     "stream_clips": "store.streaming",
+    "write_tokens": "store.own_tokens",
 }
 
 __all__ = [
     "Store",
+    "TokenClip",
     "TokenDataset",
     "create_store",
     "load_resident",
     "load_resident_arrays",
     "open_store",
     "stream_clips",
+    "write_tokens",
 ]
 
 

@@ -25,6 +25,7 @@ MODULES = (
     "stepcli.cache.storage.object_client",
     "stepcli.cache.storage.path",
     "stepcli.cache.storage.places",
+    "stepcli.cache.store.own_tokens",
     "stepcli.cache.store.store",
     "stepcli.cache.store.streaming",
     "stepcli.cache.store.writer",
