@@ -53,11 +53,11 @@ def draw_split(root: StoragePath, share: float, *, dry_run: bool = False) -> Dra
     copies = find_copies(store).sets  # before the table is locked: it takes a while
     classes = frozenset(row.name for row in store.classes())
     if dry_run:
-        return _draw_into(store.clips(), copies, classes, share, store.path)[0]
+        return _draw_into(store.clips(), copies, share, store.path, classes)[0]
     drawn: list[DrawnSplit] = []
 
     def draw(rows: list[ClipRow]) -> list[ClipRow]:
-        plan, changed = _draw_into(rows, copies, classes, share, store.path)
+        plan, changed = _draw_into(rows, copies, share, store.path, classes)
         drawn[:] = [plan]
         return changed
 
@@ -68,9 +68,9 @@ def draw_split(root: StoragePath, share: float, *, dry_run: bool = False) -> Dra
 def _draw_into(
     rows: list[ClipRow],
     copies: Sequence[Sequence[str]],
-    classes: Set[str],
     share: float,
     place: StoragePath,
+    classes: Set[str] = frozenset(),
 ) -> tuple[DrawnSplit, list[ClipRow]]:
     """What is drawn for the rows of a clips table, and the rows with it."""
     if all(row.split.strip() for row in rows):

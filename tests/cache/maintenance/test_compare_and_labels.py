@@ -9,8 +9,8 @@ from sample_clips import PRODUCER, SPEC, fill_store, make_record, make_tokens
 from store_commands import files_of, run
 from typer.testing import CliRunner
 
+from stepcli.apply.cli.store import app
 from stepcli.cache import create_store
-from stepcli.cache.cli.store import app
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.spec import StoreSpec
