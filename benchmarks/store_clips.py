@@ -93,13 +93,16 @@ def show(
     unit: float,
     name: str,
 ) -> None:
-    """Ratios to the first candidate; for stepcli whether the target is met."""
-    reference = next(iter(seconds.values()))[0]
+    """Ratios to the first candidate, of medians and round by round; for stepcli whether the
+    target is met."""
+    reference, rounds = next(iter(seconds.values()))
     print(f"\n{title}")
     for candidate, (value, values) in seconds.items():
         ratio = reference / value
         spread = f"{min(values) * unit:.2f} to {max(values) * unit:.2f}"
+        ratios = [one / other for one, other in zip(rounds, values, strict=True)]
         line = f"  {candidate:<34} {ratio:6.2f} of the first   {value * unit:.2f} {name} ({spread})"
+        line += f", by round {min(ratios):.2f} to {max(ratios):.2f}"
         if candidate in ("stepcli zarr", "stepcli hdf5") and target:
             line += f"   target {target:.2f}: {'met' if ratio >= target else 'MISSED'}"
         print(line, flush=True)

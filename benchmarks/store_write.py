@@ -69,8 +69,10 @@ def writers(tokens: np.ndarray, size: Size) -> dict[str, Callable[[Path], None]]
     }
 
 
-def bench_write(size: Size, runs: int, folder: Path) -> dict[str, tuple[float, list[float]]]:
-    """Seconds to write all clips, on disk."""
+def bench_write(
+    size: Size, runs: int, folder: Path, *, others: bool = True
+) -> dict[str, tuple[float, list[float]]]:
+    """Seconds to write all clips, on disk; without `others` of np.save and stepcli only."""
 
     def one(write: Callable[[Path], None], run: int) -> float:
         work = folder / "written"
@@ -83,4 +85,6 @@ def bench_write(size: Size, runs: int, folder: Path) -> dict[str, tuple[float, l
         return spent
 
     candidates = writers(random_tokens(size), size)
+    if not others:
+        candidates = dict(list(candidates.items())[: 1 + len(FORMATS)])
     return interleaved({name: partial(one, write) for name, write in candidates.items()}, runs)
