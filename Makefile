@@ -62,6 +62,7 @@ bench: $(VENV)/installed  ## the side-by-side measurements; prints ratios (40 mi
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/stream_training.py
 	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/extract_precision.py
 	$(BIN)/stepcli extract --dataset openclose --backbone mobilenet_v2-bundled-320 --frames 16 --tokens full --store $(BENCH)/full
 	$(BIN)/python benchmarks/sweep_160.py --store $(BENCH)/full --singles 4
 	$(BIN)/stepcli demo --out $(BENCH)/demo
