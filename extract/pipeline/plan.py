@@ -127,7 +127,8 @@ def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> float:
     """Seconds per clip."""
     side = min(PROBE_GRID, *prepared.backbone.facts.grid)
     trial, _ = settled(_storing(prepared, f"grid{side}", "float32"))
-    with tempfile.TemporaryDirectory() as place, ExtractionProgress(len(clips), 0) as progress:
+    views = sum(len(clip.stored_ids) for clip in clips)
+    with tempfile.TemporaryDirectory() as place, ExtractionProgress(views, 0) as progress:
         store = create_store(Path(place) / "probe", trial.spec, dataset="plan")
         spent = extract_clips(clips, store, trial, progress)
         store.refresh()
