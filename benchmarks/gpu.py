@@ -3,9 +3,10 @@ r"""Both stages on a GPU, side by side with what most people do, in one run.
 python benchmarks/gpu.py [--device cuda] [--part equal|probes|sweep|extract|all] [--json out.json]
 python benchmarks/gpu.py --device cpu --tiny      # that it runs at all, without a GPU
 
-On a machine with Python 3.12, torch, numpy, pyarrow, h5py, typer and tqdm but no package index,
-what else is needed is carried along: `make gpu-site` packs it into build/gpu-site.tar.xz (45 MiB;
-GPU_PYTHON=3.11 for another Python). With a checkout and that file there, the command is
+On a machine with Python 3.12, torch, transformers 5 with what it needs, numpy, pyarrow, h5py and
+typer, but no package index, newer and missing packages are carried along: `make gpu-site` packs
+them into build/gpu-site.tar.xz (46 MiB; GPU_PYTHON=3.11 for another Python). With a checkout and
+that file there, the command is
 
     tar xJf build/gpu-site.tar.xz -C build && ln -sfn "$PWD" build/gpu-site/stepcli &&
     PYTHONPATH=build/gpu-site PYTHONUNBUFFERED=1 timeout 480 python benchmarks/gpu.py \

@@ -12,6 +12,7 @@ from stepcli.probe.report.tables import ReportTable, percent
 
 MOST_RECORDINGS = 12
 """Of the figure; the weakest, the strongest and some in between."""
+LEGEND_COLUMNS = 6
 HUES = 20
 
 Span = tuple[float, float, str]
@@ -37,13 +38,18 @@ def strips(found: Sequence[tuple[ReportEntry, list[DenseScores]]]) -> Figure | N
     found = [each for each in found if each[1][0].recordings]  # an exported run has none
     if not found:
         return None
+    from matplotlib.patches import Patch
+
     entry, every = max(found, key=lambda each: fmean(one.f1["50"] for one in each[1]))
     recordings = every[0].recordings
     names = _spread(sorted(recordings, key=lambda name: recordings[name].f1_50))
     labels = sorted(
         {span[2] for one in recordings.values() for span in (*one.true, *one.predicted)}
     )
-    drawn, axes = canvas(0.35 + 0.55 * len(names), rows=len(names), squeeze=False)
+    named = labels if len(labels) <= HUES else []  # with more classes, colours repeat
+    lines = -(-len(named) // LEGEND_COLUMNS)
+    height = 0.35 + 0.55 * len(names) + 0.15 * lines
+    drawn, axes = canvas(height, rows=len(names), squeeze=False)
     for name, (place,) in zip(names, axes, strict=True):
         _strip(place, recordings[name], labels)
         place.set_ylabel(
@@ -54,6 +60,10 @@ def strips(found: Sequence[tuple[ReportEntry, list[DenseScores]]]) -> Figure | N
             fontsize=6.5,
         )
     axes[-1][0].set_xlabel("seconds")
+    if named:
+        patches = [Patch(color=_colour(name, labels), label=name) for name in named]
+        place = "outside lower center"
+        drawn.legend(handles=patches, loc=place, ncols=LEGEND_COLUMNS, fontsize=6)
     shown = f"{len(names)} of {len(recordings)}" if len(names) < len(recordings) else "all"
     return finish(
         drawn,
@@ -76,14 +86,11 @@ def _spread(names: Sequence[str]) -> list[str]:
 
 
 def _strip(place: Any, one: RecordingScores, labels: Sequence[str]) -> None:
-    import matplotlib as mpl
-
-    colours = mpl.colormaps["tab20"]
     end = max((span[1] for span in (*one.true, *one.predicted)), default=1.0)
     for row, spans in ((1.3, one.true), (0.3, one.predicted)):
         for start, stop, label in spans:
             place.broken_barh(
-                [(start, stop - start)], (row, 0.9), facecolors=colours(labels.index(label) % HUES)
+                [(start, stop - start)], (row, 0.9), facecolors=_colour(label, labels)
             )
             if stop - start > 0.07 * end:
                 text = shortened([label], max(3, round(90 * (stop - start) / end)))[0]
@@ -96,6 +103,12 @@ def _strip(place: Any, one: RecordingScores, labels: Sequence[str]) -> None:
     place.set_yticks([])
     place.grid(visible=False)
     place.tick_params(labelsize=6)
+
+
+def _colour(label: str, labels: Sequence[str]) -> Any:
+    import matplotlib as mpl
+
+    return mpl.colormaps["tab20"](labels.index(label) % HUES)
 
 
 def errors(one: RecordingScores) -> list[tuple[float, float]]:

@@ -1,5 +1,6 @@
 """The report's strips of recordings: errors where they are, numbers as kept, names escaped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,12 @@ def test_numbers_and_strips_are_those_that_were_kept(runs: Path) -> None:
     assert drawn is not None
     assert b"<svg" in drawn.svg
     assert HOSTILE.encode() not in drawn.svg
+    assert b'<g id="legend_1">' in drawn.svg  # narrow segments have no room for their class
+    # Of an exported run the recordings stayed behind.
+    assert (
+        strips([(entry, [replace(s, recordings={}) for s in kept]) for entry, kept in found])
+        is None
+    )
 
 
 def test_the_page_shows_them_offline(runs: Path, tmp_path: Path) -> None:
