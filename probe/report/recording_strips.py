@@ -62,8 +62,7 @@ def strips(found: Sequence[tuple[ReportEntry, list[DenseScores]]]) -> Figure | N
     axes[-1][0].set_xlabel("seconds")
     if named:
         patches = [Patch(color=_colour(name, labels), label=name) for name in named]
-        place = "outside lower center"
-        drawn.legend(handles=patches, loc=place, ncols=LEGEND_COLUMNS, fontsize=6)
+        drawn.legend(handles=patches, loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=6)
     shown = f"{len(names)} of {len(recordings)}" if len(names) < len(recordings) else "all"
     return finish(
         drawn,
