@@ -25,7 +25,8 @@ default stays without it.
 
 At the usual 0.02 for both scales the attention starts uniform and all but blind to order, and stays
 on a saddle of 50 % on opposite actions for a long time. A CLS of the tokens' own size (1.0) makes
-heads look at different tokens from the first step; docs/pe-scale.md has the study.
+heads look at different tokens from the first step (docs/pe-scale.md). The encoding starts at 1.0 too,
+chosen with the learning rate on slices of train over several stores (docs/step-defaults.md).
 """
 
 from typing import ClassVar, Literal
@@ -50,7 +51,7 @@ class StepOptions(Options):
 
     heads: int = Field(8, ge=1, description="attention heads; must divide the channels")
     pe: Encoding = Field("learned", description="frame encoding")
-    pe_scale: float = Field(0.3, ge=0, description="initial deviation of the encoding")
+    pe_scale: float = Field(1.0, ge=0, description="initial deviation of the encoding")
     cls_scale: float = Field(1.0, ge=0, description="initial deviation of the CLS")
     patch_pe: bool = Field(False, description="learn an encoding of a patch's place too")
     cls: Literal["global", "per-frame"] = Field("global", description="one CLS, or one per frame")

@@ -221,15 +221,22 @@ def test_the_onnx_file_gives_the_logits_that_the_run_recorded(old: Path) -> None
     assert logits == pytest.approx(np.array(recorded["logits"]), abs=SAME)
 
 
-def test_the_same_command_finds_its_runs_done(work: Path) -> None:
+def test_the_same_settings_find_their_runs_done(work: Path) -> None:
+    """STEP's encoding started at 0.3 by default then, at 1.0 now: that is another run."""
     before = records(work / "runs")
     assert len(before) == 4
-    call(
+    command = (
         *("probe", "--method", "step,linear", "--lr", 0.01, "--seeds", 2, "--epochs", 8),
         *("--batch-size", 4, "--device", "cpu", "--store", work / "stores" / "hdf5"),
         *("--runs", work / "runs"),
     )
+    call(*command, "--set", "pe_scale=0.3")
     assert records(work / "runs") == before
+    call(*command)
+    after = records(work / "runs")
+    assert before.items() < after.items()
+    added = [json.loads(run)["config"] for name, run in after.items() if name not in before]
+    assert [(run["method"], run["options"]["pe_scale"]) for run in added] == [("step", 1.0)] * 2
 
 
 def records(runs: Path) -> dict[str, bytes]:
