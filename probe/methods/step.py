@@ -25,8 +25,8 @@ default stays without it.
 
 At the usual 0.02 for both scales the attention starts uniform and all but blind to order, and stays
 on a saddle of 50 % on opposite actions for a long time. A CLS of the tokens' own size (1.0) makes
-heads look at different tokens from the first step (docs/pe-scale.md). The encoding starts at 1.0 too,
-chosen with the learning rate on slices of train over several stores (docs/step-defaults.md).
+heads look at different tokens from the first step (docs/pe-scale.md). The encoding starts at 1.0
+too, chosen with the learning rate on slices of train over several stores (docs/step-defaults.md).
 """
 
 from typing import ClassVar, Literal
