@@ -94,6 +94,25 @@ def read_tensors(folder: StoragePath, file: str, sha256: Any) -> bytes:
     return data
 
 
+def read_both(root: StoragePath, tower: str) -> tuple[StoredText, bytes]:
+    """What the text.json of a tower says, and its tensors, of one moment.
+
+    A file of tensors stays when it is replaced once, not twice: then both are read again.
+
+    Raises:
+        FileNotFoundError, DamagedStore: as of `read_text` and `read_tensors`.
+    """
+    last: StoredText | None = None
+    while True:
+        text = read_text(root, tower)
+        try:
+            return text, read_tensors(root / FOLDER / tower, text.file, text.sha256)
+        except DamagedStore:
+            if text == last:
+                raise
+            last = text
+
+
 def write_text(
     root: StoragePath, tower: str, facts: Mapping[str, object], tensors: bytes
 ) -> StoragePath:
@@ -134,12 +153,11 @@ def copy_texts(source: StoragePath, target: StoragePath) -> tuple[list[str], lis
     copied, differing = [], []
     there = text_folders(target)
     for tower in text_folders(source):
-        text = read_text(source, tower)
         if tower not in there:
-            tensors = read_tensors(source / FOLDER / tower, text.file, text.sha256)
+            text, tensors = read_both(source, tower)
             write_text(target, tower, text.facts, tensors)
             copied.append(tower)
-        elif read_text(target, tower).sha256 != text.sha256:
+        elif read_text(target, tower).sha256 != read_text(source, tower).sha256:
             differing.append(tower)
     return copied, differing
 

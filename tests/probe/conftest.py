@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from stepcli.cache.schema.views import view_id
 from stepcli.cache.store.store import Store, create_store
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.text import StoreText, stored_texts
+from stepcli.runtime import preemption
 
 sys.path.insert(0, str(Path(__file__).parent))  # for golden_values.py
 
@@ -42,8 +44,9 @@ def tokens() -> Tensor:
 
 
 @pytest.fixture
-def own_sigterm() -> Iterator[None]:
-    """Gives the tests' own process back what it did on SIGTERM."""
+def own_sigterm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Gives the tests' own process back what it did on SIGTERM, and forgets that one came."""
+    monkeypatch.setattr(preemption, "_noticed", threading.Event())
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)

@@ -88,7 +88,7 @@ def test_a_row_of_another_clip_is_an_error(tmp_path: Path, change: str) -> None:
 
 def test_a_part_that_is_missing_is_named(tmp_path: Path) -> None:
     store = fill_store(tmp_path / "store", "zarr", 4, part_clips=2)
-    shutil.rmtree(store.path / "parts" / store.parts[1])
+    shutil.rmtree(store.path / "parts" / store.locate("clip-0002")[0])
     assert len(store.records(clip_ids(4)[:2])) == 2
     with pytest.raises(ClipNotFound, match="'clip-0002' no more"):
         store.records(clip_ids(4))

@@ -19,7 +19,13 @@ from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.storage.places import place_of
 from stepcli.cache.tables import texts
-from stepcli.cache.tables.texts import read_tensors, read_text, text_folders, write_text
+from stepcli.cache.tables.texts import (
+    read_both,
+    read_tensors,
+    read_text,
+    text_folders,
+    write_text,
+)
 from stepcli.runtime import files as runtime_files
 from stepcli.runtime.errors import DamagedStore, StorageError
 
@@ -70,8 +76,7 @@ def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
 
     def look() -> None:
         while not done.is_set():
-            text = read_text(root, "clip")  # a reader may take its time between the two files
-            data = read_tensors(root / "text" / "clip", text.file, text.sha256)
+            text, data = read_both(root, "clip")
             if data != f"tensors {text.facts['classes'][0]}".encode():
                 wrong.append(data)
             wrong.extend(texts.wrong_texts(root))

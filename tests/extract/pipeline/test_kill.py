@@ -117,6 +117,6 @@ def test_a_notice_to_end_commits_and_says_how_to_go_on(backbone: str, tmp_path: 
     assert "interrupted" in err.decode()
     assert "Traceback" not in err.decode()
     assert not staged(path)
-    assert 0 < len(open_store(path)) < CLIPS
+    assert 0 < len(open_store(path)) <= CLIPS  # the notice may come when all is done but the end
     finish(path, backbone, "zarr")
     assert len(open_store(path)) == CLIPS
