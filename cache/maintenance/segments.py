@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stepcli.cache.schema.alike import composed
 from stepcli.cache.schema.clips import ClipRow, SegmentRow
 from stepcli.cache.schema.segments import BACKGROUND, by_recording, labels_at
 from stepcli.cache.schema.windows import split_window
@@ -200,7 +201,7 @@ def read_plain(table: Path, store: Store, known: Collection[str]) -> SegmentsFil
         elif not line[label]:
             wrong.add(number, "the label is empty")
         else:
-            rows.append(SegmentRow(recording, start, end, line[label]))
+            rows.append(SegmentRow(recording, start, end, composed(line[label])))
     wrong.refuse()
     if unknown:
         raise UsageError(
