@@ -94,23 +94,30 @@ def read_tensors(folder: StoragePath, file: str, sha256: Any) -> bytes:
     return data
 
 
-def read_both(root: StoragePath, tower: str) -> tuple[StoredText, bytes]:
+def read_both(
+    root: StoragePath, tower: str, text: StoredText | None = None
+) -> tuple[StoredText, bytes]:
     """What the text.json of a tower says, and its tensors, of one moment.
 
     A file of tensors stays when it is replaced once, not twice: then both are read again.
 
+    Args:
+        root: the store.
+        tower: name of the folder.
+        text: what its text.json said just now; None: it is read.
+
     Raises:
         FileNotFoundError, DamagedStore: as of `read_text` and `read_tensors`.
     """
-    last: StoredText | None = None
+    text = text or read_text(root, tower)
     while True:
-        text = read_text(root, tower)
         try:
             return text, read_tensors(root / FOLDER / tower, text.file, text.sha256)
         except DamagedStore:
-            if text == last:
+            newer = read_text(root, tower)
+            if newer == text:
                 raise
-            last = text
+            text = newer
 
 
 def write_text(
@@ -176,34 +183,23 @@ def wrong_texts(root: StoragePath) -> Iterator[tuple[str, str]]:
         yield FOLDER, str(error)
         return
     for tower in towers:
-        last: StoredText | None = None
-        while True:
-            try:
-                text = read_text(root, tower)
-            except FileNotFoundError:
-                break  # removed meanwhile
-            except StorageError:
-                raise
-            except StoreError as error:
-                yield f"{FOLDER}/{tower}/{FACTS}", str(error)
-                break
-            try:
-                read_tensors(root / FOLDER / tower, text.file, text.sha256)
-            except StorageError:
-                raise
-            except StoreError as error:
-                if text != last:  # perhaps replaced twice since: look once more
-                    last = text
-                    continue
-                yield f"{FOLDER}/{tower}/{text.file}", str(error)
-            break
+        file = FACTS
+        try:
+            text = read_text(root, tower)
+            file = text.file
+            read_both(root, tower, text)
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        except StorageError:
+            raise
+        except StoreError as error:
+            yield f"{FOLDER}/{tower}/{file}", str(error)
 
 
 def is_damaged(root: StoragePath, tower: str) -> bool:
     """Whether a tower's texts were read and are not what was written."""
     try:
-        text = read_text(root, tower)
-        read_tensors(root / FOLDER / tower, text.file, text.sha256)
+        read_both(root, tower)
     except DamagedStore:
         return True
     except (FileNotFoundError, StoreError):
