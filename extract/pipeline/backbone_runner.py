@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -40,15 +41,19 @@ class ToPixels:
         return on_device.float().mul_(self._scale).sub_(self._mean).div_(self._std).to(self._dtype)
 
 
+Encoded: TypeAlias = tuple[Sequence[np.ndarray], None] | tuple[None, np.ndarray]
+"""Arrays as the store keeps them; or [(L,) T, S, D] float32 of what does not fit its dtype."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedClip:
     """One view of a clip, ready to be stored."""
 
     record: ClipRecord
     arrays: Sequence[np.ndarray] | None
-    """As the store keeps them; None where a value does not fit its dtype."""
+    """As the store keeps them."""
     tokens: np.ndarray | None
-    """[(L,) T, S, D] float32 of a clip that does not fit, so that the store can say why."""
+    """[(L,) T, S, D] float32 in their place: the store converts them, or says what does not fit."""
 
 
 class BackboneRunner:
@@ -111,22 +116,31 @@ class BackboneRunner:
     def __call__(self, clips: Sequence[DecodedClip]) -> list[EncodedClip]:
         """Run the clips in one batch, and give their memory back."""
         with torch.inference_mode(), self._stream():
-            tokens = self._tokens(clips)  # [views, T, (L,) S, D]
-            if len(self._layers) > 1:
-                tokens = tokens.transpose(1, 2)
-            encoded, fitting = encode(tokens.float(), self._store_dtype)
-            arrays, fits = self._to_host(encoded), fitting.tolist()
+            encoded = self._encoded(self._tokens(clips))
             records = [
                 _record(clip, view, self._backbone.facts.frames_per_token)
                 for clip in clips
                 for view in clip.views
             ]
             return [
-                EncodedClip(record, [array[i] for array in arrays], None)
-                if fits[i]
-                else EncodedClip(record, None, tokens[i].float().cpu().numpy())
-                for i, record in enumerate(records)
+                EncodedClip(record, arrays, tokens)
+                for record, (arrays, tokens) in zip(records, encoded, strict=True)
             ]
+
+    def encoded_frames(self, frames: Tensor) -> list[Encoded]:
+        """Single frames as clips of one step, for a backbone of frame scope.
+
+        Their arrays side by side are those of a clip; in int8-channel, where a scale belongs to
+        the whole clip, they stay floats.
+
+        Args:
+            frames: [n, height, width, 3] uint8.
+        """
+        with torch.inference_mode(), self._stream():
+            tokens = self._frames(frames)[:, None]
+            if self._store_dtype == "int8-channel":
+                return [(None, each) for each in self._layers_first(tokens).float().cpu().numpy()]
+            return self._encoded(tokens)
 
     def frames(self, frames: Tensor) -> np.ndarray:
         """Tokens of single frames, for a backbone of frame scope.
@@ -153,6 +167,22 @@ class BackboneRunner:
         with torch.inference_mode():
             tokens: np.ndarray = self._whole_clips(clips).float().cpu().numpy()
         return tokens
+
+    def _encoded(self, tokens: Tensor) -> list[Encoded]:
+        """tokens: [n, T, (L,) S, D] on the device."""
+        tokens = self._layers_first(tokens)
+        encoded, fitting = encode(tokens.float(), self._store_dtype)
+        arrays, fits = self._to_host(encoded), fitting.tolist()
+        return [
+            ([array[i] for array in arrays], None)
+            if fits[i]
+            else (None, tokens[i].float().cpu().numpy())
+            for i in range(len(tokens))
+        ]
+
+    def _layers_first(self, tokens: Tensor) -> Tensor:
+        """[n, T, (L,) S, D] -> [n, (L,) T, S, D]."""
+        return tokens.transpose(1, 2) if len(self._layers) > 1 else tokens
 
     def _tokens(self, clips: Sequence[DecodedClip]) -> Tensor:
         """Of all views of the clips: [views, T, (L,) S, D] on the device."""

@@ -17,13 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 from stepcli.cache.schema.clips import ClipRecord, Failure, Source
+from stepcli.cache.schema.part_layout import part_layout
+from stepcli.cache.schema.quantize import decode_clips
 from stepcli.cache.schema.views import view_id
 from stepcli.cache.schema.windows import split_window, window_name, window_rule, with_steps
 from stepcli.cache.store.store import Store
 from stepcli.cache.tables.failures import read_failures
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.isolated import GridPictures, grid_frames
-from stepcli.extract.pipeline.backbone_runner import BackboneRunner, EncodedClip
+from stepcli.extract.pipeline.backbone_runner import BackboneRunner, Encoded, EncodedClip
 from stepcli.extract.pipeline.prepare import Prepared
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import StageSeconds, make_runner
@@ -71,11 +73,11 @@ def extract_windows(
     return work.report(time.perf_counter() - started, writer.busy_seconds)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Kept:
-    """The tokens that a step shows."""
+    """What a step shows: converted once, however many windows have it."""
 
-    tokens: NDArray[np.float32]
+    tokens: Encoded
     seconds: float
 
 
@@ -95,6 +97,7 @@ class _Work:
         assert rule is not None
         self._store, self._prepared, self._runner = store, prepared, runner
         self._writer, self._progress, self._gate, self._rule = writer, progress, gate, rule
+        self._layout = part_layout(store.spec)
         self._lock = threading.Lock()
         self._decoding = self._forward = self._written = 0.0
         self.stopping = threading.Event()
@@ -193,7 +196,7 @@ class _Work:
                 stored_id, start = left.pop(0)
                 window = [kept[min(start + i, steps - 1)] for i in range(length)]
                 record = _record(stored_id, clip, source, window, size, start, steps)
-                encoded = EncodedClip(record, None, _stacked(window))
+                encoded = EncodedClip(record, *self._joined([each.tokens for each in window]))
                 if left:
                     yield encoded
                     kept = {step: each for step, each in kept.items() if step >= left[0][1]}
@@ -217,13 +220,34 @@ class _Work:
         self._count(decoding=time.perf_counter() - before)
         return found
 
-    def _tokens(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """[n, S, D], or [n, L, S, D]; as many passes at once as the device is meant for."""
+    def _tokens(self, pictures: NDArray[np.uint8]) -> list[Encoded]:
+        """Clips of one step each; as many passes at once as the device is meant for."""
+        frames = torch.from_numpy(pictures)
         with self._gate:
             before = time.perf_counter()
-            tokens: NDArray[np.float32] = self._runner.frames(torch.from_numpy(pictures))
+            encoded = self._runner.encoded_frames(frames)
             self._count(forward=time.perf_counter() - before)
-        return tokens
+        return encoded
+
+    def _joined(self, steps: Sequence[Encoded]) -> Encoded:
+        """The steps of a window as one clip."""
+        time_axis = self._layout.tokens.axes.index("frame") - 1  # a clip has no axis of clips
+        arrays = [stored for stored, _ in steps if stored is not None]
+        if len(arrays) == len(steps):
+            together = zip(*arrays, strict=True)
+            return [np.concatenate(parts, axis=time_axis) for parts in together], None
+        return None, np.concatenate([self._floats(*step) for step in steps], axis=time_axis)
+
+    def _floats(self, arrays: Sequence[np.ndarray] | None, tokens: np.ndarray | None) -> np.ndarray:
+        """[(L,) 1, S, D] float32 of a step beside one that does not fit."""
+        if tokens is not None:
+            return tokens
+        assert arrays is not None
+        stored = zip(arrays, self._layout.arrays, strict=True)
+        floats: np.ndarray = decode_clips(
+            [own.view(kept.dtype)[None] for own, kept in stored], self._layout
+        )[0]
+        return floats
 
     def _count(self, *, decoding: float = 0.0, forward: float = 0.0, written: float = 0.0) -> None:
         with self._lock:
@@ -234,12 +258,6 @@ class _Work:
 
 class _Stopped(Exception):
     """Another thread has failed, or the run was interrupted."""
-
-
-def _stacked(window: Sequence[_Kept]) -> NDArray[np.float32]:
-    """[T, S, D]; [L, T, S, D] where several layers are stored."""
-    tokens = np.stack([each.tokens for each in window])
-    return tokens if tokens.ndim == 3 else np.ascontiguousarray(tokens.swapaxes(0, 1))
 
 
 def _record(

@@ -12,7 +12,7 @@ import torch
 from stepcli.cache import open_store
 from stepcli.cache.schema.windows import split_steps
 from stepcli.cache.store.origins import origins_of
-from stepcli.extract.pipeline.backbone_runner import BackboneRunner
+from stepcli.extract.pipeline.backbone_runner import BackboneRunner, Encoded
 from stepcli.runtime.errors import UsageError
 
 Extract = Callable[..., int]
@@ -48,13 +48,13 @@ def windows(extract: Extract, table: Path, tmp_path: Path) -> Extract:
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Frames of each forward pass."""
     counts: list[int] = []
-    frames = BackboneRunner.frames
+    frames = BackboneRunner.encoded_frames
 
-    def counted(self: BackboneRunner, pictures: torch.Tensor) -> np.ndarray:
+    def counted(self: BackboneRunner, pictures: torch.Tensor) -> list[Encoded]:
         counts.append(len(pictures))
         return frames(self, pictures)
 
-    monkeypatch.setattr(BackboneRunner, "frames", counted)
+    monkeypatch.setattr(BackboneRunner, "encoded_frames", counted)
     return counts
 
 
@@ -77,16 +77,79 @@ def test_each_frame_passes_once_and_windows_share_it(
     np.testing.assert_array_equal(first[1:], second[:-1])
 
 
-def test_a_window_has_the_tokens_of_the_same_clip(windows: Extract, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layers", [(-1,), (-2, -1)])
+@pytest.mark.parametrize(
+    ("dtype", "step"),
+    # Half a step of the dtype, and one step where batches of other sizes round to the other side.
+    [
+        ("float32", 1e-6),
+        ("float16", 1e-3),
+        ("bfloat16", 1e-2),
+        ("int8", 1 / 80),
+        ("int8-channel", 1 / 40),
+    ],
+)
+def test_a_window_has_the_tokens_of_the_same_clip(
+    windows: Extract, tmp_path: Path, dtype: str, step: float, layers: tuple[int, ...]
+) -> None:
     """Extracted as a clip of its own, by time, with as many frames as it has."""
-    assert windows("4@25fps", store=tmp_path / "w", layers=(-2, -1)) == 0
+    assert windows("4@25fps", store=tmp_path / "w", layers=layers, dtype=dtype) == 0
     table = tmp_path / "clips.csv"
     table.write_text("id,path,label,start_frame,end_frame\na,long.mp4,x,8,12\n")
-    run = {"root": table, "windows": None, "layers": (-2, -1), "store": tmp_path / "c"}
+    run = {
+        "root": table,
+        "windows": None,
+        "layers": layers,
+        "dtype": dtype,
+        "store": tmp_path / "c",
+    }
     assert windows("4@25fps", **run) == 0
     window, clip = open_store(tmp_path / "w"), open_store(tmp_path / "c")
-    np.testing.assert_allclose(window.read(["long@w000002"]), clip.read(["a"]), atol=1e-5)
+    tokens = clip.read(["a"])
+    np.testing.assert_allclose(
+        window.read(["long@w000002"]), tokens, rtol=0, atol=step * np.abs(tokens).max()
+    )
     assert window.record("long@w000002").pts_seconds == clip.record("a").pts_seconds
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "reason"),
+    [
+        ("float16", 1e5, "a value of 100000, too large for float16"),
+        ("float16", np.nan, "4 values of its tokens are not finite"),
+        ("float32", np.inf, "4 values of its tokens are not finite"),
+        ("int8", 3.401e38, "too large for int8"),
+        ("int8-channel", np.nan, "4 values of its tokens are not finite"),
+    ],
+)
+def test_a_frame_that_does_not_fit_costs_the_windows_that_show_it(
+    windows: Extract,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: str,
+    value: float,
+    reason: str,
+) -> None:
+    frames = BackboneRunner._frames
+    seen = 0
+
+    def loud(self: BackboneRunner, pictures: torch.Tensor) -> torch.Tensor:
+        nonlocal seen
+        tokens = frames(self, pictures)
+        if seen <= 5 < seen + len(pictures):
+            tokens[5 - seen].view(-1)[:4] = value
+        seen += len(pictures)
+        return tokens
+
+    table = tmp_path / "one.csv"
+    table.write_text("path,label\nlong.mp4,x\n")
+    monkeypatch.setattr(BackboneRunner, "_frames", loud)
+    assert windows("4@5fps/2", root=table, dtype=dtype) == 3
+    store = open_store(tmp_path / "store")
+    failures = store.quarantined()
+    assert set(failures) == {"long.mp4@w000001", "long.mp4@w000002"}
+    assert all(reason in failure.message for failure in failures.values())
+    assert len(store) == 9 - 2
 
 
 def test_rows_times_and_places(windows: Extract, tmp_path: Path, summaries: list[Any]) -> None:
@@ -117,15 +180,15 @@ def test_a_run_that_was_ended_goes_on_within_a_recording(
     assert windows(store=tmp_path / "whole") == 0
     whole, total = open_store(tmp_path / "whole"), sum(passes)
     passes.clear()
-    frames = BackboneRunner.frames
+    frames = BackboneRunner.encoded_frames
 
-    def ended(self: BackboneRunner, pictures: torch.Tensor) -> np.ndarray:
+    def ended(self: BackboneRunner, pictures: torch.Tensor) -> list[Encoded]:
         if len(passes) == 4:
             raise KeyboardInterrupt
         return frames(self, pictures)
 
     with monkeypatch.context() as patch:
-        patch.setattr(BackboneRunner, "frames", ended)
+        patch.setattr(BackboneRunner, "encoded_frames", ended)
         with pytest.raises(KeyboardInterrupt):
             windows(part_clips=1)
     store = open_store(tmp_path / "store")
