@@ -24,6 +24,7 @@ SPEC = StoreSpec(
     preprocessing={"resize": 224, "mean": [0.5, 0.5, 0.5]},
     dtype="float16",
 )
+MANY_CLIPS = 36
 PRODUCER = Producer(source="test", device="cpu", numerics="float32", versions={"stepcli": "0"})
 
 

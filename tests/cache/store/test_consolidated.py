@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_clips import PRODUCER, clip_ids, fill_store, make_record, make_tokens
+from sample_clips import MANY_CLIPS, PRODUCER, clip_ids, make_record, make_tokens
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.compact import compact_store
@@ -13,22 +13,6 @@ from stepcli.cache.maintenance.repair import repair_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.store.derived_files import FOLDER, derived_files
 from stepcli.runtime.errors import DamagedStore
-
-CLIPS = 36
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """18 parts and the consolidated index of them."""
-    root = tmp_path_factory.mktemp("made") / "store"
-    fill_store(root, "hdf5", CLIPS, part_clips=2)
-    return root
-
-
-@pytest.fixture
-def root(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made, tmp_path / "store")
-    return tmp_path / "store"
 
 
 def assert_right(root: Path, clips: list[str]) -> None:
@@ -42,7 +26,7 @@ def test_it_serves_when_the_parts_indexes_cannot(root: Path) -> None:
     assert len(list(derived_files(root, "index"))) == 1
     for index in root.glob("parts/*/index.parquet"):
         index.unlink()
-    assert_right(root, clip_ids(CLIPS))
+    assert_right(root, clip_ids(MANY_CLIPS))
     assert not verify_store(root).ok
 
 
@@ -51,7 +35,7 @@ def test_a_damaged_one_is_ignored_reported_and_removed(root: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert_right(root, clip_ids(CLIPS))
+    assert_right(root, clip_ids(MANY_CLIPS))
     path.write_bytes(data)
     assert [problem.place for problem in verify_store(root).problems] == [f"{FOLDER}/{path.name}"]
     assert repair_store(root).restored.keys() == {f"{FOLDER}/{path.name}"}
@@ -63,7 +47,7 @@ def test_newer_parts_are_read_beside_it_and_later_copies_win(root: Path) -> None
     before = [path.name for path in derived_files(root, "index")]
     with store.writer(PRODUCER) as writer:
         writer.add(make_record("new"), make_tokens("new"))
-    assert_right(root, [*clip_ids(CLIPS), "new"])
+    assert_right(root, [*clip_ids(MANY_CLIPS), "new"])
     assert [path.name for path in derived_files(root, "index")] == before
     without = shutil.copytree(root, root.parent / "without")
     shutil.rmtree(without / FOLDER)
@@ -72,13 +56,13 @@ def test_newer_parts_are_read_beside_it_and_later_copies_win(root: Path) -> None
 
 def test_it_does_not_outlive_a_part(root: Path) -> None:
     part = open_store(root).parts[3]
-    lost = {f"clip-{n:04d}" for n in range(CLIPS)} - {
-        clip for clip in clip_ids(CLIPS) if _part_of(root, clip) != part
+    lost = {f"clip-{n:04d}" for n in range(MANY_CLIPS)} - {
+        clip for clip in clip_ids(MANY_CLIPS) if _part_of(root, clip) != part
     }
     shutil.rmtree(root / "parts" / part)
-    assert_right(root, [clip for clip in clip_ids(CLIPS) if clip not in lost])
+    assert_right(root, [clip for clip in clip_ids(MANY_CLIPS) if clip not in lost])
     compact_store(root)
-    assert_right(root, [clip for clip in clip_ids(CLIPS) if clip not in lost])
+    assert_right(root, [clip for clip in clip_ids(MANY_CLIPS) if clip not in lost])
 
 
 def _part_of(root: Path, clip: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sample_clips import PRODUCER, clip_ids, fill_store, make_record, make_tokens
+from sample_clips import MANY_CLIPS, PRODUCER, clip_ids, fill_store, make_record, make_tokens
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.compact import compact_store
@@ -24,22 +24,7 @@ from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.store.store import Store
 from stepcli.runtime.errors import ClipNotFound
 
-CLIPS = 36
-RECORDS = [make_record(clip) for clip in clip_ids(CLIPS)]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """18 parts of 2 clips, the consolidated index and records of them."""
-    root = tmp_path_factory.mktemp("made") / "store"
-    fill_store(root, "hdf5", CLIPS, part_clips=2)
-    return root
-
-
-@pytest.fixture
-def root(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made, tmp_path / "store")
-    return tmp_path / "store"
+RECORDS = [make_record(clip) for clip in clip_ids(MANY_CLIPS)]
 
 
 @pytest.fixture
@@ -67,8 +52,8 @@ def answers_right(store: Store) -> bool:
 
 def test_it_answers_for_all_parts_without_their_indexes(root: Path, reads: list[str]) -> None:
     store = open_store(root)
-    assert store.records(clip_ids(CLIPS)) == RECORDS
-    backward = list(reversed(clip_ids(CLIPS)))
+    assert store.records(clip_ids(MANY_CLIPS)) == RECORDS
+    backward = list(reversed(clip_ids(MANY_CLIPS)))
     assert store.records([*backward, "clip-0003"]) == [*RECORDS[::-1], RECORDS[3]]
     assert store.records(np.array([30, 2])) == [RECORDS[30], RECORDS[2]]
     assert reads == []
@@ -80,7 +65,7 @@ def test_one_clip_reads_its_part_and_many_one_by_one_read_the_table(
     root: Path, reads: list[str]
 ) -> None:
     store = open_store(root)
-    assert [store.record(clip) for clip in clip_ids(CLIPS)] == RECORDS
+    assert [store.record(clip) for clip in clip_ids(MANY_CLIPS)] == RECORDS
     assert len(reads) == clip_records.ALONE
     assert len(set(reads)) == len(reads), "the two clips of a part take one read"
 
@@ -97,7 +82,7 @@ def test_what_is_kept_of_single_parts_is_bounded(
     of_two = sum(table.nbytes for table in list(store._records._kept.values())[:2])
     monkeypatch.setattr(clip_records, "KEPT_BYTES", of_two)
     store._records.forget()
-    assert [store.record(clip) for clip in clip_ids(CLIPS)] == RECORDS
+    assert [store.record(clip) for clip in clip_ids(MANY_CLIPS)] == RECORDS
     assert len(store._records._kept) == 2
 
 
@@ -110,7 +95,7 @@ def test_a_store_of_an_earlier_version_gets_it_when_all_is_asked_for(
     store = open_store(root)
     assert store.record("clip-0000") == RECORDS[0]
     assert not path.exists(), "one clip is no reason to write"
-    assert store.records(clip_ids(CLIPS)) == RECORDS
+    assert store.records(clip_ids(MANY_CLIPS)) == RECORDS
     assert sorted(reads) == sorted(store.parts)
     assert path.read_bytes() == data, (
         "the same parts give the same file, whichever process wrote it"
@@ -149,7 +134,7 @@ def test_newer_parts_are_read_beside_it(root: Path, reads: list[str]) -> None:
     reads.clear()
     assert answers_right(open_store(root))
     assert reads == []
-    assert pq.read_table(kept(root)).num_rows == CLIPS + 2 + 9
+    assert pq.read_table(kept(root)).num_rows == MANY_CLIPS + 2 + 9
 
 
 def test_parts_that_are_gone_leave_it(tmp_path: Path) -> None:
@@ -228,18 +213,18 @@ def test_one_that_lies_changes_no_answer(root: Path, lie: Callable[[pa.Table], p
     data = sink.getvalue().to_pybytes()
     path.with_name(f"records-{hashlib.sha256(data).hexdigest()}.parquet").write_bytes(data)
     store = open_store(root)
-    assert store.records(clip_ids(CLIPS)) == RECORDS
+    assert store.records(clip_ids(MANY_CLIPS)) == RECORDS
     assert answers_right(store)
 
 
 def test_columns_say_what_records_say(root: Path) -> None:
     store = open_store(root)
     columns = store.record_columns(store.ids)
-    assert (len(columns), columns.ids) == (CLIPS, store.ids)
+    assert (len(columns), columns.ids) == (MANY_CLIPS, store.ids)
     assert columns.sources == [record.source for record in RECORDS]
     assert columns.pts_seconds.tolist() == [list(record.pts_seconds) for record in RECORDS]
-    assert columns.distinct_frames.tolist() == [3] * CLIPS
-    assert columns.frame_sizes.tolist() == [[240, 320]] * CLIPS
+    assert columns.distinct_frames.tolist() == [3] * MANY_CLIPS
+    assert columns.frame_sizes.tolist() == [[240, 320]] * MANY_CLIPS
     none = store.record_columns([])
     assert (len(none), none.ids, none.sources, none.records()) == (0, [], [], [])
     assert (none.distinct_frames.shape, none.frame_sizes.shape) == ((0,), (0, 2))
