@@ -42,6 +42,7 @@ lint: $(VENV)/installed  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks
 
 BENCH = build/bench
 GPU_PYTHON ?= 3.12

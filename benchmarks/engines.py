@@ -13,6 +13,7 @@ what the clips cost, the rest is what starting costs. Sides take turns; medians 
 """
 
 import argparse
+import logging
 import os
 import platform
 import statistics
@@ -25,6 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 WORDS = "extract --dataset openclose --backbone mobilenet_v2-bundled --frames 16 --tokens grid2"
 
@@ -35,8 +37,8 @@ def cluster(cores: int) -> Iterator[str]:
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    context = ray.init(
-        num_cpus=cores, include_dashboard=False, logging_level="error", log_to_driver=False
+    context: Any = ray.init(
+        num_cpus=cores, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
     )
     try:
         yield context.address_info["gcs_address"]

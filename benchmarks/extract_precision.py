@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import transformers
 from extract_sides import (
@@ -39,6 +40,8 @@ from stepcli.extract.engines.several_backbones import extract_all
 from stepcli.extract.pipeline.clip_list import load_list, spread
 from stepcli.runtime.threads import cores, use_one_thread_a_pass
 
+Precision: TypeAlias = Literal["float32", "auto"]
+
 
 def cpu_seconds() -> float:
     """Of this process and of its children that have ended."""
@@ -46,8 +49,8 @@ def cpu_seconds() -> float:
     return sum(used.ru_utime + used.ru_stime for used in each)
 
 
-def whole(backbones: str, store: Path, clips: int, precision: str) -> str:
-    """One extraction of `clips` clips; the precision that was taken."""
+def whole(backbones: str, store: Path, clips: int, precision: Precision) -> None:
+    """One extraction of `clips` clips."""
     config = ExtractConfig(
         dataset="openclose",
         backbone=backbones,
@@ -58,10 +61,9 @@ def whole(backbones: str, store: Path, clips: int, precision: str) -> str:
         precision=precision,
         limit=clips,
     )
-    code, summaries = extract_all(config, load_list(config))
+    code, _ = extract_all(config, load_list(config))
     if code:
         raise SystemExit(f"extraction ended with {code}")
-    return str(summaries[0]["numerics"]) if "numerics" in summaries[0] else ""
 
 
 def main() -> None:
@@ -84,7 +86,7 @@ def main() -> None:
         clips = list(spread(load_dataset("openclose", None, {}).clips, count))
         numbers = iter(range(10_000))
 
-        def ours(backbones: str, precision: str = "float32") -> Callable[[], object]:
+        def ours(backbones: str, precision: Precision = "float32") -> Callable[[], object]:
             return lambda: whole(backbones, place / f"s{next(numbers)}", count, precision)
 
         def usual(threads: int) -> Callable[[], object]:

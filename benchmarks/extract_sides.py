@@ -144,7 +144,7 @@ def load_plain_bundled() -> torch.nn.Module:
     config = transformers.MobileNetV2Config(
         tf_padding=False, hidden_act="relu6", layer_norm_eps=1e-5, finegrained_output=True
     )
-    model = transformers.MobileNetV2Model(config, add_pooling_layer=False)
+    model: torch.nn.Module = transformers.MobileNetV2Model(config, add_pooling_layer=False)
     values = [value for name, value in state.items() if not name.startswith("classifier.")]
     model.load_state_dict(dict(zip(model.state_dict(), values, strict=True)))
     return model.eval()

@@ -26,6 +26,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def main() -> None:
     for part in ("probes", "sweep"):
         if given.part in (part, "all") and time.monotonic() < end:
             words = ["--device", given.device, *(["--tiny"] if given.tiny else [])]
-            run_script(part, words, end, lambda lines, part=part: keep(part, lines))
+            run_script(part, words, end, partial(keep, part))
     if given.part in ("extract", "all"):
         sizes = ["tiny"] if given.tiny else given.models
         found = measure(

@@ -182,7 +182,7 @@ def measure(
 
     After `end` (time.monotonic) no size, precision or repeat is begun.
     """
-    found = []
+    found: list[Rates] = []
     many = load_dataset("openclose", None, {}).clips
     chosen = [replace(many[i % len(many)], id=str(i)) for i in range(clips)]
     chosen = list(spread(many, 16)) if tiny else chosen
@@ -216,11 +216,11 @@ def measure(
                 rounds = [once()]
                 while len(rounds) < repeats and time.monotonic() < end:
                     rounds.append(once())
-                medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
+                decode, forward, whole, usual = map(statistics.median, zip(*rounds, strict=True))
                 peak = (
                     torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0
                 )
-                rates = Rates(size, precision, *medians, peak)
+                rates = Rates(size, precision, decode, forward, whole, usual, peak)
                 found.append(rates)
                 print(describe(rates), flush=True)
                 keep(found)

@@ -87,11 +87,11 @@ def measure(
         f"\nB={batch} T={frames} P={patches} D={dim} H={heads}: {tokens.nbytes / 2**20:.0f} MiB, "
         f"copied at {2 * tokens.nbytes / seconds['copy of the batch'] / 1e9:.0f} GB/s"
     )
-    print(f"{'':<24}{'ms per step':>12}{'ms per probe':>12}{'streams':>9}{'x CLS only':>12}")
+    print(f"{'':<24}{'ms per step':>12}{'ms per probe':>14}{'streams':>9}{'x CLS only':>12}")
     for name, value in seconds.items():
         members = int(name.rpartition(" ")[2]) if name.rpartition(" ")[2].isdigit() else 1
         print(
-            f"{name:<24}{1e3 * value:>12.3f}{1e3 * value / members:>12.3f}{value / stream:>9.1f}"
+            f"{name:<24}{1e3 * value:>12.3f}{1e3 * value / members:>14.3f}{value / stream:>9.1f}"
             f"{seconds['textbook, CLS only'] / (value / members):>12.1f}"
         )
     share = seconds["bare products of 64"] / seconds["float32, bank of 64"]

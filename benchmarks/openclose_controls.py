@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stepcli.cache import open_store
@@ -26,13 +26,14 @@ CROP = 8
 CROPS_PER_CLIP = 4
 
 
-def classifier() -> object:
+def classifier() -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=2000))
 
 
 def frame_means(store: Store, ids: list[str]) -> np.ndarray:
     """[n, T, D]: mean over the tokens of each frame."""
-    return store.read_floats(ids).mean(axis=2)
+    means: np.ndarray = store.read_floats(ids).mean(axis=2)
+    return means
 
 
 def crops(frames: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

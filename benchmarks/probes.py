@@ -193,16 +193,14 @@ def measure(frames: int, dim: int, heads: int, args: argparse.Namespace, folder:
 
 def show(seconds: dict[str, float], batch: int, folded: float) -> None:
     """Milliseconds and ratios of a batch size; `folded`: operations of a probe's four passes."""
-    print(
-        f"B={batch} clips{'':<15}"
-        f"{'ms per step':>12}{'ms per probe':>12}{'cheaper than CLS only':>24}"
-    )
+    head = f"B={batch} clips"
+    print(f"{head:<28}{'ms per step':>12}{'ms per probe':>14}{'cheaper than CLS only':>24}")
     for name, value in seconds.items():
         members = int(name.rpartition(" ")[2]) if name.rpartition(" ")[2].isdigit() else 1
         ratio = ""
         if "textbook, CLS only" in seconds and name.startswith("folded"):
             ratio = f"{seconds['textbook, CLS only'] / (value / members):.1f}"
-        print(f"{name:<28}{1e3 * value:>9.1f}{1e3 * value / members:>12.2f}{ratio:>24}")
+        print(f"{name:<28}{1e3 * value:>12.1f}{1e3 * value / members:>14.2f}{ratio:>24}")
     for name, value in seconds.items():
         if name.startswith("folded, bank"):
             members = int(name.rpartition(" ")[2])

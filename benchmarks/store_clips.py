@@ -62,8 +62,9 @@ def random_tokens(size: Size) -> np.ndarray:
 def fill(path: Path, form: Format, tokens: np.ndarray, size: Size) -> Store:
     """A store of one full part, as almost all are in a long extraction."""
     store = create_store(path, size.spec(), dataset="benchmark", format=form)
-    limits = {"part_clips": len(tokens), "part_bytes": 1 << 40, "part_seconds": 1e9}
-    with store.writer(PRODUCER, **limits) as writer:
+    with store.writer(
+        PRODUCER, part_clips=len(tokens), part_bytes=1 << 40, part_seconds=1e9
+    ) as writer:
         for number, clip in enumerate(tokens):
             writer.add(record(number, size.frames), clip)
     store.refresh()

@@ -16,11 +16,12 @@ from safetensors.numpy import save_file
 from store_clips import FORMATS, Size, fill, interleaved, random_tokens
 
 from stepcli.cache import stream_clips
+from stepcli.cache.schema.manifest import Format
 from stepcli.cache.store.store import Store
 
 BATCH = 32
 
-Read = Callable[[np.ndarray, np.ndarray], None]
+Read = Callable[[np.ndarray, np.ndarray], object]
 """Copies clips `places` into `out`."""
 
 
@@ -35,7 +36,7 @@ def readers(folder: Path, tokens: np.ndarray, size: Size) -> Iterator[tuple[str,
     yield "np.memmap", from_map
     for form in FORMATS:
         store = fill(folder / form, form, tokens, size)
-        yield f"stepcli {form}", lambda places, out, store=store: store.read(places, out)
+        yield f"stepcli {form}", store.read
 
         def one_by_one(places: np.ndarray, out: np.ndarray, store: Store = store) -> None:
             for row in range(len(places)):
@@ -68,7 +69,7 @@ def readers(folder: Path, tokens: np.ndarray, size: Size) -> Iterator[tuple[str,
 
     def from_safetensors(places: np.ndarray, out: np.ndarray) -> None:
         for row, place in enumerate(places.tolist()):
-            out[row] = opened.get_tensor(f"{place:08d}")
+            out[row] = opened.get_tensor(f"{place:08d}")  # type: ignore[no-untyped-call]
 
     yield "safetensors shard", from_safetensors
     write_tar(folder / "a.tar", tokens)
@@ -113,7 +114,9 @@ def bench_read(
                 raise SystemExit(f"{name}: clips are wrong")
         return spent / batches
 
-    candidates = {name: partial(one, name, read) for name, read in readers(folder, tokens, size)}
+    candidates: dict[str, Callable[[int], float]] = {
+        name: partial(one, name, read) for name, read in readers(folder, tokens, size)
+    }
     return interleaved(candidates, runs)
 
 
@@ -129,7 +132,7 @@ def bench_stream(size: Size, runs: int, folder: Path) -> dict[str, tuple[float, 
         for first in range(0, size.clips, BATCH):
             yield np.array(mapped[first : first + BATCH])
 
-    def from_store(form: str, run: int) -> Iterator[np.ndarray]:
+    def from_store(form: Format, run: int) -> Iterator[np.ndarray]:
         for _, batch in stream_clips(stores[form], batch=BATCH, seed=run):
             yield batch
 
@@ -143,7 +146,7 @@ def bench_stream(size: Size, runs: int, folder: Path) -> dict[str, tuple[float, 
                 assert file is not None
                 kept.append(np.frombuffer(file.read(), np.float16).reshape(size.shape))
                 if len(kept) == 4 * BATCH:
-                    order.shuffle(kept)  # type: ignore[arg-type]
+                    order.shuffle(kept)
                     yield np.stack(kept[:BATCH])
                     kept = kept[BATCH:]
         for first in range(0, len(kept), BATCH):
@@ -156,7 +159,9 @@ def bench_stream(size: Size, runs: int, folder: Path) -> dict[str, tuple[float, 
             raise SystemExit(f"{seen} clips of {size.clips}")
         return (time.perf_counter() - start) / seen
 
-    candidates = {"np.memmap, in order": partial(passes, from_map)}
+    candidates: dict[str, Callable[[int], float]] = {
+        "np.memmap, in order": partial(passes, from_map)
+    }
     for form in FORMATS:
         candidates[f"stepcli {form}, shuffled blocks"] = partial(passes, partial(from_store, form))
     candidates["tar, shuffle buffer"] = partial(passes, from_tar)

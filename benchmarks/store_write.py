@@ -14,6 +14,8 @@ from safetensors.numpy import save_file
 from store_clips import FORMATS, Size, fill, interleaved, random_tokens
 from store_read import write_tar
 
+from stepcli.cache.schema.manifest import Format
+
 
 def synced(path: Path) -> None:
     for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
@@ -58,9 +60,11 @@ def writers(tokens: np.ndarray, size: Size) -> dict[str, Callable[[Path], None]]
 
     found: dict[str, Callable[[Path], None]] = {"np.save + fsync": with_numpy}
     for form in FORMATS:
-        found[f"stepcli {form}"] = lambda folder, form=form: (
-            fill(folder / form, form, tokens, size) and None
-        )
+
+        def with_store(folder: Path, form: Format = form) -> None:
+            fill(folder / form, form, tokens, size)
+
+        found[f"stepcli {form}"] = with_store
     return found | {
         "zarr-python": with_zarr,
         "h5py": with_h5py,

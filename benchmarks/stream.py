@@ -39,14 +39,14 @@ def main() -> None:
         for picture in shaped:
             applied.frame_tokens(picture[None])
 
-    def stream() -> None:
+    def windows() -> None:
         window = RollingWindow(applied, step * applied.spec.frames)
         for number, picture in enumerate(pictures):
             if window.push(picture, number * step) and number % (applied.spec.frames // 2) == 0:
                 for probe in applied.probes:
                     probe.probabilities(window.look().clip, applied.device)
 
-    ways = {"backbone": backbone, "stream": stream}
+    ways = {"backbone": backbone, "stream": windows}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(ROUNDS + 1):
         # The other one first each time; the first round warms up and does not count.
