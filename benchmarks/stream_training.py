@@ -85,7 +85,7 @@ def drop_cache(files: list[Path]) -> None:
 
 
 def sequential(files: list[Path], threads: int) -> float:
-    """Bytes per second of reading the files from front to back, with `threads` requests under way."""
+    """Bytes per second of reading the files from front to back, `threads` requests under way."""
     start = time.perf_counter()
     with ExitStack() as stack:
         opened = [stack.enter_context(path.open("rb")) for path in files]
