@@ -32,6 +32,7 @@ from extract_sides import (
     backbone_only,
     decode_only,
     machine,
+    on_cpu,
     pipeline,
     random_dinov2,
     usual_way,
@@ -60,7 +61,7 @@ def measure_memory(backbone: Backbone) -> None:
         peaks = []
         for count in (100, 2000):
             many = [replace(clips[i % len(clips)], id=str(i)) for i in range(count)]
-            pipeline(many, backbone, Path(place) / str(count))
+            pipeline(many, backbone, Path(place) / str(count), on_cpu())
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     print(
         f"peak memory: {peaks[0]:.0f} MiB after 100 clips, {peaks[1]:.0f} MiB after 2,000 more: "
@@ -97,19 +98,19 @@ def main() -> None:
             measure_memory(backbone)
             return
         clips = list(spread(load_dataset("openclose", None, {}).clips, given.clips))
-        numbers = iter(range(10_000))
+        numbers, setting = iter(range(10_000)), on_cpu()
 
         def decoding() -> float:
-            return decode_only(clips, backbone)
+            return decode_only(clips, backbone, setting)
 
         def passes() -> float:
-            return backbone_only(max(8, given.clips // 4), backbone)
+            return backbone_only(max(8, given.clips // 4), backbone, setting)
 
         def ours() -> float:
-            return pipeline(clips, backbone, place / f"store{next(numbers)}")
+            return pipeline(clips, backbone, place / f"store{next(numbers)}", setting)
 
         def theirs(threads: int) -> Callable[[], float]:
-            return lambda: usual_way(clips, source, place, threads)
+            return lambda: usual_way(clips, source, place, threads, setting)
 
         counts = sorted({1, cores()})
         sides = (decoding, passes, ours, *(theirs(count) for count in counts))

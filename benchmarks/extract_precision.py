@@ -26,9 +26,9 @@ from typing import Literal, TypeAlias
 import transformers
 from extract_sides import (
     FRAMES,
-    TOKENS,
     backbone_only,
     machine,
+    on_cpu,
     random_dinov2,
     usual_way,
 )
@@ -40,6 +40,7 @@ from stepcli.extract.engines.several_backbones import extract_all
 from stepcli.extract.pipeline.clip_list import load_list, spread
 from stepcli.runtime.threads import cores, use_one_thread_a_pass
 
+GRID = 2
 Precision: TypeAlias = Literal["float32", "auto"]
 
 
@@ -55,7 +56,7 @@ def whole(backbones: str, store: Path, clips: int, precision: Precision) -> None
         dataset="openclose",
         backbone=backbones,
         frames=FRAMES,
-        tokens=TOKENS,
+        tokens=f"grid{GRID}",
         store=f"{store}-{{backbone}}",
         device="cpu",
         precision=precision,
@@ -90,15 +91,15 @@ def main() -> None:
             return lambda: whole(backbones, place / f"s{next(numbers)}", count, precision)
 
         def usual(threads: int) -> Callable[[], object]:
-            return lambda: usual_way(clips, place / "vit", place, threads)
+            return lambda: usual_way(clips, place / "vit", place, threads, on_cpu(GRID))
 
         sides: dict[str, Callable[[], object]] = {
             "vit, float32": ours(vit),
             "vit, auto": ours(vit, "auto"),
             "mobilenet, float32": ours(other),
             "two": ours(f"{vit},{other}"),
-            "vit, forward": lambda: backbone_only(count, loaded[vit]),
-            "mobilenet, forward": lambda: backbone_only(count, loaded[other]),
+            "vit, forward": lambda: backbone_only(count, loaded[vit], on_cpu(GRID)),
+            "mobilenet, forward": lambda: backbone_only(count, loaded[other], on_cpu(GRID)),
             **{f"usual, {n} threads": usual(n) for n in sorted({1, cores()})},
         }
         for number in range(given.rounds):

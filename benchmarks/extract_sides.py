@@ -3,6 +3,7 @@
 import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,35 +25,52 @@ from stepcli.extract.decode.process import DecodeSettings
 from stepcli.extract.decode.sampling import uniform
 from stepcli.extract.decode.views import ViewPlan
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner
+from stepcli.extract.pipeline.precision import dtype_of
 from stepcli.extract.pipeline.prepare import (
     Prepared,
+    Resources,
     make_producer,
     make_spec,
     resources_of,
 )
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import extract_clips
-from stepcli.runtime.threads import cores, use_one_thread_a_pass
+from stepcli.runtime.devices import use_exact_float32
+from stepcli.runtime.threads import use_one_thread_a_pass
 
 FRAMES = 16
-TOKENS = "grid2"
+SIZES: dict[str, dict[str, int]] = {
+    "dinov2-small": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6},
+    "dinov2-base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
+    "dinov2-large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
+    "tiny": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+}
 
 
-SIZES = {"dinov2-small": (384, 12, 6), "tiny": (32, 1, 2)}
-"""Channels, layers, heads."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all sides of a comparison share."""
+
+    grid: int
+    """Patches are averaged to grid x grid per frame."""
+    resources: Resources
+
+    @property
+    def tokens(self) -> str:
+        """What is stored of each frame."""
+        return f"grid{self.grid}"
+
+
+def on_cpu(grid: int = 2) -> Setting:
+    """As many decoders and passes as the machine has cores, in float32."""
+    config = ExtractConfig(dataset="openclose", device="cpu", precision="float32")
+    return Setting(grid, resources_of(config))
 
 
 def random_dinov2(size: str, folder: Path) -> str:
     """A DINOv2 of this size with random weights, and its usual processor."""
     torch.manual_seed(0)
-    channels, layers, heads = SIZES[size]
-    config = transformers.Dinov2Config(
-        hidden_size=channels,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        image_size=518,
-        patch_size=14,
-    )
+    config = transformers.Dinov2Config(image_size=518, patch_size=14, **SIZES[size])
     transformers.Dinov2Model(config).save_pretrained(folder)
     transformers.BitImageProcessorPil(
         size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}
@@ -60,10 +78,11 @@ def random_dinov2(size: str, folder: Path) -> str:
     return f"hf:{folder}"
 
 
-def decode_only(clips: list[Clip], backbone: Backbone) -> float:
-    """Clips a second of the decoders alone."""
+def decode_only(clips: list[Clip], backbone: Backbone, setting: Setting) -> float:
+    """Clips a second of the decoders alone, from their first clip on."""
+    workers = setting.resources.workers
     settings = DecodeSettings(backbone.facts.plan, "uniform", FRAMES)
-    with DecodePool(settings, workers=cores(), slots=8 * cores(), clip_seconds=60) as pool:
+    with DecodePool(settings, workers=workers, slots=8 * workers, clip_seconds=60) as pool:
         results = pool.decode(clips)
         first: Any = next(results)  # the processes' start is not decoding
         first.release()
@@ -75,27 +94,35 @@ def decode_only(clips: list[Clip], backbone: Backbone) -> float:
         return (len(clips) - 1) / (time.perf_counter() - started)
 
 
-def backbone_only(count: int, backbone: Backbone) -> float:
-    """Clips a second of the forward passes alone."""
-    selection = parse_tokens(TOKENS, backbone.facts)
-    device = torch.device("cpu")
-    forward = BackboneRunner(backbone, selection, device=device, dtype=torch.float32, batch=FRAMES)
+def backbone_only(batches: int, backbone: Backbone, setting: Setting) -> float:
+    """Clips a second of forward passes on frames in memory, copies to and from a GPU included."""
+    resources = setting.resources
+    forward = BackboneRunner(
+        backbone,
+        parse_tokens(setting.tokens, backbone.facts),
+        device=resources.device,
+        dtype=dtype_of(resources.precision),
+        tf32=resources.precision == "tf32",
+        batch=resources.batch,
+    )
     plan = backbone.facts.plan
-    frames = torch.randint(0, 256, (FRAMES, plan.height, plan.width, 3), dtype=torch.uint8)
-    with ThreadPoolExecutor(cores(), initializer=use_one_thread_a_pass) as threads:
-        list(threads.map(forward.frames, [frames] * cores()))
+    shape = (resources.batch, plan.height, plan.width, 3)
+    frames = torch.randint(0, 256, shape, dtype=torch.uint8)
+    with ThreadPoolExecutor(resources.passes, initializer=use_one_thread_a_pass) as threads:
+        list(threads.map(forward.frames, [frames] * resources.passes))
         started = time.perf_counter()
-        list(threads.map(forward.frames, [frames] * count))
-        return count / (time.perf_counter() - started)
+        list(threads.map(forward.frames, [frames] * batches))
+        seconds = time.perf_counter() - started
+    return batches * resources.batch / FRAMES / seconds
 
 
-def pipeline(clips: list[Clip], backbone: Backbone, folder: Path) -> float:
-    """Clips a second of the whole stage, from the first clip asked for to the last committed."""
-    selection = parse_tokens(TOKENS, backbone.facts)
+def pipeline(clips: list[Clip], backbone: Backbone, folder: Path, setting: Setting) -> float:
+    """Clips a second of the whole stage, start of the decoders and last commit included."""
+    resources = setting.resources
+    selection = parse_tokens(setting.tokens, backbone.facts)
     spec = make_spec(backbone, selection, FRAMES, "uniform", "float16")
     store = create_store(folder, spec, dataset="benchmark")
-    config = ExtractConfig(dataset="openclose", device="cpu", precision="float32")
-    resources = resources_of(config)
+    config = ExtractConfig(dataset="openclose")
     started = time.perf_counter()
     with ExtractionProgress(len(clips), 0) as progress:
         producer = make_producer(backbone, resources, config)
@@ -104,9 +131,21 @@ def pipeline(clips: list[Clip], backbone: Backbone, folder: Path) -> float:
     return len(clips) / (time.perf_counter() - started)
 
 
-def usual_way(clips: list[Clip], source: Path | None, folder: Path, threads: int) -> float:
-    """One video at a time, as most scripts do it."""
+def usual_way(
+    clips: list[Clip], source: Path | None, folder: Path, threads: int, setting: Setting
+) -> float:
+    """One video at a time, as most scripts do it: PyAV, image processor, model, np.save.
+
+    Args:
+        clips: what to extract.
+        source: folder of a transformers model; None: the bundled MobileNetV2 in their class.
+        folder: where the tokens go.
+        threads: torch's.
+        setting: whose device and precision the model has.
+    """
+    resources = setting.resources
     torch.set_num_threads(threads)
+    use_exact_float32(tf32=resources.precision == "tf32")
     if source is None:
         plain = load_plain_bundled()
         processor: Any = transformers.CLIPImageProcessorPil(
@@ -118,19 +157,21 @@ def usual_way(clips: list[Clip], source: Path | None, folder: Path, threads: int
     else:
         plain = transformers.AutoModel.from_pretrained(source).eval()
         processor = transformers.AutoImageProcessor.from_pretrained(source, backend="pil")
+    plain.to(resources.device, dtype_of(resources.precision))
     started = time.perf_counter()
     for number, clip in enumerate(clips):
         with av.open(str(clip.path)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         images = [Image.fromarray(frames[index]) for index in uniform(len(frames), FRAMES)]
-        pixels = processor(images=images, return_tensors="pt")
+        pixels = processor(images=images, return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
-            output = plain(**pixels).last_hidden_state
+            shown = pixels.to(resources.device, dtype_of(resources.precision))
+            output = plain(shown).last_hidden_state
             if output.ndim == 3:
                 side = int((output.shape[1] - 1) ** 0.5)
                 output = output[:, 1:].transpose(1, 2).unflatten(2, (side, side))
-            tokens = torch.nn.functional.adaptive_avg_pool2d(output, 2)
-        np.save(folder / f"{number}.npy", tokens.half().numpy())
+            tokens = torch.nn.functional.adaptive_avg_pool2d(output.float(), setting.grid)
+        np.save(folder / f"{number}.npy", tokens.half().cpu().numpy())
     rate = len(clips) / (time.perf_counter() - started)
     use_one_thread_a_pass()
     return rate
