@@ -61,7 +61,7 @@ def pareto(study: Study, published: Sequence[Published]) -> Figure:
             label="published" if number == 0 else None,
         )
         marks.append((x, point.value, shortened([point.method], 26)[0]))
-    _name_marks(axes, marks)
+    lowest = _name_marks(axes, marks)
     front = _front(study.entries)
     axes.plot(
         [max(e.analysis.params, 1) for e in front],
@@ -76,6 +76,7 @@ def pareto(study: Study, published: Sequence[Published]) -> Figure:
     axes.set_xlabel("trainable parameters")
     axes.set_ylabel("top-1, %")
     percent_axis(axes, "y", [*(y for _, y, _ in marks), *_interval_ends(study.entries)])
+    axes.set_ylim(bottom=min(lowest, axes.get_ylim()[0]))
     legend_below(drawn, axes, columns=5)
     names = ", ".join(f"{e.label} {100 * e.analysis.top1.mean:.1f} %" for e in study.entries)
     return finish(
@@ -117,8 +118,12 @@ def _log_limits(axes: Any, values: Sequence[float]) -> None:
     axes.set_xlim(10 ** (low - spare - 0.2), 10 ** (high + spare + 0.25 * (high - low + 1)))
 
 
-def _name_marks(axes: Any, marks: Sequence[tuple[float, float, str]]) -> None:
-    """Names beside marks; one that would lie over another goes a line lower."""
+def _name_marks(axes: Any, marks: Sequence[tuple[float, float, str]]) -> float:
+    """Names beside marks; one that would lie over another goes a line lower.
+
+    Returns:
+        What the axis has to reach down to, so that the lowest name is above it.
+    """
     values = [y for _, y, _ in marks]
     line = max(max(values) - min(values), 5) / 22
     placed: list[tuple[float, float]] = []
@@ -136,6 +141,7 @@ def _name_marks(axes: Any, marks: Sequence[tuple[float, float, str]]) -> None:
             va="center",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
         )
+    return min(height for _, height in placed) - line
 
 
 def _front(entries: Sequence[ReportEntry]) -> list[ReportEntry]:

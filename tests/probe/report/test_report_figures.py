@@ -66,6 +66,24 @@ def test_marks_at_100_are_whole_and_no_tick_is_above(perfect: Study) -> None:
                 assert whole_marks(figure.drawn, place), figure.name
 
 
+@pytest.mark.parametrize("top1", [0.0, 0.5, 1.0])
+def test_names_of_equal_marks_stay_above_the_axis(perfect: Study, top1: float) -> None:
+    (entry, other) = perfect.entries
+    equal = [
+        replace(
+            entry, analysis=replace(entry.analysis, top1=replace(entry.analysis.top1, mean=top1))
+        )
+        for _ in range(6)
+    ]
+    with styled():
+        figure = accuracy_figures.pareto(replace(perfect, entries=(other, *equal)), ())
+    figure.drawn.draw_without_rendering()
+    (place,) = figure.drawn.axes
+    frame = place.get_window_extent()
+    assert len(place.texts) == 7
+    assert min(text.get_window_extent().y0 for text in place.texts) > frame.y0
+
+
 def whole_marks(sheet: Canvas, place: Any) -> bool:
     """Whether every marker of a plot lies inside its frame, with its size."""
     frame = place.get_window_extent()
