@@ -19,6 +19,7 @@ COMMAND_LINES = {
         "stepcli reproduce step-ikea-asm --root /data/ikea_asm",
     ),
     "runs": ("stepcli runs --task arrow --method step", "stepcli runs rr --seed 0"),
+    "runs list": ("stepcli runs list --store s2 --seed 0,1",),
     "runs show": ("stepcli runs show step-arrow-s0-65a073",),
     "runs rm": (
         "stepcli runs rm --task arrow --method linear --dry-run",

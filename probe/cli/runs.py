@@ -49,6 +49,9 @@ def list_runs(
     say_lines(run_list(chosen, format_, terminal_width()))
 
 
+app.command("list")(list_runs)
+
+
 @app.command()
 def show(
     run: Annotated[str, typer.Argument(help="Name of a run, its beginning, or its folder.")],

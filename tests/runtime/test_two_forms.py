@@ -7,6 +7,7 @@ import typer
 from typer.main import get_command
 
 from stepcli.cli import app
+from stepcli.runtime.errors import UsageError
 from stepcli.runtime.two_forms import ARGUMENT_OF, OPTION_OF, rewritten
 
 DOOR: Any = get_command(app)
@@ -34,7 +35,6 @@ def command(path: str) -> Any:
         ("results", "rr --format csv", "--runs rr --format csv"),
         ("results", "--format csv rr", "--format csv --runs rr"),
         ("results", "import logits.csv --runs rr", "import logits.csv --runs rr"),
-        ("results", "--runs rr import x", "--runs rr import x"),
         ("results", "--method step linear --slices", "--method step,linear --slices"),
         ("results", "--method step, linear", "--method step,linear"),
         ("results", "--method step ,linear", "--method step,linear"),
@@ -45,7 +45,13 @@ def command(path: str) -> Any:
             "--runs rr --compare step,linear --slices",
         ),
         ("results", "--compare step linear", "--compare step,linear"),
+        ("results", "--method step --method=linear", "--method step,linear"),
+        ("results", "--store s1 --store s2 --seed 0 1 rr", "--store s1,s2 --seed 0,1 --runs rr"),
+        ("results", "--seed 0 --seed 1 --task arrow --task twins", "--seed 0,1 --task arrow,twins"),
+        ("extract", "--backbone a --backbone b --root v", "--backbone a,b --root v"),
+        ("sweep", "--method step --method linear", "--method step,linear"),
         ("runs", "rr", "--runs rr"),
+        ("runs list", "rr --method step", "--runs rr --method step"),
         ("runs", "rm step-a --yes", "rm step-a --yes"),
         ("probe", "s2 --method step linear", "--store s2 --method step,linear"),
         ("probe", "--method step --split 1 2 3 --strict", "--method step --split 1,2,3 --strict"),
@@ -75,8 +81,34 @@ def test_every_command_named_has_what_a_word_stands_for(path: str) -> None:
         assert "runs" in params
 
 
-def test_two_words_are_an_error_not_a_choice() -> None:
-    assert rewritten(command("store info"), "store info", ["a", "b"]) == [
-        *("--store", "a"),
-        *("--store", "b"),
-    ]
+@pytest.mark.parametrize(
+    ("path", "given", "found"),
+    [
+        ("store info", "a b", "a, b"),
+        ("store info", "a --store b", "a, b"),
+        ("store labels", "--store a --store=b", "a, b"),
+        ("probe", "a --method step --store b", "a, b"),
+        ("probe", "--seeds 1 2 --store b", "2, b"),
+        ("runs list", "a b", "a, b"),
+    ],
+)
+def test_a_subject_given_twice_is_an_error_not_a_choice(path: str, given: str, found: str) -> None:
+    with pytest.raises(UsageError, match=f"found 2: {found}"):
+        rewritten(command(path), path, given.split())
+
+
+@pytest.mark.parametrize(
+    ("path", "given"),
+    [
+        ("results", "--runs rr import x"),
+        ("runs", "rr rm step-a"),
+        ("runs", "--method step list"),
+    ],
+)
+def test_options_that_a_subcommand_would_not_see_are_an_error(path: str, given: str) -> None:
+    with pytest.raises(UsageError, match="comes before"):
+        rewritten(command(path), path, given.split())
+
+
+def test_help_of_a_group_goes_before_its_subcommands() -> None:
+    assert rewritten(command("runs"), "runs", ["--help", "rm"]) == ["--help", "rm"]
