@@ -1,7 +1,7 @@
 """What a store held at one moment: its clips, and where each one's tokens lie."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -115,9 +115,16 @@ class Snapshot:
         )
         return empty.located_by(self)
 
-    def fingerprint(self, spec_digest: str) -> str:
+    def fingerprint(self, spec_digest: str, clips: Iterable[str] | None = None) -> str:
         """sha256 over the spec and every clip's id and checksum: names the tokens, whatever
-        the files that hold them."""
+        the files that hold them.
+
+        Args:
+            spec_digest: of the store.
+            clips: ids, also of clips that are not in the store; None: all that are.
+        """
+        if clips is not None:
+            return self.with_ids(sorted(set(clips))).fingerprint(spec_digest)
         digest = hashlib.sha256(spec_digest.encode())
         for clip, checksum in zip(self.ids, self.crc32c_of.tolist(), strict=True):
             digest.update(f"\n{len(clip)}:{clip}:{checksum:08x}".encode())

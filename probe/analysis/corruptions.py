@@ -17,8 +17,7 @@ from torch import Tensor
 
 from stepcli.cache.schema.views import CORRUPTIONS, clip_of, corruption_of, split_view, view_id
 from stepcli.probe.analysis.load_run import load_probe
-from stepcli.probe.analysis.order_runs import session_of
-from stepcli.probe.analysis.run_samples import store_of_run, task_of_run
+from stepcli.probe.analysis.run_samples import store_of_run, task_on_its_tokens
 from stepcli.probe.data.features import Features, task_layout
 from stepcli.probe.data.placement import free_bytes, place_features
 from stepcli.probe.data.tasks import Task
@@ -114,7 +113,7 @@ def _scores(
     for record in found.records:
         place = store_of_run(record, store)
         if place not in sessions:
-            sessions[place] = session_of(place, record, found.runs, device)
+            sessions[place] = Session(place, found.runs, device)
         said = read_predictions(found.runs / record.run)
         if found.leaves_a_group_out or (first is not None and said.samples != first):
             raise UsageError(
@@ -123,7 +122,7 @@ def _scores(
             )
         first, groups = said.samples, said.groups
         session = sessions[place]
-        task = task_of_run(session.task(record.settings.task), record, said)
+        task = task_on_its_tokens(session, record, said)
         for view, rights in _one(session, task, record, found.runs / record.run).items():
             right.setdefault(view, []).append(rights)
     return CorruptionScores(

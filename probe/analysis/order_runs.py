@@ -15,7 +15,7 @@ from stepcli.probe.analysis.order_tests import (
     require_frame_scope,
     run_order_tests,
 )
-from stepcli.probe.analysis.run_samples import store_of_run, task_of_run
+from stepcli.probe.analysis.run_samples import store_of_run, task_on_its_tokens
 from stepcli.probe.data.features import task_layout
 from stepcli.probe.data.placement import free_bytes, place_features
 from stepcli.probe.data.tasks import Task
@@ -116,9 +116,8 @@ def _test_on(session: Session, members: Sequence[tuple[Path, RunRecord]]) -> dic
     together: dict[object, tuple[Task, list[tuple[Path, RunRecord]]]] = {}
     for folder, record in members:
         try:
-            require_tokens(session, record)
             said = read_predictions(folder)
-            task = task_of_run(session.task(record.settings.task), record, said)
+            task = task_on_its_tokens(session, record, said)
         except (StoreError, UsageError) as error:
             failed[record.run] = str(error)
             continue
@@ -130,33 +129,6 @@ def _test_on(session: Session, members: Sequence[tuple[Path, RunRecord]]) -> dic
         except UsageError as error:
             failed |= {record.run: str(error) for _, record in same}
     return failed
-
-
-def session_of(store: Path, record: RunRecord, runs: Path, device: str) -> Session:
-    """A session on a run's store.
-
-    Raises:
-        StoreNotFound: there is none.
-        UsageError: the store holds other tokens now.
-    """
-    session = Session(store, runs, device)
-    require_tokens(session, record)
-    return session
-
-
-def require_tokens(session: Session, record: RunRecord) -> None:
-    """Refuse a store that holds other tokens than a run was trained on.
-
-    Raises:
-        UsageError: it does; the message names both fingerprints.
-    """
-    mine, theirs = session.store.fingerprint, record.fingerprint
-    if mine != theirs:
-        raise UsageError(
-            f"{session.store.path} holds other tokens (fingerprint {mine[:8]}) than run "
-            f"{record.run} was trained on ({theirs[:8]}); give the right --store, or choose "
-            "runs with --method"
-        )
 
 
 def _test_together(session: Session, task: Task, members: Sequence[tuple[Path, RunRecord]]) -> None:

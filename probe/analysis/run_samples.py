@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from stepcli.cache.storage.places import place_of
-from stepcli.cache.store.store import open_store
+from stepcli.cache.store.store import Store, open_store
 from stepcli.probe.data.splits import base_classes
 from stepcli.probe.data.tasks import Samples, Task
 from stepcli.probe.runs.predictions import Predictions
 from stepcli.probe.runs.record import RunRecord
+from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.errors import StoreError, UsageError
 from stepcli.runtime.words import counted, listed
 
@@ -101,6 +102,39 @@ def task_of_run(task: Task, record: RunRecord, said: Predictions) -> Task:
         shown=_labelled(shown, labels),
         shown_of=shown_of,
         mirror=mirror,
+    )
+
+
+def task_on_its_tokens(session: Session, record: RunRecord, said: Predictions) -> Task:
+    """A run's task with its own test samples, on a store that holds the tokens of these.
+
+    Args:
+        session: On the store.
+        record: Of the run.
+        said: The run's predictions.
+
+    Raises:
+        UsageError: the store holds other tokens, or not all clips in the split of the run.
+    """
+    store = session.store
+    if store.fingerprint == record.fingerprint:
+        return task_of_run(session.task(record.settings.task), record, said)
+    if record.tested_tokens:
+        try:
+            task = task_of_run(session.task(record.settings.task), record, said)
+        except UsageError as error:
+            raise _other_tokens(store, record) from error
+        spec = store.manifest.spec_digest
+        if store.snapshot.fingerprint(spec, task.shown_ids) == record.tested_tokens:
+            return task
+    raise _other_tokens(store, record)
+
+
+def _other_tokens(store: Store, record: RunRecord) -> UsageError:
+    return UsageError(
+        f"{store.path} holds other tokens (fingerprint {store.fingerprint[:8]}) than run "
+        f"{record.run} was trained on ({record.fingerprint[:8]}); give the right --store, or "
+        "choose runs with --method"
     )
 
 

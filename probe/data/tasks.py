@@ -176,6 +176,11 @@ class Task:
         return np.cumsum(self.train_views) - self.train_views
 
     @property
+    def shown_ids(self) -> list[str]:
+        """Stored clips with the tokens of `shown`, each once."""
+        return [self.clips[row] for row in np.unique(self.shown.clips(self.length))]
+
+    @property
     def class_counts(self) -> Ints:
         """[C]: training samples of each class in an epoch."""
         first = self._first_views

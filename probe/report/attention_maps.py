@@ -13,12 +13,12 @@ from stepcli.cache.store.store import Store
 from stepcli.probe.analysis.calibration import softmax
 from stepcli.probe.analysis.explain import Attention, attention, encoding_similarity, patch_grid
 from stepcli.probe.analysis.load_run import load_probe
-from stepcli.probe.analysis.order_runs import session_of
-from stepcli.probe.analysis.run_samples import store_of_run, task_of_run
+from stepcli.probe.analysis.run_samples import store_of_run, task_on_its_tokens
 from stepcli.probe.data.features import task_layout
 from stepcli.probe.data.streamed import Streamed
 from stepcli.probe.report.report_data import ReportEntry
 from stepcli.probe.runs.predictions import Predictions, read_predictions
+from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.errors import ClipError, StoreError
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ class Looker:
         """
         record = entry.found.first
         runs = entry.found.runs
-        session = session_of(store_of_run(record, place), record, runs, "cpu")
+        session = Session(store_of_run(record, place), runs, "cpu")
         self.entry = entry
         self.store = session.store
         said = read_predictions(runs / record.run)
-        self.task = task_of_run(session.task(record.settings.task), record, said)
+        self.task = task_on_its_tokens(session, record, said)
         layout = task_layout(session.store, self.task)
         self.probe: Probe = load_probe(runs / record.run, record, layout)
         self._features = Streamed(session.store, session.device)

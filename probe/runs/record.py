@@ -75,6 +75,9 @@ class RunRecord(Part, BaseModel):
     bytes_a_clip: Count = 0
     fingerprint: str
     """Of the tokens."""
+    tested_tokens: str = ""
+    """The same of the clips alone that it was tested on: clips that are added later do not change
+    it; empty where the version that wrote the run did not keep it."""
     dataset: str = ""
     backbone: str = ""
     weights: list[str] = []

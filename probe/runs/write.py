@@ -8,7 +8,7 @@
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,6 +64,8 @@ class TokenSource:
     """Where the backbone's weights were: folders, or repositories with their revision."""
     copied: bool = False
     """Whether some clips of the store are copies of others."""
+    tokens_of: Callable[[Iterable[str]], str] | None = None
+    """Fingerprint of the tokens of some clips; None where no store is open."""
 
     def identity(self, config: RunConfig) -> str:
         """What a run's result depends on beside its config: the tokens, and the texts if read."""
@@ -123,6 +125,7 @@ def write_run(
         multiply_adds=trained.multiply_adds,
         bytes_a_clip=_frame_bytes(source.spec) * task.length,
         fingerprint=source.fingerprint,
+        tested_tokens="" if source.tokens_of is None else source.tokens_of(task.shown_ids),
         dataset=source.dataset,
         backbone=source.spec.backbone,
         weights=list(source.weights),

@@ -89,6 +89,7 @@ class Session:
             texts,
             weights,
             bool(self._copies),
+            partial(self.store.snapshot.fingerprint, self.store.manifest.spec_digest),
         )
         self._names = RunNames(runs, self._source.identity)
         self._tables: dict[tuple[str, str, str | None, str | None, bool, bool], LabelledClips] = {}

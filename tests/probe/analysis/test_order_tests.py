@@ -172,7 +172,8 @@ def test_every_runs_tokens_are_checked(
         for name in ("run.json", "probe.safetensors", "predictions.parquet"):
             (copy / run.name / name).write_bytes((run / name).read_bytes())
         if method == "linear":
-            record = json.loads((run / "run.json").read_text()) | {"fingerprint": "f" * 64}
+            other = {"fingerprint": "f" * 64, "tested_tokens": "f" * 64}
+            record = json.loads((run / "run.json").read_text()) | other
             (copy / run.name / "run.json").write_text(json.dumps(record))
     done = CliRunner().invoke(app, ["order", str(copy)])
     assert done.exit_code == 2

@@ -12,6 +12,8 @@ import pytest
 from command_line import call
 from typer.testing import CliRunner
 
+from stepcli.cache.schema.clips import ClipRecord, ClipRow
+from stepcli.cache.schema.spec import Producer
 from stepcli.cache.store.store import Store, open_store
 from stepcli.cli import app
 from stepcli.probe.analysis.order_runs import kept_order_tests
@@ -72,6 +74,47 @@ def test_a_report_shows_the_runs_own_samples(trained: Path) -> None:
     batch = looker._features.batch(looker.task, looker.task.test, tokens)
     assert np.allclose(looker.probe(batch)[0].detach().numpy(), said.logits, atol=1e-4)
     assert record.classes == list(looker.task.classes)
+
+
+def test_clips_that_are_added_take_nothing_from_runs(trained: Path) -> None:
+    """The store's fingerprint changes, the tokens that the run was tested on do not."""
+    folder, record = run_of(trained)
+    add_clips(open_store(trained / "store"), "open/new")
+    assert open_store(trained / "store").fingerprint != record.fingerprint
+    call("order", trained / "runs")
+    tests = kept_order_tests(trained / "runs", record)
+    assert tests is not None
+    assert tests.orders["as it is"].top1 == record.top1
+    ((entry,),) = (study.entries for study in gather(trained / "runs"))
+    assert Looker(entry, None).strip(read_predictions(folder), 0, None).clip
+
+
+def test_other_tokens_of_a_clip_that_a_run_was_tested_on_are_refused(trained: Path) -> None:
+    folder, record = run_of(trained)
+    add_clips(open_store(trained / "store"), "open/new", read_predictions(folder).clips[0])
+    assert "holds other tokens" in call("order", trained / "runs", code=2)
+    assert kept_order_tests(trained / "runs", record) is None
+
+
+def test_runs_that_do_not_say_what_they_were_tested_on_need_the_same_store(trained: Path) -> None:
+    folder, _ = run_of(trained)
+    saved = json.loads((folder / "run.json").read_text())
+    assert saved.pop("tested_tokens")
+    (folder / "run.json").write_text(json.dumps(saved))
+    add_clips(open_store(trained / "store"), "open/new")
+    assert "holds other tokens" in call("order", trained / "runs", code=2)
+
+
+def add_clips(store: Store, *ids: str) -> None:
+    """Other tokens of clips, new to the store or not, all in train."""
+    producer = Producer(source="random", device="cpu", numerics="float32", versions={})
+    random = np.random.default_rng(1)
+    with store.writer(producer) as writer:
+        for each in ids:
+            record = ClipRecord(each, f"{each}.mp4", (0.0,) * 6, 6, 8, 8)
+            writer.add(record, random.normal(size=(6, 2, 16)).astype(np.float32))
+    known = {row.id for row in store.clips()}
+    store.add_clips([ClipRow(each, "open", "train") for each in ids if each not in known])
 
 
 def test_a_class_that_came_later_does_not_matter(
