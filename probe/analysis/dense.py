@@ -61,7 +61,7 @@ class Truth:
     labels: Ints
     """[N] indices of classes; -1 for a label that the run does not know."""
     segments: tuple[TimedSegment, ...]
-    """All of them, also those that lie under another."""
+    """All actions, also those that lie under another; none that a file names background."""
     rate: float
     """Steps per second."""
 
@@ -100,6 +100,7 @@ class TruthTable:
         intervals = tuple(
             TimedSegment(name, one.start_seconds, one.end_seconds, self._index.get(one.label, -1))
             for one in mine
+            if one.label != BACKGROUND
         )
         return Truth(recording, seconds, np.array(labels, np.int64), intervals, self._rate)
 

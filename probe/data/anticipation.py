@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stepcli.cache.schema.clips import ClipRow
-from stepcli.cache.schema.segments import by_recording
+from stepcli.cache.schema.segments import BACKGROUND, by_recording
 from stepcli.cache.schema.windows import split_window
 from stepcli.probe.data.splits import LabelledClips
 from stepcli.runtime.errors import UsageError
@@ -27,7 +27,7 @@ def before_actions(table: LabelledClips, store: "Store", horizon: float) -> Labe
 
     A window represents one action: of several that it is the last window for, the one that starts
     first. Actions without a window that ends early enough are left out. Both are counted in a
-    warning.
+    warning. A segment of background is no action.
 
     Args:
         table: of windows of recordings.
@@ -37,10 +37,10 @@ def before_actions(table: LabelledClips, store: "Store", horizon: float) -> Labe
     Raises:
         UsageError: the store has no segments, or no action of a side has such a window.
     """
-    segments = by_recording(store.segments())
+    segments = by_recording([one for one in store.segments() if one.label != BACKGROUND])
     if not segments:
         raise UsageError(
-            f"the store {store.path} has no segments, so it is not known when actions start: give "
+            f"the store {store.path} has no segments of actions, so it is not known when actions start: give "
             "them with stepcli store labels --segments FILE"
         )
     rows = (*table.train, *table.test)

@@ -147,6 +147,18 @@ def test_detection_counts_segments_that_lie_under_others(store: Store) -> None:
     assert after.map["0.5"] < before.map["0.5"]
 
 
+def test_segments_that_name_background_are_not_to_be_detected(store: Store) -> None:
+    """Files of action segmentation often list the background between actions."""
+    said, how = said_of(store, ["r6", "r7"]), Smoothing(1, 1)
+    before = score(said, TruthTable(store, CLASSES), CLASSES, 5, how, "")
+    pauses = []
+    for name in ("r6", "r7"):
+        mine = sorted(row.start_seconds for row in store.segments() if row.recording == name)
+        pauses.append(SegmentRow(name, 0.0, mine[0], BACKGROUND))
+    store.change_segments(lambda rows: [*rows, *pauses])
+    assert score(said, TruthTable(store, CLASSES), CLASSES, 5, how, "") == before
+
+
 def test_labels_of_whole_recordings_may_be_several(store: Store) -> None:
     """One below another counts too; background does not."""
     said = said_of(store, ["r6", "r7"])

@@ -9,6 +9,7 @@ from command_line import call, invoke
 from recording_store import window_store
 
 from stepcli.cache.schema.clips import SegmentRow
+from stepcli.cache.schema.segments import BACKGROUND
 from stepcli.cache.schema.windows import split_window
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import TaskConfig
@@ -82,6 +83,18 @@ def test_every_action_is_a_sample_or_counted(tmp_path: Path) -> None:
     assert len(found.train) + len(found.test) + left_out == len(store.segments()) == 30
     assert left_out
     assert "background" not in found.classes
+
+
+def test_background_is_no_action_that_starts(tmp_path: Path) -> None:
+    store = made(0, "4@2fps/4", tmp_path / "store")
+    table = labelled_clips(store, "train", "test")
+    before = before_actions(table, store, 1.0)
+    pauses = [SegmentRow(f"r{number}", 15.0, 16.0, BACKGROUND) for number in range(6)]
+    store.change_segments(lambda rows: [*pauses, *rows])
+    assert before_actions(table, store, 1.0) == before
+    store.change_segments(lambda _: pauses)
+    with pytest.raises(UsageError, match="no segments of actions"):
+        before_actions(table, store, 1.0)
 
 
 def test_what_is_shown_next_is_foretold_and_measured(tmp_path: Path) -> None:
