@@ -50,7 +50,7 @@ def encode_clip(tokens: np.ndarray, layout: PartLayout, clip_id: str) -> list[np
         _require_finite(tokens, clip_id)
         if np.abs(tokens).max() > INT8_LIMIT:
             raise _too_large(tokens, dtype, clip_id)
-        return _to_int8(tokens.astype(np.float32), dtype == "int8-channel")
+        return _to_int8(tokens.astype(np.float32, order="C"), dtype == "int8-channel")
     with np.errstate(over="ignore"):  # what overflows is looked for below
         if dtype == "bfloat16":
             stored = to_bfloat16(np.ascontiguousarray(tokens, np.float32))

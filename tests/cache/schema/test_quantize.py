@@ -84,6 +84,19 @@ def test_int8_is_off_by_half_a_step_at_most(dtype: str, layers: tuple[int, ...])
         assert error[..., 1:].max() < 0.02
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int8-channel", "float16", "bfloat16"])
+def test_tokens_in_another_order_of_memory_are_stored_alike(dtype: str) -> None:
+    """E.g. of a tensor whose axes were permuted."""
+    layout = part_layout(StoreSpec.model_validate({**dict(SPEC), "dtype": dtype}))
+    tokens = np.random.default_rng(0).standard_normal(SPEC.clip_shape).astype(np.float32)
+    turned = np.asfortranarray(tokens)
+    for one, other in zip(
+        encode_clip(tokens, layout, "c"), encode_clip(turned, layout, "c"), strict=True
+    ):
+        assert other.flags.c_contiguous
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_channel_that_is_zero_throughout_stays_zero() -> None:
     values = tokens(2)
     values[..., 3] = 0
