@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from stepcli.cache.cli.store import app
+from stepcli.apply.cli.store import app
 from stepcli.runtime.errors import StepcliError
 
 
