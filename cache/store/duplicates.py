@@ -18,6 +18,7 @@ from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.official_splits import official_names, split_in
 from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.views import clip_of
+from stepcli.cache.schema.windows import window_rule
 from stepcli.cache.store.origins import same_stretches, stretches_of
 from stepcli.cache.store.snapshot import Snapshot, read_index
 from stepcli.cache.store.store import Store
@@ -54,7 +55,8 @@ def find_copies(store: Store, *, most_compared: int = MOST_COMPARED) -> Copies:
     Views of one clip are not copies, and neither are clips cut from one source file at different
     times (windows): their tokens may be equal where nothing moves. The same stretch of one file
     under two ids is a pair of copies, and so are clips of different sources: a probe cannot tell
-    them apart, whatever the files are.
+    them apart, whatever the files are. Windows of recordings in which every frame has the same
+    tokens are no copies unless their files are equal: many recordings begin with a black picture.
 
     Args:
         store: open; what it has seen is looked at.
@@ -88,7 +90,9 @@ def _find(store: Store, most_compared: int) -> Copies:
     if confirmed:
         digests = _token_digests(store, snapshot, places, clip_bytes)
         alike = [same for members in alike for same in _parted(members, digests)]
-        places = np.array(sorted(place for members in alike for place in members), np.int64)
+    if window_rule(store.spec.sampling) is not None:
+        alike = [same for same in alike if not _is_still(store, snapshot.ids[same[0]])]
+    places = np.array(sorted(place for members in alike for place in members), np.int64)
     origins = _origins(store, snapshot, places)
     sets: dict[str, set[str]] = {}
     equal = [same for members in alike for same in _without_windows(members, origins)]
@@ -140,6 +144,18 @@ def _token_digests(
                 digest.update(array[row].tobytes())
             found[place] = digest.digest()
     return found
+
+
+def _is_still(store: Store, stored_id: str) -> bool:
+    """Whether every frame of a stored clip has the same tokens."""
+    for layout, array in zip(
+        part_layout(store.spec).arrays, store.read_arrays([stored_id]), strict=True
+    ):
+        if "frame" in layout.axes:
+            frames = np.moveaxis(array, layout.axes.index("frame"), 0)
+            if not (frames == frames[:1]).all():
+                return False
+    return True
 
 
 def _parted(members: Sequence[int], digests: dict[int, bytes]) -> list[list[int]]:

@@ -124,7 +124,8 @@ def _twins(found: Sequence[Configuration], session: Session) -> dict[str, list[R
     if not folds:
         raise UsageError(
             "the recordings of train cannot be dealt to folds to choose smoothing by: every class "
-            "needs recordings of two groups at least"
+            "needs recordings of two groups at least, and groups that copies join count as one "
+            "(stepcli store duplicates)"
         )
     configs = [on_fold(one, folds, fold) for one in settings for fold in range(folds)]
     trained = session.run(configs)

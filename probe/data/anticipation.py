@@ -40,8 +40,8 @@ def before_actions(table: LabelledClips, store: "Store", horizon: float) -> Labe
     segments = by_recording([one for one in store.segments() if one.label != BACKGROUND])
     if not segments:
         raise UsageError(
-            f"the store {store.path} has no segments of actions, so it is not known when actions start: give "
-            "them with stepcli store labels --segments FILE"
+            f"the store {store.path} has no segments of actions, so it is not known when actions "
+            "start: give them with stepcli store labels --segments FILE"
         )
     rows = (*table.train, *table.test)
     ids = [row.id for row in rows]

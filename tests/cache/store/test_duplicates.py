@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import recording_store
 from sample_clips import PRODUCER, SPEC, make_record, make_tokens
 from store_commands import run
 from typer.testing import CliRunner
@@ -100,6 +101,23 @@ def test_views_and_windows_are_no_copies(tmp_path: Path) -> None:
         ("w-again", "w@0-1", "w@1-2"),
         ("x", "y", "z"),
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8-channel"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_windows_of_recordings_in_which_nothing_moves_are_no_copies(
+    tmp_path: Path, dtype: str, layers: int
+) -> None:
+    """Ten recordings may begin with a black picture; the same moving lead-in is one of copies."""
+    spec = recording_store.SPEC.model_copy(
+        update={"dtype": dtype, "layers": tuple(range(-layers, 0))}
+    )
+    tokens = {name: recording_store.step_tokens(name, 12, spec) for name in ("a", "b", "c")}
+    for name in ("a", "b"):
+        tokens[name][:6] = tokens["c"][0]
+    tokens["b"][8:] = tokens["c"][8:]
+    store = recording_store.window_store(tmp_path / "store", tokens, "4@2fps/2", spec=spec)
+    assert find_copies(store).sets == (("b@w000004", "c@w000004"),)
 
 
 def test_equal_files_are_copies_whatever_their_tokens(tmp_path: Path) -> None:
