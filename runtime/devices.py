@@ -1,23 +1,11 @@
 """Which device a name means here, and how exactly GPUs compute."""
 
 import os
-import re
 
 import torch
 
+from stepcli.runtime.device_names import require_device_name
 from stepcli.runtime.errors import UsageError
-
-
-def require_device_name(name: str) -> None:
-    """Refuse a name that is not a device's on any machine.
-
-    Raises:
-        UsageError: listing what is expected.
-    """
-    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?|mps", name) is None:
-        raise UsageError(
-            f"--device {name} is not known; expected auto, cpu, cuda, cuda:<number> or mps"
-        )
 
 
 def resolve_device(name: str) -> torch.device:

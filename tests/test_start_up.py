@@ -60,6 +60,18 @@ def test_a_typo_is_answered_before_anything_heavy_is_loaded(
             "extract --dataset ssv2 --root . --backbone dinov2-bse": "did you mean dinov2-base",
             "extract --dataset ssv2 --root nowhere --backbone dinov2-base": "does not exist",
             "extract --dataset ssv2 --root . --backbone dinov2-base --precision f": "--precision",
+            "extract --dataset ssv2 --root . --backbone dinov2-base --device cdua": "--device cdua",
+            "extract --dataset ssv2 --root . --backbone dinov2-base --tokens grd4": "'grd4'",
+            "plan --dataset ssv2 --root . --backbone dinov2-base --tokens grd4": "'grd4'",
+            **{
+                f"{command} --device cdua": "--device cdua is not known"
+                for command in (
+                    *("probe --method step", "sweep --method step", "predict runs/x --video x.mp4"),
+                    *("order runs", "calibrate runs", "report runs", "reproduce step-hri30"),
+                )
+            },
+            f"probe --method step --pairs nofile --store {OLD / 'stores' / 'zarr'}": "nofile",
+            f"sweep --method step --pairs nofile --store {OLD / 'stores' / 'zarr'}": "nofile",
             "methods stpe": "did you mean step",
             "probe --method stpe": "did you mean step",
             "probe --method step --store nowhere": no_store,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stepcli.probe.cli.analysis import RunsArgument, StoreOption
+from stepcli.runtime.device_names import require_device_name
 from stepcli.runtime.terminal import say, warn
 from stepcli.runtime.words import counted
 
@@ -40,7 +41,10 @@ def report(
         ),
     ] = True,
     pdf: Annotated[bool, typer.Option("--pdf/--no-pdf", help="Write figures as PDF too.")] = True,
-    device: Annotated[str, typer.Option(help="Of the order tests: auto, cpu, cuda.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(help="Of the order tests: auto, cpu, cuda.", callback=require_device_name),
+    ] = "auto",
     videos: VideosOption = None,
 ) -> None:
     """One HTML page that opens offline, and LaTeX, CSV, SVG and PDF of its tables and figures."""

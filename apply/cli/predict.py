@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from stepcli.extract.cli.completion import complete_backbones
-from stepcli.probe.cli.options import runs_folder, tune_early
+from stepcli.probe.cli.options import DeviceOption, runs_folder, tune_early
 from stepcli.runtime.terminal import say, say_lines, warn
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def predict(
             autocompletion=complete_backbones,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
     """Recognise new videos with trained probes: frames, pixels and backbone as in training.
 

@@ -9,9 +9,9 @@ CLASSES_SHARED = 0.5
 
 
 def single_class(labels: Collection[str]) -> str | None:
-    """A warning where all labels are the same one, else None."""
+    """A warning where several labels are the same one, else None."""
     names = set(labels)
-    if len(names) != 1:
+    if len(names) != 1 or len(labels) == 1:
         return None
     return (
         f"all {counted(len(labels), 'clip')} have one label ({next(iter(names))!r}), so the "

@@ -9,9 +9,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from stepcli.cache.schema.spec import Segment
 from stepcli.extract.backbones.base import BackboneFacts, FrameTokens
+from stepcli.extract.config.values import TOKENS_EXPECTED
 from stepcli.runtime.errors import UsageError
-
-EXPECTED = "expected cls, grid<k> (e.g. grid4) or full, or several of them as in cls,grid4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def _segments(name: str, facts: BackboneFacts) -> list[Segment]:
         return [Segment(name="cls", kind="prefix", count=1)]
     found = re.fullmatch(r"grid([1-9]\d{0,2})", name)
     if found is None:
-        raise UsageError(f"--tokens {name!r} is not known; {EXPECTED}")
+        raise UsageError(f"--tokens {name!r} is not known; {TOKENS_EXPECTED}")
     side = int(found[1])
     if side > min(rows, columns):
         raise UsageError(

@@ -23,18 +23,23 @@ COMPLETE = {"dataset": complete_datasets, "backbone": complete_backbones}
 
 
 def refuse_unknown(config: ExtractConfig) -> None:
-    """Refuse a data set, root or backbone that does not exist, before torch is loaded: two seconds.
+    """Refuse a data set, root, backbone, device or tokens that do not exist, before torch is
+    loaded: two seconds.
 
     Raises:
         UnknownName: listing the close names.
-        UsageError: no root.
+        UsageError: no root, or no such device or tokens.
     """
     from stepcli.extract.backbones import names
+    from stepcli.extract.config.values import require_token_names
     from stepcli.extract.datasets import registry
     from stepcli.runtime.code_files import is_code
+    from stepcli.runtime.device_names import require_device_name
 
     if not is_code(config.dataset):
         registry.root_of(registry.find_dataset(config.dataset), config.root)
     for backbone in config.backbones:
         if not is_code(backbone) and backbone not in names.known_names():
             names.source_of(backbone)
+    require_device_name(config.device)
+    require_token_names(config.tokens)

@@ -7,6 +7,7 @@ import typer
 
 from stepcli.extract.cli.completion import COMPLETE, refuse_unknown
 from stepcli.extract.config import ExtractConfig
+from stepcli.extract.config.values import require_token_names
 from stepcli.runtime.config_options import Only, with_config_options
 from stepcli.runtime.terminal import say, say_lines
 
@@ -40,6 +41,8 @@ def plan(
     import json
 
     refuse_unknown(config)
+    for each in tokens or ():
+        require_token_names(each)
     from stepcli.extract.pipeline.plan import describe, make_plan
 
     made = make_plan(config, stores, probe_clips, tokens or ())

@@ -1,8 +1,25 @@
 """Values of options as the command line and files spell them."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
+
+from stepcli.runtime.errors import UsageError
+
+TOKENS_EXPECTED = "expected cls, grid<k> (e.g. grid4) or full, or several of them as in cls,grid4"
+"""What --tokens may be."""
+
+
+def require_token_names(text: str) -> None:
+    """Refuse names of tokens that no backbone has.
+
+    Raises:
+        UsageError: naming the first one.
+    """
+    for name in (each.strip() for each in text.split(",")):
+        if re.fullmatch(r"cls|full|grid[1-9]\d{0,2}", name) is None:
+            raise UsageError(f"--tokens {name!r} is not known; {TOKENS_EXPECTED}")
 
 
 def read_layers(value: Any) -> Any:

@@ -39,7 +39,7 @@ from stepcli.extract.pipeline.summary import (
 from stepcli.extract.pipeline.windows import extract_windows
 from stepcli.extract.sources.stock import Stock, Todo, missing_note, take_stock, what_is_left
 from stepcli.extract.sources.windows import with_windows
-from stepcli.runtime.devices import require_device_name
+from stepcli.runtime.device_names import require_device_name
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.memory import without_collections
 from stepcli.runtime.ray_cluster import ray_cluster

@@ -37,6 +37,7 @@ def extract_all(config: ExtractConfig, listed: ClipList) -> tuple[int, list[RunS
         KeyboardInterrupt: finished clips are committed.
     """
     if len(config.backbones) == 1:
+        (config,) = configs_of(config)
         code, summary = run_extract(config, listed)
         return code, [summary]
     require_sharing(config)
@@ -62,7 +63,7 @@ def configs_of(config: ExtractConfig) -> list[ExtractConfig]:
     Raises:
         UsageError: --store names one store for all of them.
     """
-    if config.store is not None and PLACE not in config.store:
+    if len(config.backbones) > 1 and config.store is not None and PLACE not in config.store:
         raise UsageError(
             f"--store {config.store}: {len(config.backbones)} backbones need a store each; put "
             f"{PLACE} into the name, or leave --store out"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stepcli.probe.config.task import CLIPS
+from stepcli.runtime.device_names import require_device_name
 from stepcli.runtime.preemption import exit_code, heed_sigterm
 from stepcli.runtime.terminal import say
 
@@ -63,7 +64,10 @@ TrackOption = Annotated[
     str | None,
     typer.Option(help="Copy losses and results to tensorboard, wandb, or both: a,b."),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", callback=require_device_name),
+]
 SettingFilter = Annotated[
     list[str] | None,
     typer.Option(

@@ -58,11 +58,12 @@ def probe(
 
     place = existing_store(store)
     from stepcli.probe.runs.pairs import read_pairs
-    from stepcli.probe.sweeps.expand import parse_settings, run_configs
-    from stepcli.probe.sweeps.session import Session
 
     if pairs is not None:
         task = task.model_copy(update={"pairs": read_pairs(pairs)})
+    from stepcli.probe.sweeps.expand import parse_settings, run_configs
+    from stepcli.probe.sweeps.session import Session
+
     configs = []
     for name, options in parse_settings(set_ or [], names).items():
         single = {option: ",".join(values) for option, values in options.items()}

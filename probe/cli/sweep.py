@@ -84,12 +84,13 @@ def sweep(
 
     places = [existing_store(place) for place in store or ()] or [existing_store(None)]
     from stepcli.probe.runs.pairs import read_pairs
+
+    if pairs is not None:
+        task["pairs"] = read_pairs(pairs)
     from stepcli.probe.sweeps.ray_engine import RaySession
     from stepcli.probe.sweeps.run import options_over, run_sweep
     from stepcli.probe.sweeps.session import Session
 
-    if pairs is not None:
-        task["pairs"] = read_pairs(pairs)
     config = options_over(
         file, methods=names, settings=set_ or [], optim=optim, task=task, data=data, search=search
     )

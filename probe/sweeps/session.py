@@ -95,6 +95,7 @@ class Session:
         self._tables: dict[tuple[str, str, str | None, str | None, bool, bool], LabelledClips] = {}
         self._tasks: dict[TaskConfig, Task] = {}
         self._written: dict[str, RunRecord] = {}
+        self._noted: set[str] = set()
 
     def task(self, config: TaskConfig) -> Task:
         """The samples of a task on this store.
@@ -178,7 +179,7 @@ class Session:
                 continue
             chosen = chosen_splits(task.split, names)
             if task.split is None and len(names) > 1:
-                warn(
+                self._note_once(
                     f"note: the store has the official splits {', '.join(names)}; this is split "
                     f"{names[0]} alone; --split {','.join(names)} trains on each"
                 )
@@ -186,6 +187,12 @@ class Session:
                 of_split = task.model_copy(update={"split": name})
                 every.append(config.model_copy(update={"task": of_split}))
         return every
+
+    def _note_once(self, text: str) -> None:
+        """A sweep asks for the splits of each of its grids."""
+        if text not in self._noted:
+            self._noted.add(text)
+            warn(text)
 
     def name(self, config: RunConfig) -> str:
         """Name of a config's run on this store: of its folder."""

@@ -99,6 +99,7 @@ def test_odd_class_sets() -> None:
     assert single_class(["a", "a"]) is not None
     assert single_class(["a", "b"]) is None
     assert single_class([]) is None
+    assert single_class(["a"]) is None  # of a trial with --limit 1
     letters = list("abcdefgh")
     assert different_classes(letters, letters[:2]) is None
     assert different_classes(letters, ["a", "x"]) is None

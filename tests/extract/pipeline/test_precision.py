@@ -24,7 +24,8 @@ from stepcli.extract.pipeline.precision import (
     dtype_of,
     try_bfloat16,
 )
-from stepcli.runtime.devices import require_device_name, resolve_device, use_exact_float32
+from stepcli.runtime.device_names import require_device_name
+from stepcli.runtime.devices import resolve_device, use_exact_float32
 from stepcli.runtime.errors import UsageError
 
 CPU = torch.device("cpu")

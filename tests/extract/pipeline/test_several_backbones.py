@@ -145,3 +145,16 @@ def test_a_clip_that_several_stores_lack_has_all_their_views(openclose_clips: li
         ("a", ("center", "flip-center")),
         ("b", ()),
     ]
+
+
+def test_a_backbone_that_is_given_twice_is_one(run: Run, tmp_path: Path) -> None:
+    code, summaries = run("resnet", "resnet", store=str(tmp_path / "one"))
+    assert (code, len(summaries)) == (0, 1)
+    assert len(open_store(tmp_path / "one")) == 10
+
+
+def test_the_store_of_one_backbone_may_be_named_by_it(run: Run, tmp_path: Path) -> None:
+    run("resnet")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("tiny")] == [
+        "tiny-resnet"
+    ]

@@ -65,6 +65,12 @@ def store(store_of: Callable[..., Store], tmp_path: Path) -> Store:
     return found
 
 
+def test_a_sweep_notes_the_other_splits_once(store: Store, tmp_path: Path) -> None:
+    where = ("--store", store.path, "--runs", tmp_path / "runs", "--dry-run")
+    done = invoke("sweep", "--method", "linear,first-last", "--lr", "1e-3,1e-2", *where)
+    assert done.stderr.count("this is split 1 alone") == 1
+
+
 def test_each_split_is_trained_and_tables_average_them(store: Store, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     probe = ("probe", "--method", "linear,first-last", "--epochs", 2, "--seeds", 2)

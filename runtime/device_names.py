@@ -1,0 +1,18 @@
+"""Names of devices, checked without torch: a typo answers at once."""
+
+import re
+
+from stepcli.runtime.errors import UsageError
+
+
+def require_device_name(name: str) -> str:
+    """Refuse a name that is not a device's on any machine; returns it.
+
+    Raises:
+        UsageError: listing what is expected.
+    """
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?|mps", name) is None:
+        raise UsageError(
+            f"--device {name} is not known; expected auto, cpu, cuda, cuda:<number> or mps"
+        )
+    return name
