@@ -1,6 +1,7 @@
 """Exported features are the tokens of each step, once and in order, as others' loaders read."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,30 @@ def test_ms_tcn_and_actionformer_read_it(narrow: Store, tmp_path: Path) -> None:
     actionformer = torch.from_numpy(np.ascontiguousarray(feats.transpose()))
     assert ms_tcn.shape == (SPEC.dim, 4)
     np.testing.assert_array_equal(ms_tcn, actionformer.numpy())
+
+
+def test_the_guides_lines_write_what_ms_tcn_wants_beside_it(
+    narrow: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of recordings in folders: it reads groundTruth/<name>.txt beside features/<name>.npy."""
+    narrow.change_segments(
+        lambda _: [SegmentRow(name, 0.5, 1.0, f"act {name}") for name in LENGTHS]
+    )
+    assert export(narrow, "--npy", str(tmp_path / "features")).exit_code == 0
+    page = (Path(__file__).parents[3] / "docs" / "recordings.md").read_text()
+    (lines,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+        if "groundTruth" in block
+    ]
+    monkeypatch.chdir(tmp_path)
+    exec(lines, {})
+    for name, steps in LENGTHS.items():
+        labels = (tmp_path / "groundTruth" / f"{name}.txt").read_text().splitlines()
+        assert labels == ["background", f"act {name}"] + ["background"] * (steps - 2)
+    assert (tmp_path / "mapping.txt").read_text().splitlines() == [
+        *("0 act b", "1 act c", "2 act day/a", "3 background"),
+    ]
 
 
 def test_nothing_is_overwritten(narrow: Store, tmp_path: Path) -> None:
