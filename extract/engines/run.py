@@ -44,7 +44,7 @@ from stepcli.runtime.errors import UsageError
 from stepcli.runtime.memory import without_collections
 from stepcli.runtime.ray_cluster import ray_cluster
 from stepcli.runtime.settings import options_of
-from stepcli.runtime.words import sized
+from stepcli.runtime.words import counted, sized
 
 QUARANTINED = 3
 """Exit code of a run that quarantined clips."""
@@ -128,7 +128,8 @@ def open_run(config: ExtractConfig, listed: ClipList) -> OpenRun | RunSummary:
     embed = _text_job(config) if config.text else None
     place = _place(config, dataset, clips, prepared)
     if config.dry_run and not is_store(place):
-        say(f"dry run, nothing was written: {len(clips)} clips to extract; no store at {place} yet")
+        count = counted(len(clips), "clip" if config.windows is None else "recording")
+        say(f"dry run, nothing was written: {count} to extract; no store at {place} yet")
         counts: RunSummary = {"store": str(place), "clips": len(clips), "left": len(clips)}
         counts["config"] = options_of(config)
         return counts

@@ -36,7 +36,7 @@ def announce(store: Store, todo: Todo, resources: Resources | None) -> None:
     spec = store.spec
     steps, tokens, dim = spec.clip_shape[-3:]
     layers = f"{len(spec.layers)} layers x " if len(spec.layers) > 1 else ""
-    count = _count(todo.left_count, todo.left)
+    count = to_extract(todo.left_count, todo.left)
     where = resources.device if resources else "each worker's device"
     say(
         f"{count} -> {store.path} ({store.format}); {spec.backbone} on {where}; each: "
@@ -173,8 +173,19 @@ def as_json(
     }
 
 
+def to_extract(stored: int, clips: Sequence[Clip]) -> str:
+    """The same before a run: how many windows a recording has is known once it is opened."""
+    if _are_windows(clips):
+        return f"windows of {counted(len(clips), 'recording')}"
+    return _count(stored, clips)
+
+
+def _are_windows(clips: Sequence[Clip]) -> bool:
+    return any(split_window(clip.stored_ids[0])[1] is not None for clip in clips[:1])
+
+
 def _count(stored: int, clips: Sequence[Clip]) -> str:
-    if any(split_window(clip.stored_ids[0])[1] is not None for clip in clips[:1]):
+    if _are_windows(clips):
         return f"{counted(stored, 'window')} of {counted(len(clips), 'recording')}"
     if any(clip.views for clip in clips):
         return f"{counted(stored, 'view')} of {counted(len(clips), 'clip')}"
