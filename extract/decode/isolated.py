@@ -109,7 +109,7 @@ def grid_frames(
     *,
     first: int = 0,
     frames_per_second: float | None = None,
-) -> Iterator[int | GridPictures]:
+) -> Generator[int | GridPictures, None, None]:
     """A whole recording on a grid of times, decoded once.
 
     Args:

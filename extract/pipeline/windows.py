@@ -8,8 +8,9 @@ does not grow with the length of a recording.
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -132,22 +133,24 @@ class _Work:
     def _recording(self, clip: Clip) -> None:
         missing = dict.fromkeys(clip.stored_ids)
         try:
-            for found in self._windows(clip):
-                if isinstance(found, list):
-                    self._progress.extend(max(0, len(found) - len(missing)))
-                    missing = dict.fromkeys(found)
-                    continue
-                before = time.perf_counter()
-                self._writer.add(found)
-                del missing[found.record.id]
-                self._count(written=time.perf_counter() - before)
+            # Closed at once: what holds an exception would keep the decoder's process running.
+            with closing(self._windows(clip)) as windows:
+                for found in windows:
+                    if isinstance(found, list):
+                        self._progress.extend(max(0, len(found) - len(missing)))
+                        missing = dict.fromkeys(found)
+                        continue
+                    before = time.perf_counter()
+                    self._writer.add(found)
+                    del missing[found.record.id]
+                    self._count(written=time.perf_counter() - before)
         except ClipError as error:
             for stored_id in missing:
                 self._writer.quarantine(
                     Failure(stored_id, str(clip.path), type(error).__name__, str(error))
                 )
 
-    def _windows(self, clip: Clip) -> Iterator[list[str] | EncodedClip]:
+    def _windows(self, clip: Clip) -> Generator[list[str] | EncodedClip, None, None]:
         """First the ids of the windows that the store lacks, then those windows in order.
 
         The last window comes only once the recording has been read to its end.
@@ -155,7 +158,7 @@ class _Work:
         Raises:
             VideoError: with the reason.
         """
-        length, rule = self._store.spec.frames, self._rule
+        rule = self._rule
         try:
             before, facts = state_of(clip.path), facts_of(clip.path)
         except OSError as error:
@@ -171,6 +174,22 @@ class _Work:
             first=max(0, (number - 1) * rule.stride),
             frames_per_second=clip.frames_per_second,
         )
+        with closing(answers):
+            last = yield from self._cut(clip, source, answers)
+        if last is None:
+            return
+        try:
+            if state_of(clip.path) != before:
+                raise VideoError("it changed while it was read; run the same command again")
+        except OSError as error:
+            raise VideoError(f"it vanished while it was read ({error.strerror})") from error
+        yield last
+
+    def _cut(
+        self, clip: Clip, source: Source, answers: Iterator[int | GridPictures]
+    ) -> Generator[list[str] | EncodedClip, None, EncodedClip | None]:
+        """As `_windows`, but for the last window, which it returns; None where none is missing."""
+        length, rule = self._store.spec.frames, self._rule
         steps = self._next(answers)
         assert isinstance(steps, int)
         starts = rule.starts(steps, length)
@@ -181,7 +200,7 @@ class _Work:
         ]
         yield [stored_id for stored_id, _ in left]
         if not left:
-            return
+            return None
         kept: dict[int, _Kept] = {}
         size, last = (0, 0), None
         while last is None:
@@ -205,12 +224,7 @@ class _Work:
         # The recording's end, where the reader says whether it was complete.
         while self._next(answers) is not None:
             pass
-        try:
-            if state_of(clip.path) != before:
-                raise VideoError("it changed while it was read; run the same command again")
-        except OSError as error:
-            raise VideoError(f"it vanished while it was read ({error.strerror})") from error
-        yield last
+        return last
 
     def _next(self, answers: Iterator[int | GridPictures]) -> int | GridPictures | None:
         if self.stopping.is_set():

@@ -12,6 +12,8 @@ import torch
 from stepcli.cache import open_store
 from stepcli.cache.schema.windows import split_steps
 from stepcli.cache.store.origins import origins_of
+from stepcli.extract.decode import isolated
+from stepcli.extract.decode.process import Child
 from stepcli.extract.pipeline.backbone_runner import BackboneRunner, Encoded
 from stepcli.runtime.errors import UsageError
 
@@ -198,10 +200,23 @@ def test_a_run_that_was_ended_goes_on_within_a_recording(
             raise KeyboardInterrupt
         return frames(self, pictures)
 
+    readers: list[Child] = []
+    start = isolated.start_child
+
+    def started(*words: Any, **how: Any) -> Child:
+        readers.append(start(*words, **how))
+        return readers[-1]
+
+    isolated.end_idle()
     with monkeypatch.context() as patch:
         patch.setattr(BackboneRunner, "encoded_frames", ended)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(isolated, "start_child", started)
+        with pytest.raises(KeyboardInterrupt) as caught:
             windows(part_clips=1)
+    # Ended at once, also while the exception is kept.
+    assert caught.tb
+    assert readers
+    assert all(child.process.poll() is not None for child in readers)
     store = open_store(tmp_path / "store")
     done = len(store)
     assert 0 < done < 9
