@@ -108,7 +108,7 @@ def _of_gpu(backbone: Backbone, device: torch.device, name: str) -> Precision:
 
 
 def stored_precision(store: Store) -> str | None:
-    """Precision of the newest part's clips; None for an empty store."""
+    """Precision of the last part's clips, by name; None for an empty store."""
     if not store.parts:
         return None
     numerics = read_part_record(store.path, store.parts[-1]).producer.numerics
