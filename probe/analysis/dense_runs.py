@@ -23,7 +23,7 @@ from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.stats import PairedDifference, accuracy_interval
 from stepcli.probe.sweeps.holding import FOLD_SEED, on_fold
 from stepcli.probe.sweeps.session import Session
-from stepcli.runtime.errors import UsageError
+from stepcli.runtime.errors import StoreNotFound, UsageError
 from stepcli.runtime.words import counted
 
 TASK = "dense"
@@ -49,7 +49,7 @@ class DenseRow:
 
 def dense_rows(
     runs: Path, found: Sequence[Configuration], store: Path | None, device: str
-) -> list[DenseRow]:
+) -> tuple[list[DenseRow], dict[str, str]]:
     """Label and score the test recordings of every run, and keep the scores beside it.
 
     Args:
@@ -58,34 +58,46 @@ def dense_rows(
         store: Where their store is now; None: where it was.
         device: "auto", "cpu", "cuda" or "cuda:1".
 
+    Returns:
+        A row per configuration; and those without one, with the reason: a store that is not where
+        it was or has other tokens now, or a run that leaves a group out.
+
     Raises:
-        UsageError: no run of the task, another store, or too few recordings to choose by.
+        UsageError: no run of the task, none that has a row, or too few recordings to choose by.
     """
     dense = [each for each in found if each.first.task == TASK and not each.first.imported]
     if not dense:
         raise UsageError(f"{runs} holds no run of --task dense; train with stepcli probe first")
     by_place: dict[Path, list[Configuration]] = {}
+    refused: dict[str, str] = {}
     for each in dense:
         if each.leaves_a_group_out:
-            raise UsageError(
-                f"{each.label}: stepcli dense reads runs with a test split, not those that leave "
-                "one group out"
-            )
+            refused[each.label] = "it leaves one group out, and stepcli dense needs a test split"
+            continue
         place = Path(each.first.store_place) if store is None else store
         by_place.setdefault(place, []).append(each)
     rows = {}
     for place, members in by_place.items():
-        session = Session(place, runs, device)
+        try:
+            session = Session(place, runs, device)
+        except StoreNotFound as error:
+            refused |= {each.label: str(error) for each in members}
+            continue
+        fitting = []
         for each in members:
-            if session.store.fingerprint != each.first.fingerprint:
-                raise UsageError(
-                    f"{place} holds other tokens than {each.label} was trained on; give --store, "
-                    "or --method"
+            if session.store.fingerprint == each.first.fingerprint:
+                fitting.append(each)
+            else:
+                refused[each.label] = (
+                    f"{place} holds other tokens than it was trained on; give its store by "
+                    "--store, or leave it out by --method"
                 )
-        twins = _twins(members, session)
-        for each in members:
+        twins = _twins(fitting, session) if fitting else {}
+        for each in fitting:
             rows[each.label] = _row(runs, each, session, twins)
-    return [rows[each.label] for each in dense]
+    if not rows:
+        raise UsageError("; ".join(f"{label}: {reason}" for label, reason in refused.items()))
+    return [rows[each.label] for each in dense if each.label in rows], refused
 
 
 def _row(

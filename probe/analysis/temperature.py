@@ -26,7 +26,7 @@ from stepcli.probe.runs.record import FILE as RUN
 from stepcli.probe.runs.record import RunRecord, read_run
 from stepcli.probe.sweeps.holding import Size, missing, on_slice, size_of
 from stepcli.probe.sweeps.session import Session
-from stepcli.runtime.errors import UsageError
+from stepcli.runtime.errors import StoreNotFound, UsageError
 from stepcli.runtime.files import disk_errors, replace_synced
 from stepcli.runtime.json_files import read_json
 
@@ -219,23 +219,29 @@ def train_slices(
         share: Of each class's training clips that a slice takes; None: as the runs' settings say.
 
     Returns:
-        Runs whose slice is too small, and what it lacks.
+        Runs that cannot be asked, and why: too small a slice, a store that is not where it was or
+        has other tokens now.
 
     Raises:
-        StoreNotFound: a store is not where it was, and no other place was given.
-        UsageError: a run's settings are not of this version, or the store has other tokens now.
+        StoreNotFound: there is no store at the given place.
+        UsageError: a run's settings are not of this version.
     """
     refused: dict[str, str] = {}
     for place, members in _by_store(found, store, share).items():
-        session = Session(place, runs, device)
+        try:
+            session = Session(place, runs, device)
+        except StoreNotFound as error:
+            refused |= {record.run: str(error) for _, record in members}
+            continue
         configs = []
         for label, record in members:
             if session.store.fingerprint != record.fingerprint:
-                raise UsageError(
+                refused[record.run] = (
                     f"{place} holds other tokens than {label} was trained on (fingerprint "
                     f"{session.store.fingerprint[:8]}, expected {record.fingerprint[:8]}); "
-                    "give --store, or --method"
+                    "give its store by --store, or leave it out by --method"
                 )
+                continue
             config = on_slice(record.settings)
             if share is not None:
                 task = config.task.model_copy(update={"slice_share": share})

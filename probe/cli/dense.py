@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from stepcli.probe.cli.analysis import JsonOption, MethodOption, RunsArgument, StoreOption
 from stepcli.probe.cli.options import DeviceOption, resumable, tune_early
 from stepcli.runtime.terminal import print_json, say_lines
-from stepcli.runtime.words import split_list
+from stepcli.runtime.words import counted, split_list
 
 if TYPE_CHECKING:
     from stepcli.probe.analysis.dense_runs import DenseRow
@@ -34,14 +34,19 @@ def dense(
 
     from stepcli.probe.analysis.dense_runs import dense_rows
     from stepcli.probe.runs.configurations import configurations
+    from stepcli.runtime.errors import UsageError
 
     names = None if method is None else split_list(method)
     with redirect_stdout(sys.stderr):  # what training says; standard output is for the table
-        rows = dense_rows(runs, configurations(runs, names), store, device)
+        rows, refused = dense_rows(runs, configurations(runs, names), store, device)
     if as_json:
         print_json([asdict(row) for row in rows])
-        return
-    say_lines(table(rows))
+    else:
+        say_lines(table(rows))
+    if refused:
+        label, reason = next(iter(refused.items()))
+        total = counted(len(rows) + len(refused), "row")
+        raise UsageError(f"{len(refused)} of {total} not scored: {label}: {reason}")
 
 
 def table(rows: "list[DenseRow]") -> str:

@@ -1,6 +1,7 @@
 """Recordings labelled frame by frame: trained on windows, scored by the field's measures, whole."""
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -44,10 +45,15 @@ def recording(seed: int) -> tuple[np.ndarray, list[tuple[float, float, str]]]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Six recordings to train on and three to test, in windows of 5 steps, one every 2."""
-    made = {f"r{seed}": recording(seed) for seed in range(9)}
+    return filled(tmp_path / "store", 9)
+
+
+def filled(path: Path, count: int) -> Store:
+    """That many recordings, all but the first six to test."""
+    made = {f"r{seed}": recording(seed) for seed in range(count)}
     splits = {name: "train" if seed < 6 else "test" for seed, name in enumerate(made)}
     tokens = {name: each[0] for name, each in made.items()}
-    store = window_store(tmp_path / "store", tokens, "5@2fps/2", splits=splits)
+    store = window_store(path, tokens, "5@2fps/2", splits=splits)
     store.change_segments(
         lambda _: [SegmentRow(name, *one) for name, each in made.items() for one in each[1]]
     )
@@ -84,6 +90,28 @@ def test_a_probe_labels_every_frame_of_recordings_it_has_not_seen(
     assert "no interval" in text
     assert "seed 0: windows within" in text
     assert len(call("results", "--runs", runs, "--format", "csv").strip().splitlines()) == 3
+
+
+def test_a_run_whose_store_is_gone_costs_its_own_row(store: Store, tmp_path: Path) -> None:
+    runs, other = tmp_path / "runs", filled(tmp_path / "other", 10).path
+    train(store, runs, "--method", "linear", "--epochs", "1")
+    train(open_store(other), runs, "--method", "middle-frame", "--epochs", "1")
+    said = invoke("dense", runs, "--device", "cpu", "--json")
+    assert said.exit_code == 0
+    assert [row["label"] for row in json.loads(said.stdout)] == ["linear", "middle-frame"]
+    shutil.rmtree(other)
+    said = invoke("dense", runs, "--device", "cpu", "--json")
+    assert said.exit_code == 2
+    assert [row["label"] for row in json.loads(said.stdout)] == ["linear"]
+    assert "1 of 2 rows not scored: middle-frame: " in said.stderr
+    assert str(other) in said.stderr
+    filled(Path(str(other)), 11)  # clips were added
+    said = invoke("dense", runs, "--device", "cpu")
+    assert said.exit_code == 2
+    assert "linear" in said.stdout
+    assert "middle-frame: " in said.stderr
+    assert "holds other tokens" in said.stderr
+    assert invoke("dense", runs, "--method", "middle-frame", "--device", "cpu").exit_code == 2
 
 
 def test_no_recording_is_torn_between_twin_and_fold(store: Store, tmp_path: Path) -> None:
