@@ -167,7 +167,7 @@ order-picture: $(VENV)/installed  ## docs/order-suite.png: the order suite on th
 	$(BIN)/stepcli sweep recipes/order-suite.yaml --method step --seeds 5 --store demo-out/store --runs demo-out/order-suite
 	$(BIN)/python docs/order_suite_picture.py demo-out/order-suite
 
-transcript:  ## docs/maintainers/transcript.md: the first hour from a clean clone, typed by a script
+transcript:  ## docs/maintainers/transcript.md: the first hour from a clean clone, typed by a script, with time and disk
 	$(PYTHON) tests/docs/transcript.py
 
 release-check: $(VENV)/installed  ## build sdist and wheel, check versions and metadata, try the wheel; all but the upload

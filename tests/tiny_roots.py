@@ -5,9 +5,6 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-import torch
-import transformers
-
 CLIPS = Path(__file__).resolve().parents[1] / "examples" / "openclose" / "clips"
 EACH = 8
 """Videos per class."""
@@ -19,11 +16,12 @@ def copy(kind: str, number: int, target: Path) -> None:
     shutil.copy(CLIPS / kind / f"{number:03}.mp4", target)
 
 
-def write_ssv2(root: Path) -> None:
+def write_ssv2(root: Path, each: int = EACH) -> None:
+    """Two opposite classes; every fourth of the videos is for validation."""
     names = {"Opening something": "open", "Closing something": "close"}
     lists: dict[str, list[dict[str, str]]] = {"train": [], "validation": []}
     for index, (name, kind) in enumerate(names.items()):
-        for number in range(EACH):
+        for number in range(each):
             clip = f"{index}{number:03}"
             split = "validation" if number % 4 == 3 else "train"
             template = name.replace("something", "[something]")
@@ -132,6 +130,9 @@ def write_hri30(root: Path) -> None:
 
 def write_backbone(folder: Path) -> None:
     """A DINOv2 of random weights with 4 x 4 patches, in place of the one from a hub."""
+    import torch
+    import transformers
+
     torch.manual_seed(0)
     config = transformers.Dinov2Config(
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=64, patch_size=16

@@ -1,137 +1,119 @@
-"""Make docs/maintainers/transcript.md: the commands of docs/first-hour.md on a clean machine.
+"""Make docs/maintainers/transcript.md: commands of the README and of a guide on a clean machine.
 
     make transcript            or: python tests/docs/transcript.py --python 3.12
 
-Clones the tree as it is committed, makes a new environment, and types the guide's commands, with
-the backbone that needs no hub. The videos are bundled clips of doors and drawers, sorted into two
-folders, as a user would have them. Everything printed goes into the page; nothing is edited.
+Clones the tree as it is committed and types what the pages print (`chapters.py`): "Try it" of the
+README, all of docs/first-hour.md, and the README's block on Something-Something v2, with the
+backbone that needs no hub. All output goes into the page, with the time and disk of each command;
+nothing is edited.
 """
 
 import argparse
 import os
 import platform
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[2]
-GUIDE = TREE / "docs" / "first-hour.md"
-KEPT_BACK = 23
-"""Of the door clips one is new to the probes: they are asked about it at the end."""
-FENCE = re.compile(r"^```(console|csv)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-SHOWN_LINES = 40
-OF_THE_GUIDE = "dinov2-base --tokens cls,grid4"
-WITHOUT_HUB = "mobilenet_v2-bundled-320 --tokens grid4"
+from chapters import CHAPTERS, TREE, Chapter
+from newcomer import Newcomer, amount, disk_of
+
+LARGEST_DEMO = 1_500_000_000
+"""Bytes of the environment of `make demo` with a CPU build of torch."""
+VERSIONS = """
+import platform, torch
+from importlib.metadata import version
+device = "a GPU" if torch.cuda.is_available() else "no GPU"
+names = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "stepcli"))
+print(f"{device}; Python {platform.python_version()}, {names}")
+"""
 
 
 def main() -> None:
-    """Type the guide, keep what came."""
+    """Type the pages, keep what came."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the new venv")
+    parser.add_argument("--python", default=sys.executable, help="interpreter of the new venvs")
     parser.add_argument("--out", type=Path, default=TREE / "docs" / "maintainers" / "transcript.md")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="first-hour-") as place:
-        home = Path(place)
+        home = Path(place).resolve()
         source = home / "stepcli"
-        command = ["git", "clone", "--quiet", "--depth", "1", TREE.as_uri(), str(source)]
-        subprocess.run(command, check=True)
-        lay_out_videos(source, home)
-        page = type_guide(home, source, asked.python)
+        user = Newcomer(home, asked.python, {"PIP_CONSTRAINT": str(source / "constraints.txt")})
+        texts, rows = [], []
+        for chapter in CHAPTERS:
+            text, row = type_chapter(user, chapter)
+            texts.append(text)
+            rows.append(row)
+        environment = disk_of(source / ".venv")
+        python = source / ".venv/bin/python"
+        page = "\n".join([head(said(python, "-c", VERSIONS), source), table(rows), *texts])
         asked.out.write_text(page)
     if failed := page.count("\n[exit code "):
-        sys.exit(f"{asked.out}: {failed} of the guide's commands failed; do not commit the page")
+        sys.exit(f"{asked.out}: {failed} of the commands failed; do not commit the page")
+    if environment >= LARGEST_DEMO:
+        sys.exit(f"make demo: its environment takes {amount(environment)}, the limit is 1.5 GB")
 
 
-def lay_out_videos(source: Path, home: Path) -> None:
-    """`videos/open`, `videos/close`, and one video that nobody has seen."""
-    clips = source / "examples" / "openclose" / "clips"
-    for thing in ("door", "drawer"):
-        for what in ("open", "close"):
-            folder = home / "videos" / what
-            folder.mkdir(parents=True, exist_ok=True)
-            for clip in sorted((clips / f"{thing}-{what}").iterdir()):
-                shutil.copy(clip, folder / f"{thing}-{clip.name}")
-    (home / f"videos/open/door-{KEPT_BACK:03}.mp4").rename(home / "new.mp4")
+def type_chapter(user: Newcomer, chapter: Chapter) -> tuple[str, str]:
+    """Type all commands of a chapter; its text, and its row of the table."""
+    seconds, disk = user.seconds, user.bytes
+    typed = chapter.prepare(user)
+    user.measure()
+    disk = user.bytes if not typed else disk
+    for name, block in chapter.blocks():
+        if name:
+            (user.home / chapter.folder / name).write_text(block)
+            typed.append(f"$ cat {name}\n{block}")
+        else:
+            typed.append(user.type(line := block, chapter.folder))
+            if line == "make demo":
+                size = amount(disk_of(user.home / chapter.folder / ".venv"))
+                typed.append(f"(the environment of make demo, .venv, takes {size})")
+    parts = [f"## {chapter.title}", about(chapter), "```text\n" + "\n".join(typed) + "\n```\n"]
+    minutes = (user.seconds - seconds) / 60
+    row = f"| {chapter.title} | {minutes:.1f} min | {amount(user.bytes - disk)} |"
+    return "\n\n".join(parts), row
 
 
-def type_guide(home: Path, source: Path, python: str) -> str:
-    """Run every command of the guide; the page as text."""
-    text = GUIDE.read_text()
-    ours = ("STEPCLI", "PYTHON", "VIRTUAL_ENV", "HF_")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)} | {
-        "PATH": f"{home}/venv/bin:{os.environ['PATH']}",
-        "HF_HUB_OFFLINE": "1",
-        "COLUMNS": "100",
-        "PIP_CONSTRAINT": str(source / "constraints.txt"),
-        "PIP_QUIET": "2",
-        "XDG_STATE_HOME": f"{home}/state",  # as a new user: no folder or file is trusted yet
-    }
-    blocks = []
-    started = time.monotonic()
-    for match in FENCE.finditer(text):
-        kind, block = match.groups()
-        if kind == "csv":
-            name = re.findall(r"`([\w.-]+\.csv)`", text[: match.start()])[-1]
-            (home / name).write_text(block)
-            blocks.append(f"$ cat {name}\n{block}")
-            continue
-        for line in block.splitlines():
-            typed = line.replace(OF_THE_GUIDE, WITHOUT_HUB)
-            blocks.append(typed_and_said(typed, home, python, environment))
-    minutes = (time.monotonic() - started) / 60
-    ask = ["git", "-C", str(source), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
-    said = "\n".join(blocks).replace(str(home), "~").rstrip()
-    return f"{head(count_videos(home), commit, minutes)}\n```text\n{said}\n```\n"
+def about(chapter: Chapter) -> str:
+    """Which commands these are, where they are typed, and what was replaced in them."""
+    link = os.path.relpath(chapter.page, TREE / "docs" / "maintainers")
+    name = f"[{chapter.page.name}]({link})"
+    place = f'"{chapter.section.strip("# ")}" of {name}' if chapter.section else name
+    folder = "~" if chapter.folder == "." else f"~/{chapter.folder}"
+    lines = [f"The commands of {place}, in `{folder}`."]
+    changes = [f"`{now}` in place of `{was}`" for was, now in chapter.replaced.items()]
+    if changes:
+        lines.append(f"Typed: {', '.join(changes)}.")
+    return "\n".join([*lines, chapter.about])
 
 
-def count_videos(home: Path) -> int:
-    """Videos of the folders that the guide extracts."""
-    return sum(path.is_file() for path in (home / "videos").rglob("*.mp4"))
+def said(*words: str | Path) -> str:
+    """What a command prints."""
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def head(videos: int, commit: str, minutes: float) -> str:
+def head(versions: str, source: Path) -> str:
     """How the page was made."""
-    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, no GPU"
+    commit = said("git", "-C", source, "rev-parse", "--short", "HEAD")
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
     return (
         "# The first hour, as it looked\n\n"
-        "Made by `make transcript`: a clean clone, a new environment, no network but pip's, the "
-        "commands of\n[first-hour.md](../first-hour.md) with the bundled backbone, and "
-        f"{videos} of the bundled clips as `videos/`. pip is kept\nquiet and to the CPU build of "
-        "torch; nothing is edited but the name of the folder, and long outputs are cut in\ntheir "
-        f"middle. {machine}, load average {os.getloadavg()[2]:.0f}; "
-        f"{datetime.now(UTC):%Y-%m-%d}, at {commit}; {minutes:.0f} minutes in all.\n"
+        f"{machine}, {versions}; {datetime.now(UTC):%Y-%m-%d}, at {commit}; load average "
+        f"{os.getloadavg()[2]:.0f}.\n\n"
+        "Made by `make transcript`: a clean clone, new environments, no network but pip's, and the "
+        "commands as the pages\nprint them. pip is kept quiet and to the CPU build of torch; "
+        "nothing is edited but the name of the home folder, and\nlong outputs are cut in their "
+        "middle. After each command: its time, the change in disk space, and the folders that\n"
+        "changed. `.cache` is the cache of pip.\n"
     )
 
 
-def typed_and_said(line: str, home: Path, python: str, environment: dict[str, str]) -> str:
-    """One command at a prompt, what it printed, its time and its exit code if that is not 0."""
-    run = line.replace("python3 -m venv", f"{python} -m venv")
-    # A new shell each time: what `activate` would do is in the environment already.
-    run = "true" if line.startswith(". ") else run
-    started = time.monotonic()
-    done = subprocess.run(
-        ["bash", "-c", run],
-        cwd=home,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    seconds = time.monotonic() - started
-    lines = done.stdout.rstrip().splitlines()
-    if len(lines) > SHOWN_LINES:
-        left = len(lines) - SHOWN_LINES
-        lines = [*lines[: SHOWN_LINES // 2], f"... {left} lines ...", *lines[-SHOWN_LINES // 2 :]]
-    took = [f"[{seconds:.0f} s]"] if seconds >= 1 else []
-    failed = [f"[exit code {done.returncode}]"] if done.returncode else []
-    return "\n".join([f"$ {line}", *lines, *took, *failed])
+def table(rows: list[str]) -> str:
+    """Time and disk of the chapters."""
+    return "\n".join(["| | time | disk |", "| --- | ---: | ---: |", *rows, ""])
 
 
 if __name__ == "__main__":
