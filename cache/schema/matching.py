@@ -32,12 +32,17 @@ def match_ids(
     names = [i if i in known else plain.get(composed(i.strip())) for i in ids]
     blank = sum(not i.strip() for i in ids)
     unknown = [i for i, name in zip(ids, names, strict=True) if name is None and i.strip()]
+    lost = (
+        f"{len(unknown):,} of {counted(len(ids), 'line')} "
+        f"{'names' if len(unknown) == 1 else 'name'} no {thing} of the store: "
+        f"{listed(map(repr, unknown))}"
+    )
     counts = Counter(i.strip() for i in ids if i.strip())
     if twice := [repr(i) for i, count in counts.items() if count > 1]:
         raise UsageError(
             f"{place}: {counted(len(twice), f'{thing} id')} "
-            f"{'appears' if len(twice) == 1 else 'appear'} more than once: {listed(twice)}; give "
-            f"each {thing} one line"
+            f"{'appears' if len(twice) == 1 else 'appear'} more than once: {listed(twice)}"
+            f"{f'; {lost}' if unknown else ''}; give each {thing} one line"
         )
     if ids and len(unknown) + blank == len(ids):
         have = listed(map(repr, sorted(known)[:3])) or "none"
@@ -45,13 +50,7 @@ def match_ids(
             f"{place}: none of {counted(len(ids), 'line')} names a {thing} of the store: the file "
             f"has {listed(map(repr, unknown)) or 'blank ids'}, the store has {have}; ids must match"
         )
-    notes = []
-    if unknown:
-        name = "names" if len(unknown) == 1 else "name"
-        notes.append(
-            f"{place}: {len(unknown):,} of {counted(len(ids), 'line')} {name} no {thing} of the "
-            f"store: {listed(map(repr, unknown))}"
-        )
+    notes = [f"{place}: {lost}"] if unknown else []
     if blank:
         notes.append(f"{place}: {counted(blank, 'line')} without a {thing} id ignored")
     return names, notes

@@ -72,6 +72,10 @@ def test_labels_change_without_touching_a_token(tmp_path: Path, suffix: str) -> 
         ("id,label\nclip-0000,x\nno1,x\nno2,x\n", "2 of 3 lines not in.*: 'no1', 'no2'"),
         ("id,label\nclip-0000,x\nclip-0000,y\n", "1 clip id appears more than once: 'clip-0000'"),
         ("id,label\nclip-0000,x\n clip-0000,x\n", "appears more than once: 'clip-0000'"),
+        (
+            "id,label\nclip-0000,x\nclip-0000,x\nno1,x\nno2,x\n",
+            "once: 'clip-0000'; 2 of 4 lines name no clip of the store: 'no1', 'no2'; give",
+        ),
         ("id,label\nclip-0000\n", "line 2: expected the 2 cells of the header, found 1"),
     ],
 )

@@ -53,6 +53,10 @@ def test_lines_that_fit_nothing_are_counted(tmp_path: Path) -> None:
         ([",train"], "none of 1 line names a clip"),
         (["c0,train", "c0,test"], "1 clip id appears more than once: 'c0'"),
         (["c0,train", "c1,test", "c1 ,test", "c0,train"], "2 clip ids appear more than once"),
+        (
+            ["c0,train", "c0,test", "no,test"],
+            "once: 'c0'; 1 of 3 lines names no clip.*: 'no'; give",
+        ),
     ],
 )
 def test_split_files_that_are_refused(tmp_path: Path, lines: list[str], words: str) -> None:
