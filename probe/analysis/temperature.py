@@ -19,7 +19,7 @@ from stepcli.probe.analysis.calibration import (
     softmax,
     threshold_for,
 )
-from stepcli.probe.config import SliceMinimum
+from stepcli.probe.config import SliceMinimum, TaskConfig
 from stepcli.probe.runs.configurations import Configuration
 from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.record import FILE as RUN
@@ -33,6 +33,8 @@ from stepcli.runtime.json_files import read_json
 FILE = "calibration.json"
 RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 """Shares of wrong answers for which a threshold of confidence is kept."""
+SHARES = (0.2, 0.3, 0.4, 0.5)
+"""Shares of train that are tried before one is recommended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,9 @@ def _fit(
         len(np.unique(held.labels)),
         len(set(held.groups)),
     )
-    _require(size, _wanted(each.runs, record, minimum))
+    wanted = _wanted(each.runs, record, minimum)
+    if missing(size, wanted):
+        raise _too_small(size, wanted, "hold out more with --slice-share, or")
     note = ""
     temperature = fit_temperature(held.logits, held.labels)
     before, after = cross_validated(held.logits, held.labels, held.groups)
@@ -149,12 +153,26 @@ def _wanted(runs: Path, record: RunRecord, minimum: SliceMinimum) -> Size:
     return Size(minimum.clips, classes, max(2, minimum.groups))
 
 
-def _require(size: Size, wanted: Size) -> None:
-    if lack := missing(size, wanted):
-        raise UsageError(
-            f"its slice is too small to fit a temperature: {size}, needed are {wanted} (missing: "
-            f"{lack}); hold out more with --slice-share 0.3, or lower the minimum with --slice-min"
-        )
+def _too_small(size: Size, wanted: Size, advice: str) -> UsageError:
+    return UsageError(
+        f"its slice is too small to fit a temperature: {size}, needed are {wanted} (missing: "
+        f"{missing(size, wanted)}); {advice} lower the minimum with --slice-min"
+    )
+
+
+def _advice(session: Session, task: TaskConfig, wanted: Size) -> str:
+    """How to get a slice of the wanted size, if any share of train gives one."""
+    for share in SHARES:
+        if share > task.slice_share:
+            try:
+                size = size_of([session.task(task.model_copy(update={"slice_share": share}))])
+            except UsageError:  # no group fits into such a slice
+                continue
+            if not missing(size, wanted):
+                return f"hold out more with --slice-share {share:g}, or"
+    return (
+        f"no --slice-share up to {SHARES[-1]:g} is enough; add training clips or finer groups, or"
+    )
 
 
 def undo_calibration(found: Sequence[Configuration]) -> int:
@@ -248,7 +266,9 @@ def train_slices(
                 config = config.model_copy(update={"task": task})
             try:
                 size = size_of([session.task(config.task)])
-                _require(size, _wanted(runs, record, minimum))
+                wanted = _wanted(runs, record, minimum)
+                if missing(size, wanted):
+                    raise _too_small(size, wanted, _advice(session, config.task, wanted))
             except UsageError as error:
                 refused[record.run] = str(error)
             else:
