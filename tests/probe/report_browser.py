@@ -4,13 +4,15 @@
 
 At phone and desktop width: no error on the console, no request to any network, every picture drawn,
 nothing wider than the screen, what scrolls sideways has a hint, a click sorts, a word searches;
-with axe-core no accessibility fault of any weight. --shots keeps a picture of each width and the
-page as printed, to be looked at. Ends with 1 and says what is wrong.
+with axe-core no accessibility fault of any weight. --shots keeps the whole page at each width, in
+pictures of at most 8,000 pixels (phone-1.png, ...), and the page as printed, to be looked at. Ends
+with 1 and says what is wrong.
 """
 
 import argparse
 import html
 import json
+import math
 import re
 import subprocess
 import sys
@@ -18,12 +20,17 @@ import tempfile
 from pathlib import Path
 
 WIDTHS = {"phone": 390, "desktop": 1400}
+PIECE = 8000
+"""Pixels in the height of a picture; Chromium does not draw more than 16,384."""
 
 FRAME = """<!DOCTYPE html><html><head><script>
 window.addEventListener("message", (event) =>
   document.documentElement.setAttribute("data-result", event.data));
-</script><style>body {{ margin: 0 }} iframe {{ border: 0; display: block }}</style></head>
-<body><iframe src="{page}" width="{width}" height="{height}"></iframe></body></html>
+</script><style>
+body {{ margin: 0; overflow: hidden }} iframe {{ border: 0; display: block }}
+</style></head>
+<body><iframe src="{page}" width="{width}" height="{height}" style="margin-top: -{above}px">
+</iframe></body></html>
 """
 """A window of Chromium is at least 500 pixels wide; a frame within it may be as wide as a phone."""
 
@@ -41,6 +48,7 @@ window.addEventListener("load", async () => {
   const requests = performance.getEntriesByType("resource").map((entry) => entry.name)
     .filter((name) => !name.startsWith("data:"));
   faults.push(...requests.map((name) => `request: ${name}`));
+  const height = document.documentElement.scrollHeight;
   const wide = document.documentElement.scrollWidth;
   if (wide > window.innerWidth + 1) faults.push(`${wide} pixels wide on ${window.innerWidth}`);
   let scrolling = 0;
@@ -86,7 +94,8 @@ window.addEventListener("load", async () => {
     }
   }
   const width = window.innerWidth;
-  const found = {width, faults, pictures: pictures.length, scrolling, sorted, searched, axe_rules};
+  const found =
+    {width, height, faults, pictures: pictures.length, scrolling, sorted, searched, axe_rules};
   window.top.postMessage(JSON.stringify(found), "*");
 });
 </script>
@@ -111,7 +120,7 @@ def examine(page: Path, axe: Path | None, width: int) -> dict[str, object]:
         own = PROBE if axe is None else f"<script>{axe.read_text()}</script>{PROBE}"
         copy.write_text(page.read_text().replace("<head>", f"<head>{own}", 1))
         frame = Path(folder) / "frame.html"
-        frame.write_text(FRAME.format(page="page.html", width=width, height=900))
+        frame.write_text(FRAME.format(page="page.html", width=width, height=900, above=0))
         done = chromium(
             f"--window-size={width},900",
             "--virtual-time-budget=60000",
@@ -125,6 +134,23 @@ def examine(page: Path, axe: Path | None, width: int) -> dict[str, object]:
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     result["faults"] = [*result["faults"], *console]  # type: ignore[misc]
     return result
+
+
+def draw(page: Path, width: int, height: int, target: Path) -> None:
+    """The whole page in pictures that begin where the one before ends."""
+    for old in target.parent.glob(f"{target.name}-*.png"):
+        old.unlink()
+    piece = math.ceil(height / math.ceil(height / PIECE))  # no last one of a few pixels
+    for number, above in enumerate(range(0, height, piece), 1):
+        with tempfile.TemporaryDirectory() as folder:
+            frame = Path(folder) / "frame.html"
+            text = FRAME.format(page=f"file://{page}", width=width, height=height, above=above)
+            frame.write_text(text)
+            words = (
+                f"--window-size={width},{min(piece, height - above)}",
+                f"--screenshot={target}-{number}.png",
+            )
+            chromium(*words, "--virtual-time-budget=20000", f"file://{frame}")
 
 
 def main() -> int:
@@ -141,12 +167,9 @@ def main() -> int:
         bad += bool(result["faults"])
         if given.shots is not None:
             given.shots.mkdir(parents=True, exist_ok=True)
-            shot = (given.shots / f"{name}.png").resolve()
-            with tempfile.TemporaryDirectory() as folder:
-                frame = Path(folder) / "frame.html"
-                frame.write_text(FRAME.format(page=f"file://{page}", width=width, height=12000))
-                words = (f"--window-size={width},12000", f"--screenshot={shot}")
-                chromium(*words, "--virtual-time-budget=20000", f"file://{frame}")
+            height = result.get("height", PIECE)
+            assert isinstance(height, int)
+            draw(page, width, height, given.shots.resolve() / name)
     if given.shots is not None:
         paper = (given.shots / "print.pdf").resolve()
         chromium("--no-pdf-header-footer", f"--print-to-pdf={paper}", f"file://{page}")
