@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SHOWN_LINES = 40
+SHOWN_FOLDERS = 3
 SMALLEST = 50_000
-"""Bytes; folders that change by less are not listed."""
+"""Bytes; folders that change by less, or by less than 1 % of the largest change, are not listed."""
 
 
 @dataclass
@@ -84,7 +85,8 @@ class Newcomer:
         cost = f"[{took:.1f} s; disk {describe_change(before, self.disk)}]"
         failed = [f"[exit code {done.returncode}]"] if done.returncode else []
         lines = [*cut(done.stdout.rstrip().splitlines()), cost, *failed]
-        return "\n".join([f"$ {shown or line}", *lines]).replace(str(self.home), "~")
+        text = "\n".join([f"$ {shown or line}", *lines])
+        return text.replace(str(self.home), "~").replace(self.python, "python3")
 
 
 def cut(lines: list[str]) -> list[str]:
@@ -108,21 +110,22 @@ def measure_folders(home: Path) -> dict[str, int]:
 def disk_of(place: Path) -> int:
     """Bytes on disk of a file or folder, each hard link once."""
     done = subprocess.run(
-        ["du", "--summarize", "--block-size=1", str(place)],
+        ["du", "-sk", str(place)],
         capture_output=True,
         text=True,
         check=True,
     )
-    return int(done.stdout.split()[0])
+    return 1024 * int(done.stdout.split()[0])
 
 
 def describe_change(before: Mapping[str, int], after: Mapping[str, int]) -> str:
-    """The change in total, then by folder."""
+    """The change in total, then of the folders that changed most."""
     changes = {name: after.get(name, 0) - before.get(name, 0) for name in sorted({*before, *after})}
-    large = {name: change for name, change in changes.items() if abs(change) >= SMALLEST}
-    if not large:
+    most = sorted(changes, key=lambda name: -abs(changes[name]))[:SHOWN_FOLDERS]
+    least = max(SMALLEST, abs(changes[most[0]]) / 100) if most else SMALLEST
+    several = [f"~/{name} {signed(changes[name])}" for name in most if abs(changes[name]) >= least]
+    if not several:
         return "+0 MB"
-    several = [f"~/{name} {signed(change)}" for name, change in large.items()]
     return f"{signed(sum(changes.values()))}: {', '.join(several)}"
 
 

@@ -48,7 +48,9 @@ def main() -> None:
             rows.append(row)
         environment = disk_of(source / ".venv")
         python = source / ".venv/bin/python"
-        page = "\n".join([head(said(python, "-c", VERSIONS), source), table(rows), *texts])
+        page = "\n".join(
+            [head(said(python, "-c", VERSIONS), source), table(rows, environment), *texts]
+        )
         asked.out.write_text(page)
     if failed := page.count("\n[exit code "):
         sys.exit(f"{asked.out}: {failed} of the commands failed; do not commit the page")
@@ -107,13 +109,15 @@ def head(versions: str, source: Path) -> str:
         "commands as the pages\nprint them. pip is kept quiet and to the CPU build of torch; "
         "nothing is edited but the name of the home folder, and\nlong outputs are cut in their "
         "middle. After each command: its time, the change in disk space, and the folders that\n"
-        "changed. `.cache` is the cache of pip.\n"
+        "changed most.\n"
     )
 
 
-def table(rows: list[str]) -> str:
+def table(rows: list[str], environment: int) -> str:
     """Time and disk of the chapters."""
-    return "\n".join(["| | time | disk |", "| --- | ---: | ---: |", *rows, ""])
+    lines = ["| | time | disk |", "| --- | ---: | ---: |", *rows, ""]
+    demo = f"The environment of `make demo` takes {amount(environment)} (limit: 1.5 GB)."
+    return "\n".join([*lines, demo, ""])
 
 
 if __name__ == "__main__":
