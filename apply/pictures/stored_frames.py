@@ -1,7 +1,7 @@
 """The frames of a stored clip as pictures, read again from its video."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,7 @@ def frames_at(path: Path, seconds: Sequence[float]) -> list[NDArray[np.uint8]]:
         )
     wanted = [int(np.abs(times - second).argmin()) for second in seconds]
     found: dict[int, NDArray[np.uint8]] = {}
-    for numbers, pictures in video_frames(path, sorted(set(wanted))):
-        found |= dict(zip(numbers, pictures, strict=True))
+    with closing(video_frames(path, sorted(set(wanted)))) as frames:
+        for numbers, pictures in frames:
+            found |= dict(zip(numbers, pictures, strict=True))
     return [found[number] for number in wanted]

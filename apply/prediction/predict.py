@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -156,11 +157,12 @@ def predict(
             windows = plan_windows(times, applied, video.stem, window, stride)
         else:
             windows = grid_windows(times, rule, applied.spec.frames)
-        for span, clip in window_tokens(video, windows, applied):
-            for probe, threshold, mine in zip(applied.probes, thresholds, answers, strict=True):
-                chances = probe.probabilities(clip, applied.device)
-                said = answer(span.start, span.end, chances, probe.classes, threshold)
-                mine.append(replace(said, last_frame=span.seconds[-1]))
+        with closing(window_tokens(video, windows, applied)) as found:
+            for span, clip in found:
+                for probe, threshold, mine in zip(applied.probes, thresholds, answers, strict=True):
+                    chances = probe.probabilities(clip, applied.device)
+                    said = answer(span.start, span.end, chances, probe.classes, threshold)
+                    mine.append(replace(said, last_frame=span.seconds[-1]))
     except VideoError as error:
         raise VideoError(f"{video}: {error}") from error  # of several videos, which one
     for place, (probe, threshold) in enumerate(zip(applied.probes, thresholds, strict=True)):

@@ -6,7 +6,8 @@ there a window's pictures are kept until its pass.
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,11 @@ def plan_windows(
 
 def window_tokens(
     path: Path, windows: Sequence[Window], applied: Applied
-) -> Iterator[tuple[Window, ClipTokens]]:
+) -> Generator[tuple[Window, ClipTokens], None, None]:
     """Tokens of each window, in order. Kept at a time: one batch of pictures, and of the frames
     that windows still to come look at the tokens (of a video backbone the pictures).
+
+    Close it (`contextlib.closing`), which ends the decoder.
 
     Raises:
         VideoError: the video cannot be read.
@@ -98,14 +101,15 @@ def window_tokens(
     wanted = sorted({frame for window in windows for frame in window.frames})
     kept: dict[int, NDArray[Any]] = {}
     waiting = deque(windows)
-    for numbers, pictures in video_frames(path, wanted, applied.plan, BATCH):
-        made = applied.frame_tokens(pictures) if applied.by_frame else pictures
-        kept |= dict(zip(numbers, made, strict=True))
-        while waiting and max(waiting[0].frames) <= numbers[-1]:
-            window = waiting.popleft()
-            steps = np.stack([kept[frame] for frame in window.frames])
-            tokens = steps if applied.by_frame else applied.clip_tokens(steps)
-            yield window, applied.clip(tokens, window.seconds)
-            if waiting:
-                needed = min(waiting[0].frames)
-                kept = {frame: each for frame, each in kept.items() if frame >= needed}
+    with closing(video_frames(path, wanted, applied.plan, BATCH)) as frames:
+        for numbers, pictures in frames:
+            made = applied.frame_tokens(pictures) if applied.by_frame else pictures
+            kept |= dict(zip(numbers, made, strict=True))
+            while waiting and max(waiting[0].frames) <= numbers[-1]:
+                window = waiting.popleft()
+                steps = np.stack([kept[frame] for frame in window.frames])
+                tokens = steps if applied.by_frame else applied.clip_tokens(steps)
+                yield window, applied.clip(tokens, window.seconds)
+                if waiting:
+                    needed = min(waiting[0].frames)
+                    kept = {frame: each for frame, each in kept.items() if frame >= needed}

@@ -1,6 +1,7 @@
 """Rewrite small parts, and parts with superseded copies, into full ones. Readers go on."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -160,8 +161,9 @@ def _check_newer_copies(
                 wanted.setdefault(newer, set()).add(int(snapshot.row_of[place]))
     for name, rows in sorted(wanted.items()):
         index = read_index(store.path, name, store.manifest)
-        for _ in intact_clips(store.path, name, store.manifest, index, sorted(rows)):
-            pass
+        with closing(intact_clips(store.path, name, store.manifest, index, sorted(rows))) as clips:
+            for _ in clips:
+                pass
 
 
 def _size(record: PartRecord) -> int:
@@ -211,6 +213,7 @@ def _rewrite(
         for name in names:
             index = read_index(store.path, name, store.manifest)
             rows = live[name].tolist()
-            for clip in intact_clips(store.path, name, store.manifest, index, rows):
-                writer.add_stored(clip.record, clip.arrays)
-                copied()
+            with closing(intact_clips(store.path, name, store.manifest, index, rows)) as clips:
+                for clip in clips:
+                    writer.add_stored(clip.record, clip.arrays)
+                    copied()

@@ -1,6 +1,7 @@
 """Copy a store into another format or dtype. Killed and started again, it resumes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -119,11 +120,12 @@ def _copy_all(
     quarantined = 0
     while True:
         try:
-            for clip, stored in _copy(reading, writing, set(left) - done, new_writer):
-                done.add(clip)
-                quarantined += not stored
-                if on_clip is not None:
-                    on_clip(len(done), len(left))
+            with closing(_copy(reading, writing, set(left) - done, new_writer)) as copied:
+                for clip, stored in copied:
+                    done.add(clip)
+                    quarantined += not stored
+                    if on_clip is not None:
+                        on_clip(len(done), len(left))
         except FileNotFoundError as error:
             if reading.parts in tried:
                 raise DamagedStore(
@@ -141,7 +143,7 @@ def _copy(
     writing: Store,
     left: set[str],
     new_writer: Callable[[Producer], StoreWriter],
-) -> Iterator[tuple[str, bool]]:
+) -> Generator[tuple[str, bool], None, None]:
     """Copy clips; each one's id, and whether it was stored, not quarantined."""
     snapshot = reading.snapshot
     for number, name in enumerate(snapshot.parts):
@@ -153,8 +155,9 @@ def _copy(
             continue
         producer = _producer(read_part_record(reading.path, name).producer, reading, writing)
         index = read_index(reading.path, name, reading.manifest)
-        with new_writer(producer) as writer:
-            for clip in intact_clips(reading.path, name, reading.manifest, index, rows):
+        intact = closing(intact_clips(reading.path, name, reading.manifest, index, rows))
+        with new_writer(producer) as writer, intact as clips:
+            for clip in clips:
                 yield clip.record.id, _write(clip, reading, writing, writer)
 
 

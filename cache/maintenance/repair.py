@@ -1,7 +1,7 @@
 """Take what is damaged out of a store, so that the next extraction makes it again."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 
 from stepcli.cache.maintenance.identity import settled_manifest
@@ -197,14 +197,21 @@ def _rescue(
         return 0, index["id"].to_pylist()
     part: OpenPart | None = None
     kept, dropped = 0, []
-    for clip in part_clips(root, name, manifest, index):
-        if not clip.intact:
-            dropped.append(clip.record.id)
-            continue
-        kept += 1
-        if not dry_run:
-            part = part or OpenPart(staging, manifest, index.num_rows, generation_of(name) + 1)
-            part.add(clip.record, clip.arrays)
-    if part is not None:
-        part.commit(record.producer)
+    try:
+        with closing(part_clips(root, name, manifest, index)) as clips:
+            for clip in clips:
+                if not clip.intact:
+                    dropped.append(clip.record.id)
+                    continue
+                kept += 1
+                if not dry_run:
+                    generation = generation_of(name) + 1
+                    part = part or OpenPart(staging, manifest, index.num_rows, generation)
+                    part.add(clip.record, clip.arrays)
+        if part is not None:
+            part.commit(record.producer)
+    except BaseException:
+        if part is not None:
+            part.discard()
+        raise
     return kept, dropped

@@ -7,6 +7,7 @@ change nothing readable and raise nothing, and on the rest a parser may crash. T
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from stepcli.cache.maintenance.identity import FOREIGN, copy_in_part, identity_of
@@ -208,8 +209,8 @@ def _wrong_clips(
         if listed is None or hashlib.sha256(data).hexdigest() != listed.sha256:
             return  # said already, and what an index says that is damaged counts for nothing
         table = decode_index(data, record.clips, part_layout(manifest.spec), folder / INDEX)
-        clips = part_clips(root, record.name, manifest, table)
-        damaged = tuple(clip.record.id for clip in clips if not clip.intact)
+        with closing(part_clips(root, record.name, manifest, table)) as clips:
+            damaged = tuple(clip.record.id for clip in clips if not clip.intact)
     except DamagedStore as error:
         yield str(error), ()
         return

@@ -1,6 +1,7 @@
 """The files of one part: checked against its record."""
 
 import hashlib
+from contextlib import closing
 
 from stepcli.cache.parts.file_record import FileRecord
 from stepcli.cache.storage.path import StoragePath
@@ -10,9 +11,10 @@ from stepcli.runtime.errors import DamagedStore
 def file_record(path: StoragePath) -> FileRecord:
     """Size and sha256 of a file, read in blocks."""
     digest, size = hashlib.sha256(), 0
-    for block in path.blocks():
-        digest.update(block)
-        size += len(block)
+    with closing(path.blocks()) as blocks:
+        for block in blocks:
+            digest.update(block)
+            size += len(block)
     return FileRecord(size=size, sha256=digest.hexdigest())
 
 

@@ -3,8 +3,8 @@
 What copies or checks clips reads them here; what serves probes reads in `clip_reader.py`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -47,8 +47,8 @@ def part_clips(
     manifest: Manifest,
     index: pa.Table,
     rows: Iterable[int] | None = None,
-) -> Iterator[StoredClip]:
-    """Read clips of a part, in the order of `rows`.
+) -> Generator[StoredClip, None, None]:
+    """Read clips of a part, in the order of `rows`; close it, which closes the part's files.
 
     Of a compressed file (written by an earlier version) whose digest is wrong, no clip counts as
     intact.
@@ -98,7 +98,7 @@ def _local_folder(folder: StoragePath, file: str, copies: ExitStack) -> LocalPat
 
 def intact_clips(
     root: StoragePath, name: str, manifest: Manifest, index: pa.Table, rows: Iterable[int]
-) -> Iterator[StoredClip]:
+) -> Generator[StoredClip, None, None]:
     """The same, for copying: a damaged clip is an error, never a copy.
 
     Raises:
@@ -106,13 +106,14 @@ def intact_clips(
             damaged.
     """
     read_sources(root, name)
-    for clip in part_clips(root, name, manifest, index, rows):
-        if not clip.intact:
-            raise DamagedStore(
-                f"{root / PARTS / name}: clip {clip.record.id!r} does not match its checksum; run "
-                "stepcli store repair, then this again"
-            )
-        yield clip
+    with closing(part_clips(root, name, manifest, index, rows)) as clips:
+        for clip in clips:
+            if not clip.intact:
+                raise DamagedStore(
+                    f"{root / PARTS / name}: clip {clip.record.id!r} does not match its checksum; "
+                    "run stepcli store repair, then this again"
+                )
+            yield clip
 
 
 class _Source(Protocol):

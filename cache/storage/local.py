@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path, PosixPath
 from typing import Self
@@ -102,7 +102,7 @@ class LocalPath(PosixPath, StoragePath):
             raise DamagedStore(f"{self}: not a plain file")
         return status.st_size
 
-    def blocks(self) -> Iterator[memoryview]:
+    def blocks(self) -> Generator[memoryview, None, None]:
         """See `StoragePath`."""
         buffer = memoryview(bytearray(BLOCK_BYTES))
         with reading(self), self.open("rb", buffering=0) as file:
@@ -146,13 +146,15 @@ class LocalPath(PosixPath, StoragePath):
             try:
                 # Not rglob, which passes over a folder that it may not read.
                 with reading(self / below), os.scandir(self / below) as entries:
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
-                            left.append(f"{below}{entry.name}/")
-                        else:
-                            yield f"{below}{entry.name}", entry
+                    # All of them, so that no folder is open while the caller works on one.
+                    found = [(entry, entry.is_dir(follow_symlinks=False)) for entry in entries]
             except FileNotFoundError:
                 continue
+            for entry, is_folder in found:
+                if is_folder:
+                    left.append(f"{below}{entry.name}/")
+                else:
+                    yield f"{below}{entry.name}", entry
 
     def child_names(self) -> list[str]:
         """See `StoragePath`."""

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,12 +133,12 @@ class ObjectPath(StoragePath):
         """See `StoragePath`."""
         return self.client.size(self.key)
 
-    def blocks(self) -> Iterator[memoryview]:
+    def blocks(self) -> Generator[memoryview, None, None]:
         """See `StoragePath`."""
         # Now, since a missing object is an error of the call; its answer tells the size too.
         return self._blocks(*self.client.get_range(self.key, 0, BLOCK_BYTES))
 
-    def _blocks(self, block: Any, size: int) -> Iterator[memoryview]:
+    def _blocks(self, block: Any, size: int) -> Generator[memoryview, None, None]:
         for start in range(0, size, BLOCK_BYTES):
             length = min(BLOCK_BYTES, size - start)
             if start:

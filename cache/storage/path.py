@@ -6,7 +6,7 @@ asks which of the two it has. Other object storages need only an `ObjectClient` 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
@@ -96,8 +96,11 @@ class StoragePath(ABC):
         """
 
     @abstractmethod
-    def blocks(self) -> Iterator[memoryview]:
-        """The content of a file, piece by piece; a piece is valid until the next one is taken."""
+    def blocks(self) -> Generator[memoryview, None, None]:
+        """The content of a file, piece by piece; a piece is valid until the next one is taken.
+
+        Close it, which closes the file.
+        """
 
     @abstractmethod
     def open_ranges(self, name: str) -> RangeFile:

@@ -7,7 +7,8 @@ VideoError. The process has no more memory than `process.py` allows.
 import atexit
 import json
 import subprocess
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -50,16 +51,17 @@ def video_seconds(path: Path) -> NDArray[np.float64]:
     """
     request: SecondsRequest = {"do": "seconds", "path": str(path.absolute())}
     found: NDArray[np.float64] = np.array([])
-    for facts, _ in ask_reader(request):
-        if "seconds" in facts:
-            found = np.array(facts["seconds"], np.float64)
+    with closing(ask_reader(request)) as answers:
+        for facts, _ in answers:
+            if "seconds" in facts:
+                found = np.array(facts["seconds"], np.float64)
     return found
 
 
 def video_frames(
     path: Path, wanted: Sequence[int], plan: PixelPlan | None = None, batch: int = 1
-) -> Iterator[tuple[list[int], RGB]]:
-    """Some frames of a video, in order.
+) -> Generator[tuple[list[int], RGB], None, None]:
+    """Some frames of a video, in order; close it (`contextlib.closing`), which ends the decoder.
 
     Args:
         path: Of the video.
@@ -80,13 +82,10 @@ def video_frames(
         "plan": None if plan is None else plan.to_spec(),
         "batch": batch,
     }
-    answers = ask_reader(request)
-    try:
+    with closing(ask_reader(request)) as answers:
         for facts, pictures in answers:
             if pictures is not None:
                 yield facts["numbers"], pictures
-    finally:
-        answers.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ def grid_frames(
     first: int = 0,
     frames_per_second: float | None = None,
 ) -> Generator[int | GridPictures, None, None]:
-    """A whole recording on a grid of times, decoded once.
+    """A whole recording on a grid of times, decoded once; close it as `video_frames`.
 
     Args:
         path: Of the video, or of a folder of images.
@@ -137,16 +136,13 @@ def grid_frames(
         "plan": plan.to_spec(),
         "batch": batch,
     }
-    answers = ask_reader(request)
-    try:
+    with closing(ask_reader(request)) as answers:
         for facts, pictures in answers:
             if "steps" in facts:
                 yield facts["steps"]
             if pictures is not None:
                 height, width = facts["size"]
                 yield GridPictures(facts["grid"], pictures, (height, width))
-    finally:
-        answers.close()
 
 
 def frame_seconds(
@@ -172,11 +168,16 @@ def frame_seconds(
         "plan": None,
         "batch": 0,
     }
-    return next(facts["seconds"] for facts, _ in list(ask_reader(request)) if "steps" in facts)
+    with closing(ask_reader(request)) as answers:
+        # To its last answer, after which the reader serves the next request.
+        return next(facts["seconds"] for facts, _ in list(answers) if "steps" in facts)
 
 
 def ask_reader(request: Request, *, live: bool = False) -> Generator[Answer, bytes, None]:
     """The answers to a request; what is sent to the generator goes to the reader.
+
+    Close it (`contextlib.closing`): an exception's traceback keeps a generator that is left early,
+    and with it the reader.
 
     Raises:
         VideoError: raised in the reader, or the reader has ended or hangs.

@@ -12,7 +12,8 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection
 from typing import Self
@@ -161,7 +162,7 @@ class DecodePool:
         self._thread: threading.Thread | None = None
         self._workers = [start_decoder(settings, self._descriptor) for _ in range(workers)]
 
-    def decode(self, clips: Iterable[Clip]) -> Iterator[DecodedClip | Failure]:
+    def decode(self, clips: Iterable[Clip]) -> Generator[DecodedClip | Failure, None, None]:
         """Every clip, as it gets ready: in about the order given, not exactly.
 
         Raises:
@@ -190,7 +191,12 @@ class DecodePool:
         self._wake_sender.close()
         self._wake_receiver.close()
         os.close(self._descriptor)
-        # The memory map goes when the last array on it has gone: closing it here would fail.
+        with suppress(queue.Empty):
+            while True:  # clips that nobody took: they hold the memory, and this pool
+                self._results.get_nowait()
+        # While a caller still has an array on it, the map cannot be closed; it goes with the array.
+        with suppress(BufferError):
+            self._memory.close()
 
     def _serve(self, clips: Iterator[Clip]) -> None:
         """The pool's thread: hand out clips, collect replies, bury the dead."""

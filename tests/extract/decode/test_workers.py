@@ -52,6 +52,25 @@ def collect(results: Iterator[Any]) -> tuple[dict[str, list[int]], dict[str, Fai
     return done, failed
 
 
+def test_a_pool_that_is_left_early_frees_its_memory(clips: list[Clip]) -> None:
+    with pool(workers=1) as decoders:
+        results = decoders.decode(clips)
+        next(results)
+        for _ in range(100):  # until further clips wait, which nobody will take
+            if not decoders._results.empty():
+                break
+            time.sleep(0.1)
+        results.close()
+    assert decoders._results.empty()
+    assert decoders._memory.closed
+    with pool(workers=1) as decoders:
+        kept = next(decoders.decode(clips))
+    assert not isinstance(kept, Failure)
+    assert kept.images.shape[1:] == (1, 64, 96, 3)
+    kept.images.sum()  # stays readable
+    assert not decoders._memory.closed
+
+
 def test_every_clip_comes_once_with_its_own_pixels(clips: list[Clip], read_number: Any) -> None:
     with pool() as decoders:
         done, failed = collect(decoders.decode(clips))
