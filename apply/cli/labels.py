@@ -109,6 +109,7 @@ def _by_segments(
         raise UsageError(f"--set: {error}") from None
     taken = take_segments(root, table, read=reader, dry_run=dry_run)
     lines = [f"note: {note}" for note in taken.notes]
+    lines += [f"warning: {warning}" for warning in taken.warnings]
     lines.append(
         f"{would('take', dry_run)} {counted(taken.segments, 'segment')} of "
         f"{counted(taken.recordings, 'recording')} with {counted(taken.windows, 'window')}"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stepcli.cache.maintenance.segment_ends import end_warnings
 from stepcli.cache.schema.alike import composed
 from stepcli.cache.schema.clips import ClipRow, SegmentRow
 from stepcli.cache.schema.segments import BACKGROUND, by_recording, labels_at
@@ -33,6 +34,8 @@ class SegmentsPlan:
     changed: int
     """Of the windows, those that had another label."""
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """About segments that do not lie in their recordings."""
 
 
 def add_segments(store: Store, rows: Sequence[SegmentRow]) -> int:
@@ -134,14 +137,16 @@ def take_segments(
             f"{counted(len(others), 'recording')} of the store not in {table.name}, left as they "
             f"are: {listed(others)}"
         )
+    warnings = end_warnings(store, rows)
     if dry_run:
         windows = sum(split_window(stored_id)[0] in named for stored_id in store.ids)
-        return SegmentsPlan(len(rows), len(named), windows, 0, 0, tuple(notes))
+        return SegmentsPlan(len(rows), len(named), windows, 0, 0, tuple(notes), warnings)
     store.change_segments(
         lambda present: [*(row for row in present if row.recording not in named), *rows]
     )
     windows, background, changed = label_windows(store, named)
-    return SegmentsPlan(len(rows), len(named), windows, background, changed, tuple(notes))
+    counts = (len(rows), len(named), windows, background, changed)
+    return SegmentsPlan(*counts, tuple(notes), warnings)
 
 
 @dataclass(frozen=True, slots=True)

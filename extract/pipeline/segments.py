@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stepcli.cache.maintenance.segment_ends import OpenSegment, end_warnings
 from stepcli.cache.maintenance.segments import add_segments, label_windows
 from stepcli.cache.schema.clips import SegmentRow
 from stepcli.cache.schema.windows import split_window
@@ -12,6 +13,7 @@ from stepcli.extract.datasets.segment_files import ListedSegment
 from stepcli.extract.decode.isolated import frame_seconds
 from stepcli.extract.pipeline.summary import say_notes
 from stepcli.runtime.errors import VideoError
+from stepcli.runtime.terminal import say
 from stepcli.runtime.words import counted
 
 BEYOND = 1 << 24
@@ -53,6 +55,8 @@ def add_listed_segments(store: Store, dataset: Dataset, recordings: Sequence[Cli
             f"video cannot be read (e.g. {unread[0]}): its windows have no label yet"
         )
     say_notes(notes)
+    for warning in end_warnings(store, rows):
+        say(f"warning: {warning}")
 
 
 def _listed(clip: Clip, part_of: Mapping[str, str]) -> ListedSegment:
@@ -103,9 +107,11 @@ def timed(
         if end is None:
             end = second_of[BEYOND if one.end_frame is None else one.end_frame]
         key = one.part_of or f"\0{number}"
+        form = OpenSegment if one.end_seconds is None and one.end_frame is None else SegmentRow
         if before := found.get(key):
             start, end = min(start, before.start_seconds), max(end, before.end_seconds)
-        found[key] = SegmentRow(recording, start, end, one.label)
+            form = OpenSegment if isinstance(before, OpenSegment) else form
+        found[key] = form(recording, start, end, one.label)
     return list(found.values())
 
 

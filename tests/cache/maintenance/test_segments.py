@@ -8,6 +8,7 @@ from recording_store import SPEC, step_tokens, window_store
 
 from stepcli.cache import open_store
 from stepcli.cache.maintenance.convert import convert_store
+from stepcli.cache.maintenance.segment_ends import OpenSegment, end_warnings
 from stepcli.cache.maintenance.segments import add_segments, label_windows, take_segments
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import SegmentRow
@@ -109,6 +110,31 @@ def test_a_wrong_line_is_named_and_nothing_is_taken(
     with pytest.raises(UsageError, match=named):
         take_segments(store.path, write(tmp_path / "t.csv", "a/r,0,1,a", "", *lines))
     assert open_store(store.path).segments() == []
+
+
+def test_segments_beyond_the_end_are_taken_with_a_warning(store: Store, tmp_path: Path) -> None:
+    # a/r has 5 s, s has 1.5 s.
+    lines = ("a/r,1,2,x", "a/r,4,6,x", "s,0.5,2.6,y", "a/r,5,6,x", "s,90,95,z", "a/r,3,9,x")
+    table = write(tmp_path / "t.csv", *lines)
+    expected = (
+        "2 segments beyond the end of the recording, where no frame is (first: 'x' in a/r, 5 to "
+        "6 s; the recording has 5 s)",
+        "2 segments more than 1 s too long for the recording (first: 'y' in s, 0.5 to 2.6 s; the "
+        "recording has 1.5 s)",
+    )
+    assert take_segments(store.path, table, dry_run=True).warnings == expected
+    taken = take_segments(store.path, table)
+    assert (taken.segments, taken.warnings) == (6, expected)
+    one = write(tmp_path / "t.csv", "s,90,95,z")
+    assert take_segments(store.path, one).warnings[0].startswith("1 segment beyond the end")
+
+
+def test_segments_that_fit_give_no_warning(store: Store, tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv", "a/r,4,6,x", "s,1.4,1.5,x")
+    assert take_segments(store.path, table).warnings == ()
+    assert end_warnings(store, [OpenSegment("s", 1, 1e6, "x")]) == ()
+    assert len(end_warnings(store, [OpenSegment("s", 2, 1e6, "x")])) == 1
+    assert end_warnings(store, [SegmentRow("unknown", 2, 3, "x")]) == ()
 
 
 def test_other_columns_are_refused_with_the_way_out(store: Store, tmp_path: Path) -> None:

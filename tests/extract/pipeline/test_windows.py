@@ -313,7 +313,10 @@ def test_a_list_by_segments_labels_the_windows(windows: Extract, tmp_path: Path)
 
 
 def test_segments_by_frame_number_get_the_times_of_those_frames(
-    windows: Extract, write_numbered: Callable[..., Path], tmp_path: Path
+    windows: Extract,
+    write_numbered: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_numbered(tmp_path / "v.mkv", 7, ticks=[0, 40, 80, 1000, 1040, 3000, 3040])
     table = tmp_path / "frames.csv"
@@ -323,3 +326,22 @@ def test_segments_by_frame_number_get_the_times_of_those_frames(
     assert [(s.start_seconds, s.label) for s in found] == [(0.04, "a"), (1.0, "b"), (3.0, "c")]
     assert [s.end_seconds for s in found[:2]] == pytest.approx([1.0, 3.08])
     assert found[2].end_seconds > 1000
+    assert "warning" not in capsys.readouterr().out  # to the end, wherever that is
+
+
+def test_segments_beyond_a_recording_s_end_are_stored_with_a_warning(
+    windows: Extract, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with table.open("a") as file:
+        file.write("long.mp4,nod,3.5,6,train,p1\nlong.mp4,wave,40,41,train,p1\n")
+    assert windows() == 0
+    said = capsys.readouterr().out
+    assert (
+        "warning: 1 segment beyond the end of the recording, where no frame is (first: 'wave' "
+        "in long, 40 to 41 s; the recording has 4 s)" in said
+    )
+    assert (
+        "warning: 1 segment more than 1 s too long for the recording (first: 'nod' in long, "
+        in said
+    )
+    assert len(open_store(tmp_path / "store").segments()) == 4
