@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from stepcli.probe.data.text import StoreText
 
 Select = Literal["all", "patches", "cls"]
+JOINED = "twins"
+"""Name of the segment of tokens that --task twins joins from two frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,12 @@ class TokenLayout:
                 found += here
             elif select == "cls" and segment.kind == "prefix" and not found:
                 found.append(here[0])
+        if not found and any(segment.name == JOINED for segment in self.segments):
+            raise UsageError(
+                f"tokens={select} is not available with --task twins, which joins and shuffles all "
+                "tokens of two frames; leave tokens= out, or, to read the CLS alone, extract "
+                "another store that holds nothing else: --tokens cls --store FOLDER"
+            )
         if not found:
             names = ", ".join(segment.name for segment in self.segments)
             want = "cls" if select == "cls" else "grid4"

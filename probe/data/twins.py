@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from stepcli.cache.schema.spec import Segment
-from stepcli.probe.data.layout import TokenLayout
+from stepcli.probe.data.layout import JOINED, TokenLayout
 from stepcli.probe.data.order_maps import Ints
 from stepcli.runtime.device_copies import to_device
 
@@ -31,7 +31,7 @@ BLANK = 1e-10
 def joined_layout(layout: TokenLayout) -> TokenLayout:
     """Of joined tokens: one row of patches, because their places say nothing."""
     count = 2 * layout.tokens
-    row = Segment(name="twins", kind="grid", count=count, grid=(1, count))
+    row = Segment(name=JOINED, kind="grid", count=count, grid=(1, count))
     return replace(layout, dim=layout.dim + EXTRA, segments=(row,))
 
 

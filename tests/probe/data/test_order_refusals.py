@@ -10,6 +10,7 @@ from random_tokens import MAPS, random_store, task_of
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.config.task import ORDER_SUITE
+from stepcli.probe.data.features import task_layout
 from stepcli.probe.data.order_maps import ORDER_MAPS
 from stepcli.runtime.errors import UsageError
 
@@ -43,6 +44,21 @@ def test_wrong_use_is_refused(name: str, store_of: Callable[..., Store], tmp_pat
         task_of(store, TaskConfig(name=name, protocol="base-to-novel"))
     with pytest.raises(UsageError, match="--task classify does not"):
         task_of(store, TaskConfig(answer="direction"))
+
+
+def test_the_cls_of_joined_tokens_is_refused_with_advice_that_helps(tmp_path: Path) -> None:
+    store = random_store(tmp_path / "s", 8)
+    layout = task_layout(store, task_of(store, TaskConfig(name="twins")))
+    with pytest.raises(UsageError) as refused:
+        layout.positions("cls")
+    said = str(refused.value)
+    assert said.startswith("tokens=cls is not available with --task twins")
+    assert "leave tokens= out" in said
+    assert "another store that holds nothing else: --tokens cls" in said
+    assert layout.selected("all") == layout.selected("patches") == layout.tokens
+    plain = task_layout(store, task_of(store, TaskConfig(name="sawtooth")))
+    with pytest.raises(UsageError, match="extract with --tokens cls"):
+        plain.positions("cls")
 
 
 def test_few_clips_are_refused_or_reported(tmp_path: Path) -> None:
