@@ -167,7 +167,7 @@ COMMANDS = (
      "Fit each probe's temperature on a slice of train, which a twin of it has not seen."),
     (UNDERSTAND, "dense", "probe.cli.dense:dense",
      "Label every frame of the test recordings of --task dense, and score it."),
-    (UNDERSTAND, "chirality", "probe.cli.analysis:chirality",
+    (UNDERSTAND, "chirality", "probe.cli.chirality:chirality",
      "The chirality protocol: one probe for each group of mirror-image actions, then the mean."),
     (UNDERSTAND, "picture", "apply.cli.picture:picture",
      "A clip's frames with its stored tokens as colours beneath: is the extraction sane?"),

@@ -47,26 +47,26 @@ class GroupScore:
 def chirality(
     store: Path,
     groups: Sequence[ChiralGroup],
-    method: str,
+    methods: Sequence[str],
     *,
     seeds: int,
     data: DataConfig,
     splits: tuple[str, str],
     device: str,
-) -> tuple[list[GroupScore], list[str]]:
-    """Train and test a method on each group alone.
+) -> tuple[dict[str, list[GroupScore]], list[str]]:
+    """Train and test methods on each group alone.
 
     Args:
         store: Its folder.
         groups: All of classes, or all of clips, which have splits of their own.
-        method: Of the registry, with its defaults.
-        seeds: Of each group.
+        methods: Of the registry, with their defaults.
+        seeds: Of each group and method.
         data: Epochs and batches.
         splits: Of groups of classes, train and test.
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Returns:
-        A score for each group that can be tested, and why others are left out.
+        For each method a score for each group that can be tested, and why others are left out.
 
     Raises:
         StoreNotFound: there is no store.
@@ -77,34 +77,34 @@ def chirality(
     where = resolve_device(device)
     opened = open_store(store)
     tables, left_out, notes = _tables(opened, groups, splits)
-    scores: list[GroupScore] = []
+    scores: dict[str, list[GroupScore]] = {method: [] for method in methods}
     for name, mine in tables.items():
         config = TaskConfig(train_split=splits[0], test_split=splits[1])
         task = make_task(config, opened, mine)
         free = {kind.type: free_bytes(kind) for kind in (torch.device("cpu"), where)}
         features, _ = place_features(opened, task.clips, where, free)
-        configs = run_configs(method, [{}], {}, config, data, range(seeds))
-        trained = train(
-            features,
-            task_layout(opened, task),
-            task,
-            configs,
-            lambda report: None,
-            say=lambda *_: None,
-        )
-        truth = task.test.label
-        logits = [each.logits.numpy() for each in trained]
-        scores.append(
-            GroupScore(
-                name,
-                len(mine.classes),
-                task.train_clips,
-                len(truth),
-                fmean(top_k(each, truth, 1) for each in logits),
-                fmean(mean_class(each, truth) for each in logits),
+        for method, own in scores.items():
+            trained = train(
+                features,
+                task_layout(opened, task),
+                task,
+                run_configs(method, [{}], {}, config, data, range(seeds)),
+                lambda report: None,
+                say=lambda *_: None,
             )
-        )
-    if not scores:
+            truth = task.test.label
+            logits = [each.logits.numpy() for each in trained]
+            own.append(
+                GroupScore(
+                    name,
+                    len(mine.classes),
+                    task.train_clips,
+                    len(truth),
+                    fmean(top_k(each, truth, 1) for each in logits),
+                    fmean(mean_class(each, truth) for each in logits),
+                )
+            )
+    if not tables:
         raise UsageError(f"no group can be tested on {store}: {'; '.join(left_out[:3])}")
     return scores, [*notes, *(f"left out: {line}" for line in left_out)]
 

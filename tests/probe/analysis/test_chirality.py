@@ -99,6 +99,37 @@ def test_each_group_has_a_probe_of_its_own(store_of: Callable[..., Store], tmp_p
     text = CliRunner().invoke(app, [*words, "--epochs", "1"]).stdout
     assert "mean over 2 groups" in text
     assert max(map(len, text.splitlines())) <= 80
+    # Several methods: a row for each and each group, with the numbers of each alone.
+    several = ["--method", "linear,concat", "--epochs", "20"]
+    done = CliRunner().invoke(app, [*words, *several, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == [found["linear"], found["concat"]]
+    assert done.stderr.count("left out: no: not a class of the store: 'fly'") == 1
+    lines = CliRunner().invoke(app, [*words, *several]).stdout.splitlines()
+    rows = [line.split()[:2] for line in lines[1:5]]
+    assert rows == [
+        [method, group] for method in ("linear", "concat") for group in ("door", "hand")
+    ]
+    assert lines[0].split()[:2] == ["method", "group"]
+    assert [line.split(":")[0] for line in lines[5:]] == ["linear", "concat"]
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("names", ["linear,lnear", "lnear"])
+def test_an_unknown_method_of_a_list_is_named_before_anything_is_trained(
+    names: str, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "g.csv").write_text("group,label\nx,open\nx,close\n")
+    words = ["chirality", str(tmp_path / "g.csv"), "--store", str(store.path), "--method", names]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "unknown method 'lnear'" in " ".join(done.stderr.split())
+
+
+def test_a_list_without_a_method_is_refused(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_text("group,label\nx,open\nx,close\n")
+    words = ["chirality", str(tmp_path / "g.csv"), "--store", str(store.path), "--method", ","]
+    assert CliRunner().invoke(app, words).exit_code == 2
 
 
 @pytest.mark.parametrize(
