@@ -107,9 +107,9 @@ def head(versions: str, source: Path) -> str:
         f"{os.getloadavg()[2]:.0f}.\n\n"
         "Made by `make transcript`: a clean clone, new environments, no network but pip's, and the "
         "commands as the pages\nprint them. pip is kept quiet and to the CPU build of torch; "
-        "nothing is edited but the name of the home folder, and\nlong outputs are cut in their "
-        "middle. After each command: its time, the change in disk space, and the folders that\n"
-        "changed most.\n"
+        "nothing is edited but the names of the home folder\nand of the interpreter, and long "
+        "outputs are cut in their middle. After each command: its time, the change in disk\n"
+        "space, and the folders that changed most.\n"
     )
 
 
