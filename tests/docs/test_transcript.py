@@ -87,3 +87,14 @@ def test_the_videos_are_those_that_the_page_tells_of(user: Newcomer) -> None:
     assert f"contains {videos} of the bundled clips" in chapters.CHAPTERS[1].about
     chapters.lay_out_ssv2(user)
     assert len(list((user.home / "ssv2/data/ssv2").rglob("*.webm"))) == 2 * chapters.SSV2_EACH
+
+
+def test_the_readme_gives_the_size_of_the_demos_environment_as_measured() -> None:
+    (measured,) = re.findall(
+        r"^\(the environment of make demo.* takes (.+)\)$", PAGE.read_text(), re.M
+    )
+    (printed,) = re.findall(r"in `\.venv` \(([\d.]+) GB\)", (TREE / "README.md").read_text())
+    number, unit = measured.split()
+    size = float(number) / (1000 if unit == "MB" else 1)
+    assert size < transcript.LARGEST_DEMO / 1e9
+    assert abs(size - float(printed)) < 0.1
