@@ -18,7 +18,8 @@ from pathlib import Path
 from stepcli.probe.runs.compare import correctness
 from stepcli.probe.runs.record import RunRecord, read_runs
 from stepcli.probe.runs.stats import FEWEST_GROUPS, accuracy_interval
-from stepcli.probe.sweeps.run import options_over, run_sweep
+from stepcli.probe.sweeps.options import checked_grids, options_over
+from stepcli.probe.sweeps.run import run_sweep
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.canonical_json import canonical_json
 from stepcli.runtime.errors import StepcliError, UsageError
@@ -117,7 +118,7 @@ def train(
             data={"epochs": each},
             search={"select": False},
         )
-        run_sweep(Session(store, runs, "auto"), sweep, dry_run=False)
+        run_sweep(Session(store, runs, "auto"), sweep, checked_grids(sweep), dry_run=False)
 
 
 def main() -> None:

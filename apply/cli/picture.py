@@ -109,11 +109,14 @@ def picture(
     from stepcli.cache.store.locate import existing_store
 
     place = existing_store(store)
-    from stepcli.apply.pictures.token_picture import token_picture
     from stepcli.cache.store.store import open_store
+
+    opened = open_store(place)
+    opened.record(clip)  # one that is not there is named before a decoder is loaded
+    from stepcli.apply.pictures.token_picture import token_picture
     from stepcli.runtime.files import disk_errors, replace_synced
 
-    drawn, absent = token_picture(open_store(place), clip, videos or ())
+    drawn, absent = token_picture(opened, clip, videos or ())
     sink = io.BytesIO()
     drawn.save(sink, "PNG")
     with disk_errors(out):

@@ -106,11 +106,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 0
 
 
 def _show(name: str, store: "StoreOption") -> None:
-    from stepcli.probe.methods.registry import IDENTITY
-    from stepcli.probe.methods.registry import methods as registry
-    from stepcli.probe.sweeps.session import parameter_counts
+    from stepcli.probe.methods.registry import IDENTITY, described
 
-    info = registry().load(name)
+    info = described(name)
     say(f"{name}: {info.source}", bold=True)
     say(f"  order: {'sees the order of frames' if info.order_aware else 'blind to it'}")
     if info.needs:
@@ -120,6 +118,8 @@ def _show(name: str, store: "StoreOption") -> None:
         settings = ", ".join(f"{field}={value:g}" for field, value in info.recipe.items())
         say(f"  its authors' settings (--recipe-mode own): {settings}")
     if store is not None:
+        from stepcli.probe.sweeps.session import parameter_counts
+
         count = parameter_counts(store, [name])[name]
         say(f"  parameters: {count if isinstance(count, str) else f'{count:,}'}")
     options = {k: v for k, v in info.options.model_fields.items() if k not in IDENTITY}

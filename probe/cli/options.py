@@ -1,14 +1,15 @@
 """What the probe room's commands say alike: their shared options, and the folder of the runs."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepcli.probe.config.task import CLIPS
+from stepcli.probe.config.task import CLIPS, TaskConfig
+from stepcli.probe.config.trackers import require_trackers
 from stepcli.runtime.device_names import require_device_name
 from stepcli.runtime.preemption import exit_code, heed_sigterm
 from stepcli.runtime.terminal import say
@@ -62,7 +63,10 @@ StrictOption = Annotated[
 ]
 TrackOption = Annotated[
     str | None,
-    typer.Option(help="Copy losses and results to tensorboard, wandb, or both: a,b."),
+    typer.Option(
+        help="Copy losses and results to tensorboard, wandb, or both: a,b.",
+        callback=require_trackers,
+    ),
 ]
 DeviceOption = Annotated[
     str,
@@ -88,6 +92,28 @@ def tune_early() -> None:
     from stepcli.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
+
+
+def require_splits(stores: Iterable[Path], tasks: Iterable[TaskConfig]) -> None:
+    """Refuse splits that a store does not have, before torch is imported.
+
+    Only where an option names splits: each store's table of clips is read for it.
+
+    Raises:
+        UsageError: listing those that it has.
+    """
+    usual = TaskConfig()
+    different = {(task.splits, task.leaves_a_group_out): task for task in tasks}
+    asked = [task for task in different.values() if task.splits != usual.splits]
+    if not asked:
+        return
+    from stepcli.cache.store.store import open_store
+    from stepcli.probe.data.splits import require_clips
+
+    for place in stores:
+        store = open_store(place)
+        for task in asked:
+            require_clips(store, task)
 
 
 def runs_folder(given: Path | None) -> Path:

@@ -11,6 +11,7 @@ from stepcli.probe.cli.options import (
     StoreOption,
     StrictOption,
     TrackOption,
+    require_splits,
     resumable,
     runs_folder,
     tune_early,
@@ -54,20 +55,22 @@ def probe(
     names = split_list(method)
     require_known(names)
     tune_early()
-    from stepcli.cache.store.locate import existing_store
-
-    place = existing_store(store)
-    from stepcli.probe.runs.pairs import read_pairs
+    from stepcli.probe.sweeps.expand import parse_settings, run_configs
 
     if pairs is not None:
-        task = task.model_copy(update={"pairs": read_pairs(pairs)})
-    from stepcli.probe.sweeps.expand import parse_settings, run_configs
-    from stepcli.probe.sweeps.session import Session
+        from stepcli.probe.runs.pairs import read_pairs
 
+        task = task.model_copy(update={"pairs": read_pairs(pairs)})
     configs = []
     for name, options in parse_settings(set_ or [], names).items():
         single = {option: ",".join(values) for option, values in options.items()}
         configs += run_configs(name, [single], optim, task, data, range(seeds))
+    from stepcli.cache.store.locate import existing_store
+
+    place = existing_store(store)
+    require_splits([place], [task])
+    from stepcli.probe.sweeps.session import Session
+
     trackers = split_list(track or "")
     session = Session(place, runs_folder(runs), device, trackers=trackers, strict=strict)
     session.run(session.for_each_part(configs))

@@ -12,6 +12,7 @@ from stepcli.probe.cli.options import (
     RunsOption,
     StrictOption,
     TrackOption,
+    require_splits,
     resumable,
     runs_folder,
     tune_early,
@@ -80,26 +81,30 @@ def sweep(
     names = None if method is None else split_list(method)
     require_known(names or [])
     tune_early()
-    from stepcli.cache.store.locate import existing_store
-
-    places = [existing_store(place) for place in store or ()] or [existing_store(None)]
-    from stepcli.probe.runs.pairs import read_pairs
+    from stepcli.probe.sweeps.options import checked_grids, options_over
 
     if pairs is not None:
-        task["pairs"] = read_pairs(pairs)
-    from stepcli.probe.sweeps.ray_engine import RaySession
-    from stepcli.probe.sweeps.run import options_over, run_sweep
-    from stepcli.probe.sweeps.session import Session
+        from stepcli.probe.runs.pairs import read_pairs
 
+        task["pairs"] = read_pairs(pairs)
     config = options_over(
         file, methods=names, settings=set_ or [], optim=optim, task=task, data=data, search=search
     )
+    grids = checked_grids(config)
+    from stepcli.cache.store.locate import existing_store
+
+    places = [existing_store(place) for place in store or ()] or [existing_store(None)]
+    require_splits(places, [run.task for runs in grids.values() for run in runs] or [config.task])
+    from stepcli.probe.sweeps.ray_engine import RaySession
+    from stepcli.probe.sweeps.run import run_sweep
+    from stepcli.probe.sweeps.session import Session
+
     trackers = split_list(track or "")
     folder = runs_folder(runs)
     for place in places:
         if engine == "local":
             session = Session(place, folder, device, trackers=trackers, strict=strict)
-            run_sweep(session, config, dry_run=dry_run)
+            run_sweep(session, config, grids, dry_run=dry_run)
             continue
         on_cluster = RaySession(
             place,
@@ -111,4 +116,4 @@ def sweep(
             strict=strict,
         )
         with on_cluster as session:
-            run_sweep(session, config, dry_run=dry_run)
+            run_sweep(session, config, grids, dry_run=dry_run)

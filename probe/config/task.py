@@ -200,6 +200,11 @@ class TaskConfig(FrozenConfig):
         """The task whose batches all folds share: the same, without a fold."""
         return self if self.fold is None else self.model_copy(update={"fold": None})
 
+    @property
+    def splits(self) -> tuple[str | None, ...]:
+        """What names the splits."""
+        return self.train_split, self.test_split, self.split_file, self.split
+
     @model_serializer(mode="wrap")
     def _later_fields_if_given(self, plain: SerializerFunctionWrapHandler) -> dict[str, object]:
         """Fields that came later are written, and are part of a run's name, only where they are
@@ -248,6 +253,12 @@ class TaskConfig(FrozenConfig):
     def _a_group_is_held_by_its_protocol(self) -> "TaskConfig":
         if self.held_group is not None and not self.leaves_a_group_out:
             raise UsageError(f"held_group belongs to the protocol {GROUP_SPLIT}")
+        return self
+
+    @model_validator(mode="after")
+    def _splits_are_named_one_way(self) -> "TaskConfig":
+        if self.split_file is not None and self.split is not None:
+            raise UsageError("--split and --split-file are two ways to split: give one")
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from stepcli.cache.schema.split_file import match_splits
 from stepcli.cache.schema.split_names import normalise_split, split_notes, unused_splits
 from stepcli.cache.schema.views import clip_of, views_by_clip
 from stepcli.cache.store.duplicates import find_copies
+from stepcli.probe.config import TaskConfig
 from stepcli.probe.data.empty_split import empty_split
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.words import counted
@@ -88,6 +89,64 @@ def labelled_clips(
         UsageError: a split has no committed clip; the message lists the splits that have some. Or
             the file is no table of clips and splits, or names none of the store's clips.
     """
+    found = _chosen_clips(
+        store, train_split, test_split, split_file, official, split_digest, pooled=pooled
+    )
+    rows, here, chosen, notes = found.rows, found.here, found.chosen, found.notes
+    table = store.classes()
+    train = tuple(next(iter(chosen.values())))
+    test = () if pooled else tuple(chosen[normalise_split(test_split)])
+    if copies is None:
+        copies = find_copies(store).sets
+    group_of: dict[str, str] = {}
+    for name, side in chosen.items():
+        # Within a side: slices are of train, intervals are over test.
+        keys = group_keys(side, copies)
+        group_of |= zip((row.id for row in side), plain_names(keys), strict=True)
+        if joined := joined_groups(side, keys):
+            notes.append(f"{name}: {joined}")
+    return LabelledClips(
+        train,
+        test,
+        _class_names(_named(here, several=several), table),
+        tuple((row.name, row.partner) for row in table if row.partner and row.name < row.partner),
+        frozenset(row.name for row in table if row.kind == "invariant"),
+        (
+            *notes,
+            *_warnings(rows, here, chosen, found.used, copies, split_file is not None, several),
+        ),
+        frozenset(row.name for row in table if row.kind == "irreversible"),
+        copies,
+        group_of,
+        several,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ChosenClips:
+    """Clips of a store by split."""
+
+    rows: list[ClipRow]
+    """The clips table, splits normalised."""
+    here: list[ClipRow]
+    """Those that are stored."""
+    chosen: dict[str, list[ClipRow]]
+    """Those of the two splits, by name: train, then test; or of both together."""
+    used: tuple[str, ...]
+    """Names of the splits of those."""
+    notes: list[str]
+
+
+def _chosen_clips(
+    store: "Store",
+    train_split: str,
+    test_split: str,
+    split_file: str | None,
+    official: str | None,
+    split_digest: str | None,
+    *,
+    pooled: bool,
+) -> _ChosenClips:
     rows = store.clips()
     notes = []
     if split_file is None and (names := official_names(row.split for row in rows)):
@@ -112,30 +171,21 @@ def labelled_clips(
     for name, clips in chosen.items():
         if not clips:
             raise UsageError(empty_split(name, store.path, here, split_file))
-    table = store.classes()
-    train = tuple(next(iter(chosen.values())))
-    test = () if pooled else tuple(chosen[wanted[1]])
-    if copies is None:
-        copies = find_copies(store).sets
-    group_of: dict[str, str] = {}
-    for name, side in chosen.items():
-        # Within a side: slices are of train, intervals are over test.
-        keys = group_keys(side, copies)
-        group_of |= zip((row.id for row in side), plain_names(keys), strict=True)
-        if joined := joined_groups(side, keys):
-            notes.append(f"{name}: {joined}")
-    return LabelledClips(
-        train,
-        test,
-        _class_names(_named(here, several=several), table),
-        tuple((row.name, row.partner) for row in table if row.partner and row.name < row.partner),
-        frozenset(row.name for row in table if row.kind == "invariant"),
-        (*notes, *_warnings(rows, here, chosen, used, copies, split_file is not None, several)),
-        frozenset(row.name for row in table if row.kind == "irreversible"),
-        copies,
-        group_of,
-        several,
-    )
+    return _ChosenClips(rows, here, chosen, used, notes)
+
+
+def require_clips(store: "Store", task: TaskConfig) -> None:
+    """Refuse splits that a store does not have; needs no torch.
+
+    Raises:
+        UsageError: listing those that it has.
+    """
+    names: tuple[str | None, ...] = (None,)
+    if task.split_file is None:
+        names = chosen_splits(task.split, official_names(row.split for row in store.clips()))
+    sides, digest = (task.train_split, task.test_split, task.split_file), task.split_digest
+    for name in names:
+        _chosen_clips(store, *sides, name, digest, pooled=task.leaves_a_group_out)
 
 
 def _warnings(

@@ -7,30 +7,51 @@ entry point.
 
 import ast
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
+from pydantic import BaseModel, JsonValue
+
+from stepcli.probe.methods.alone import definition, syntax
 from stepcli.runtime.code_files import is_code
 from stepcli.runtime.errors import UnknownName
 from stepcli.runtime.plugins import plugins
 
 GROUP = "stepcli.methods"
 """Entry points of methods."""
+PRESET = "preset"
+"""Stands for several options of a method that has presets."""
 # Parsing 27 files would take a fifth of a second at each start.
 _DECLARED = re.compile(r'^[\s\w=(\[,]*\bProbeInfo\(\s*"([^"]+)"', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a method's declaration says of it: fields of `ProbeInfo`."""
+    """What a method's declaration says of it: the fields of `ProbeInfo` but the probe itself."""
 
+    name: str
+    options: type[BaseModel]
+    """As read alone; a probe is built with those of its module."""
     source: str
     order_aware: bool
+    lr: float = 5e-4
+    recipe: Mapping[str, float] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    presets: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
+
+    @property
+    def settable(self) -> list[str]:
+        """Names that a user may give a value; see `ProbeInfo`."""
+        return settable_names(self.options, self.presets)
+
+
+def settable_names(options: type[BaseModel], presets: Collection[str]) -> list[str]:
+    """The options of a method, and `preset` where it has presets."""
+    return [*options.model_fields, *([PRESET] if presets else ())]
 
 
 @cache
@@ -58,28 +79,41 @@ def declarations() -> dict[str, Declared]:
     Raises:
         ValueError: a declaration is not made of literals and of the module's own constants.
     """
+    return {name: each for module in built_in().values() for name, each in _of(module).items()}
+
+
+def declaration(name: str) -> Declared:
+    """What is declared of one built-in method; only its file is read.
+
+    Raises:
+        KeyError: there is no such method.
+        ValueError: as for `declarations`.
+    """
+    return _of(built_in()[name])[name]
+
+
+@cache
+def _of(module: str) -> dict[str, Declared]:
+    tree = syntax(module)
+    constants = {
+        target.id: line.value
+        for line in tree.body
+        if isinstance(line, ast.Assign)
+        for target in line.targets
+        if isinstance(target, ast.Name)
+    }
+
+    def value(node: ast.expr) -> Any:
+        return ast.literal_eval(constants[node.id] if isinstance(node, ast.Name) else node)
+
     found = {}
-    for module in sorted(set(built_in().values())):
-        file = files(__package__) / f"{module.rpartition('.')[2]}.py"
-        tree = ast.parse(file.read_text("utf-8"))
-        constants = {
-            target.id: line.value
-            for line in tree.body
-            if isinstance(line, ast.Assign)
-            for target in line.targets
-            if isinstance(target, ast.Name)
-        }
-        for call in ast.walk(tree):
-            if _is_declaration(call):
-                name, _, _, source = call.args
-                if isinstance(source, ast.Name):
-                    source = constants[source.id]
-                given = {word.arg: word.value for word in call.keywords}
-                found[ast.literal_eval(name)] = Declared(
-                    ast.literal_eval(source),
-                    ast.literal_eval(given["order_aware"]),
-                    ast.literal_eval(given.get("needs", ast.Tuple([]))),
-                )
+    for call in ast.walk(tree):
+        if _is_declaration(call):
+            name, _, options, source = call.args
+            given = {str(word.arg): value(word.value) for word in call.keywords}
+            found[value(name)] = Declared(
+                value(name), definition(module, ast.unparse(options)), value(source), **given
+            )
     return found
 
 
@@ -98,8 +132,7 @@ def sees_order(name: str) -> bool:
     if name in plugins(GROUP):
         registry = import_module("stepcli.probe.methods.registry").methods()
         return bool(registry.sees_order(name))
-    known = declarations().get(name)
-    return known is None or known.order_aware
+    return name not in built_in() or declaration(name).order_aware
 
 
 def known_names() -> list[str]:

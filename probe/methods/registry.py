@@ -1,25 +1,29 @@
-"""Methods by name; an unknown name lists the close ones."""
+"""Methods by name; an unknown name lists the close ones. Imports torch with the first method."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
-from pydantic import JsonValue, ValidationError
-from torch import Generator
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.methods import catalogue
-from stepcli.probe.nn.bank import Options, Probe
+from stepcli.probe.methods.catalogue import PRESET, Declared
 from stepcli.runtime.code_files import is_code
 from stepcli.runtime.errors import UnknownName, UsageError
-from stepcli.runtime.plugins import find_plugin
+from stepcli.runtime.plugins import find_plugin, plugins
 from stepcli.runtime.settings import JsonObject
 
-Build = Callable[[TokenLayout, int, Any, Generator], Probe]
-PRESET, DEFAULT = "preset", "default"
+if TYPE_CHECKING:
+    from torch import Generator
+
+    from stepcli.probe.nn.bank import Options, Probe
+
+Build = Callable[[TokenLayout, int, Any, "Generator"], "Probe"]
+DEFAULT = "default"
 IDENTITY = {
     "sha256": "digest of the file of code, filled in by itself",
     "package": "name and version of the package, filled in by itself",
@@ -34,7 +38,7 @@ class ProbeInfo:
     name: str
     build: Build
     """(layout, classes, options, generator) -> a probe of one member."""
-    options: type[Options]
+    options: "type[Options]"
     """Its settings and their defaults."""
     source: str
     """Paper, code or reason."""
@@ -54,7 +58,7 @@ class ProbeInfo:
     @property
     def settable(self) -> list[str]:
         """Names that a user may give a value: the options, and `preset` where there are some."""
-        return [*self.options.model_fields, *([PRESET] if self.presets else ())]
+        return catalogue.settable_names(self.options, self.presets)
 
     def preset_of(self, options: Mapping[str, JsonValue]) -> str:
         """The preset that gives a run's options, as far as presets set any."""
@@ -163,7 +167,28 @@ def methods() -> Registry:
     return Registry()
 
 
-def parse_options(info: ProbeInfo, values: Mapping[str, Any]) -> Options:
+def described(name: str) -> ProbeInfo | Declared:
+    """A method that a user named, as far as checks of its settings need it: without torch if it is
+    built in.
+
+    Raises:
+        UnknownName: there is none; the message lists close names.
+        UsageError: as for `Registry.load`.
+    """
+    if name in catalogue.built_in() and name not in plugins(catalogue.GROUP):
+        return catalogue.declaration(name)
+    return methods().load(name)
+
+
+@overload
+def parse_options(info: ProbeInfo, values: Mapping[str, Any]) -> "Options": ...
+
+
+@overload
+def parse_options(info: ProbeInfo | Declared, values: Mapping[str, Any]) -> BaseModel: ...
+
+
+def parse_options(info: ProbeInfo | Declared, values: Mapping[str, Any]) -> BaseModel:
     """Check a method's settings; values may be the text that the command line gave.
 
     Raises:

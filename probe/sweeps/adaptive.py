@@ -13,6 +13,7 @@ from stepcli.probe.runs.stats import expected_best
 from stepcli.probe.sweeps.choice import Choice, edge_warnings
 from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.holding import HoldOut, hold_out
+from stepcli.probe.sweeps.ranges import bounds, fixed, searched
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.files import require_writable
@@ -142,44 +143,6 @@ def _finished(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
 def _listed(settings: Mapping[str, Any]) -> bool:
     """Whether a recipe's numbers come from lists: only those have edges among what was tried."""
     return all(isinstance(values, list) for _, values in searched(settings))
-
-
-def searched(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The settings that have several values or a range."""
-    return [
-        (name, values)
-        for name, values in settings.items()
-        if (isinstance(values, list) and len(values) > 1) or bounds(values) is not None
-    ]
-
-
-def fixed(settings: Mapping[str, Any]) -> dict[str, object]:
-    """The settings that have one value."""
-    varied = {name for name, _ in searched(settings)}
-    return {
-        name: values[0] if isinstance(values, list) else values
-        for name, values in settings.items()
-        if name not in varied
-    }
-
-
-def bounds(values: Any) -> tuple[float, float] | None:
-    """The ends of a range "low..high"; None where it is none.
-
-    Raises:
-        UsageError: the ends are no numbers, or not in order.
-    """
-    text = values[0] if isinstance(values, list) and len(values) == 1 else values
-    if not isinstance(text, str) or ".." not in text:
-        return None
-    low, _, high = text.partition("..")
-    try:
-        ends = float(low), float(high)
-    except ValueError:
-        raise UsageError(f"range {text!r}: expected low..high, e.g. 1e-5..1e-2") from None
-    if ends[0] >= ends[1]:
-        raise UsageError(f"range {text!r}: the first end must be below the second")
-    return ends
 
 
 def suggest(trial: "optuna.Trial", name: str, values: Any) -> Any:

@@ -90,7 +90,8 @@ def edge_warnings(configs: Sequence[RunConfig], best: Sequence[RunConfig]) -> li
 def chosen_settings(choice: Choice, sweep: SweepConfig) -> list[JsonObject]:
     """For each seed the values that were chosen of what its sweep lists."""
     # Not above: who reads a selection needs no torch.
-    from stepcli.probe.methods.registry import PRESET, methods
+    from stepcli.probe.methods.catalogue import PRESET
+    from stepcli.probe.methods.registry import methods
 
     found = []
     for config in choice.configs:

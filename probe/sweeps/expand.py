@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from stepcli.probe.config import (
@@ -18,7 +17,8 @@ from stepcli.probe.config import (
     SweepConfig,
     TaskConfig,
 )
-from stepcli.probe.methods.registry import ProbeInfo, methods, parse_options
+from stepcli.probe.methods.catalogue import Declared
+from stepcli.probe.methods.registry import ProbeInfo, described, parse_options
 from stepcli.runtime.errors import UnknownName, UsageError
 from stepcli.runtime.settings import JsonObject
 from stepcli.runtime.yaml_files import read_yaml_fields
@@ -54,7 +54,7 @@ def parse_settings(
         UsageError: a setting is not "option=value".
         UnknownName: no such method, or no method of the list has the option.
     """
-    infos = [methods().load(name) for name in names]
+    infos = [described(name) for name in names]
     chosen: dict[str, dict[str, list[str]]] = {name: {} for name in names}
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -101,6 +101,8 @@ def points(values: Values, search: Search, trials: int, seed: int) -> list[JsonO
         for combination in itertools.product(*values.values())
     ]
     if search == "random" and trials < len(grid):
+        import numpy as np  # here alone: a typo is answered before it is loaded
+
         chosen = np.random.default_rng(seed).choice(len(grid), trials, replace=False)
         return [grid[i] for i in sorted(chosen)]
     return grid
@@ -131,7 +133,7 @@ def run_configs(
         UnknownName: a setting is neither of the recipe nor of the method.
         UsageError: a value does not fit.
     """
-    info = methods().load(name)
+    info = described(name)
     configs = []
     seeds = list(seeds)
     for settings in tried:
@@ -160,7 +162,7 @@ def _drawn(task: TaskConfig, seed: int) -> TaskConfig:
     return task.model_copy(update={"draw_seed": seed}) if task.subsampled else task
 
 
-def sweepable(info: ProbeInfo) -> list[str]:
+def sweepable(info: ProbeInfo | Declared) -> list[str]:
     """Names that a sweep over a method may list."""
     return [*OptimConfig.model_fields, *info.settable]
 
@@ -220,7 +222,7 @@ def check_names(sweep: SweepConfig) -> None:
         if name not in OptimConfig.model_fields:
             raise UnknownName("field of recipe", name, OptimConfig.model_fields)
     for method, settings in sweep.methods.items():
-        known = sweepable(methods().load(method))
+        known = sweepable(described(method))
         for name in settings:
             if name not in known:
                 raise UnknownName(f"setting of method {method}", name, known)

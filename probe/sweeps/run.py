@@ -1,8 +1,6 @@
 """`stepcli sweep`, from its flags to its last run."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from stepcli.probe.config import RunConfig, SweepConfig
 from stepcli.probe.sweeps.choice import (
@@ -12,13 +10,7 @@ from stepcli.probe.sweeps.choice import (
     selection_of,
     write_selection,
 )
-from stepcli.probe.sweeps.expand import (
-    budget_warnings,
-    checked_sweep,
-    parse_settings,
-    read_sweep,
-    sweep_configs,
-)
+from stepcli.probe.sweeps.expand import budget_warnings
 from stepcli.probe.sweeps.holding import HoldOut, hold_out
 from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.plan import BankPlan, PassPlan
@@ -30,50 +22,17 @@ from stepcli.runtime.terminal import say, warn
 from stepcli.runtime.words import counted, sized
 
 
-def options_over(
-    file: Path | None,
-    *,
-    methods: Sequence[str] | None,
-    settings: Sequence[str],
-    optim: Mapping[str, str],
-    task: Mapping[str, Any],
-    data: Mapping[str, Any],
-    search: Mapping[str, Any],
-) -> SweepConfig:
-    """A sweep from a file, from options, or from a file with options over it.
+def run_sweep(
+    session: Session, sweep: SweepConfig, grids: Mapping[str, list[RunConfig]], *, dry_run: bool
+) -> None:
+    """Train a sweep on one store, or say what that would be.
 
     Args:
-        file: Of the sweep.
-        methods: In place of the file's.
-        settings: Texts "option=value[,value...]".
-        optim: Fields of OptimConfig to the values to try, with commas.
-        task: Fields of TaskConfig that were given.
-        data: Fields of DataConfig that were given.
-        search: Fields of SweepConfig that were given.
-
-    Raises:
-        UsageError: neither file nor methods, or a value that does not fit.
-        UnknownName: a method or setting that there is not.
+        session: The store.
+        sweep: What was asked.
+        grids: From `checked_grids`.
+        dry_run: Train nothing.
     """
-    content: dict[str, Any] = {} if file is None else read_sweep(file).model_dump(mode="json")
-    if methods is not None:
-        content["methods"] = {name: content.get("methods", {}).get(name, {}) for name in methods}
-    if not content.get("methods"):
-        raise UsageError("nothing to sweep: give a YAML file, or --method step,linear")
-    for name, tried in optim.items():
-        for values in content["methods"].values():
-            values[name] = tried.split(",")
-    for method, options in parse_settings(settings, list(content["methods"])).items():
-        content["methods"][method] |= options
-    content["task"] = content.get("task", {}) | task
-    content["shared"] = content.get("shared", {}) | data
-    if "epochs" in data:
-        content["shared"]["steps"] = None
-    return checked_sweep({**content, **search}, "sweep")
-
-
-def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
-    """Train a sweep on one store, or say what that would be."""
     if sweep.search == "optuna":
         from stepcli.probe.sweeps.adaptive import adaptive_search, points_note
 
@@ -84,7 +43,7 @@ def run_sweep(session: Session, sweep: SweepConfig, *, dry_run: bool) -> None:
         _report(session, sweep, found)
         session.run([config for choice in found.values() for config in choice.configs])
         return
-    configs = _by_group(session, sweep_configs(sweep), sweep.select)
+    configs = _by_group(session, grids, sweep.select)
     every = [config for each in configs.values() for config in each]
     for warning in budget_warnings(configs):
         warn(f"warning: {warning}")

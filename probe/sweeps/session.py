@@ -173,8 +173,6 @@ class Session:
         for config in configs:
             task = config.task
             if task.split_file is not None:
-                if task.split is not None:
-                    raise UsageError("--split and --split-file are two ways to split: give one")
                 every.append(config)
                 continue
             chosen = chosen_splits(task.split, names)

@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from stepcli.probe.config import RunConfig
+from stepcli.probe.config.trackers import require_trackers
 from stepcli.probe.runs.metrics import METRICS
 from stepcli.probe.runs.record import RunRecord
-from stepcli.runtime.errors import UnknownName, UsageError
+from stepcli.runtime.errors import UsageError
 from stepcli.runtime.settings import JsonObject
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-
-REMOVED = ("mlflow",)
-"""Trackers of earlier versions."""
 
 
 class Tracker(Protocol):
@@ -41,16 +38,13 @@ def open_trackers(names: Sequence[str], runs: Path) -> list[Tracker]:
         UnknownName: there is no such tracker.
         UsageError: its package is not installed, or it was removed.
     """
+    require_trackers(",".join(names))
     trackers = []
     for name in names:
-        if name in REMOVED:
-            raise UsageError(f"--track {name} was removed; use {' or '.join(TRACKERS)}")
-        if name not in TRACKERS:
-            raise UnknownName("tracker", name, TRACKERS)
         folder = runs / ".tracking" / name
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            trackers.append(TRACKERS[name](folder))
+            trackers.append(_KINDS[name](folder))
         except ImportError as error:
             raise UsageError(
                 f"--track {name} needs a package that is not installed ({error}); "
@@ -146,7 +140,7 @@ class WandB:
         """Nothing is left to write: every run was written when it was finished."""
 
 
-TRACKERS: dict[str, Callable[[Path], Tracker]] = {
+_KINDS: dict[str, Callable[[Path], Tracker]] = {
     "tensorboard": TensorBoard,
     "wandb": WandB,
 }

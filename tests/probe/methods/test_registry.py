@@ -1,5 +1,9 @@
 """The registry of methods: names, their options, and what is reported of others."""
 
+import subprocess
+import sys
+from dataclasses import fields
+
 import pytest
 
 from stepcli.probe.methods.catalogue import Declared, declarations
@@ -31,9 +35,28 @@ def test_a_second_method_of_one_name_is_refused() -> None:
 
 
 def test_what_is_read_of_declarations_is_what_importing_them_gives() -> None:
-    expected = {
-        info.name: Declared(info.source, info.order_aware, info.needs)
-        for info in methods().built_in()
-    }
-    assert declarations() == expected
-    assert len(expected) > 20
+    declared = declarations()
+    assert sorted(declared) == [info.name for info in methods().built_in()]
+    assert len(declared) > 20
+    for info in methods().built_in():
+        found = declared[info.name]
+        for each in fields(Declared):
+            if each.name != "options":
+                assert getattr(found, each.name) == getattr(info, each.name), info.name
+        assert found.settable == info.settable
+        assert found.options.model_json_schema() == info.options.model_json_schema()
+        for name in ("initial", "before", "later"):
+            assert getattr(found.options, name) == getattr(info.options, name), info.name
+        for values in ({}, *info.presets.values()):
+            real = info.options.model_validate(values)
+            assert found.options.model_validate(values).model_dump() == real.model_dump()
+
+
+def test_options_of_a_built_in_method_are_known_without_torch() -> None:
+    code = (
+        "import sys; from stepcli.probe.methods.registry import described;"
+        "from stepcli.probe.methods.catalogue import known_names;"
+        "print([described(name).settable for name in known_names()]);"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
