@@ -77,7 +77,7 @@ def test_a_typo_is_answered_before_anything_heavy_is_loaded(
             "probe --method step --store nowhere": no_store,
             "sweep --method stpe --dry-run": "did you mean step",
             "sweep --method step --store nowhere --dry-run": no_store,
-            "chirality groups.csv --store nowhere": no_store,
+            f"chirality {OLD / 'clips.csv'} --store nowhere": no_store,
             "picture clip --store nowhere": no_store,
             "store nfo": "Did you mean 'info'",
             "store labels": "give one of",

@@ -27,7 +27,9 @@ def labels(
     store: StoreOption = None,
     table: Annotated[
         Path | None,
-        typer.Option("--from", help="CSV or Parquet: id and any of label, split, group, view."),
+        typer.Option(
+            "--from", exists=True, help="CSV or Parquet: id and any of label, split, group, view."
+        ),
     ] = None,
     classes: Annotated[
         Path | None,

@@ -85,6 +85,8 @@ def predict(
     places = [*words, *(video or [])]
     if bool(places) == bool(stream):
         raise UsageError("nothing to look at: give --video FILE (repeatable), or --stream -")
+    if stream and stream_format is None and not _may_be_opened(stream):
+        raise UsageError(f"--stream {stream}: there is no such file or device")
     if stream and (out is not None or form == "csv"):
         raise UsageError("--stream prints JSON lines as it goes; --out and csv need --video")
     videos, notes = find_videos(places)
@@ -100,6 +102,11 @@ def predict(
     if out is not None:
         _require_own_files(videos, applied, out)
     _answer(applied, videos, window=seconds, stride=stride, risk=risk, top=top, form=form, out=out)
+
+
+def _may_be_opened(place: str) -> bool:
+    """Whether something can be there: standard input, an address or a file."""
+    return place == "-" or ":" in place or Path(place).exists()
 
 
 def _tested(folders: list[Path]) -> list[Path]:

@@ -32,6 +32,10 @@ def push(
 
     Nothing leaves this machine without --hub; a new repository is private without --public.
     """
+    from stepcli.runtime.errors import UsageError
+
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}; give runs/<run>, or a store's folder")
     from stepcli.apply.sharing.contents import kind_of, push_to_folder
 
     kind = kind_of(folder)
@@ -74,6 +78,10 @@ def pull(
 
         target = client.pull(source, out, revision=revision, endpoint=endpoint)
     else:
+        from stepcli.runtime.errors import UsageError
+
+        if not Path(source).is_dir():
+            raise UsageError(f"there is no folder {source}; for the hub add --hub")
         from stepcli.apply.sharing.contents import pull_from_folder
 
         target = pull_from_folder(Path(source), out)

@@ -36,18 +36,20 @@ def export(
     [N, D] or [N, S, D], every frame once, in order of time, with a JSON file beside it: times,
     frame rate, source, backbone, preprocessing, and labels where the store has segments.
     """
-    from stepcli.apply.sharing.features import FeatureLayout, Form, export_features
     from stepcli.cache.store.locate import chosen_place
-    from stepcli.cache.store.store import open_store
     from stepcli.runtime.errors import UsageError
     from stepcli.runtime.progress import Progress
     from stepcli.runtime.words import counted, listed
 
-    places: dict[Form, Path | None] = {"npy": npy, "h5": h5, "pt": pt}
+    places: dict[Literal["npy", "h5", "pt"], Path | None] = {"npy": npy, "h5": h5, "pt": pt}
     given = {form: place for form, place in places.items() if place is not None}
     if len(given) != 1:
         raise UsageError("give one of --npy FOLDER, --h5 FOLDER and --pt FOLDER")
     ((form, out),) = given.items()
+    place = chosen_place(store)
+    from stepcli.apply.sharing.features import FeatureLayout, export_features
+    from stepcli.cache.store.store import open_store
+
     layout = FeatureLayout(tokens, mean, transpose, dtype)
     done = 0
 
@@ -58,7 +60,7 @@ def export(
             done = number
             progress.show(number, of)
 
-        missing = export_features(open_store(chosen_place(store)), out, form, layout, count)
+        missing = export_features(open_store(place), out, form, layout, count)
     if as_json:
         print_json({"out": str(out), "recordings": done, "incomplete": missing})
     else:

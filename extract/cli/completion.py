@@ -23,23 +23,40 @@ COMPLETE = {"dataset": complete_datasets, "backbone": complete_backbones}
 
 
 def refuse_unknown(config: ExtractConfig) -> None:
-    """Refuse a data set, root, backbone, device or tokens that do not exist, before torch is
-    loaded: two seconds.
+    """Refuse names and files that do not exist before torch is loaded, which takes two seconds.
 
     Raises:
         UnknownName: listing the close names.
-        UsageError: no root, or no such device or tokens.
+        UsageError: no root, device, tokens, sampling, views or file of that name.
     """
     from stepcli.extract.backbones import names
-    from stepcli.extract.config.values import require_token_names
+    from stepcli.extract.config.values import require_mirrors, require_token_names
     from stepcli.extract.datasets import registry
+    from stepcli.extract.datasets.unit_files import read_texts
+    from stepcli.extract.engines.several_devices import device_names
     from stepcli.runtime.code_files import is_code
-    from stepcli.runtime.device_names import require_device_name
+    from stepcli.runtime.device_names import require_device_name, require_device_of
 
     if not is_code(config.dataset):
         registry.root_of(registry.find_dataset(config.dataset), config.root)
-    for backbone in config.backbones:
+    text = () if config.text is None else (config.text,)
+    for backbone in (*config.backbones, *text):
         if not is_code(backbone) and backbone not in names.known_names():
             names.source_of(backbone)
     require_device_name(config.device)
+    for device in device_names(config.devices) if config.devices is not None else ():
+        require_device_of("--devices", device)
     require_token_names(config.tokens)
+    require_mirrors(config.mirrors)
+    for flag, file in (("--prompts", config.prompts), ("--units", config.units)):
+        if file is not None:
+            read_texts(file, flag)
+    given = config.model_fields_set
+    if given & {"sampling", "short"}:  # numpy
+        from stepcli.extract.decode.sampling import parse_sampling
+
+        parse_sampling(config.sampling_rule)
+    if given & {"views", "train_views"}:  # a decoder
+        from stepcli.extract.decode.views import make_view_plan
+
+        make_view_plan(config.views, config.train_views)

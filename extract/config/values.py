@@ -9,6 +9,7 @@ from stepcli.runtime.errors import UsageError
 
 TOKENS_EXPECTED = "expected cls, grid<k> (e.g. grid4) or full, or several of them as in cls,grid4"
 """What --tokens may be."""
+NO_MIRRORS = Path("none")
 
 
 def require_token_names(text: str) -> None:
@@ -20,6 +21,16 @@ def require_token_names(text: str) -> None:
     for name in (each.strip() for each in text.split(",")):
         if re.fullmatch(r"cls|full|grid[1-9]\d{0,2}", name) is None:
             raise UsageError(f"--tokens {name!r} is not known; {TOKENS_EXPECTED}")
+
+
+def require_mirrors(file: Path | None) -> None:
+    """Refuse a file of mirrored labels that is not there.
+
+    Raises:
+        UsageError: naming it.
+    """
+    if file not in (None, NO_MIRRORS) and not file.is_file():
+        raise UsageError(f"--mirrors: there is no file {file}; expected a CSV, or the word none")
 
 
 def read_layers(value: Any) -> Any:

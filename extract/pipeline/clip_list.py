@@ -10,6 +10,7 @@ from pathlib import Path
 from stepcli.cache.schema.alike import composed
 from stepcli.cache.schema.views import is_flip
 from stepcli.extract.config import ExtractConfig
+from stepcli.extract.config.values import NO_MIRRORS, require_mirrors
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.recordings import recordings_of
 from stepcli.extract.datasets.registry import load_dataset
@@ -17,9 +18,6 @@ from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.views import ViewPlan, make_view_plan, mirror_labels, with_views
 from stepcli.extract.sources.place import with_prefix
 from stepcli.runtime.csv_tables import read_csv
-from stepcli.runtime.errors import UsageError
-
-NO_MIRRORS = Path("none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,6 @@ def _mirrors(file: Path | None) -> list[tuple[str, str]] | None:
         return None
     if file == NO_MIRRORS:
         return []
-    if not file.is_file():
-        raise UsageError(f"--mirrors: there is no file {file}; expected a CSV, or the word none")
+    require_mirrors(file)
     rows = read_csv(file, ("label", "mirror"))
     return [(composed(row["label"]), composed(row["mirror"])) for row in rows]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepcli.probe.cli.options import RUNS_VARIABLE, DeviceOption
+from stepcli.probe.cli.options import RUNS_VARIABLE, DeviceOption, require_given
 from stepcli.probe.methods.catalogue import complete_methods
 from stepcli.runtime.terminal import print_json, say, warn
 from stepcli.runtime.words import counted, split_list
@@ -176,6 +176,7 @@ def order(
     found = configurations(runs, None if method is None else split_list(method))
     for note in without_several(runs):
         warn(f"note: {note}")
+    require_given(store)
     from stepcli.probe.analysis.order_runs import TESTS, keep_order_tests, kept_order_tests
     from stepcli.probe.analysis.order_table import order_lines
 
@@ -236,6 +237,7 @@ def calibrate(
     for note in without_several(runs):
         warn(f"note: {note}")
     minimum = SliceMinimum(**({} if slice_min is None else slice_minimum(slice_min)))
+    require_given(store)
     from stepcli.probe.analysis.temperature import (
         keep_calibration,
         train_slices,

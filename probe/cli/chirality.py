@@ -24,7 +24,8 @@ def chirality(
     groups: Annotated[
         Path,
         typer.Argument(
-            help="CSV with the columns group,label; or one that Chirality in Action publishes."
+            exists=True,
+            help="CSV with the columns group,label; or one that Chirality in Action publishes.",
         ),
     ],
     method: Annotated[
@@ -60,12 +61,14 @@ def chirality(
     require_known(names)
     place = existing_store(store)
     from stepcli.probe.analysis.chiral_groups import read_groups
+
+    read = read_groups(groups)
     from stepcli.probe.analysis.chirality import chirality as measure
     from stepcli.probe.config import DataConfig
 
     scores, notes = measure(
         place,
-        read_groups(groups),
+        read,
         names,
         seeds=seeds,
         data=DataConfig(epochs=epochs),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from stepcli.probe.cli.analysis import MethodOption, RunsArgument, StoreOption
-from stepcli.probe.cli.options import DeviceOption, resumable, tune_early
+from stepcli.probe.cli.options import DeviceOption, require_given, resumable, tune_early
 from stepcli.runtime.terminal import say_lines, warn
 from stepcli.runtime.words import counted, split_list
 
@@ -29,8 +29,6 @@ def corruptions(
     views, as always; nothing is trained here.
     """
     tune_early()
-    from stepcli.probe.analysis.corruption_text import corruption_text
-    from stepcli.probe.analysis.corruptions import corruption_scores
     from stepcli.probe.runs.configurations import configurations, without_several
     from stepcli.runtime.errors import UsageError
     from stepcli.runtime.files import disk_errors
@@ -38,6 +36,10 @@ def corruptions(
     found = configurations(runs, None if method is None else split_list(method))
     for note in without_several(runs):
         warn(f"note: {note}")
+    require_given(store)
+    from stepcli.probe.analysis.corruption_text import corruption_text
+    from stepcli.probe.analysis.corruptions import corruption_scores
+
     scores, failed = corruption_scores(found, store, device)
     if scores:
         text = corruption_text(scores, format_)

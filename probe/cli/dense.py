@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepcli.probe.cli.analysis import JsonOption, MethodOption, RunsArgument, StoreOption
-from stepcli.probe.cli.options import DeviceOption, resumable, tune_early
+from stepcli.probe.cli.options import DeviceOption, require_given, resumable, tune_early
 from stepcli.runtime.terminal import print_json, say_lines
 from stepcli.runtime.words import counted, split_list
 
@@ -32,13 +32,15 @@ def dense(
     from contextlib import redirect_stdout
     from dataclasses import asdict
 
-    from stepcli.probe.analysis.dense_runs import dense_rows
     from stepcli.probe.runs.configurations import configurations
     from stepcli.runtime.errors import UsageError
 
-    names = None if method is None else split_list(method)
+    found = configurations(runs, None if method is None else split_list(method))
+    require_given(store)
+    from stepcli.probe.analysis.dense_runs import dense_rows
+
     with redirect_stdout(sys.stderr):  # what training says; standard output is for the table
-        rows, refused = dense_rows(runs, configurations(runs, names), store, device)
+        rows, refused = dense_rows(runs, found, store, device)
     if as_json:
         print_json([asdict(row) for row in rows])
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepcli.probe.cli.options import StoreOption
+from stepcli.probe.cli.options import StoreOption, require_given
 from stepcli.probe.methods.catalogue import (
     GROUP,
     Declared,
@@ -38,6 +38,7 @@ def methods(
 
     Methods of installed packages are listed too (docs/extending.md).
     """
+    require_given(store)
     if name is not None:
         require_known([name])
         _show(name, store)

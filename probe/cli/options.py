@@ -116,6 +116,20 @@ def require_splits(stores: Iterable[Path], tasks: Iterable[TaskConfig]) -> None:
             require_clips(store, task)
 
 
+def require_given(store: Path | None) -> None:
+    """Refuse a --store that holds no store, before torch is imported.
+
+    Raises:
+        StoreNotFound: it has no manifest.
+        DamagedStore: its manifest is not what was written.
+    """
+    if store is not None:
+        from stepcli.cache.schema.manifest import read_manifest
+        from stepcli.cache.storage.places import place_of
+
+        read_manifest(place_of(store))
+
+
 def runs_folder(given: Path | None) -> Path:
     """Where runs are kept."""
     return given or Path(os.environ.get(RUNS_VARIABLE) or "runs")

@@ -205,8 +205,9 @@ def import_results(
     file: Annotated[
         Path,
         typer.Argument(
+            exists=True,
             help="CSV: clip, then one column of logits a class. Or published numbers: method, "
-            "value, params, source, and split, frames, views, backbone, dataset where known."
+            "value, params, source, and split, frames, views, backbone, dataset where known.",
         ),
     ],
     like: Annotated[
