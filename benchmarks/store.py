@@ -20,9 +20,10 @@ from pathlib import Path
 from store_clips import Size, show
 from store_open import bench_open, show_open
 from store_read import BATCH, bench_read, bench_stream
+from store_resident import bench_resident, show_resident
 from store_write import bench_write
 
-PARTS = ("read", "small", "stream", "write", "open")
+PARTS = ("read", "small", "stream", "write", "resident", "open")
 
 
 def about() -> str:
@@ -78,6 +79,8 @@ def main() -> None:
                 title = f"write with fsync, {large.clips * large.clip_bytes / 1e6:.0f} MB"
                 seconds = bench_write(large, runs, work, others=not chosen.own)
                 show(title, seconds, 0.8, 1e3, "ms")
+            elif part == "resident":
+                show_resident(bench_resident(large, runs, work))
             else:
                 show_open(clips, parts, bench_open(clips, parts, max(3, runs // 2), work))
             shutil.rmtree(work)
