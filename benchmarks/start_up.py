@@ -27,7 +27,7 @@ TYPO, PREDICT = 0.3, 3.0
 
 def commands(runs: Path) -> dict[str, tuple[list[str], int]]:
     """What is shown of a command -> its words after python, and its exit code."""
-    run = next((path.parent for path in sorted(runs.glob("*/weights*.safetensors"))), None)
+    run = next((path.parent for path in sorted(runs.glob("*/probe.safetensors"))), None)
     if run is None:
         raise SystemExit(f"{runs} holds no trained probe; give the runs of stepcli demo")
     stepcli = ["-m", "stepcli.cli"]
