@@ -125,6 +125,10 @@ class Registry:
             self._infos[name] = info
         return self.get(name)
 
+    def is_loaded(self, name: str) -> bool:
+        """Whether its module, and torch, are imported already."""
+        return name in self._infos
+
     def usual_options(self, name: str) -> Mapping[str, Any]:
         """A method's options with their defaults; {} where its code is not here."""
         if is_code(name) and name not in self._infos:
@@ -175,9 +179,14 @@ def described(name: str) -> ProbeInfo | Declared:
         UnknownName: there is none; the message lists close names.
         UsageError: as for `Registry.load`.
     """
-    if name in catalogue.built_in() and name not in plugins(catalogue.GROUP):
-        return catalogue.declaration(name)
-    return methods().load(name)
+    known = methods()
+    if (
+        known.is_loaded(name)
+        or name not in catalogue.built_in()
+        or name in plugins(catalogue.GROUP)
+    ):
+        return known.load(name)
+    return catalogue.declaration(name)
 
 
 @overload

@@ -76,6 +76,10 @@ def parse(words: list[str]) -> None:
     if words and words[0].endswith("-completion"):  # parsing it would install it
         assert any(words[0] in each.opts for each in COMMANDS.params), words
         return
+    for table in (Path(word) for word in words if re.fullmatch(r"[^-/].*\.(csv|parquet)", word)):
+        # The reader's own; some commands look whether they are there.
+        table.parent.mkdir(parents=True, exist_ok=True)
+        table.touch()
     command, context, name = COMMANDS, None, "stepcli"
     while True:
         context = command.make_context(name, list(words), parent=context)

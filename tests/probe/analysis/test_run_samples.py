@@ -109,7 +109,7 @@ def add_clips(store: Store, *ids: str) -> None:
     """Other tokens of clips, new to the store or not, all in train."""
     producer = Producer(source="random", device="cpu", numerics="float32", versions={})
     random = np.random.default_rng(1)
-    with store.writer(producer) as writer:
+    with store.writer(producer, generation=1) as writer:  # goes before what is there
         for each in ids:
             record = ClipRecord(each, f"{each}.mp4", (0.0,) * 6, 6, 8, 8)
             writer.add(record, random.normal(size=(6, 2, 16)).astype(np.float32))
