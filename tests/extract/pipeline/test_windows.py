@@ -79,20 +79,20 @@ def test_each_frame_passes_once_and_windows_share_it(
     np.testing.assert_array_equal(first[1:], second[:-1])
 
 
-@pytest.mark.parametrize("layers", [(-1,), (-2, -1)])
 @pytest.mark.parametrize(
-    ("dtype", "step"),
+    ("dtype", "layers", "step"),
     # Half a step of the dtype, and one step where batches of other sizes round to the other side.
     [
-        ("float32", 1e-6),
-        ("float16", 1e-3),
-        ("bfloat16", 1e-2),
-        ("int8", 1 / 80),
-        ("int8-channel", 1 / 40),
+        ("float32", (-1,), 1e-6),
+        ("float16", (-2, -1), 1e-3),
+        ("bfloat16", (-1,), 1e-2),
+        ("int8", (-2, -1), 1 / 80),
+        ("int8-channel", (-1,), 1 / 40),
+        ("int8-channel", (-2, -1), 1 / 40),
     ],
 )
 def test_a_window_has_the_tokens_of_the_same_clip(
-    windows: Extract, tmp_path: Path, dtype: str, step: float, layers: tuple[int, ...]
+    windows: Extract, tmp_path: Path, dtype: str, layers: tuple[int, ...], step: float
 ) -> None:
     """Extracted as a clip of its own, by time, with as many frames as it has."""
     assert windows("4@25fps", store=tmp_path / "w", layers=layers, dtype=dtype) == 0
@@ -119,7 +119,6 @@ def test_a_window_has_the_tokens_of_the_same_clip(
     [
         ("float16", 1e5, "a value of 100000, too large for float16"),
         ("float16", np.nan, "4 values of its tokens are not finite"),
-        ("float32", np.inf, "4 values of its tokens are not finite"),
         ("int8", 3.401e38, "too large for int8"),
         ("int8-channel", np.nan, "4 values of its tokens are not finite"),
     ],
