@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from held_generators import Held
 
 from stepcli.apply.pictures import stored_frames
 from stepcli.apply.prediction import predict, windows
@@ -34,21 +35,11 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Child]]:
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[Generator[Any]]:
     """Generators that own a decoder: held here, so that only closing them can end it."""
-    held: list[Generator[Any]] = []
-
-    def hold(module: Any, name: str) -> None:
-        make = getattr(module, name)
-
-        def made(*words: Any, **how: Any) -> Generator[Any]:
-            held.append(make(*words, **how))
-            return held[-1]
-
-        monkeypatch.setattr(module, name, made)
-
-    hold(predict, "window_tokens")
-    hold(windows, "video_frames")
-    hold(stored_frames, "video_frames")
-    hold(isolated, "ask_reader")
+    held = Held(monkeypatch)
+    held.of(predict, "window_tokens")
+    held.of(windows, "video_frames")
+    held.of(stored_frames, "video_frames")
+    held.of(isolated, "ask_reader")
     return held
 
 

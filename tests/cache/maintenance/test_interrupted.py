@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from held_generators import Held
 from sample_clips import fill_store
 
 from stepcli.cache import open_store
@@ -37,17 +38,7 @@ def open_below(folder: Path) -> list[str]:
 @pytest.fixture(autouse=True)
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[Generator[Any]]:
     """Generators that own files: held here, so that only closing them can end them."""
-    held: list[Generator[Any]] = []
-
-    def hold(owner: Any, name: str) -> None:
-        make = getattr(owner, name)
-
-        def made(*words: Any, **how: Any) -> Generator[Any]:
-            held.append(make(*words, **how))
-            return held[-1]
-
-        monkeypatch.setattr(owner, name, made)
-
+    held = Held(monkeypatch)
     for owner, name in (
         (convert, "_copy"),
         (convert, "intact_clips"),
@@ -57,7 +48,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[Generator[Any]]:
         (scan, "part_clips"),
         (LocalPath, "blocks"),
     ):
-        hold(owner, name)
+        held.of(owner, name)
     return held
 
 
