@@ -66,7 +66,7 @@ def main() -> None:
     )
     parser.add_argument("--tiny", action="store_true", help="small enough for a CPU")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--clips", type=int, default=768, help="of stage one")
+    parser.add_argument("--clips", type=int, default=4096, help="of stage one, at most")
     parser.add_argument(
         "--models", nargs="+", default=["dinov2-small", "dinov2-base", "dinov2-large"]
     )

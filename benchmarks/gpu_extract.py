@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -22,7 +23,6 @@ from extract_sides import (
     usual_way,
 )
 
-from stepcli.extract.backbones.base import Backbone
 from stepcli.extract.backbones.load import load_backbone
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.registry import load_dataset
@@ -31,6 +31,7 @@ from stepcli.extract.pipeline.prepare import resources_of
 from stepcli.runtime.threads import cores
 
 GRID = 4
+PIPELINE_SECONDS = 10
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
@@ -62,55 +63,50 @@ def measure(
     end: float,
     keep: Callable[[list[Rates]], None],
 ) -> list[Rates]:
-    """Every size in each precision, sides interleaved; prints and keeps a line each.
+    """Every size in each precision once, then all of them again, sides side by side in each.
 
-    After `end` (time.monotonic) no size, precision or repeat is begun.
+    A run that is cut off so loses repeats before it loses models. Prints and keeps a line for each.
+    After `end` (time.monotonic) none is begun.
     """
-    found: list[Rates] = []
     many = load_dataset("openclose", None, {}).clips
     chosen = [replace(many[i % len(many)], id=str(i)) for i in range(clips)]
     chosen = list(spread(many, 16)) if tiny else chosen
     resources = resources_of(ExtractConfig(dataset="openclose", device=str(device)))
-    some = chosen[: max(4, clips // 8)]
+    precisions = PRECISIONS if device.type == "cuda" else ("float32", "bfloat16")
+    rounds: dict[tuple[str, str], list[list[float]]] = {}
+    peaks: dict[tuple[str, str], float] = {}
+    found: list[Rates] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        numbers = iter(range(10_000))
-        for size in sizes:
-            source = place / size
-            name = random_dinov2(size, source)
-            for precision in PRECISIONS if device.type == "cuda" else ("float32", "bfloat16"):
-                if time.monotonic() > end:
-                    return found
-                setting = Setting(GRID, replace(resources, precision=precision))
-                backbone = load_backbone(name)
-                if device.type == "cuda":
-                    torch.cuda.reset_peak_memory_stats(device)
-
-                def once(
-                    backbone: Backbone = backbone,
-                    setting: Setting = setting,
-                    source: Path = source,
-                ) -> list[float]:
-                    sides: list[Callable[[], float]] = [
-                        lambda: decode_only(chosen, backbone, setting),
-                        lambda: backbone_only(2 if tiny else 16, backbone, setting),
-                        lambda: pipeline(chosen, backbone, place / f"s{next(numbers)}", setting),
-                        lambda: usual_way(some, source, place, cores(), setting),
-                    ]
-                    return [side() for side in sides]
-
-                rounds = [once()]
-                while len(rounds) < repeats and time.monotonic() < end:
-                    rounds.append(once())
-                decode, forward, whole, usual = map(statistics.median, zip(*rounds, strict=True))
-                peak = (
-                    torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0
-                )
-                rates = Rates(size, precision, decode, forward, whole, usual, peak)
-                found.append(rates)
-                print(describe(rates), flush=True)
-                keep(found)
+        names = {size: random_dinov2(size, place / size) for size in sizes}
+        for repeat, size, precision in product(range(repeats), sizes, precisions):
+            if time.monotonic() > end:
+                break
+            setting = Setting(GRID, replace(resources, precision=precision))
+            backbone = load_backbone(names[size])
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            store = place / f"{size}-{precision}-{repeat}"
+            cell = size, precision
+            decode = decode_only(chosen[: max(4, clips // 2)], backbone, setting)
+            forward = backbone_only(2 if tiny else 16, backbone, setting)
+            # Long enough that the start of the decoders' processes is a small part of it.
+            seconds_worth = int(PIPELINE_SECONDS * min(decode, forward))
+            whole = pipeline(chosen[: max(len(many), seconds_worth)], backbone, store, setting)
+            usual = usual_way(chosen[: 4 if tiny else 64], place / size, place, cores(), setting)
+            rounds.setdefault(cell, []).append([decode, forward, whole, usual])
+            if device.type == "cuda":
+                peaks[cell] = torch.cuda.max_memory_allocated(device) / 2**20
+            found = [median_of(*each, done, peaks.get(each, 0.0)) for each, done in rounds.items()]
+            print(describe(median_of(*cell, rounds[cell], peaks.get(cell, 0.0))), flush=True)
+            keep(found)
     return found
+
+
+def median_of(model: str, precision: str, rounds: list[list[float]], peak: float) -> Rates:
+    """Of each side over its rounds."""
+    decode, backbone, whole, usual = map(statistics.median, zip(*rounds, strict=True))
+    return Rates(model, precision, decode, backbone, whole, usual, peak)
 
 
 def describe(rates: Rates) -> str:

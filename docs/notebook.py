@@ -35,6 +35,6 @@ for entry in answer["windows"][0]["top"]:
     print(f"{100 * entry['probability']:5.1f} %  {entry['label']}")
 
 # %% Where does it look? Attention over the frames of a stored clip, mean over the heads.
-tokens = torch.from_numpy(store.read_floats(store.ids[:1])[:, :8])
+tokens = torch.from_numpy(store.read_floats(store.ids[:1])[:, :8]).to(probe.device)
 over_frames = attention(probe.probes[0].probe, TokenBatch(tokens)).over_frames[0].mean(dim=0)
-print("attention over frames:", np.round(over_frames.numpy(), 2))
+print("attention over frames:", np.round(over_frames.cpu().numpy(), 2))

@@ -7,6 +7,8 @@ errors of every kind: each becomes a BackboneError. `--debug` shows where it cam
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -63,6 +65,8 @@ def explain_failure(place: str, error: Exception) -> str:
             f"{place} is not in the local cache and the hub cannot be reached; go online once, "
             f"or copy it here and give the folder as hf:<folder>"
         )
+    if any("torchvision" in str(cause) for cause in causes) and (reason := broken_torchvision()):
+        return reason
     if isinstance(error, MemoryError):
         return f"{place} does not fit in memory"
     folder = Path(place)
@@ -82,6 +86,24 @@ def explain_failure(place: str, error: Exception) -> str:
     if "ignore_mismatched_sizes" in str(error):
         return f"{place} cannot be loaded (its weights have other shapes than its config.json says)"
     return f"{place} cannot be loaded ({first_line(error)})"
+
+
+def broken_torchvision() -> str | None:
+    """Why the installed torchvision does not load; None where it does, or none is installed.
+
+    stepcli has no use for it, but transformers imports the one it finds.
+    """
+    if find_spec("torchvision") is None:
+        return None
+    try:
+        import_module("torchvision")
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        return (
+            f"the installed torchvision does not load ({first_line(error)}); it was probably built "
+            "for another torch: install the one that belongs to yours, or uninstall it (stepcli "
+            "does without)"
+        )
+    return None
 
 
 def first_line(error: Exception) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from transformers.utils import is_torchvision_available
 
 from stepcli.extract.backbones import video_models
 from stepcli.extract.backbones.base import (
@@ -190,9 +189,10 @@ def _build(
 
 
 def _plan(config: Any, place: str, revision: str | None) -> PixelPlan:
-    if config.model_type.startswith("dinov3") and not is_torchvision_available():
-        # Its processor exists for torchvision alone. What it does can be read off its file; it
-        # resizes floats where PIL rounds to whole levels, a difference of half a level of 255.
+    if config.model_type.startswith("dinov3"):
+        # Its processor exists for torchvision alone, and resizes floats where PIL rounds to whole
+        # levels, twice. The plan is read off its file, so that a store's pixels are the same on
+        # machines with torchvision and without.
         values, _ = transformers.ImageProcessingMixin.get_image_processor_dict(
             place, revision=revision
         )

@@ -17,6 +17,7 @@ import torch
 
 from stepcli.extract.backbones.base import BackboneError
 from stepcli.extract.backbones.bundled import weights_path
+from stepcli.extract.backbones.failures import broken_torchvision
 from stepcli.extract.backbones.hub import hub_host, why_unreachable
 from stepcli.runtime import threads as cpu
 
@@ -51,6 +52,8 @@ def examine(stores: Path) -> Iterator[Finding]:
             yield Finding("ok", package, version(package))
         except PackageNotFoundError:
             yield Finding("MISSING", package, f"not installed; pip install {package}")
+    if reason := broken_torchvision():
+        yield Finding("MISSING", "torchvision", reason)
     yield _gpus()
     yield Finding("ok", "cores", str(cpu.cores()))
     yield from _codecs()

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stepcli.extract.config import ExtractConfig
+from stepcli.runtime.devices import resolve_device
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.settings import options_of
 
@@ -34,7 +35,12 @@ def run_on(devices: Sequence[str], config: ExtractConfig, words: Sequence[str] =
     Returns:
         An error's exit code where one ended with an error, else 3 where one had to quarantine
         clips, else 0.
+
+    Raises:
+        UsageError: this machine lacks one of the devices; none is begun then.
     """
+    for device in devices:
+        resolve_device(device)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "config.json"
         file.write_text(json.dumps(options_of(config) | {"devices": None}))

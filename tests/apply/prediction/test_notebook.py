@@ -2,12 +2,21 @@
 
 import runpy
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
+import torch._dynamo  # noqa: F401 (it is not to be imported on the virtual device)
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for virtual_device.py
+
+from virtual_device import virtual_cuda
 
 
+@pytest.mark.parametrize("machine", [nullcontext, virtual_cuda])
 def test_the_notebook_runs(
+    machine: Callable[[], AbstractContextManager[object]],
     openclose_store: Path,
     project: Path,
     tmp_path: Path,
@@ -17,7 +26,8 @@ def test_the_notebook_runs(
     video = project / "examples" / "openclose" / "clips" / "handle-pull" / "004.mp4"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["notebook.py", str(openclose_store), str(video)])
-    left = runpy.run_path(str(project / "docs" / "notebook.py"))
+    with machine():
+        left = runpy.run_path(str(project / "docs" / "notebook.py"))
     said = capsys.readouterr().out
     assert "384 clips of openclose" in said
     assert "linear: forced choice 50.0 %" in said

@@ -35,7 +35,7 @@ def test_probes_of_a_video_backbone_see_whole_windows(tmp_path: Path) -> None:
     call(
         *("extract", "--dataset", "csv", "--root", tmp_path / "clips.csv", "--frames", 4),
         *("--backbone", f"hf:{tmp_path / 'tiny-videomae'}", "--tokens", "grid1"),
-        *("--store", tmp_path / "store"),
+        *("--store", tmp_path / "store", "--device", "cpu"),
     )
     (record,) = train(
         tmp_path / "store", "linear", runs=tmp_path / "runs", shared={"epochs": 1}, device="cpu"

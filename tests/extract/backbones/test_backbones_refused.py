@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import transformers
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from installed_package import Installer
 
 from stepcli.extract.backbones.base import (
     BackboneError,
@@ -29,6 +31,23 @@ def test_weights_that_are_not_all_there_are_refused(
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(BackboneError, match="lacks 1 of the model's weights"):
         load_backbone(f"hf:{tmp_path}")
+
+
+def test_a_torchvision_of_another_torch_is_named(
+    install: Installer, model_folder: Callable[[str], Path], stepcli: Any, tmp_path: Path
+) -> None:
+    """transformers imports the one it finds, and says that AutoImageProcessor is not there."""
+    fails = 'raise RuntimeError("operator torchvision::nms does not exist")'
+    place = install("torchvision", fails, {}).parent
+    words = ("extract", "--dataset", "openclose", "--backbone", f"hf:{model_folder('vit')}")
+    path = {"PYTHONPATH": str(place)}
+    done = stepcli(*words, "--limit", 2, "--store", tmp_path / "store", **path)
+    assert done.returncode == 2
+    expected = "torchvision does not load (RuntimeError: operator torchvision::nms does not exist)"
+    assert expected in done.stderr
+    assert "uninstall it (stepcli does without)" in done.stderr
+    said = stepcli("doctor", "--stores", tmp_path, **path)
+    assert f"MISSING  torchvision      the installed {expected}" in said.stdout
 
 
 @pytest.mark.parametrize(

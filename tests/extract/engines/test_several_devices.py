@@ -36,6 +36,19 @@ def test_two_processes_fill_one_store(
     assert "(share 1 of 2)" in done.stderr
 
 
+def test_nothing_is_begun_where_a_device_is_missing(
+    stepcli: Any, tmp_path: Path, openclose_clips: list[Path]
+) -> None:
+    """The other devices' shares would be a store of half the clips, and exit code 2."""
+    (tmp_path / "clips.csv").write_text(f"path,label\n{openclose_clips[0]},x\n")
+    place = ("--root", tmp_path / "clips.csv", "--store", tmp_path / "store")
+    words = ("extract", "--dataset", "csv", "--devices", "cpu,cuda:99", "--frames", 2)
+    done = stepcli(*words, *place, "--backbone", light_backbone(tmp_path))
+    assert done.returncode == 2
+    assert "--device cuda:99: this machine has cpu" in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_process_reads_the_settings_that_the_command_had(tmp_path: Path) -> None:
     """Lists, paths and options of the data set go through the file that `run_on` writes."""
     changed = ExtractConfig(
