@@ -1,4 +1,4 @@
-"""What `--engine ray` costs beside the local engine on the same cores; what a second worker brings.
+"""What Ray's workers and SLURM's tasks cost beside the local engine on the same cores.
 
     python benchmarks/engines.py [--clips 192] [--few 32] [--repeats 2]
 
@@ -10,6 +10,8 @@ what the clips cost, the rest is what starting costs. Sides take turns; medians 
 - ray, 1 worker: one worker that has all cores
 - ray, 2 workers: two workers that have half of the cores each
 - ray, half: one worker that has half of the cores
+- slurm, 2 tasks: what `srun --ntasks=2` starts, two commands on half of the cores each, which take
+  their shares by SLURM's variables and write into one store
 """
 
 import argparse
@@ -46,15 +48,31 @@ def cluster(cores: int) -> Iterator[str]:
         ray.shutdown()
 
 
-def extract(options: str, clips: int, store: Path) -> float:
-    """Seconds of one command, from its start to its end."""
+def extract(options: str, clips: int, store: Path, tasks: int = 1) -> float:
+    """Seconds of one command from its start to its end; or of one per task, side by side."""
     command = [sys.executable, "-m", "stepcli.cli", *WORDS.split(), *options.split()]
+    place = ["--limit", str(clips), "--store", str(store)]
+    mine = sorted(os.sched_getaffinity(0))
+    share = len(mine) // tasks
     started = time.perf_counter()
-    done = subprocess.run(
-        [*command, "--limit", str(clips), "--store", str(store)], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr)
+    running = []
+    for task in range(tasks):
+        cores = ",".join(map(str, mine[task * share : (task + 1) * share]))
+        slurm = {"SLURM_PROCID": str(task), "SLURM_NTASKS": str(tasks)} if tasks > 1 else {}
+        bound = ["taskset", "--cpu-list", cores, *command, *place]
+        running.append(
+            subprocess.Popen(
+                bound,
+                env=os.environ | slurm,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    for process in running:
+        _, said = process.communicate()
+        if process.returncode:
+            raise SystemExit(said)
     return time.perf_counter() - started
 
 
@@ -74,26 +92,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, cluster(cores) as address:
         ray = f"--engine ray --address {address} --ray-workers"
         sides = {
-            "local": "--engine local",
-            "ray, 1 worker": f"{ray} 1 --worker-cpus {cores}",
-            "ray, 2 workers": f"{ray} 2 --worker-cpus {cores / 2}",
-            "ray, half": f"{ray} 1 --worker-cpus {cores / 2}",
+            "local": ("--engine local", 1),
+            "ray, 1 worker": (f"{ray} 1 --worker-cpus {cores}", 1),
+            "ray, 2 workers": (f"{ray} 2 --worker-cpus {cores / 2}", 1),
+            "ray, half": (f"{ray} 1 --worker-cpus {cores / 2}", 1),
+            "slurm, 2 tasks": ("--engine local", 2),
         }
         for number in range(asked.repeats):
-            for side, options in sides.items():
+            for side, (options, tasks) in sides.items():
                 for clips in (asked.few, asked.clips):
                     store = Path(folder) / f"{side}-{clips}-{number}".replace(", ", "-")
-                    seconds[side, clips].append(extract(options, clips, store))
+                    seconds[side, clips].append(extract(options, clips, store, tasks))
     rates, starts = {}, {}
     for side in sides:
         few, many = (statistics.median(seconds[side, n]) for n in (asked.few, asked.clips))
         each = (many - few) / (asked.clips - asked.few)
         rates[side], starts[side] = 1 / each, few - asked.few * each
         print(
-            f"{side:16} {rates[side]:6.2f} clips/s, starting {starts[side]:5.1f} s, all of it "
+            f"{side:17} {rates[side]:6.2f} clips/s, starting {starts[side]:5.1f} s, all of it "
             f"{many:6.1f} s  (each {[round(s, 1) for s in seconds[side, asked.clips]]})"
         )
-    for side in ("ray, 1 worker", "ray, 2 workers"):
+    for side in ("ray, 1 worker", "ray, 2 workers", "slurm, 2 tasks"):
         print(f"{side} costs {100 * (rates['local'] / rates[side] - 1):.1f} % more a clip than")
         print(f"  local (target 15), and {starts[side] - starts['local']:.1f} s more at the start")
     faster = rates["ray, 2 workers"] / rates["ray, half"]
