@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcli.runtime.errors import StepcliError, UsageError
+from stepcli.runtime.extras import load_extra
 from stepcli.runtime.memory import KEEPING
 
 _SEVERAL_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -33,14 +34,9 @@ def import_ray() -> Any:
     """The module `ray`.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: it is not installed, or does not load.
     """
-    try:
-        return import_module("ray")
-    except ImportError as error:
-        raise UsageError(
-            "--engine ray: Ray is not installed; pip install 'stepcli[ray]'"
-        ) from error
+    return load_extra("ray", "ray", "--engine ray")
 
 
 @contextmanager

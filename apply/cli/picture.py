@@ -48,14 +48,8 @@ def report(
     videos: VideosOption = None,
 ) -> None:
     """One HTML page that opens offline, and LaTeX, CSV, SVG and PDF of its tables and figures."""
-    import importlib.util
     from functools import partial
 
-    from stepcli.runtime.errors import UsageError
-
-    absent = [name for name in ("jinja2", "matplotlib") if not importlib.util.find_spec(name)]
-    if absent:
-        raise UsageError(f"the report needs {' and '.join(absent)}: pip install 'stepcli[report]'")
     from stepcli.probe.runs.configurations import configurations
     from stepcli.probe.runs.pairs import read_pairs
     from stepcli.probe.runs.published import read_published, shipped
@@ -67,6 +61,10 @@ def report(
         points = shipped({each.first.dataset for each in found})
     else:
         points = [] if published is None else read_published(published)
+    from stepcli.runtime.extras import load_extra
+
+    for package in ("jinja2", "matplotlib"):
+        load_extra(package, "report", "the report")
     require_writable(out)  # now, not after minutes of order tests and drawing
     from stepcli.apply.pictures.stored_frames import stored_frames
     from stepcli.probe.analysis.order_runs import keep_order_tests

@@ -3,6 +3,7 @@
 from stepcli.cache.storage.memory_client import MemoryClient
 from stepcli.cache.storage.object_client import ObjectClient
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.extras import load_extra
 from stepcli.runtime.plugins import find_plugin, plugins
 
 GROUP = "stepcli.storages"
@@ -26,13 +27,9 @@ def connect(url: str, address: str) -> ObjectClient:
     if scheme == MEMORY:
         return MemoryClient(address)
     if scheme in OBSTORE:
-        try:
-            from stepcli.cache.storage.obstore_client import ObstoreClient
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                f"{url}: object storage needs the extra s3 ({error.name} is missing); "
-                "pip install 'stepcli[s3]'"
-            ) from error
+        load_extra("obstore", "s3", f"{url}: object storage")
+        from stepcli.cache.storage.obstore_client import ObstoreClient
+
         return ObstoreClient(url, address)
     if plugin is None:
         known = ", ".join((*OBSTORE, MEMORY, *sorted(plugins(GROUP))))

@@ -15,11 +15,10 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 
 from stepcli.extract.backbones.base import BackboneError
 from stepcli.runtime.errors import StepcliError
+from stepcli.runtime.extras import LOADING_ERRORS, first_line
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 TIMM = "timm models are not supported; give the same network as a transformers checkpoint"
-LONGEST = 300
-"""Characters kept of another library's message."""
 
 
 @contextmanager
@@ -85,7 +84,10 @@ def explain_failure(place: str, error: Exception) -> str:
             )
     if "ignore_mismatched_sizes" in str(error):
         return f"{place} cannot be loaded (its weights have other shapes than its config.json says)"
-    return f"{place} cannot be loaded ({first_line(error)})"
+    said = first_line(error)
+    if isinstance(error, OSError | ValueError):  # these are written for people
+        said = said.removeprefix(f"{type(error).__name__}: ")
+    return f"{place} cannot be loaded ({said})"
 
 
 def broken_torchvision() -> str | None:
@@ -97,22 +99,13 @@ def broken_torchvision() -> str | None:
         return None
     try:
         import_module("torchvision")
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+    except LOADING_ERRORS as error:
         return (
             f"the installed torchvision does not load ({first_line(error)}); it was probably built "
             "for another torch: install the one that belongs to yours, or uninstall it (stepcli "
             "does without)"
         )
     return None
-
-
-def first_line(error: Exception) -> str:
-    """An error's own words, in one line of bounded length."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [""])[0]
-    if isinstance(error, OSError | ValueError) and said:
-        return said[:LONGEST]
-    return f"{type(error).__name__}: {said}"[:LONGEST].rstrip(": ")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

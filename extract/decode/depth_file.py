@@ -15,6 +15,7 @@ from stepcli.extract.decode.container import require_file
 from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.video import ReadClip
 from stepcli.runtime.errors import VideoError
+from stepcli.runtime.extras import load_extra
 
 SUFFIX = ".mat"
 VARIABLE = "d_depth"
@@ -94,12 +95,8 @@ def read_depth_file(
 def _measured(path: Path) -> NDArray[np.generic]:
     """[frames, height, width], as stored."""
     require_file(path)
-    try:
-        from scipy.io import loadmat, whosmat
-    except ImportError:
-        raise VideoError(
-            "reading MATLAB files needs the extra depth: pip install 'stepcli[depth]'"
-        ) from None
+    scipy = load_extra("scipy.io", "depth", "reading MATLAB files")
+    loadmat, whosmat = scipy.loadmat, scipy.whosmat
     try:
         stored = loadmat(path, appendmat=False, variable_names=[VARIABLE]).get(VARIABLE)
         held = [] if stored is not None else [name for name, *_ in whosmat(path, appendmat=False)]

@@ -19,6 +19,7 @@ from stepcli.extract.decode.orientation import RGB, Orientation, orientation
 from stepcli.extract.decode.packets import shown_packets
 from stepcli.extract.decode.video import ReadClip, read_whole
 from stepcli.runtime.errors import UsageError, VideoError
+from stepcli.runtime.extras import LOADING_ERRORS, first_line
 
 
 def load_torchcodec() -> Any:
@@ -29,11 +30,10 @@ def load_torchcodec() -> Any:
     """
     try:
         from torchcodec.decoders import VideoDecoder
-    except (ImportError, OSError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
+    except LOADING_ERRORS as error:
         raise UsageError(
-            f"--decoder torchcodec: it cannot be loaded here ({first}); install torchcodec for "
-            "this torch, and FFmpeg's shared libraries, or leave --decoder out"
+            f"--decoder torchcodec: it cannot be loaded here ({first_line(error)}); install "
+            "torchcodec for this torch, and FFmpeg's shared libraries, or leave --decoder out"
         ) from error
     return VideoDecoder
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stepcli.extract.config import ExtractConfig
-from stepcli.runtime.devices import resolve_device
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.settings import options_of
 
@@ -39,6 +38,8 @@ def run_on(devices: Sequence[str], config: ExtractConfig, words: Sequence[str] =
     Raises:
         UsageError: this machine lacks one of the devices; none is begun then.
     """
+    from stepcli.runtime.devices import resolve_device  # imports torch
+
     for device in devices:
         resolve_device(device)
     with TemporaryDirectory() as folder:

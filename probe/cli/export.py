@@ -21,15 +21,12 @@ def export(
 
     stepcli predict takes the folder as it is.
     """
-    import importlib.util
-
     from stepcli.probe.runs.record import FILE
     from stepcli.runtime.errors import UsageError
+    from stepcli.runtime.extras import load_extra
 
-    needed = ("onnx", "onnxruntime", "onnxscript") if onnx else ()
-    absent = [name for name in needed if not importlib.util.find_spec(name)]
-    if absent:
-        raise UsageError(f"--onnx needs {', '.join(absent)}: pip install 'stepcli[onnx]'")
+    for needed in ("onnx", "onnxruntime", "onnxscript") if onnx else ():
+        load_extra(needed, "onnx", "--onnx")
     for run in runs:
         if not (run / FILE).is_file():
             raise UsageError(f"{run} is not the folder of a trained probe: it has no {FILE}")

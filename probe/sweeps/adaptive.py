@@ -16,6 +16,7 @@ from stepcli.probe.sweeps.holding import HoldOut, hold_out
 from stepcli.probe.sweeps.ranges import bounds, fixed, searched
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.extras import load_extra
 from stepcli.runtime.files import require_writable
 from stepcli.runtime.terminal import say
 
@@ -32,9 +33,10 @@ def adaptive_search(session: Session, sweep: SweepConfig) -> dict[str, Choice]:
     A point's score is its top-1 on the held-out slices, mean over seeds: it serves all seeds.
 
     Raises:
-        UsageError: optuna is not installed, or the sweep has variants or nothing to search.
+        UsageError: optuna is not installed or does not load, or the sweep has variants or nothing
+            to search.
     """
-    optuna = _import()
+    optuna = load_extra("optuna", "search", "--search optuna")
     if len(sweep.variants) > 1:
         raise UsageError("search: optuna searches one task; give one variant per sweep")
     task = TaskConfig.model_validate(sweep.task.model_dump() | sweep.variants[0])
@@ -67,17 +69,6 @@ def adaptive_search(session: Session, sweep: SweepConfig) -> dict[str, Choice]:
         )
         choices[method] = _search(session, sweep, task, method, settings, study, held)
     return choices
-
-
-def _import() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise UsageError(
-            f"--search optuna needs a package that is not installed ({error}); "
-            "pip install 'stepcli[search]'"
-        ) from None
-    return optuna
 
 
 def _sampler(seed: int) -> "optuna.samplers.TPESampler":

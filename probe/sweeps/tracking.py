@@ -11,7 +11,7 @@ from stepcli.probe.config import RunConfig
 from stepcli.probe.config.trackers import require_trackers
 from stepcli.probe.runs.metrics import METRICS
 from stepcli.probe.runs.record import RunRecord
-from stepcli.runtime.errors import UsageError
+from stepcli.runtime.extras import load_extra
 from stepcli.runtime.settings import JsonObject
 
 if TYPE_CHECKING:
@@ -36,20 +36,14 @@ def open_trackers(names: Sequence[str], runs: Path) -> list[Tracker]:
 
     Raises:
         UnknownName: there is no such tracker.
-        UsageError: its package is not installed, or it was removed.
+        UsageError: its package is not installed or does not load, or it was removed.
     """
     require_trackers(",".join(names))
     trackers = []
     for name in names:
         folder = runs / ".tracking" / name
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            trackers.append(_KINDS[name](folder))
-        except ImportError as error:
-            raise UsageError(
-                f"--track {name} needs a package that is not installed ({error}); "
-                "pip install 'stepcli[tracking]'"
-            ) from None
+        trackers.append(_KINDS[name](folder))
     return trackers
 
 
@@ -74,9 +68,10 @@ class TensorBoard:
     """Event files, a folder per run: `tensorboard --logdir <runs>/.tracking/tensorboard`."""
 
     def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._open = SummaryWriter
+        module = "torch.utils.tensorboard"
+        self._open = load_extra(
+            module, "tracking", "--track tensorboard", "tensorboard"
+        ).SummaryWriter
         self._folder = folder
         self._writers: dict[str, SummaryWriter] = {}
 
@@ -108,9 +103,7 @@ class WandB:
     """Weights & Biases, offline: `wandb sync <runs>/.tracking/wandb/wandb/offline-run-*`."""
 
     def __init__(self, folder: Path) -> None:
-        import wandb
-
-        self._wandb = wandb
+        self._wandb = load_extra("wandb", "tracking", "--track wandb")
         self._folder = folder
         self._losses: dict[str, list[tuple[int, float]]] = {}
 

@@ -1,5 +1,6 @@
 """UTD-MHAD on a root of true files: the official names, .avi by a codec, .mat as MATLAB writes."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def test_what_is_no_sequence_is_counted(root: Path) -> None:
 def test_depth_without_its_extra_is_refused_before_any_work(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(utd_mhad, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "scipy", None)  # as if it were not installed
     with pytest.raises(UsageError, match=r"pip install 'stepcli\[depth\]'"):
         load("utd_mhad", root, modality="depth")
     assert len(load("utd_mhad", root).clips) == 8

@@ -1,0 +1,47 @@
+"""Packages that not every installation has: the extras of pyproject.toml, loaded on first use.
+
+A package can be missing, or be there and not load: built for another NumPy, torch or protobuf, or
+without a library of the system. The two need different advice.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from stepcli.runtime.errors import UsageError
+
+LOADING_ERRORS = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
+"""What packages raise that do not fit the others installed; none of it is a subclass for that."""
+LONGEST = 300
+"""Characters kept of another library's message."""
+
+
+def load_extra(module: str, extra: str, needed_by: str, package: str = "") -> Any:
+    """Import a module of an extra.
+
+    Args:
+        module: Its full name.
+        extra: Of stepcli, which installs it.
+        needed_by: First words of the message, e.g. "--engine ray".
+        package: Whose module does the work, where `module` is another's.
+
+    Raises:
+        UsageError: the package is not installed, or does not load.
+    """
+    package = package or module.partition(".")[0]
+    if find_spec(package) is None:
+        raise UsageError(f"{needed_by} needs {package}: pip install 'stepcli[{extra}]'")
+    try:
+        return import_module(module)
+    except LOADING_ERRORS as error:
+        raise UsageError(
+            f"{needed_by} needs {package}, and the installed one does not load "
+            f"({first_line(error)}); update it with what it needs: pip install --upgrade {package}"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """An error's kind and own words, in one line of bounded length."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [""])[0]
+    return f"{type(error).__name__}: {said}"[:LONGEST].rstrip(": ")
