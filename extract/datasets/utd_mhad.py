@@ -12,13 +12,11 @@ from pathlib import Path
 from stepcli.extract.datasets.class_table import class_rows
 from stepcli.extract.datasets.clip import Clip, Dataset, DatasetInfo
 from stepcli.extract.datasets.required_files import Checklist
-from stepcli.extract.datasets.videos import by_stem, ending_notes, is_video
+from stepcli.extract.datasets.videos import DEPTH_ENDING, by_stem, ending_notes, is_video
 from stepcli.extract.datasets.walking import Walk
-from stepcli.runtime.extras import load_extra
 
 SEQUENCES = 861
 """Of the release; 27 x 8 x 4 without the three that are corrupted."""
-DEPTH_ENDING = ".mat"
 
 _NAME = re.compile(r"a(\d{1,2})_s([1-8])_t(\d)_(?:color|depth)")
 ACTIONS = {
@@ -66,7 +64,7 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
         options: "modality", rgb or depth; "classes", all or opposites.
 
     Raises:
-        UsageError: no such file, or depth without the extra that reads it.
+        UsageError: no such file.
     """
     modality = INFO.option(options, "modality", "rgb", "rgb", "depth")
     wanted = INFO.option(options, "classes", "all", "all", "opposites")
@@ -78,8 +76,6 @@ def load(root: Path, options: Mapping[str, str]) -> Dataset:
     found = by_stem(readable, ending)
     checklist.note(found, root / f"**/*_{kind}{ending}", f"{modality} sequences")
     checklist.require()
-    if modality == "depth":
-        load_extra("scipy.io", "depth", "utd_mhad: modality=depth reads MATLAB files, which")
     names = list(ACTIONS)
     opposites = {name for pair in PAIRS for name in pair}
     taken = [name for name in names if wanted == "all" or name in opposites]

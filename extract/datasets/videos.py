@@ -8,6 +8,11 @@ from pathlib import Path
 from stepcli.extract.datasets.walking import Walk, is_hidden, split_name
 from stepcli.runtime.words import counted
 
+DEPTH_ENDING = ".mat"
+"""Of depth sequences, which are read as if they were videos."""
+DEPTH_READER = ("scipy.io", "depth", "reading MATLAB files")
+"""What reads them: module, extra and words of `load_extra`."""
+
 VIDEO_SUFFIXES = frozenset(
     {".264", ".265", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".av1", ".avi", ".bik", ".dav"}
     | {".dif", ".divx", ".dv", ".evo", ".f4v", ".flv", ".gif", ".gxf", ".h264", ".h265", ".hevc"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stepcli.extract.datasets.videos import DEPTH_ENDING, DEPTH_READER
 from stepcli.extract.decode.clip_bounds import ClipBounds
 from stepcli.extract.decode.container import require_file
 from stepcli.extract.decode.orientation import RGB
@@ -17,7 +18,6 @@ from stepcli.extract.decode.video import ReadClip
 from stepcli.runtime.errors import VideoError
 from stepcli.runtime.extras import load_extra
 
-SUFFIX = ".mat"
 VARIABLE = "d_depth"
 FRAMES_PER_SECOND = 30.0
 """Of the Kinect; the files do not say."""
@@ -29,7 +29,7 @@ FAR_MM."""
 
 def is_depth_file(path: Path) -> bool:
     """Whether a file is read as a depth sequence, by its name."""
-    return path.suffix.lower() == SUFFIX
+    return path.suffix.lower() == DEPTH_ENDING
 
 
 def depth_frames(path: Path) -> NDArray[np.uint8]:
@@ -95,7 +95,7 @@ def read_depth_file(
 def _measured(path: Path) -> NDArray[np.generic]:
     """[frames, height, width], as stored."""
     require_file(path)
-    scipy = load_extra("scipy.io", "depth", "reading MATLAB files")
+    scipy = load_extra(*DEPTH_READER)
     loadmat, whosmat = scipy.loadmat, scipy.whosmat
     try:
         stored = loadmat(path, appendmat=False, variable_names=[VARIABLE]).get(VARIABLE)

@@ -14,10 +14,12 @@ from stepcli.extract.config.values import NO_MIRRORS, require_mirrors
 from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.recordings import recordings_of
 from stepcli.extract.datasets.registry import load_dataset
+from stepcli.extract.datasets.videos import DEPTH_ENDING, DEPTH_READER
 from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.views import ViewPlan, make_view_plan, mirror_labels, with_views
 from stepcli.extract.sources.place import with_prefix
 from stepcli.runtime.csv_tables import read_csv
+from stepcli.runtime.extras import load_extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ def load_list(config: ExtractConfig) -> ClipList:
     """The data set of a run and its clips.
 
     Raises:
-        UsageError: pieces are missing, or flips cannot be labelled.
+        UsageError: pieces are missing, flips cannot be labelled, or clips are MATLAB files and the
+            extra that reads them is missing.
     """
     views = views_of(config)
     dataset = load_dataset(config.dataset, config.root, config.options)
@@ -43,6 +46,8 @@ def load_list(config: ExtractConfig) -> ClipList:
         dataset = recordings_of(dataset)
     dataset = with_prefix(dataset, config.append)
     clips = spread(dataset.clips, config.limit)
+    if any(clip.path.suffix.lower() == DEPTH_ENDING for clip in clips):
+        load_extra(*DEPTH_READER)  # here, not in every decoder for every clip
     clips = with_views(clips, views, parse_sampling(config.sampling_rule))
     mirror_of: dict[str, str] = {}
     if any(is_flip(view) for clip in clips for view in clip.views):

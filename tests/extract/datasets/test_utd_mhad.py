@@ -10,7 +10,9 @@ from official_roots import load, partners, splits, write
 from scipy.io import savemat
 
 from stepcli.cache import open_store
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets import utd_mhad
+from stepcli.extract.pipeline.clip_list import load_list
 from stepcli.runtime.errors import UnknownName, UsageError
 
 
@@ -93,9 +95,12 @@ def test_depth_without_its_extra_is_refused_before_any_work(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "scipy", None)  # as if it were not installed
-    with pytest.raises(UsageError, match=r"pip install 'stepcli\[depth\]'"):
-        load("utd_mhad", root, modality="depth")
-    assert len(load("utd_mhad", root).clips) == 8
+    config = ExtractConfig(dataset="utd_mhad", root=root, options={"modality": "depth"})
+    with pytest.raises(
+        UsageError, match=r"MATLAB files needs scipy: pip install 'stepcli\[depth\]'"
+    ):
+        load_list(config)
+    assert len(load_list(ExtractConfig(dataset="utd_mhad", root=root)).clips) == 8
 
 
 @pytest.mark.parametrize("modality", ["rgb", "depth"])
