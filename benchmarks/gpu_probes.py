@@ -99,6 +99,35 @@ def measure(
     print("floor of a step, 6 the target (1.5 times four)")
 
 
+def try_graphs(batch: int, frames: int, patches: int, dim: int, heads: int, repeats: int) -> None:
+    """What a step would take as one CUDA graph: how much of it is waiting for launches.
+
+    Its rate of learning is that of the captured step, so this is a measurement and no training.
+    """
+    tokens = torch.randn(batch, frames, patches, dim, device="cuda")
+    labels = torch.randint(0, CLASSES, (batch,), device="cuda")
+    for members in (1, 16, 64):
+        step = bank_step(members, heads, tokens, labels, torch.float32)
+        aside = torch.cuda.Stream()
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                step()
+        aside.synchronize()
+        eager = medians({"eager": step}, torch.cuda.synchronize, repeats)["eager"]
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                step()
+        except RuntimeError as error:
+            print(f"a step cannot be captured: {str(error).splitlines()[0]}", flush=True)
+            return
+        replayed = medians({"graph": graph.replay}, torch.cuda.synchronize, repeats)["graph"]
+        print(
+            f"bank of {members}: {1e3 * eager:.3f} ms, as a CUDA graph {1e3 * replayed:.3f} ms",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--device", default="cuda")
@@ -111,6 +140,8 @@ def main() -> None:
     else:
         measure(32, 8, 257, 384, 6, args.device, args.repeats)
         measure(32, 16, 257, 768, 12, args.device, args.repeats)
+    if args.device.startswith("cuda"):
+        try_graphs(32, 8, 257, 384, 6, args.repeats)  # last: a failed capture can spoil the context
     name = torch.cuda.get_device_name() if args.device.startswith("cuda") else "cpu"
     print(f"\n{name}, torch {torch.__version__}, python benchmarks/gpu_probes.py")
 
