@@ -108,7 +108,7 @@ def try_graphs(batch: int, frames: int, patches: int, dim: int, heads: int, repe
     labels = torch.randint(0, CLASSES, (batch,), device="cuda")
     for members in (1, 16, 64):
         step = bank_step(members, heads, tokens, labels, torch.float32)
-        aside = torch.cuda.Stream()
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(aside):
             for _ in range(3):
                 step()
