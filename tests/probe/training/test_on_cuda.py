@@ -105,11 +105,14 @@ def assert_same_orders(found: Sequence[Any], wanted: Sequence[Any]) -> None:
 
 
 def trains_alike(store: Store, configs: list[RunConfig], **how: Any) -> None:
+    """On the virtual GPU and the CPU; where the machine has a GPU, on that as well."""
     with virtual_cuda() as gpu:
         found, waits = run(store, configs, CUDA, gpu=gpu, **how)
     wanted, _ = run(store, configs, CPU, streamed=how.get("streamed", False))
     assert_same(found, wanted)
     assert waits == [1] * (len(found[0].losses) - 1), gpu.waits
+    if torch.cuda.is_available():
+        assert_same(run(store, configs, CUDA, **how)[0], wanted)
 
 
 @pytest.mark.parametrize("name", methods().names())
