@@ -64,7 +64,8 @@ def explain_failure(place: str, error: Exception) -> str:
             f"{place} is not in the local cache and the hub cannot be reached; go online once, "
             f"or copy it here and give the folder as hf:<folder>"
         )
-    if any("torchvision" in str(cause) for cause in causes) and (reason := broken_torchvision()):
+    imported = any(isinstance(c, ImportError) or "torchvision" in str(c) for c in causes)
+    if imported and (reason := broken_torchvision()):
         return reason
     if isinstance(error, MemoryError):
         return f"{place} does not fit in memory"

@@ -50,6 +50,16 @@ def test_a_torchvision_of_another_torch_is_named(
     assert f"MISSING  torchvision      the installed {expected}" in said.stdout
 
 
+def test_a_torchvision_is_named_whatever_it_fails_with(install: Installer) -> None:
+    """transformers' own error does not speak of it, nor need the error behind."""
+    error = ModuleNotFoundError("Could not import module 'AutoImageProcessor'.")
+    error.__cause__ = OSError("libcudart.so.13: cannot open shared object file")
+    assert "AutoImageProcessor" in explain_failure("a/model", error)
+    install("torchvision", f'raise OSError("{error.__cause__}")', {})
+    said = explain_failure("a/model", error)
+    assert "torchvision does not load (OSError: libcudart.so.13: cannot open" in said
+
+
 @pytest.mark.parametrize(
     ("name", "error", "text"),
     [
