@@ -3,7 +3,10 @@
 from typing import Any
 
 COMMAND_LINES = {
-    "plan": ("stepcli plan --dataset ssv2 --root /data/ssv2 --backbone dinov2-base",),
+    "plan": (
+        "stepcli plan --dataset ssv2 --root /data/ssv2 --backbone dinov2-base",
+        "stepcli plan --dataset csv --root recordings.csv --windows 16@4fps/8 --tokens cls",
+    ),
     "doctor": ("stepcli doctor", "stepcli doctor --stores /scratch/stores --json"),
     "probe": (
         "stepcli probe --method linear,first-last,step --seeds 5",

@@ -13,7 +13,7 @@ from stepcli.runtime.terminal import say, say_lines
 
 PLANNED = Only(
     *("dataset", "root", "set", "backbone", "frames", "limit", "sampling", "views", "train_views"),
-    *("mirrors", "layers", "preprocess", "device", "precision"),
+    *("windows", "mirrors", "layers", "preprocess", "device", "precision"),
 )
 """The options that costs depend on; tokens are compared."""
 
@@ -29,13 +29,15 @@ def plan(
         Path, typer.Option(envvar="STEPCLI_STORES", help="Where the store would lie.")
     ] = Path("stores"),
     probe_clips: Annotated[
-        int, typer.Option(min=1, help="Clips to try, to learn how fast this machine is.")
+        int,
+        typer.Option(min=1, help="Clips or recordings to try, to learn how fast this machine is."),
     ] = 16,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Bytes, hours and break-even read speed of each choice of tokens, before a byte is written.
 
-    Tries a few clips on this machine and multiplies. Exit code 1 when no choice fits the disk.
+    Tries a few clips, or the first seconds of a few recordings (--windows), on this machine and
+    multiplies. Exit code 1 when no choice fits the disk.
     """
     import dataclasses
     import json

@@ -45,7 +45,12 @@ def steps_of(seconds: Sequence[float], rate: Fraction) -> int:
         seconds: time of each frame since the first one, rising.
         rate: steps per second.
     """
-    return max(1, -int(-(time_of(seconds, len(seconds)) - TICK) * rate // 1))
+    return steps_in(time_of(seconds, len(seconds)), rate)
+
+
+def steps_in(length: float, rate: Fraction) -> int:
+    """N, steps of a recording of so many seconds."""
+    return max(1, -int(-(length - TICK) * rate // 1))
 
 
 def time_of(seconds: Sequence[float], number: int) -> float:
@@ -88,13 +93,17 @@ def _of_steps(frame: Any, seconds: float, first: int, after: int) -> GridFrame |
     return GridFrame(frame, seconds, first, after - first) if after > first else None
 
 
-def packet_times(path: Path) -> tuple[ShownFrames, list[float]] | None:
+def packet_times(path: Path, until: float | None = None) -> tuple[ShownFrames, list[float]] | None:
     """The frames of a video and their times by its packets; None where they do not tell.
+
+    Args:
+        path: of the video.
+        until: as of `shown_packets`.
 
     Raises:
         VideoError: the file cannot be opened.
     """
-    shown = shown_packets(path)
+    shown = shown_packets(path, until)
     if shown is None:
         return None
     return shown, [float((tick - shown.pts[0]) * shown.time_base) for tick in shown.pts]

@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stepcli.extract.decode.length import Length
 from stepcli.extract.decode.messages import (
     Facts,
     FramesRequest,
     GridRequest,
+    LengthRequest,
     Request,
     SecondsRequest,
 )
@@ -107,6 +109,7 @@ def grid_frames(
     batch: int,
     *,
     first: int = 0,
+    until: float | None = None,
     frames_per_second: float | None = None,
 ) -> Generator[int | GridPictures, None, None]:
     """A whole recording on a grid of times, decoded once; close it as `video_frames`.
@@ -117,11 +120,12 @@ def grid_frames(
         plan: Resizes and crops pictures.
         batch: Pictures given at a time; the last time fewer.
         first: Step from which on pictures are wanted.
+        until: Seconds to read of it, as if it ended there; None: all.
         frames_per_second: Of a folder of images.
 
     Yields:
-        First the number of steps, then pictures in order. It ends once the recording's end has
-        been reached and found complete.
+        First the number of steps, then pictures in order. It ends once the recording's end, or
+        `until`, has been reached; its end is checked to be complete.
 
     Raises:
         VideoError: the recording cannot be read.
@@ -132,6 +136,7 @@ def grid_frames(
         "frames_per_second": frames_per_second,
         "rate": str(rate),
         "first": first,
+        "until": until,
         "numbers": [],
         "plan": plan.to_spec(),
         "batch": batch,
@@ -164,6 +169,7 @@ def frame_seconds(
         "frames_per_second": frames_per_second,
         "rate": "1",
         "first": 0,
+        "until": None,
         "numbers": list(numbers),
         "plan": None,
         "batch": 0,
@@ -171,6 +177,25 @@ def frame_seconds(
     with closing(ask_reader(request)) as answers:
         # To its last answer, after which the reader serves the next request.
         return next(facts["seconds"] for facts, _ in list(answers) if "steps" in facts)
+
+
+def recording_length(path: Path, frames_per_second: float | None = None) -> Length:
+    """The length of a recording, without reading all of it; see `length_of`.
+
+    Args:
+        path: Of the video, or of a folder of images.
+        frames_per_second: Of a folder of images.
+
+    Raises:
+        VideoError: it cannot be opened.
+    """
+    request: LengthRequest = {
+        "do": "length",
+        "path": str(path.absolute()),
+        "frames_per_second": frames_per_second,
+    }
+    with closing(ask_reader(request)) as answers:
+        return next(Length(*facts["length"]) for facts, _ in list(answers) if "length" in facts)
 
 
 def ask_reader(request: Request, *, live: bool = False) -> Generator[Answer, bytes, None]:

@@ -46,6 +46,8 @@ class GridRequest(TypedDict):
     """Steps per second, a fraction."""
     first: int
     """Step from which on pictures are wanted."""
+    until: float | None
+    """Seconds after which the recording is not read any further; None: all of it is."""
     numbers: list[int]
     """Frames whose times are wanted, with the number of steps."""
     plan: PixelValues | None
@@ -54,7 +56,16 @@ class GridRequest(TypedDict):
     """Pictures per answer."""
 
 
-Request = SecondsRequest | FramesRequest | GridRequest | LiveRequest
+class LengthRequest(TypedDict):
+    """How long is a recording (`length.py`)?"""
+
+    do: Literal["length"]
+    path: str
+    frames_per_second: float | None
+    """Of a folder of images; None for a video."""
+
+
+Request = SecondsRequest | FramesRequest | GridRequest | LengthRequest | LiveRequest
 
 
 class Facts(TypedDict, total=False):
@@ -72,6 +83,8 @@ class Facts(TypedDict, total=False):
     """Of each picture that follows: its first step, how many steps show it, its time."""
     size: tuple[int, int]
     """Height and width of the recording's frames."""
+    length: tuple[float, int, bool]
+    """The fields of a Length."""
     open: bool
     offer: float | None
     """Time of a stream's frame, whose picture may be asked for, and that of the frame before it."""

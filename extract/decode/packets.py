@@ -39,8 +39,12 @@ class ShownFrames:
     """Seconds per tick, a fraction."""
 
 
-def shown_packets(path: Path) -> ShownFrames | None:
+def shown_packets(path: Path, until: float | None = None) -> ShownFrames | None:
     """The frames of a video by its packets; None where packets do not tell.
+
+    Args:
+        path: of the video.
+        until: seconds since its first frame; no more is read than gives all frames before.
 
     Raises:
         VideoError: the file cannot be opened.
@@ -54,7 +58,8 @@ def shown_packets(path: Path) -> ShownFrames | None:
         head: list[int | None] = []
         ticks: list[int | None] = []
         keys = []
-        decoding_time = None
+        decoding_time = end = None
+        beyond = 0
         try:
             for packet in container.demux(stream):
                 if len(head) < HEAD:
@@ -68,6 +73,11 @@ def shown_packets(path: Path) -> ShownFrames | None:
                 found = is_shown(packet)
                 if found is None:
                     return None
+                if until is not None and packet.pts is not None:
+                    end = packet.pts + until / stream.time_base if end is None else end
+                    beyond += packet.pts >= end
+                    if beyond > B_FRAMES:
+                        break
                 if found:
                     ticks.append(packet.pts)
                     if packet.is_keyframe:

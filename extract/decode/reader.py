@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from fractions import Fraction
 from functools import partial
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -36,10 +38,12 @@ from stepcli.extract.decode.grid import (
     timed_images,
 )
 from stepcli.extract.decode.image_file import read_image
+from stepcli.extract.decode.length import length_of
 from stepcli.extract.decode.messages import (
     Facts,
     FramesRequest,
     GridRequest,
+    LengthRequest,
     LiveRequest,
     Request,
     SecondsRequest,
@@ -74,18 +78,27 @@ class _Signs:
         return True
 
 
-def read_seconds(request: SecondsRequest) -> Iterator[Answer]:
-    """When each frame of a video is shown; one that is cut off is refused."""
+def read_seconds(request: SecondsRequest, until: float | None = None) -> Iterator[Answer]:
+    """When each frame of a video is shown; one that is cut off is refused.
+
+    No more than `until` seconds are read, as far as frames have a time before the last is read.
+    """
     path, signs = Path(request["path"]), _Signs()
     if is_depth_file(path):
         yield {"seconds": depth_seconds(len(depth_frames(path)))}, None
         return
     with open_video(path) as (container, stream):
         decoding = Decoding(container, stream)
-        for number, _frame in enumerate(decoding.frames()):
+        first = None
+        for number, frame in enumerate(decoding.frames()):
+            if until is not None and frame.time is not None:
+                first = frame.time if first is None else first
+                if frame.time - first >= until:
+                    break
             if signs.due():
                 yield {"frames": number}, None
-        decoding.require_complete()
+        else:
+            decoding.require_complete()
         yield {"seconds": decoding.times().seconds}, None
 
 
@@ -128,7 +141,7 @@ def read_grid(request: GridRequest) -> Iterator[Answer]:
 
     Each picture is decoded and converted once, however many steps show it.
     """
-    path, rate = Path(request["path"]), Fraction(request["rate"])
+    path, rate, until = Path(request["path"]), Fraction(request["rate"]), request["until"]
     plan = None if request["plan"] is None else PixelPlan.from_spec(request["plan"])
     signs = _Signs()
     frames: Iterator[tuple[Any, float]]
@@ -144,13 +157,16 @@ def read_grid(request: GridRequest) -> Iterator[Answer]:
         if plan is not None and plan.path == "fast":
             as_image = partial(shrunk, sides=plan.resized)
         shown, seconds = None, []
-        if (known := packet_times(path)) is not None:
+        if (known := packet_times(path, until)) is not None:
             shown, seconds = known
         else:
-            for facts, _ in read_seconds({"do": "seconds", "path": request["path"]}):
+            for facts, _ in read_seconds({"do": "seconds", "path": request["path"]}, until):
                 seconds = facts.get("seconds", [])
                 yield {}, None
         frames = timed_frames(path, shown, seconds)
+    if until is not None:
+        seconds = [time for time in seconds if time < until]
+        frames = islice(frames, len(seconds))
     steps = steps_of(seconds, rate)
     times = [time_of(seconds, number) for number in request["numbers"]]
     yield {"steps": steps, "seconds": times}, None
@@ -175,6 +191,11 @@ def read_grid(request: GridRequest) -> Iterator[Answer]:
             grid, pictures = [], []
     if grid:
         yield {"grid": grid, "size": size}, np.stack(pictures)
+
+
+def read_length(request: LengthRequest) -> Iterator[Answer]:
+    """How long a recording is."""
+    yield {"length": astuple(length_of(Path(request["path"]), request["frames_per_second"]))}, None
 
 
 def read_live(request: LiveRequest, pipe: Connection) -> Iterator[Answer]:
@@ -216,6 +237,8 @@ def _answers(request: Request, pipe: Connection) -> Iterator[Answer]:
         return read_frames(request)
     if request["do"] == "grid":
         return read_grid(request)
+    if request["do"] == "length":
+        return read_length(request)
     return read_live(request, pipe)
 
 

@@ -15,13 +15,14 @@ from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.pipeline.clip_list import load_list, spread
+from stepcli.extract.pipeline.plan_recordings import Recordings, Survey
 from stepcli.extract.pipeline.prepare import Prepared, prepare, settled
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import extract_clips
 from stepcli.extract.sources.stock import what_is_left
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.progress import duration
-from stepcli.runtime.words import sized
+from stepcli.runtime.words import counted, sized
 
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 SHOWN: tuple[Dtype, ...] = ("float32", "float16", "int8")
@@ -50,9 +51,12 @@ class Plan:
     stored: int
     """Ids in the store: clips, or views of them."""
     clip_seconds: float
-    """Measured on this machine: seconds per clip with all of its views, all stages side by side."""
+    """Measured on this machine: seconds per clip with all of its views, all stages side by side; of
+    recordings the mean."""
     free_bytes: int
     layouts: tuple[LayoutCost, ...]
+    recordings: Recordings | None = None
+    """With --windows: the clips are recordings, and the ids in the store windows."""
 
     @property
     def hours(self) -> float:
@@ -80,12 +84,12 @@ class Plan:
 def make_plan(
     config: ExtractConfig, stores: Path, probe_clips: int, layouts: Sequence[str] = ()
 ) -> Plan:
-    """Extract a few clips into a temporary store, and multiply.
+    """Extract a few clips, or parts of recordings, into a temporary store, and multiply.
 
     Args:
         config: what is to be extracted; its tokens, dtype and store do not matter.
         stores: where the store would lie: its free space counts.
-        probe_clips: how many clips to try.
+        probe_clips: how many clips or recordings to try.
         layouts: of tokens to compare; none: those that the backbone has.
 
     Raises:
@@ -94,9 +98,16 @@ def make_plan(
     if len(config.backbones) > 1:
         raise UsageError(f"plan takes one backbone; found {config.backbone}")
     clips = load_list(config).clips
-    stored = sum(len(clip.stored_ids) for clip in clips)
+    count, stored = len(clips), sum(len(clip.stored_ids) for clip in clips)
     prepared = prepare(config.model_copy(update={"tokens": "grid1"}))
-    seconds = _try_out(prepared, spread(clips, probe_clips))
+    recordings = None
+    if config.windows is None:
+        seconds = _try_out(prepared, spread(clips, probe_clips))
+    else:
+        survey = Survey(clips, prepared.spec.sampling, prepared.spec.frames)
+        recordings = survey.recordings
+        count, stored = recordings.count, recordings.windows
+        seconds = survey.extraction_seconds(_trial_of(prepared), probe_clips) / count
     free = shutil.disk_usage(_existing(stores)).free
     costs = []
     for tokens in layouts or layouts_of(prepared.backbone):
@@ -104,9 +115,9 @@ def make_plan(
             spec = _storing(prepared, tokens, dtype).spec
             size = sum(array.clip_bytes for array in part_layout(spec).arrays)
             total = size * stored
-            break_even = total / len(clips) / seconds
+            break_even = total / count / seconds
             costs.append(LayoutCost(tokens, dtype, size, total, total < free, break_even))
-    return Plan(len(clips), stored, seconds, free, tuple(costs))
+    return Plan(count, stored, seconds, free, tuple(costs), recordings)
 
 
 def layouts_of(backbone: Backbone) -> list[str]:
@@ -123,10 +134,15 @@ def _storing(prepared: Prepared, tokens: str, dtype: Dtype) -> Prepared:
     return replace(prepared, selection=selection, spec=prepared.spec.model_copy(update=update))
 
 
+def _trial_of(prepared: Prepared) -> Prepared:
+    """The run that is timed."""
+    side = min(PROBE_GRID, *prepared.backbone.facts.grid)
+    return settled(_storing(prepared, f"grid{side}", "float32"))[0]
+
+
 def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> float:
     """Seconds per clip."""
-    side = min(PROBE_GRID, *prepared.backbone.facts.grid)
-    trial, _ = settled(_storing(prepared, f"grid{side}", "float32"))
+    trial = _trial_of(prepared)
     views = sum(len(clip.stored_ids) for clip in clips)
     with tempfile.TemporaryDirectory() as place, ExtractionProgress(views, 0) as progress:
         store = create_store(Path(place) / "probe", trial.spec, dataset="plan")
@@ -153,14 +169,27 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def describe(plan: Plan) -> str:
-    """The plan as text for people."""
+def _heading(plan: Plan) -> list[str]:
+    """What there is to do, and how long it takes."""
+    takes = f"on this machine: {duration(plan.hours * 3600)}; {sized(plan.free_bytes)} free"
+    if (found := plan.recordings) is not None:
+        pace = plan.hours * 3600 / found.frames
+        return [
+            f"{counted(found.count, 'recording')}, {duration(found.seconds)} in all, give "
+            f"{counted(found.windows, 'window')}",
+            f"{counted(found.frames, 'frame')} for the backbone, {pace * 1000:.3g} ms each {takes}",
+            *found.notes(),
+        ]
     clips = f"{plan.clips} clips"
     if plan.stored != plan.clips:
         clips += f" in {plan.stored} views"
+    return [f"{clips}, {plan.clip_seconds * 1000:.0f} ms per clip {takes}"]
+
+
+def describe(plan: Plan) -> str:
+    """The plan as text for people."""
     lines = [
-        f"{clips}, {plan.clip_seconds * 1000:.0f} ms per clip on this machine: "
-        f"{duration(plan.hours * 3600)}; {sized(plan.free_bytes)} free",
+        *_heading(plan),
         "",
         f"{'tokens':12}" + "".join(f"{dtype:>13} " for dtype in SHOWN) + "  break-even at float16",
     ]

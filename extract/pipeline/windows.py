@@ -42,7 +42,8 @@ def extract_windows(
     """Extract the windows of recordings that a store lacks; a broken recording is quarantined.
 
     Args:
-        recordings: with their missing windows as views, as far as those are known.
+        recordings: with their missing windows as views, as far as those are known. One with an end
+            in seconds is read up to there, as if it ended there.
         store: of the prepared spec.
         prepared: the run's settings and backbone.
         progress: told of each window; its total grows as recordings are opened.
@@ -172,6 +173,7 @@ class _Work:
             self._prepared.resources.batch,
             # One window earlier: the last one may begin before its place.
             first=max(0, (number - 1) * rule.stride),
+            until=clip.end_seconds,
             frames_per_second=clip.frames_per_second,
         )
         with closing(answers):

@@ -123,6 +123,7 @@ def test_frames_of_a_usual_video_are_decoded_once(
         "frames_per_second": None,
         "rate": "5",
         "first": 0,
+        "until": None,
         "plan": PLAN.to_spec(),
         "batch": 4,
         "numbers": [0, 15],
@@ -139,3 +140,17 @@ def test_a_video_that_is_cut_off_is_an_error_at_its_end_at_the_latest(
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     with pytest.raises(VideoError, match=r"cut off|damaged"):
         read(path, Fraction(25))
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("mp4", "libx264"), ("avi", "mpeg4")])
+def test_the_first_seconds_of_a_recording_are_read_as_if_it_ended_there(
+    write_numbered: Callable[..., Path], tmp_path: Path, ending: str, codec: str
+) -> None:
+    path = write_numbered(tmp_path / f"a.{ending}", 200, codec=codec, options={"g": "50"})
+    whole_steps, whole = read(path, Fraction(5))
+    steps, pictures = read(path, Fraction(5), until=2)
+    assert (whole_steps, steps) == (40, 10)
+    assert list(pictures) == list(range(10))
+    for step, picture in pictures.items():
+        np.testing.assert_array_equal(picture, whole[step])
+    assert read(path, Fraction(5), until=100)[0] == 40
