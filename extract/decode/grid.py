@@ -49,7 +49,7 @@ def steps_of(seconds: Sequence[float], rate: Fraction) -> int:
 
 
 def steps_in(length: float, rate: Fraction) -> int:
-    """N, steps of a recording of so many seconds."""
+    """N, steps of a recording that lasts `length` seconds."""
     return max(1, -int(-(length - TICK) * rate // 1))
 
 

@@ -124,7 +124,7 @@ class _Packets:
 def _read(
     container: Any, stream: Any, *, packets: int | None = None, size: int = ENDING_BYTES
 ) -> _Packets:
-    """From the container's position on, until so many packets or so many bytes were read."""
+    """From the container's position on, until `packets` packets or `size` bytes were read."""
     ticks: list[int] = []
     count = first = last = 0
     finished = True
@@ -145,7 +145,7 @@ def _read(
                 finished = False
                 break
     except (av.error.FFmpegError, ValueError):
-        pass  # what lies behind it is lost to extraction too
+        pass  # extraction cannot read beyond it either
     return _Packets(sorted(ticks), count, last, finished)
 
 
