@@ -50,14 +50,14 @@ class Recordings:
         notes = []
         if self.estimated:
             notes.append(
-                f"note: length estimated from size and first packets, because the file does not "
-                f"tell it: {counted(len(self.estimated), 'recording')} ({listed(self.estimated)})"
+                f"note: {counted(len(self.estimated), 'recording')} ({listed(self.estimated)}) "
+                "without a length in the file: estimated from its size and first packets"
             )
         if self.unreadable:
             reasons = listed(f"{one}: {reason}" for one, reason in self.unreadable.items())
             notes.append(
-                "note: not counted, because extraction would quarantine it: "
-                f"{counted(len(self.unreadable), 'recording')} ({reasons})"
+                f"note: {counted(len(self.unreadable), 'recording')} ({reasons}) not counted: "
+                "extraction would quarantine them"
             )
         return notes
 
