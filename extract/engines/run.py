@@ -8,6 +8,7 @@ from pathlib import Path
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.known_digests import save_digests
 from stepcli.cache.schema.part_layout import part_layout
+from stepcli.cache.schema.spec import require_same_spec
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.locate import is_store
 from stepcli.cache.store.store import Store
@@ -69,7 +70,7 @@ def run_extract(config: ExtractConfig, listed: ClipList | None = None) -> tuple[
         with without_collections():
             listed = load_list(config)
     warnings = say_about(listed, config)
-    run = open_run(config, listed)
+    run = open_run(make_ready(config, listed), listed)
     if not isinstance(run, OpenRun):
         return 0, run
     seconds = None
@@ -117,16 +118,35 @@ class OpenRun:
         )
 
 
-def open_run(config: ExtractConfig, listed: ClipList) -> OpenRun | RunSummary:
-    """Load the backbone, open its store and find out what is left.
+@dataclass(frozen=True, slots=True)
+class ReadyRun:
+    """A run whose models are loaded, before its store is opened or made."""
+
+    config: ExtractConfig
+    prepared: Prepared
+    embed: Callable[[Store], StoragePath] | None
+    place: Path | str
+    """Of the store."""
+
+
+def make_ready(config: ExtractConfig, listed: ClipList) -> ReadyRun:
+    """Load the backbone and choose the store; nothing is written yet."""
+    prepared = prepare(config if config.engine == "local" else _on_head(config))
+    embed = _text_job(config) if config.text else None
+    place = _place(config, listed.dataset, listed.clips, prepared)
+    if is_store(place):
+        require_same_spec(open_store(place).spec, prepared.spec, str(place))
+    return ReadyRun(config, prepared, embed, place)
+
+
+def open_run(ready: ReadyRun, listed: ClipList) -> OpenRun | RunSummary:
+    """Open a run's store, or make it, and find out what is left.
 
     Returns:
         The run; of a dry run its summary.
     """
     dataset, clips = listed.dataset, listed.clips
-    prepared = prepare(config if config.engine == "local" else _on_head(config))
-    embed = _text_job(config) if config.text else None
-    place = _place(config, dataset, clips, prepared)
+    config, prepared, embed, place = ready.config, ready.prepared, ready.embed, ready.place
     if config.dry_run and not is_store(place):
         count = counted(len(clips), "clip" if config.windows is None else "recording")
         say(f"dry run, nothing was written: {count} to extract; no store at {place} yet")

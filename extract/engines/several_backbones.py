@@ -11,6 +11,7 @@ from stepcli.extract.engines.run import (
     OpenRun,
     announced,
     finish,
+    make_ready,
     open_run,
     require_space,
     run_extract,
@@ -42,7 +43,14 @@ def extract_all(config: ExtractConfig, listed: ClipList) -> tuple[int, list[RunS
         return code, [summary]
     require_sharing(config)
     warnings = say_about(listed, config)
-    opened = [open_run(each, listed) for each in configs_of(config)]
+    ready = [make_ready(each, listed) for each in configs_of(config)]  # all, before a store is made
+    places = [str(each.place) for each in ready]
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise UsageError(
+            f"--store {twice[0]}: two of the backbones would share it, because their folders have "
+            "one name; extract them one by one, each with a --store of its own"
+        )
+    opened = [open_run(each, listed) for each in ready]
     runs = [run for run in opened if isinstance(run, OpenRun)]
     if not runs:
         return 0, [run for run in opened if not isinstance(run, OpenRun)]

@@ -1,6 +1,7 @@
 """Several backbones from one decoding pass: the tokens of single runs, every clip decoded once."""
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.process import DecoderProcess, DecodeTask
 from stepcli.extract.engines.several_backbones import extract_all, union
 from stepcli.extract.pipeline.clip_list import load_list
-from stepcli.runtime.errors import UsageError
+from stepcli.runtime.errors import StepcliError, UsageError
 
 FAMILIES = ("dinov2", "clip", "resnet")
 """Of different input sizes, resizing, normalisation and widths."""
@@ -125,6 +126,24 @@ def test_what_cannot_be_shared_is_refused(run: Run, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=said):
             run("dinov2", "clip", **settings)
     assert not list(tmp_path.glob("tiny-*"))
+
+
+def test_no_store_is_made_where_one_of_them_cannot_be(
+    run: Run, tmp_path: Path, model_folder: Callable[[str], Path]
+) -> None:
+    """An empty store would hold the settings that the command had before it was put right."""
+    with pytest.raises(StepcliError, match="--layers"):
+        run("dinov2", "resnet", layers=(-2, -1))
+    assert not list(tmp_path.glob("tiny-*"))
+    assert run("clip", limit=1)[0] == 0
+    with pytest.raises(StepcliError, match="tiny-clip was written with other settings"):
+        run("dinov2", "clip", frames=5)
+    assert not (tmp_path / "tiny-dinov2").exists()
+    namesake = tmp_path / "other" / "tiny-resnet"
+    shutil.copytree(model_folder("resnet"), namesake)
+    with pytest.raises(UsageError, match="two of the backbones would share it"):
+        run(backbone=f"{model_folder('resnet')},{namesake}")
+    assert not (tmp_path / "tiny-resnet").exists()
 
 
 def test_names_are_told_from_folders(tmp_path: Path) -> None:
