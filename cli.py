@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 from stepcli.runtime.command_lines import EXIT_CODES, add_command_lines
 from stepcli.runtime.errors import StepcliError
+from stepcli.runtime.extras import LOADING_ERRORS, failed_import
 from stepcli.runtime.lazy_commands import LazyCommand, LazyGroup, show_as_written
 from stepcli.runtime.preemption import exit_code
 from stepcli.runtime.terminal import say, say_lines, shown
@@ -74,6 +75,8 @@ class _ErrorsAsLines(TyperGroup):
         try:
             with _shown_usage_errors():
                 return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):  # RuntimeErrors
+            raise
         except StepcliError as error:
             if self.debug:
                 raise
@@ -81,7 +84,10 @@ class _ErrorsAsLines(TyperGroup):
             tell(f"error: {error}", err=True, colour=typer.colors.RED)
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
-            if self.debug or error.errno not in MENDABLE:
+            if self.debug:
+                raise
+            if error.errno not in MENDABLE:
+                _tell_failed_import(error)
                 raise
             place = f": {error.filename}" if error.filename else ""
             say(f"error: {error.strerror}{place}", err=True, colour=typer.colors.RED)
@@ -90,12 +96,22 @@ class _ErrorsAsLines(TyperGroup):
             if self.debug:
                 raise
             raise _interrupted(interrupt) from interrupt
-        except (ImportError, SystemError) as error:
+        except (*LOADING_ERRORS, SystemError) as error:
             # Ctrl-C while a compiled library is being loaded comes out as one of these.
             behind = _interrupt_behind(error)
-            if self.debug or behind is None:
+            if self.debug:
+                raise
+            if behind is None:
+                _tell_failed_import(error)
                 raise
             raise _interrupted(behind) from error
+
+
+def _tell_failed_import(error: Exception) -> None:
+    """End with one line if a package of the installation does not load; else return."""
+    if reason := failed_import(error):
+        say(f"error: {reason}; --debug shows where", err=True, colour=typer.colors.RED)
+        raise typer.Exit(1) from error
 
 
 def _interrupted(interrupt: KeyboardInterrupt) -> typer.Exit:

@@ -4,8 +4,10 @@ A package can be missing, or be there and not load: built for another NumPy, tor
 without a library of the system. The two need different advice.
 """
 
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from traceback import walk_tb
 from typing import Any
 
 from stepcli.runtime.errors import UsageError
@@ -40,7 +42,38 @@ def load_extra(module: str, extra: str, needed_by: str, package: str = "") -> An
         ) from error
 
 
-def first_line(error: Exception) -> str:
+def failed_import(error: BaseException) -> str | None:
+    """Which package did not load, and why, if an error came out of an import; else None.
+
+    The package is often one that nobody here asked for: others import whatever they find.
+    """
+    chain = list(causes(error))
+    modules: list[str] = []
+    for cause in chain:
+        for frame, _ in walk_tb(cause.__traceback__):
+            package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+            if package == "stepcli":
+                modules.clear()  # only what its last call imported
+            elif frame.f_code.co_name == "<module>":
+                modules.append(package)
+    root = chain[-1]
+    if not modules or not isinstance(root, LOADING_ERRORS):
+        return None
+    by = "" if modules[-1] == modules[0] else f", which {modules[0]} imports,"
+    return (
+        f"{modules[-1]}{by} does not load ({first_line(root)}); install a version that fits the "
+        "other packages, or uninstall it if nothing needs it"
+    )
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those behind it, the first one last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def first_line(error: BaseException) -> str:
     """An error's kind and own words, in one line of bounded length."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [""])[0]

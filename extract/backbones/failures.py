@@ -15,7 +15,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 
 from stepcli.extract.backbones.base import BackboneError
 from stepcli.runtime.errors import StepcliError
-from stepcli.runtime.extras import LOADING_ERRORS, first_line
+from stepcli.runtime.extras import LOADING_ERRORS, causes, failed_import, first_line
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 TIMM = "timm models are not supported; give the same network as a transformers checkpoint"
@@ -48,24 +48,26 @@ def explain_failure(place: str, error: Exception) -> str:
     """One line on why a model could not be loaded, and what to do."""
     if place.startswith("timm/") or (isinstance(error, ImportError) and "timm" in str(error)):
         return TIMM
-    causes = list(_chain(error))
-    if any(isinstance(cause, GatedRepoError) for cause in causes):
+    chain = list(causes(error))
+    if any(isinstance(cause, GatedRepoError) for cause in chain):
         return (
             f"{place} is gated: accept its licence on the hub, then `hf auth login`, "
             "or give a local folder as hf:<folder>"
         )
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in chain):
         return (
             f"the hub has no repository {place} (or it is private: `hf auth login`); "
             "give another, or a local folder as hf:<folder>"
         )
-    if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
+    if any(isinstance(cause, LocalEntryNotFoundError) for cause in chain):
         return (
             f"{place} is not in the local cache and the hub cannot be reached; go online once, "
             f"or copy it here and give the folder as hf:<folder>"
         )
-    imported = any(isinstance(c, ImportError) or "torchvision" in str(c) for c in causes)
+    imported = any(isinstance(c, ImportError) or "torchvision" in str(c) for c in chain)
     if imported and (reason := broken_torchvision()):
+        return reason
+    if reason := failed_import(error):
         return reason
     if isinstance(error, MemoryError):
         return f"{place} does not fit in memory"
@@ -107,9 +109,3 @@ def broken_torchvision() -> str | None:
             "does without)"
         )
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -10,7 +10,7 @@ import pytest
 from installed_package import Installer
 
 from stepcli.runtime.errors import UsageError
-from stepcli.runtime.extras import load_extra
+from stepcli.runtime.extras import failed_import, load_extra
 
 BROKEN = {
     "optuna": 'raise ValueError("numpy.dtype size changed, may indicate binary incompatibility")',
@@ -75,3 +75,9 @@ def test_every_command_says_which_package_does_not_load(
         code, output, exception = json.loads(line)
         assert code == 2, (package, output, exception)
         assert f"needs {package}, and the installed one does not load" in output, package
+
+
+def test_only_an_import_that_failed_is_one() -> None:
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        int("x")
+    assert failed_import(caught.value) is None
