@@ -52,10 +52,31 @@ def options_over(
     for method, options in parse_settings(settings, list(content["methods"])).items():
         content["methods"][method] |= options
     content["task"] = content.get("task", {}) | task
+    if "variants" in content:
+        content["variants"] = _agreeing(content["variants"], task)
     content["shared"] = content.get("shared", {}) | data
     if "epochs" in data:
         content["shared"]["steps"] = None
     return checked_sweep({**content, **search}, "sweep")
+
+
+def _agreeing(variants: Sequence[Mapping[str, Any]], task: Mapping[str, Any]) -> list[Any]:
+    """The variants of a file that leave a given field open or have its given value.
+
+    Raises:
+        UsageError: none does.
+    """
+    kept = list(variants)
+    for name, value in task.items():
+        tried = list(dict.fromkeys(f"{each[name]}" for each in kept if name in each))
+        kept = [each for each in kept if each.get(name, value) == value]
+        if not kept:
+            flag = "task" if name == "name" else name.replace("_", "-")
+            raise UsageError(
+                f"--{flag} {value}: the variants of the file have {', '.join(tried)}; give one of "
+                "these to train that variant alone, or change a copy of the file"
+            )
+    return kept
 
 
 def checked_grids(sweep: SweepConfig) -> dict[str, list[RunConfig]]:
