@@ -16,9 +16,10 @@ Known from the abstract and section titles: units drawn from descriptions of the
 actions, two multi-region attention modules each shared by four regions, a parameter-free attention
 between visual features and units that makes the query, a decoder of cross-attention and a temporal
 1-D convolution. Approximated here: the regions (a module for the four quarters, one for the four
-halves), the sums, the depthwise convolution of 3 taps, the depth of the decoder, tau, no
-fine-tuning of the encoder; patches enter layer-normed through one trained projection. A region of a
-grid too coarse for it is the whole frame. A missing frame is not read.
+halves), the sums, the depthwise convolution of 3 taps, the depth of the decoder (4 of 1, 2 and 4,
+chosen on slices of train: docs/step-defaults.md), tau, no fine-tuning of the encoder; patches enter
+layer-normed through one trained projection. A region of a grid too coarse for it is the whole
+frame. A missing frame is not read.
 """
 
 import torch
@@ -43,7 +44,7 @@ HEAD_WIDTH = 64
 class AsuOptions(FrameOptions):
     """The tower's texts, how frames get to them, and the decoder."""
 
-    layers: int = Field(1, ge=1, description="layers of the decoder")
+    layers: int = Field(4, ge=1, description="layers of the decoder")
     temperature: float = Field(0.05, gt=0, description="of the units' weights (tau)")
 
 

@@ -142,7 +142,7 @@ IDS = {
     "zero-shot": "53af80fd7cd26567",
 }
 """Method -> digest in the id of its run with the default settings of commit 1453978."""
-THEN: dict[str, dict[str, float]] = {"step": {"pe_scale": 0.3}}
+THEN: dict[str, dict[str, float]] = {"asu": {"layers": 1}, "step": {"pe_scale": 0.3}}
 """Method -> defaults that have changed since."""
 
 
