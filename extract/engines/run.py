@@ -7,7 +7,6 @@ from pathlib import Path
 
 from stepcli.cache import create_store, open_store
 from stepcli.cache.maintenance.known_digests import save_digests
-from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.spec import require_same_spec
 from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.locate import is_store
@@ -25,6 +24,7 @@ from stepcli.extract.pipeline.default_store import choose_store, default_store, 
 from stepcli.extract.pipeline.prepare import Prepared, prepare, settled
 from stepcli.extract.pipeline.progress import ExtractionProgress, ProgressListener
 from stepcli.extract.pipeline.segments import add_listed_segments
+from stepcli.extract.pipeline.space import Need, require_space
 from stepcli.extract.pipeline.stages import StageSeconds, extract_clips
 from stepcli.extract.pipeline.summary import (
     RunSummary,
@@ -41,11 +41,10 @@ from stepcli.extract.pipeline.windows import extract_windows
 from stepcli.extract.sources.stock import Stock, Todo, missing_note, take_stock, what_is_left
 from stepcli.extract.sources.windows import with_windows
 from stepcli.runtime.device_names import require_device_name
-from stepcli.runtime.errors import UsageError
 from stepcli.runtime.memory import without_collections
 from stepcli.runtime.ray_cluster import ray_cluster
 from stepcli.runtime.settings import options_of
-from stepcli.runtime.words import counted, sized
+from stepcli.runtime.words import counted
 
 QUARANTINED = 3
 """Exit code of a run that quarantined clips."""
@@ -70,12 +69,14 @@ def run_extract(config: ExtractConfig, listed: ClipList | None = None) -> tuple[
         with without_collections():
             listed = load_list(config)
     warnings = say_about(listed, config)
-    run = open_run(make_ready(config, listed), listed)
+    ready = make_ready(config, listed)
+    require_space(needs_of_new([ready], listed))
+    run = open_run(ready, listed)
     if not isinstance(run, OpenRun):
         return 0, run
     seconds = None
     with run.table(listed):
-        require_space(run.store, run.todo.left_count)
+        require_space([need_of(run)])
         if run.todo.left:
             seconds = _extract_left(run)
     if config.windows is not None:
@@ -137,6 +138,23 @@ def make_ready(config: ExtractConfig, listed: ClipList) -> ReadyRun:
     if is_store(place):
         require_same_spec(open_store(place).spec, prepared.spec, str(place))
     return ReadyRun(config, prepared, embed, place)
+
+
+def needs_of_new(ready: Sequence[ReadyRun], listed: ClipList) -> list[Need]:
+    """Of the stores that are not there yet: one that is made and then does not fit would hold a
+    later run to its settings. Recordings, whose windows are not counted yet, have none.
+    """
+    clips = sum(len(clip.stored_ids) for clip in listed.clips)
+    return [
+        Need(each.place, each.prepared.spec, clips)
+        for each in ready
+        if not is_store(each.place) and not each.config.dry_run and each.config.windows is None
+    ]
+
+
+def need_of(run: OpenRun) -> Need:
+    """Of what is left to be stored."""
+    return Need(run.store.path, run.store.spec, run.todo.left_count)
 
 
 def open_run(ready: ReadyRun, listed: ClipList) -> OpenRun | RunSummary:
@@ -283,16 +301,3 @@ def _text_job(config: ExtractConfig) -> Callable[[Store], StoragePath]:
     templates = read_templates(config.prompts)
     units = units_of(config.dataset, config.units)
     return lambda store: store_text(store, tower, templates, units)
-
-
-def require_space(store: Store, count: int) -> None:
-    """Refuse clips that do not fit beside the store; UsageError says what would."""
-    free = store.path.free_bytes()
-    if free is None:
-        return
-    needed = count * sum(array.clip_bytes for array in part_layout(store.spec).arrays)
-    if needed > free:
-        raise UsageError(
-            f"{count} clips need {sized(needed)} and {store.path} has {sized(free)} free; "
-            "ask for fewer tokens (--tokens grid2 or cls), or give a --store elsewhere"
-        )

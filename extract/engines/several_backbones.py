@@ -12,13 +12,15 @@ from stepcli.extract.engines.run import (
     announced,
     finish,
     make_ready,
+    need_of,
+    needs_of_new,
     open_run,
-    require_space,
     run_extract,
     say_about,
 )
 from stepcli.extract.pipeline.clip_list import ClipList
 from stepcli.extract.pipeline.progress import ExtractionProgress, ProgressListener
+from stepcli.extract.pipeline.space import require_space
 from stepcli.extract.pipeline.stages import StageSeconds, Target, extract_into
 from stepcli.extract.pipeline.summary import RunSummary, past_end_note, report_stages, say_notes
 from stepcli.runtime.errors import UsageError
@@ -50,6 +52,7 @@ def extract_all(config: ExtractConfig, listed: ClipList) -> tuple[int, list[RunS
             f"--store {twice[0]}: two of the backbones would share it, because their folders have "
             "one name; extract them one by one, each with a --store of its own"
         )
+    require_space(needs_of_new(ready, listed))
     opened = [open_run(each, listed) for each in ready]
     runs = [run for run in opened if isinstance(run, OpenRun)]
     if not runs:
@@ -58,7 +61,7 @@ def extract_all(config: ExtractConfig, listed: ClipList) -> tuple[int, list[RunS
     with ExitStack() as tables:
         for run in runs:
             tables.enter_context(run.table(listed))
-            require_space(run.store, run.todo.left_count)
+        require_space([need_of(run) for run in runs])
         if left := [run for run in runs if run.todo.left]:
             seconds = _extract_left(left)
     outcomes = [finish(run, seconds, warnings) for run in runs]

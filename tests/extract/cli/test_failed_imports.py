@@ -45,7 +45,7 @@ def test_what_others_import_is_named_where_it_does_not_load(
         words += ["--stores", str(tmp_path)]
     else:
         words += ["--store", str(tmp_path / "store")]
-    site = tmp_path / "site"  # for other processes alone: this one goes on with its torch
+    site = tmp_path / "site"  # for other processes alone: this one keeps its own torch
     info = site / f"{package}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
