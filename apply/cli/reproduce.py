@@ -84,7 +84,8 @@ def reproduce(
             if not dry_run:
                 raise
             say_lines(script(plan))
-            warn(f"note: the data are not here yet: {error}")
+            first, _, _ = str(error).partition("\n")
+            warn(f"note: the data are not here yet: {first}")
             return
         plan = replace(plan, root=there)
         if dry_run:

@@ -7,7 +7,6 @@ from stepcli.apply.reproduction.recipe import Recipe
 from stepcli.cache.schema.official_splits import parse_official
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.datasets.registry import find_dataset, load_dataset, root_of
-from stepcli.extract.datasets.required_files import MissingData
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.words import counted
 
@@ -20,14 +19,11 @@ def check_layout(recipe: Recipe, given: Path | None) -> tuple[Path, str]:
         given: The root; None: STEPCLI_DATA/<data set>.
 
     Raises:
-        UsageError: no root, missing lists, no clips to train or test on, or no video at all; one
-            line each.
+        MissingData: files of the data set are not there; lists those found and those missing.
+        UsageError: no root, no clips to train or test on, or no video at all.
     """
     root = root_of(find_dataset(recipe.dataset), given)
-    try:
-        dataset = load_dataset(recipe.dataset, root, recipe.options)
-    except MissingData as error:
-        raise UsageError(str(error).partition("\n")[0]) from None
+    dataset = load_dataset(recipe.dataset, root, recipe.options)
     for split in (recipe.train_split, recipe.test_split):
         if not any(split in _splits(clip) for clip in dataset.clips):
             hint = recipe.without_test if split == recipe.test_split else ""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from stepcli.probe.data.splits import LabelledClips
 from stepcli.runtime.errors import UnknownName, UsageError
-from stepcli.runtime.words import natural_order
+from stepcli.runtime.words import counted, natural_order
 
 MOST_GROUPS = 200
 """More are clips without a group rather than people; each costs a training."""
@@ -25,6 +25,19 @@ def groups_of(table: LabelledClips) -> list[str]:
             "recordings); set the column group of the store's clips table: stepcli store labels"
         )
     return found
+
+
+def ungrouped_note(table: LabelledClips) -> str:
+    """What to say of clips without a group among others that have one; "" where there are none."""
+    rows = (*table.train, *table.test)
+    blank = sum(not row.group.strip() for row in rows)
+    if not blank:
+        return ""
+    return (
+        f"warning: {counted(blank, 'clip')} of {len(rows):,} {'has' if blank == 1 else 'have'} no "
+        "group: each counts as one of its own, which is left out alone; set their groups: stepcli "
+        "store labels"
+    )
 
 
 def leave_out(table: LabelledClips, group: str | None) -> LabelledClips:

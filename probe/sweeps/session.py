@@ -13,7 +13,7 @@ from stepcli.cache.store.summary import weight_sources
 from stepcli.probe.config import RunConfig, TaskConfig
 from stepcli.probe.config.task import MULTI_LABEL
 from stepcli.probe.data.clip_metadata import ClipFacts
-from stepcli.probe.data.each_group import groups_of, leave_out
+from stepcli.probe.data.each_group import groups_of, leave_out, ungrouped_note
 from stepcli.probe.data.features import Features, store_layout, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import BANK_SHARE, free_bytes, place_features
@@ -162,7 +162,11 @@ class Session:
             if not task.leaves_a_group_out or task.held_group is not None:
                 every.append(config)
                 continue
-            for group in groups_of(self.every_clip(task)):
+            table = self.every_clip(task)
+            groups = groups_of(table)
+            if note := ungrouped_note(table):
+                self._note_once(note)
+            for group in groups:
                 held = task.model_copy(update={"held_group": group})
                 every.append(config.model_copy(update={"task": held}))
         return every

@@ -97,7 +97,7 @@ def test_a_dry_run_prints_a_script_that_bash_takes(tmp_path: Path, stepcli_here:
     assert plan.changes == ["extracted with --limit 20"]
 
 
-def test_missing_data_are_one_line(tmp_path: Path, stepcli_here: Run) -> None:
+def test_what_is_missing_is_named(tmp_path: Path, stepcli_here: Run) -> None:
     data = tmp_path / "data"
     tiny_roots.write_hri30(data)
 
@@ -117,7 +117,10 @@ def test_missing_data_are_one_line(tmp_path: Path, stepcli_here: Run) -> None:
             video.unlink()
     assert "none of 16 videos is there, e.g. " in error()
     (data / "annotations/train_set_labels.csv").unlink()
-    assert "1 of 2 pieces are missing" in error()
+    said = stepcli_here("reproduce", "step-hri30", "--root", data).stderr
+    assert "1 of 2 pieces are missing" in said
+    assert "MISSING" in said.splitlines()[1]
+    assert "train_set_labels.csv" in said
     done = stepcli_here("reproduce", "step-hri30", "--root", tmp_path / "nowhere")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
 

@@ -12,7 +12,7 @@ from command_line import call
 
 from stepcli.cache.store.store import Store, open_store
 from stepcli.probe.analysis.summary import analyse
-from stepcli.probe.config import TaskConfig
+from stepcli.probe.config import DataConfig, TaskConfig
 from stepcli.probe.data.each_group import groups_of
 from stepcli.probe.report.commands import commands
 from stepcli.probe.report.protocol import protocol
@@ -22,6 +22,7 @@ from stepcli.probe.runs.compare import correctness
 from stepcli.probe.runs.configurations import by_seed, configurations
 from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.record import read_runs
+from stepcli.probe.sweeps.expand import run_configs
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.errors import UnknownName, UsageError
 
@@ -201,6 +202,21 @@ def test_settings_are_chosen_for_each_group_on_its_own_train(people: Store, tmp_
         code=2,
     )
     assert "choose settings for each group with --search random --select" in refused
+
+
+def test_clips_without_a_group_among_others_are_counted(
+    people: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blank = regrouped(people, PEOPLE | {5: ""})
+    session = Session(blank.path, tmp_path, "cpu")
+    task = TaskConfig(protocol="leave-one-group-out")
+    configs = run_configs("linear", [{}], {}, task, DataConfig(epochs=1), range(1))
+    parts = session.for_each_part(configs)
+    assert len(parts) == len({config.task.held_group for config in parts}) == 5
+    assert "warning: 2 clips of 12 have no group" in capsys.readouterr().err
+    named = regrouped(blank, PEOPLE)
+    Session(named.path, tmp_path, "cpu").for_each_part(configs)
+    assert "no group" not in capsys.readouterr().err
 
 
 def test_groups_are_united_over_copies_and_splits_do_not_matter(
