@@ -73,6 +73,12 @@ def is_present(path: Path) -> bool:
     return True
 
 
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
+    path = path.absolute()
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
 def require_writable(folder: Path, needed: int = 0) -> None:
     """Make a folder, and see that files can be written there, before the work that ends in it.
 

@@ -79,7 +79,7 @@ def convert_store(
         writing = create_store(target, spec, dataset=reading.dataset, format=form)
         done = {*writing.ids, *writing.quarantined()}
     left = [clip for clip in reading.ids if clip not in done]
-    size = sum(array.clip_bytes for array in part_layout(spec).arrays)
+    size = part_layout(spec).clip_bytes
     plan = ConvertPlan(
         str(source),
         str(target),

@@ -58,6 +58,11 @@ class PartLayout:
         """Scales of int8 tokens; none for floats."""
         return self.arrays[1:]
 
+    @property
+    def clip_bytes(self) -> int:
+        """Bytes of one clip, in all arrays."""
+        return sum(array.clip_bytes for array in self.arrays)
+
 
 def part_layout(spec: StoreSpec) -> PartLayout:
     """The arrays in which a store of this spec keeps its clips."""

@@ -286,7 +286,7 @@ class LocalPath(PosixPath, StoragePath):
 
     def free_bytes(self) -> int:
         """See `StoragePath`."""
-        return shutil.disk_usage(self).free
+        return shutil.disk_usage(files.nearest_existing(self)).free
 
 
 def _fits(source: Path, folder: Path) -> bool:

@@ -243,7 +243,7 @@ class StoragePath(ABC):
 
     @abstractmethod
     def free_bytes(self) -> int | None:
-        """Free space; None where there is no limit to ask for."""
+        """Free space, also for a place not made yet; None where there is no limit to ask for."""
 
 
 Location = str | Path | StoragePath

@@ -85,7 +85,7 @@ def _find(store: Store, most_compared: int) -> Copies:
     if not alike and not files:
         return Copies()
     places = np.array(sorted(place for members in alike for place in members), np.int64)
-    clip_bytes = sum(array.clip_bytes for array in part_layout(store.spec).arrays)
+    clip_bytes = part_layout(store.spec).clip_bytes
     confirmed = len(places) * clip_bytes <= most_compared
     if confirmed:
         digests = _token_digests(store, snapshot, places, clip_bytes)

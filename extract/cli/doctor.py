@@ -20,6 +20,7 @@ from stepcli.extract.backbones.bundled import weights_path
 from stepcli.extract.backbones.failures import broken_torchvision
 from stepcli.extract.backbones.hub import hub_host, why_unreachable
 from stepcli.runtime import threads as cpu
+from stepcli.runtime.files import nearest_existing
 
 PACKAGES = (
     *("stepcli", "torch", "transformers", "av", "numpy", "pillow", "zarr", "h5py", "pyarrow"),
@@ -102,9 +103,7 @@ def _weights() -> Finding:
 
 
 def _disk(stores: Path) -> Iterator[Finding]:
-    place = stores.absolute()
-    while not place.exists():
-        place = place.parent
+    place = nearest_existing(stores)
     if not os.access(place, os.W_OK):
         yield Finding("MISSING", "stores", f"{place} cannot be written to; set STEPCLI_STORES")
         return

@@ -15,12 +15,13 @@ from stepcli.extract.backbones.token_selection import parse_tokens
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.pipeline.clip_list import load_list, spread
-from stepcli.extract.pipeline.plan_recordings import Recordings, Survey
+from stepcli.extract.pipeline.plan_recordings import Recordings, Survey, none_readable
 from stepcli.extract.pipeline.prepare import Prepared, prepare, settled
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.stages import extract_clips
 from stepcli.extract.sources.stock import what_is_left
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.files import nearest_existing
 from stepcli.runtime.progress import duration
 from stepcli.runtime.words import counted, sized
 
@@ -108,12 +109,12 @@ def make_plan(
         recordings = survey.recordings
         count, stored = recordings.count, recordings.windows
         seconds = survey.extraction_seconds(_trial_of(prepared), probe_clips) / count
-    free = shutil.disk_usage(_existing(stores)).free
+    free = shutil.disk_usage(nearest_existing(stores)).free
     costs = []
     for tokens in layouts or layouts_of(prepared.backbone):
         for dtype in DTYPES:
             spec = _storing(prepared, tokens, dtype).spec
-            size = sum(array.clip_bytes for array in part_layout(spec).arrays)
+            size = part_layout(spec).clip_bytes
             total = size * stored
             break_even = total / count / seconds
             costs.append(LayoutCost(tokens, dtype, size, total, total < free, break_even))
@@ -150,23 +151,13 @@ def _try_out(prepared: Prepared, clips: Sequence[Clip]) -> float:
         store.refresh()
         todo = what_is_left(store, clips)
         if not todo.done:
-            reasons = {failure.message for failure in todo.quarantined}
-            raise UsageError(
-                f"none of {len(clips)} clips tried could be read ({'; '.join(sorted(reasons))}); "
-                "fix the data set first"
-            )
+            reasons = [failure.message for failure in todo.quarantined]
+            raise none_readable(len(clips), "clips", reasons)
     # Side by side, the slowest stage sets the pace; the decoders' start is paid once.
     decoding = spent.decoding / min(trial.resources.workers, len(clips))
     pace = max(decoding, spent.waiting_for_backbone, spent.waiting_for_writer)
     readable = len(clips) * len(todo.done) / (len(todo.done) + len(todo.quarantined))
     return pace / readable
-
-
-def _existing(path: Path) -> Path:
-    path = path.absolute()
-    while not path.exists():
-        path = path.parent
-    return path
 
 
 def _heading(plan: Plan) -> list[str]:

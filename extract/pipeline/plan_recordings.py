@@ -88,7 +88,7 @@ class Survey:
                     unreadable[clip.id] = str(error)
                 progress.advance()
         if not self._lengths:
-            raise none_readable(len(clips), unreadable.values())
+            raise none_readable(len(clips), "recordings", unreadable.values())
         self.clips = [clip for clip in clips if clip.id in self._lengths]
         seconds = [length.seconds for length in self._lengths.values()]
         steps = [steps_in(length, rule.rate) for length in seconds]
@@ -159,14 +159,14 @@ def _trial(prepared: Prepared, clips: Sequence[Clip], until: float) -> tuple[flo
         store.refresh()
         stored = {split_window(one)[0] for one in store.ids}
         if not stored:
-            failures = store.quarantined().values()
-            raise none_readable(len(clips), [failure.message for failure in failures])
+            reasons = [failure.message for failure in store.quarantined().values()]
+            raise none_readable(len(clips), "recordings", reasons)
     return spent.total, stored
 
 
-def none_readable(count: int, reasons: Iterable[str]) -> UsageError:
-    """The error of a trial on videos nobody can read."""
+def none_readable(count: int, noun: str, reasons: Iterable[str]) -> UsageError:
+    """The error of a trial on videos nobody can read; `noun`: clips or recordings."""
     return UsageError(
-        f"none of {count} recordings tried could be read ({'; '.join(sorted(set(reasons)))}); "
+        f"none of {count} {noun} tried could be read ({'; '.join(sorted(set(reasons)))}); "
         "fix the data set first"
     )

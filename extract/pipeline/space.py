@@ -1,15 +1,14 @@
 """Whether the tokens of a run fit beside what is there, before the first of them is made."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.storage.path import Location
 from stepcli.cache.storage.places import place_of
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.files import nearest_existing
 from stepcli.runtime.words import sized
 
 
@@ -26,7 +25,7 @@ class Need:
     @property
     def size(self) -> int:
         """Bytes of their tokens."""
-        return self.clips * sum(array.clip_bytes for array in part_layout(self.spec).arrays)
+        return self.clips * part_layout(self.spec).clip_bytes
 
 
 def require_space(needs: Sequence[Need]) -> None:
@@ -35,18 +34,17 @@ def require_space(needs: Sequence[Need]) -> None:
     Raises:
         UsageError: with what is needed and free, and what would help.
     """
-    disks: dict[int, list[tuple[Need, Path]]] = {}
+    disks: dict[int, list[Need]] = {}
     for need in needs:
-        place = place_of(need.place)
-        if isinstance(place, Path):  # object storage has no limit to ask for
-            there = next(each for each in (place, *place.absolute().parents) if each.exists())
-            disks.setdefault(there.stat().st_dev, []).append((need, there))
+        local = place_of(need.place).local
+        if local is not None:  # object storage has no limit to ask for
+            disks.setdefault(nearest_existing(local).stat().st_dev, []).append(need)
     for found in disks.values():
-        free = shutil.disk_usage(found[0][1]).free
-        needed = sum(need.size for need, _ in found)
-        if needed > free:
-            clips = max(need.clips for need, _ in found)
-            places = " and ".join(dict.fromkeys(str(need.place) for need, _ in found))
+        free = place_of(found[0].place).free_bytes()
+        needed = sum(need.size for need in found)
+        if free is not None and needed > free:
+            clips = max(need.clips for need in found)
+            places = " and ".join(dict.fromkeys(str(need.place) for need in found))
             raise UsageError(
                 f"{clips} clips need {sized(needed)} in {places}, where {sized(free)} are free; "
                 "ask for fewer tokens (--tokens grid2 or cls), or give a --store elsewhere"
