@@ -1,6 +1,6 @@
 """One `stepcli extract` from its settings to the summary at the end."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from stepcli.extract.pipeline.default_store import choose_store, default_store, 
 from stepcli.extract.pipeline.prepare import Prepared, prepare, settled
 from stepcli.extract.pipeline.progress import ExtractionProgress, ProgressListener
 from stepcli.extract.pipeline.segments import add_listed_segments
-from stepcli.extract.pipeline.space import Need, require_space
+from stepcli.extract.pipeline.space import Amount, Need, require_space
 from stepcli.extract.pipeline.stages import StageSeconds, extract_clips
 from stepcli.extract.pipeline.summary import (
     RunSummary,
@@ -36,7 +36,9 @@ from stepcli.extract.pipeline.summary import (
     say_dry,
     say_notes,
     summarise,
+    to_extract,
 )
+from stepcli.extract.pipeline.window_counts import WindowCounts
 from stepcli.extract.pipeline.windows import extract_windows
 from stepcli.extract.sources.stock import Stock, Todo, missing_note, take_stock, what_is_left
 from stepcli.extract.sources.windows import with_windows
@@ -44,7 +46,6 @@ from stepcli.runtime.device_names import require_device_name
 from stepcli.runtime.memory import without_collections
 from stepcli.runtime.ray_cluster import ray_cluster
 from stepcli.runtime.settings import options_of
-from stepcli.runtime.words import counted
 
 QUARANTINED = 3
 """Exit code of a run that quarantined clips."""
@@ -70,13 +71,13 @@ def run_extract(config: ExtractConfig, listed: ClipList | None = None) -> tuple[
             listed = load_list(config)
     warnings = say_about(listed, config)
     ready = make_ready(config, listed)
-    require_space(needs_of_new([ready], listed))
+    check_space(needs_of_new([ready], listed), warnings)
     run = open_run(ready, listed)
     if not isinstance(run, OpenRun):
         return 0, run
     seconds = None
     with run.table(listed):
-        require_space([need_of(run)])
+        check_space([run.need], warnings)
         if run.todo.left:
             seconds = _extract_left(run)
     if config.windows is not None:
@@ -97,6 +98,18 @@ def say_about(listed: ClipList, config: ExtractConfig) -> list[str]:
     return warnings
 
 
+def check_space(needs: Sequence[Need], warnings: list[str]) -> None:
+    """Refuse what does not fit; print what may not fit, and add it to the warnings.
+
+    Raises:
+        UsageError: see `require_space`.
+    """
+    for line in require_space(needs):
+        if line not in warnings:
+            say(f"warning: {line}")
+            warnings.append(line)
+
+
 @dataclass(slots=True)
 class OpenRun:
     """A run on an open store, before its first video is read."""
@@ -111,6 +124,10 @@ class OpenRun:
     embed: Callable[[Store], StoragePath] | None
     """Makes the embeddings of the labels, where they were asked for."""
     mirror_of: dict[str, str]
+    need: Need
+    """Of what is left."""
+    windows_of: Mapping[str, int]
+    """Id of each recording that is left -> windows expected of it; {} of a run on clips."""
 
     def table(self, listed: ClipList) -> AbstractContextManager[None]:
         """The store's table as the list has it, once the context ends well."""
@@ -128,6 +145,8 @@ class ReadyRun:
     embed: Callable[[Store], StoragePath] | None
     place: Path | str
     """Of the store."""
+    counts: WindowCounts | None
+    """Of a run on recordings."""
 
 
 def make_ready(config: ExtractConfig, listed: ClipList) -> ReadyRun:
@@ -137,24 +156,29 @@ def make_ready(config: ExtractConfig, listed: ClipList) -> ReadyRun:
     place = _place(config, listed.dataset, listed.clips, prepared)
     if is_store(place):
         require_same_spec(open_store(place).spec, prepared.spec, str(place))
-    return ReadyRun(config, prepared, embed, place)
+    counts = None if config.windows is None else WindowCounts(prepared.spec)
+    return ReadyRun(config, prepared, embed, place, counts)
 
 
 def needs_of_new(ready: Sequence[ReadyRun], listed: ClipList) -> list[Need]:
     """Of the stores that are not there yet: one that is made and then does not fit would hold a
-    later run to its settings. Recordings, whose windows are not counted yet, have none.
+    later run to its settings.
     """
-    clips = sum(len(clip.stored_ids) for clip in listed.clips)
     return [
-        Need(each.place, each.prepared.spec, clips)
+        Need(each.place, each.prepared.spec, amount_of(each, listed.clips)[0])
         for each in ready
-        if not is_store(each.place) and not each.config.dry_run and each.config.windows is None
+        if not is_store(each.place) and not each.config.dry_run
     ]
 
 
-def need_of(run: OpenRun) -> Need:
-    """Of what is left to be stored."""
-    return Need(run.store.path, run.store.spec, run.todo.left_count)
+def amount_of(
+    ready: ReadyRun, left: Sequence[Clip], share: Sequence[Clip] | None = None
+) -> tuple[Amount, Mapping[str, int]]:
+    """How much of some clips or recordings is to be stored; see `WindowCounts.expected`."""
+    if ready.counts is not None:
+        return ready.counts.expected(left, share)
+    noun = "view" if any(clip.views for clip in left) else "clip"
+    return Amount(sum(len(clip.stored_ids) for clip in left), noun=noun), {}
 
 
 def open_run(ready: ReadyRun, listed: ClipList) -> OpenRun | RunSummary:
@@ -166,10 +190,13 @@ def open_run(ready: ReadyRun, listed: ClipList) -> OpenRun | RunSummary:
     dataset, clips = listed.dataset, listed.clips
     config, prepared, embed, place = ready.config, ready.prepared, ready.embed, ready.place
     if config.dry_run and not is_store(place):
-        count = counted(len(clips), "clip" if config.windows is None else "recording")
-        say(f"dry run, nothing was written: {count} to extract; no store at {place} yet")
-        counts: RunSummary = {"store": str(place), "clips": len(clips), "left": len(clips)}
-        counts["config"] = options_of(config)
+        need = Need(place, prepared.spec, amount_of(ready, clips)[0])
+        say(
+            f"dry run, nothing was written; to extract: {to_extract(need, clips)}; no store at "
+            f"{place} yet"
+        )
+        counts: RunSummary = {"store": str(place), "clips": len(clips), "left": need.amount.ids}
+        counts["left_bytes"], counts["config"] = need.size, options_of(config)
         return counts
     store = create_store(place, prepared.spec, dataset=dataset.name, format=config.format)
     rank, ranks = config.share
@@ -190,15 +217,19 @@ def open_run(ready: ReadyRun, listed: ClipList) -> OpenRun | RunSummary:
     if config.windows is not None:  # again: recordings that moved go by their stored ids
         stock.clips, stock.share = (with_windows(store, s) for s in (stock.clips, stock.share))
     todo = what_is_left(store, stock.share, retry=config.retry_failed, redo=stock.redo)
+    amount, windows_of = amount_of(ready, todo.left, stock.share)
+    need = Need(store.path, store.spec, amount)
     if config.dry_run:
-        say_dry(store, todo, stock, share, prune=config.prune)
-        planned = as_json(store, todo, stock, None, share)
+        say_dry(store, todo, stock, share, need, prune=config.prune)
+        planned = as_json(store, todo, stock, None, share, need)
         planned["config"] = options_of(config)
         return planned
     remember_roots(clip.path for clip in clips)
     if stock.read:
         save_digests(store.path, f"{dataset.root} {share}", stock.read)
-    return OpenRun(config, prepared, store, stock, todo, share, embed, listed.mirror_of)
+    return OpenRun(
+        config, prepared, store, stock, todo, share, embed, listed.mirror_of, need, windows_of
+    )
 
 
 def _add_windows(run: OpenRun, dataset: Dataset) -> None:
@@ -243,7 +274,7 @@ def announced(run: OpenRun) -> Prepared:
     """Print what is about to be done; the run with its arithmetic chosen."""
     store, prepared, local = run.store, run.prepared, run.config.engine == "local"
     say_notes([missing_note(run.todo.left, "" if local else " on this machine")])
-    announce(store, run.todo, prepared.resources if local else None)
+    announce(store, run.need, run.todo.left, prepared.resources if local else None)
     if local:
         prepared, precision = settled(prepared, store)
         say(f"precision: {precision}")
@@ -261,9 +292,10 @@ def _extract_left(run: OpenRun) -> StageSeconds:
     prepared = announced(run)
     resources = prepared.resources if local else None
     generation = 0 if redo is None else redo.generation
-    with ExtractionProgress(todo.left_count, len(todo.done)) as progress:
+    total = sum(run.windows_of.values()) if config.windows is not None else todo.left_count
+    with ExtractionProgress(total, len(todo.done), run.need.amount) as progress:
         if config.windows is not None:
-            seconds = extract_windows(todo.left, store, prepared, progress)
+            seconds = extract_windows(todo.left, store, prepared, progress, run.windows_of)
         elif local:
             seconds = extract_clips(todo.left, store, prepared, progress, generation)
         else:

@@ -10,9 +10,9 @@ from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.engines.run import (
     OpenRun,
     announced,
+    check_space,
     finish,
     make_ready,
-    need_of,
     needs_of_new,
     open_run,
     run_extract,
@@ -20,7 +20,6 @@ from stepcli.extract.engines.run import (
 )
 from stepcli.extract.pipeline.clip_list import ClipList
 from stepcli.extract.pipeline.progress import ExtractionProgress, ProgressListener
-from stepcli.extract.pipeline.space import require_space
 from stepcli.extract.pipeline.stages import StageSeconds, Target, extract_into
 from stepcli.extract.pipeline.summary import RunSummary, past_end_note, report_stages, say_notes
 from stepcli.runtime.errors import UsageError
@@ -52,7 +51,7 @@ def extract_all(config: ExtractConfig, listed: ClipList) -> tuple[int, list[RunS
             f"--store {twice[0]}: two of the backbones would share it, because their folders have "
             "one name; extract them one by one, each with a --store of its own"
         )
-    require_space(needs_of_new(ready, listed))
+    check_space(needs_of_new(ready, listed), warnings)
     opened = [open_run(each, listed) for each in ready]
     runs = [run for run in opened if isinstance(run, OpenRun)]
     if not runs:
@@ -61,7 +60,7 @@ def extract_all(config: ExtractConfig, listed: ClipList) -> tuple[int, list[RunS
     with ExitStack() as tables:
         for run in runs:
             tables.enter_context(run.table(listed))
-        require_space([need_of(run) for run in runs])
+        check_space([run.need for run in runs], warnings)
         if left := [run for run in runs if run.todo.left]:
             seconds = _extract_left(left)
     outcomes = [finish(run, seconds, warnings) for run in runs]

@@ -9,14 +9,12 @@ from stepcli.cache import create_store
 from stepcli.cache.schema.windows import WindowRule, split_window, window_name, window_rule
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.grid import steps_in
-from stepcli.extract.decode.isolated import recording_length
-from stepcli.extract.decode.length import Length
 from stepcli.extract.pipeline.clip_list import spread
 from stepcli.extract.pipeline.prepare import Prepared
 from stepcli.extract.pipeline.progress import ExtractionProgress
+from stepcli.extract.pipeline.window_counts import recording_lengths
 from stepcli.extract.pipeline.windows import extract_windows
-from stepcli.runtime.errors import UsageError, VideoError
-from stepcli.runtime.progress import Progress
+from stepcli.runtime.errors import UsageError
 from stepcli.runtime.words import counted, listed
 
 FIRST_STEPS = 4
@@ -78,15 +76,7 @@ class Survey:
         rule = window_rule(sampling)
         assert rule is not None
         self._rule: WindowRule = rule
-        self._lengths: dict[str, Length] = {}
-        unreadable: dict[str, str] = {}
-        with Progress("recording", len(clips)) as progress:
-            for clip in clips:
-                try:
-                    self._lengths[clip.id] = recording_length(clip.path, clip.frames_per_second)
-                except VideoError as error:
-                    unreadable[clip.id] = str(error)
-                progress.advance()
+        self._lengths, unreadable = recording_lengths(clips)
         if not self._lengths:
             raise none_readable(len(clips), "recordings", unreadable.values())
         self.clips = [clip for clip in clips if clip.id in self._lengths]

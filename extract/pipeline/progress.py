@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from stepcli.extract.pipeline.space import Amount
 from stepcli.runtime.progress import Progress
 from stepcli.runtime.words import are, counted
 
@@ -22,16 +23,19 @@ class ExtractionProgress(Progress):
     Args:
         total: clips of this run.
         already: clips that earlier runs have stored, mentioned at the start.
+        left: those of this run in words, where they are windows or their number is an estimate.
     """
 
-    def __init__(self, total: int, already: int) -> None:
+    def __init__(self, total: int, already: int, left: Amount | None = None) -> None:
         self.total = total
         self._quarantined = 0
         self.workers = ""
         """State of a cluster's workers, printed after the counts."""
+        left = left or Amount(total)
         if already:
-            self.say(f"{counted(already, 'clip')} {are(already)} done already, {total} to go")
-        super().__init__("clip", total)
+            done = f"{counted(already, left.noun)} {are(already)} done already"
+            self.say(f"{done}, {left} to go")
+        super().__init__(left.noun, total)
 
     def clip_done(self) -> None:
         """One more clip is stored."""

@@ -9,12 +9,13 @@ from stepcli.cache.storage.path import StoragePath
 from stepcli.cache.store.store import Store
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.pipeline.prepare import Resources
+from stepcli.extract.pipeline.space import Need
 from stepcli.extract.pipeline.stages import StageSeconds, grouped_reasons
 from stepcli.extract.sources.stock import Stock, Todo
 from stepcli.runtime import terminal
 from stepcli.runtime.progress import duration
 from stepcli.runtime.settings import JsonObject
-from stepcli.runtime.words import counted
+from stepcli.runtime.words import counted, sized
 
 SHOWN_REASONS = 20
 
@@ -31,16 +32,15 @@ def say_notes(notes: Iterable[str]) -> None:
             say(f"note: {note}")
 
 
-def announce(store: Store, todo: Todo, resources: Resources | None) -> None:
+def announce(store: Store, need: Need, left: Sequence[Clip], resources: Resources | None) -> None:
     """What is about to be done; resources: this machine's, None where workers use their own."""
     spec = store.spec
     steps, tokens, dim = spec.clip_shape[-3:]
     layers = f"{len(spec.layers)} layers x " if len(spec.layers) > 1 else ""
-    count = to_extract(todo.left_count, todo.left)
     where = resources.device if resources else "each worker's device"
     say(
-        f"{count} -> {store.path} ({store.format}); {spec.backbone} on {where}; each: "
-        f"{layers}{steps} frames x {tokens} tokens x {dim} {spec.dtype}"
+        f"{to_extract(need, left)} -> {store.path} ({store.format}); {spec.backbone} on {where}; "
+        f"each: {layers}{steps} frames x {tokens} tokens x {dim} {spec.dtype}"
     )
 
 
@@ -89,11 +89,12 @@ def summarise(store: Store, todo: Todo, clips: Sequence[Clip], share: str) -> No
         )
 
 
-def say_dry(store: Store, todo: Todo, stock: Stock, share: str, *, prune: bool) -> None:
+def say_dry(store: Store, todo: Todo, stock: Stock, share: str, need: Need, *, prune: bool) -> None:
     """What a run would do that only asked."""
     say(
         f"dry run, nothing was written: {_count(len(todo.done), stock.share)}{share} done, "
-        f"{len(todo.quarantined)} quarantined, {todo.left_count} to extract; store {store.path}"
+        f"{len(todo.quarantined)} quarantined; to extract: {to_extract(need, todo.left)}; store "
+        f"{store.path}"
     )
     rows = {row.id for row in store.clips()}
     going = [clip for clip in stock.not_listed if clip in rows]
@@ -128,6 +129,8 @@ class RunSummary(TypedDict, total=False):
     store: str
     clips: int
     left: int
+    """Of recordings a dry run estimates it; `left_bytes`, which only a dry run has, likewise."""
+    left_bytes: int
     spec_digest: str
     share: str
     stored_ids: int
@@ -147,19 +150,25 @@ class RunSummary(TypedDict, total=False):
 
 
 def as_json(
-    store: Store, todo: Todo, stock: Stock, seconds: StageSeconds | None, share: str
+    store: Store,
+    todo: Todo,
+    stock: Stock,
+    seconds: StageSeconds | None,
+    share: str,
+    need: Need | None = None,
 ) -> RunSummary:
-    """The same for scripts; `seconds` is None where nothing was left to do."""
+    """The same for scripts; `seconds`: None where nothing was left to do; `need`: of a dry run."""
     compared = stock.compared
-    return {
+    left = todo.left_count if need is None else need.amount.ids
+    summary: RunSummary = {
         "store": str(store.path),
         "spec_digest": store.spec.digest,
         "share": share.strip(" ()"),
         "clips": len(stock.share),
-        "stored_ids": len(todo.done) + len(todo.quarantined) + todo.left_count,
+        "stored_ids": len(todo.done) + len(todo.quarantined) + left,
         "done": len(todo.done),
         "quarantined": len(todo.quarantined),
-        "left": todo.left_count,
+        "left": left,
         "not_listed": len(stock.not_listed),
         "changed": [change.id for change in compared.changed],
         "moved": len(compared.moved),
@@ -171,22 +180,29 @@ def as_json(
         ],
         "seconds": None if seconds is None else {**asdict(seconds), "limit": seconds.limit},
     }
+    if need is not None:
+        summary["left_bytes"] = need.size
+    return summary
 
 
-def to_extract(stored: int, clips: Sequence[Clip]) -> str:
-    """The same before a run: how many windows a recording has is known once it is opened."""
-    if _are_windows(clips):
-        return f"windows of {counted(len(clips), 'recording')}"
-    return _count(stored, clips)
-
-
-def _are_windows(clips: Sequence[Clip]) -> bool:
-    return any(split_window(clip.stored_ids[0])[1] is not None for clip in clips[:1])
+def to_extract(need: Need, clips: Sequence[Clip]) -> str:
+    """What a run is about to store, with its size: "12 windows of 3 recordings, 1.2 MB"."""
+    amount = need.amount
+    if not clips:
+        return "nothing"
+    about = "about " if amount.basis else ""
+    return f"{_of(str(amount), amount.noun, clips)}, {about}{sized(need.size)}{amount.remark}"
 
 
 def _count(stored: int, clips: Sequence[Clip]) -> str:
-    if _are_windows(clips):
-        return f"{counted(stored, 'window')} of {counted(len(clips), 'recording')}"
+    noun = "clip"
     if any(clip.views for clip in clips):
-        return f"{counted(stored, 'view')} of {counted(len(clips), 'clip')}"
-    return f"{counted(stored, 'clip')}"
+        noun = "window" if split_window(clips[0].stored_ids[0])[1] is not None else "view"
+    return _of(counted(stored, noun), noun, clips)
+
+
+def _of(stored: str, noun: str, clips: Sequence[Clip]) -> str:
+    """ "12 windows" -> "12 windows of 3 recordings"; clips of one view stay as they are."""
+    if noun == "clip":
+        return stored
+    return f"{stored} of {counted(len(clips), 'recording' if noun == 'window' else 'clip')}"

@@ -8,7 +8,7 @@ does not grow with the length of a recording.
 import queue
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -37,7 +37,11 @@ from stepcli.runtime.threads import use_one_thread_a_pass
 
 
 def extract_windows(
-    recordings: Sequence[Clip], store: Store, prepared: Prepared, progress: ExtractionProgress
+    recordings: Sequence[Clip],
+    store: Store,
+    prepared: Prepared,
+    progress: ExtractionProgress,
+    expected: Mapping[str, int] | None = None,
 ) -> StageSeconds:
     """Extract the windows of recordings that a store lacks; a broken recording is quarantined.
 
@@ -46,7 +50,8 @@ def extract_windows(
             in seconds is read up to there, as if it ended there.
         store: of the prepared spec.
         prepared: the run's settings and backbone.
-        progress: told of each window; its total grows as recordings are opened.
+        progress: told of each window; its total is corrected as recordings are opened.
+        expected: id of a recording -> its part of that total; without it, its views.
 
     Raises:
         StoreError: the disk refused; what was added before is committed.
@@ -63,7 +68,13 @@ def extract_windows(
     runner = make_runner(prepared, store.spec)
     with WriterThread(store, prepared, progress, attempts) as writer:
         work = _Work(
-            store, prepared, runner, writer, progress, threading.Semaphore(resources.passes)
+            store,
+            prepared,
+            runner,
+            writer,
+            progress,
+            expected or {clip.id: len(clip.stored_ids) for clip in recordings},
+            threading.Semaphore(resources.passes),
         )
         with ThreadPoolExecutor(count, initializer=use_one_thread_a_pass) as threads:
             try:
@@ -93,13 +104,14 @@ class _Work:
         runner: BackboneRunner,
         writer: WriterThread,
         progress: ExtractionProgress,
+        expected: Mapping[str, int],
         gate: threading.Semaphore,
     ) -> None:
         rule = window_rule(store.spec.sampling)
         assert rule is not None
         self._store, self._prepared, self._runner = store, prepared, runner
         self._writer, self._progress, self._gate, self._rule = writer, progress, gate, rule
-        self._layout = part_layout(store.spec)
+        self._expected, self._layout = expected, part_layout(store.spec)
         self._lock = threading.Lock()
         self._decoding = self._forward = self._written = 0.0
         self.stopping = threading.Event()
@@ -132,20 +144,22 @@ class _Work:
         )
 
     def _recording(self, clip: Clip) -> None:
-        missing = dict.fromkeys(clip.stored_ids)
+        missing, counted = dict.fromkeys(clip.stored_ids), self._expected[clip.id]
         try:
             # Closed at once: what holds an exception would keep the decoder's process running.
             with closing(self._windows(clip)) as windows:
                 for found in windows:
                     if isinstance(found, list):
-                        self._progress.extend(max(0, len(found) - len(missing)))
-                        missing = dict.fromkeys(found)
+                        self._progress.extend(len(found) - counted)
+                        missing, counted = dict.fromkeys(found), len(found)
                         continue
                     before = time.perf_counter()
                     self._writer.add(found)
                     del missing[found.record.id]
+                    counted -= 1
                     self._count(written=time.perf_counter() - before)
         except ClipError as error:
+            self._progress.extend(len(missing) - counted)
             for stored_id in missing:
                 self._writer.quarantine(
                     Failure(stored_id, str(clip.path), type(error).__name__, str(error))

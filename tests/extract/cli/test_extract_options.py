@@ -85,6 +85,7 @@ def test_a_file_and_flags_make_one_config(tmp_path: Path) -> None:
         "store": str(store),
         "clips": 3,
         "left": 3,
+        "left_bytes": 3 * 6 * 4 * 1280 * 2,
         "config": options_of(config),
     }
     # What was reported is itself a file, of the same run.

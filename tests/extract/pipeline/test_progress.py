@@ -39,7 +39,7 @@ def test_a_terminal_gets_one_bar_with_what_was_put_aside(monkeypatch: pytest.Mon
         progress.workers = "2 workers"
         progress.clip_done()
     shown = terminal.getvalue()
-    assert shown.startswith("2 clips are done already, 3 to go")
+    assert shown.startswith("2 clips are done already, 3 clips to go")
     assert "3/3" in shown.rsplit("\r", 1)[1]
     assert "1 quarantined; 2 workers" in shown
 

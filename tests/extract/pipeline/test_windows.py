@@ -153,17 +153,6 @@ def test_a_frame_that_does_not_fit_costs_the_windows_that_show_it(
     assert len(store) == 9 - 2
 
 
-def test_no_count_of_windows_is_claimed_before_recordings_are_opened(
-    windows: Extract, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert windows(dry_run=True) == 0
-    assert "2 recordings to extract" in capsys.readouterr().err
-    assert windows() == 0
-    said = capsys.readouterr().err
-    assert said.startswith("windows of 2 recordings -> ") or "\nwindows of 2 recordings -> " in said
-    assert "10 windows of 2 recordings in all: 10 done" in said
-
-
 def test_rows_times_and_places(windows: Extract, tmp_path: Path, summaries: list[Any]) -> None:
     assert windows() == 0
     store = open_store(tmp_path / "store")

@@ -119,7 +119,7 @@ def test_a_data_set_on_another_disk_is_still_the_same(
     assert (summaries[-1]["done"], summaries[-1]["not_listed"]) == (3, 0)
     shown = capsys.readouterr().err
     assert f"note: the data set has moved from {tmp_path / 'a'} to {tmp_path / 'b'}" in shown
-    assert "1 clip -> " in shown
+    assert "\n1 clip, " in shown
     assert extract(root=tmp_path / "b" / "clips.csv") == 0
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "b")
