@@ -69,8 +69,8 @@ def paired_difference(
 def accuracy_interval(correct: Floats, groups: Sequence[str]) -> PairedDifference:
     """Accuracy of one method, with its interval over seeds and groups; p has no meaning here.
 
-    Where every seed has every sample right, or wrong, nothing varies; the interval is then that of
-    Clopper & Pearson (1934) for as many samples as there are groups.
+    Where nothing varies, as where every seed has every sample right, the interval is that of
+    Clopper & Pearson (1934) for as many samples as there are groups, see `_of_one_value`.
 
     Args:
         correct: 1 where a seed had a sample right, 0 where it was wrong, [seeds, n].
@@ -80,9 +80,10 @@ def accuracy_interval(correct: Floats, groups: Sequence[str]) -> PairedDifferenc
     found = paired_difference(right, np.zeros_like(right), groups)
     low, high = found.low, found.high
     if low is not None and high is not None:
-        reach = ((1 - LEVEL) / 2) ** (1 / len(found.by_group))
-        low = reach if found.mean == 1 else max(0.0, low)
-        high = 1 - reach if found.mean == 0 else min(1.0, high)
+        low, high = max(0.0, low), min(1.0, high)
+        if np.ptp(list(found.by_group.values())) < 1e-12 > np.ptp(right.mean(axis=1)):
+            same = ((1 - LEVEL) / 2) ** (1 / len(found.by_group))
+            low, high = found.mean * same, 1 - (1 - found.mean) * same
     return PairedDifference(found.mean, low, high, None, found.by_group, found.seeds)
 
 
@@ -135,11 +136,23 @@ def crossed_interval(
     variance = sum(part for part, _ in parts)
     # Nothing varies but rounding: one value for all groups and seeds.
     if variance < 1e-24:
-        certain = 1.0 if abs(mean) < 1e-12 else 2.0 ** (1 - groups)
-        return mean, mean, mean, certain
+        return mean, *_of_one_value(mean, groups)
     df = variance**2 / sum(part**2 / own for part, own in parts)
     reach = quantile(LEVEL, df) * variance**0.5
     return mean, mean - reach, mean + reach, two_sided(mean / variance**0.5, df)
+
+
+def _of_one_value(value: float, groups: int) -> tuple[float, float, float]:
+    """Ends of the interval and p of a difference that is the same in every group.
+
+    That groups do not vary in a draw of G does not say that they never do. With 97.5 % confidence
+    at most u = 1 - 0.025^(1/G) of all groups have another value (Clopper & Pearson, 1934, no
+    success in G), and a difference lies between -1 and 1 whatever they have. p is 2 (1 + |d|)^-G,
+    the level whose interval ends at 0: of a gain of 1 in every group the sign test's.
+    """
+    others = 1 - ((1 - LEVEL) / 2) ** (1 / groups)
+    low, high = value - others * (1 + value), value + others * (1 - value)
+    return max(-1.0, low), min(1.0, high), min(1.0, 2 * (1 + abs(value)) ** -groups)
 
 
 def _of_seeds(error: Floats) -> float:
