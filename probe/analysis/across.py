@@ -23,6 +23,7 @@ from stepcli.probe.analysis.across_names import (
 )
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.runs.configurations import by_seed
+from stepcli.probe.runs.labels import tables_word
 from stepcli.probe.runs.leakage import leakage_notes
 from stepcli.probe.runs.metrics import MEAN_AP
 from stepcli.probe.runs.predictions import read_predictions
@@ -133,6 +134,8 @@ def across(found: Sequence[Found]) -> Across:
             "results runs/a runs/b --across"
         )
     members = [[run for _, run in each] for each in places.values()]
+    for each in members:
+        _require_one_table(each)
     rows = row_names(members)
     notes: list[str] = []
     columns = [
@@ -145,6 +148,21 @@ def across(found: Sequence[Found]) -> Across:
         copies = f"{NO_COPIES} of stepcli results"
         notes += [f"{column.name}: {note}" for note in leakage_notes(every, copies)]
     return _ranked(columns, notes)
+
+
+def _require_one_table(column: Sequence[RunRecord]) -> None:
+    """Refuse to rank runs on labels of before and after a change of the store's tables.
+
+    Raises:
+        UsageError: some were.
+    """
+    tables = sorted({tables_word(run) for run in column if run.tables})
+    if len(tables) > 1:
+        raise UsageError(
+            f"--across: {dataset_of(column[0])}, task {column[0].task}, has runs on several states "
+            f"of the store's labels, splits or groups ({', '.join(tables)}); choose with e.g. "
+            f"--set {tables[0]}"
+        )
 
 
 def _once(found: Sequence[Found]) -> list[Found]:

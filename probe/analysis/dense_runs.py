@@ -22,6 +22,7 @@ from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.stats import PairedDifference, accuracy_interval
 from stepcli.probe.sweeps.holding import FOLD_SEED, on_fold
+from stepcli.probe.sweeps.of_store import not_of_run
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.errors import StoreNotFound, UsageError
 from stepcli.runtime.words import counted
@@ -85,13 +86,10 @@ def dense_rows(
             continue
         fitting = []
         for each in members:
-            if session.store.fingerprint == each.first.fingerprint:
-                fitting.append(each)
+            if reason := not_of_run(session, each.first, each.label):
+                refused[each.label] = reason
             else:
-                refused[each.label] = (
-                    f"{place} holds other tokens than it was trained on; give its store by "
-                    "--store, or leave it out by --method"
-                )
+                fitting.append(each)
         twins = _twins(fitting, session) if fitting else {}
         for each in fitting:
             rows[each.label] = _row(runs, each, session, twins)
@@ -132,7 +130,8 @@ def _twins(found: Sequence[Configuration], session: Session) -> dict[str, list[R
     passes as there are tasks."""
     records = [record for each in found for record in each.records]
     settings = [record.settings for record in records]
-    folds = min(most_folds(session.table(one.task), MOST_FOLDS, FOLD_SEED) for one in settings)
+    tables = [session.tables.of_task(one.task) for one in settings]
+    folds = min(most_folds(table, MOST_FOLDS, FOLD_SEED) for table in tables)
     if not folds:
         raise UsageError(
             "the recordings of train cannot be dealt to folds to choose smoothing by: every class "

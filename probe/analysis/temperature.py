@@ -25,6 +25,7 @@ from stepcli.probe.runs.predictions import read_predictions
 from stepcli.probe.runs.record import FILE as RUN
 from stepcli.probe.runs.record import RunRecord, read_run
 from stepcli.probe.sweeps.holding import Size, missing, on_slice, size_of
+from stepcli.probe.sweeps.of_store import not_of_run
 from stepcli.probe.sweeps.session import Session
 from stepcli.runtime.errors import StoreNotFound, UsageError
 from stepcli.runtime.files import disk_errors, replace_synced
@@ -238,7 +239,7 @@ def train_slices(
 
     Returns:
         Runs that cannot be asked, and why: too small a slice, a store that is not where it was or
-        has other tokens now.
+        has other tokens or labels now.
 
     Raises:
         StoreNotFound: there is no store at the given place.
@@ -253,12 +254,8 @@ def train_slices(
             continue
         configs = []
         for label, record in members:
-            if session.store.fingerprint != record.fingerprint:
-                refused[record.run] = (
-                    f"{place} holds other tokens than {label} was trained on (fingerprint "
-                    f"{session.store.fingerprint[:8]}, expected {record.fingerprint[:8]}); "
-                    "give its store by --store, or leave it out by --method"
-                )
+            if reason := not_of_run(session, record, label):
+                refused[record.run] = reason
                 continue
             config = on_slice(record.settings)
             if share is not None:

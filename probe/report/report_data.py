@@ -17,7 +17,7 @@ from stepcli.probe.analysis.order_tests import REORDERINGS, OrderTests
 from stepcli.probe.analysis.summary import Analysis, analyse
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.configurations import Configuration, configurations
-from stepcli.probe.runs.labels import labels
+from stepcli.probe.runs.labels import labels, tables_word
 from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.stats import PairedDifference, paired_difference
 from stepcli.runtime.errors import UnknownName, UsageError
@@ -111,8 +111,11 @@ def gather(runs: Path, given: Pairs | None = None) -> list[Study]:
         known = tuple(test for test in tests if test is not None)
         usable = None if given is None else _known_pairs(given, found.classes)
         entry = ReportEntry(found, analyse(found, usable), kind_of(found, known), known)
-        # Splits of one size are still different test sets, and no rows of one table.
-        samples = json.dumps(found.predictions()[0].samples)
+        # Splits of one size are still different test sets, and no rows of one table; nor are clips
+        # whose labels were changed.
+        said = found.predictions()[0]
+        labels_said = [found.classes[label] if label >= 0 else "" for label in said.labels]
+        samples = json.dumps([said.samples, labels_said])
         shown = hashlib.sha256(samples.encode(errors="surrogatepass")).hexdigest()
         studies.setdefault((*key, entry.analysis.samples, shown), []).append(entry)
     return _told_apart([_study(entries) for _, entries in sorted(studies.items())])
@@ -135,7 +138,8 @@ def _told_apart(studies: Sequence[Study]) -> list[Study]:
         by_title.setdefault(study.title, []).append(study)
     apart: dict[int, str] = {}
     for alike in (each for each in by_title.values() if len(each) > 1):
-        told = [list(map(words, alike)) for words in (_splits, _samples, _tokens, _store)]
+        words_of = (_splits, _samples, _tokens, _store, _tables)
+        told = [list(map(words, alike)) for words in words_of]
         # As few words as do it; where none do, all of them.
         several = [
             [", ".join(filter(None, each)) for each in zip(*chosen, strict=True)]
@@ -168,6 +172,10 @@ def _tokens(study: Study) -> str:
 def _store(study: Study) -> str:
     first = study.entries[0].found.first
     return f"store {first.store.rstrip('/').rpartition('/')[2]}" if first.store else ""
+
+
+def _tables(study: Study) -> str:
+    return tables_word(study.entries[0].found.first)
 
 
 def _known_pairs(given: Pairs, classes: Sequence[str]) -> Pairs:

@@ -8,8 +8,13 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from stepcli.probe.runs.configurations import by_seed, configuration, seed_predictions
-from stepcli.probe.runs.labels import labels, store_names
+from stepcli.probe.runs.configurations import (
+    SPLIT_FIELDS,
+    by_seed,
+    configuration,
+    seed_predictions,
+)
+from stepcli.probe.runs.labels import labels, store_names, tables_word
 from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.stats import (
     FEWEST_GROUPS,
@@ -105,6 +110,13 @@ def compare_methods(
         if ambiguous := _ambiguity(mine):
             raise UsageError(f"--compare: {name} {ambiguous}")
         sides.append(correctness(runs, mine))
+        first = next(run for run in records if run.method == names[0])
+        if other_tables(first, mine[0]):
+            raise UsageError(
+                f"--compare: {names[0]} and {name} were trained on different labels, splits or "
+                f"groups of one store ({tables_word(first)}, {tables_word(mine[0])}); train both "
+                "again, or choose with --set"
+            )
     reference, *others = sides
     differences = []
     for name, other in zip(names[1:], others, strict=True):
@@ -137,6 +149,11 @@ def _ambiguity(mine: Sequence[RunRecord]) -> str:
         )
         advice = f"choose with e.g. {filters}" if filters else "keep one split per folder of runs"
         return f"has runs of several {found}; {advice}"
+    if len(tables := sorted({tables_word(run) for run in mine})) > 1:
+        return (
+            f"was trained on several states of the store's labels, splits or groups "
+            f"({listed(tables, 8)}); choose with e.g. --set {tables[0]}"
+        )
     if len({(run.seed, run.part) for run in mine}) == len(mine):
         return ""
     names = dict.fromkeys(labels(mine))
@@ -148,6 +165,17 @@ def _ambiguity(mine: Sequence[RunRecord]) -> str:
         f"has several settings for one seed ({found}); {advice}, or let stepcli sweep --select "
         "choose"
     )
+
+
+def other_tables(one: RunRecord, other: RunRecord) -> bool:
+    """Whether two runs read the same splits of a store's tables, and something else in them.
+
+    Runs of versions that did not record it may be of the same.
+    """
+    sides = [[run.task_settings.get(name) for name in SPLIT_FIELDS] for run in (one, other)]
+    if sides[0] != sides[1] or one.fingerprint != other.fingerprint or one.task != other.task:
+        return False
+    return bool(one.tables and other.tables) and one.tables != other.tables
 
 
 def _different_samples(records: Sequence[RunRecord], reference: str, name: str) -> str:
@@ -222,6 +250,8 @@ def clear_winners(runs: Path, records: Sequence[RunRecord]) -> frozenset[str]:
         if len(rows) < 2:
             continue
         best = max(rows, key=lambda row: fmean(record.top1 for record in rows[row]))
+        if any(other_tables(rows[best][0], members[0]) for members in rows.values()):
+            continue
         try:
             sides = {row: correctness(runs, members) for row, members in rows.items()}
         except UsageError:

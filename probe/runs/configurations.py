@@ -28,10 +28,10 @@ SPLIT_FIELDS = ("train_split", "test_split", "split_file", "split_digest")
 
 def configuration(run: RunRecord) -> str:
     """Equal for runs that differ in their seed alone, and in what is drawn by it; and in the group
-    that is left out."""
+    that is left out. Runs on other labels, splits or groups of the same tokens are others."""
     # An imported run has its name nowhere else than in its record; a file of one's own may move.
     name = run.method if run.imported else None
-    return json.dumps([without_seeds(run), name, run.fingerprint], sort_keys=True)
+    return json.dumps([without_seeds(run), name, run.fingerprint, run.tables], sort_keys=True)
 
 
 def over_splits(run: RunRecord) -> str:
@@ -202,4 +202,4 @@ def _without_slice(record: RunRecord) -> str:
     task = config.get("task")
     if isinstance(task, dict):
         config["task"] = {k: v for k, v in task.items() if k not in ("slice_seed", "slice_share")}
-    return json.dumps([config, record.fingerprint], sort_keys=True)
+    return json.dumps([config, record.fingerprint, record.tables], sort_keys=True)

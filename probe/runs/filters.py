@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from stepcli.probe.runs.labels import tables_word
 from stepcli.probe.runs.record import RunRecord
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.words import listed
@@ -61,6 +62,8 @@ def store_words(run: RunRecord) -> tuple[str, ...]:
 
 def _setting(run: RunRecord, name: str) -> tuple[str]:
     """A setting of a run as name=value, from the section that has it."""
+    if name == "labels":
+        return (tables_word(run),)
     for section in ("options", "recipe", "shared", "task"):
         values = run.config.get(section)
         if isinstance(values, dict) and name in values:

@@ -80,7 +80,7 @@ def import_logits(
 
 
 OF_SAMPLES = (
-    *("task", "split", "fingerprint", "dataset", "backbone", "store"),
+    *("task", "split", "fingerprint", "tables", "dataset", "backbone", "store"),
     *("classes", "pairs", "test_samples"),
 )
 """What an imported run has in common with the one that was tested on the same samples."""

@@ -42,7 +42,23 @@ def labels(runs: Sequence[RunRecord]) -> list[str]:
             if key in varied[run.method, run.task] and (key not in usual or value != usual[key])
         ]
         names.append(" ".join([run.method, *differing]))
-    return names
+    return _with_tables(names, runs)
+
+
+def _with_tables(names: Sequence[str], runs: Sequence[RunRecord]) -> list[str]:
+    """Names that tell apart what differs in the labels, splits or groups of the clips alone."""
+    tables: dict[tuple[str, str], set[str]] = {}
+    for name, run in zip(names, runs, strict=True):
+        tables.setdefault((name, run.task), set()).add(run.tables)
+    return [
+        f"{name} {tables_word(run)}" if len(tables[name, run.task]) > 1 else name
+        for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def tables_word(run: RunRecord) -> str:
+    """What a run was trained on of a store's tables, as `--set` takes it: "labels=65a073bc"."""
+    return f"labels={run.tables[:SHORT] or 'unrecorded'}"
 
 
 def store_names(runs: Sequence[RunRecord]) -> dict[str, str]:

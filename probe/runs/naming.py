@@ -17,11 +17,21 @@ class RunNames:
     Args:
         runs: The folder.
         identity_of: What a config's result depends on beside the config.
+        earlier_of: The same of versions that did not record a store's tables; None: as now.
+        fits: Whether a run of such a version, of that config, is of the tables as they are now.
     """
 
-    def __init__(self, runs: Path, identity_of: Callable[[RunConfig], str]) -> None:
+    def __init__(
+        self,
+        runs: Path,
+        identity_of: Callable[[RunConfig], str],
+        earlier_of: Callable[[RunConfig], str] | None = None,
+        fits: Callable[[RunConfig, str], bool] = lambda config, run: True,
+    ) -> None:
         self._runs = runs
         self._identity_of = identity_of
+        self._earlier_of = earlier_of or identity_of
+        self._fits = fits
         self._names: dict[str, str] = {}
         self._taken: dict[str, str] = {}
         """Name -> the run that it was given to."""
@@ -40,13 +50,23 @@ class RunNames:
         return self._names[run_id]
 
     def _choose(self, config: RunConfig, run_id: str) -> str:
-        earlier = config.earlier_run_id(self._identity_of(config))
-        for name in (run_id, earlier):
-            if is_done(self._runs, name):
-                return name
+        if is_done(self._runs, run_id):
+            return run_id
         short = config.run_name(run_id)
-        owner = self._taken.get(short) or read_identity(self._runs, short) or run_id
-        return short if owner == run_id else config.run_name(run_id, len(run_id))
+        owner = self._taken.get(short) or read_identity(self._runs, short)
+        if owner != run_id and (earlier := self._earlier(config)):
+            return earlier
+        return short if owner in ("", run_id) else config.run_name(run_id, len(run_id))
+
+    def _earlier(self, config: RunConfig) -> str:
+        """The folder of the run that an earlier version trained on the same tables; or ""."""
+        beside = self._earlier_of(config)
+        for run_id in dict.fromkeys((config.run_id(beside), config.earlier_run_id(beside))):
+            names = (run_id, config.run_name(run_id), config.run_name(run_id, len(run_id)))
+            for name in dict.fromkeys(names):
+                if read_identity(self._runs, name) == run_id and self._fits(config, name):
+                    return name
+        return ""
 
 
 def read_identity(runs: Path, run: str) -> str:

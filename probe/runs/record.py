@@ -75,6 +75,9 @@ class RunRecord(Part, BaseModel):
     bytes_a_clip: Count = 0
     fingerprint: str
     """Of the tokens."""
+    tables: str = ""
+    """Digest of the labels, splits and groups of its clips, `table_digest`; empty where the version
+    that wrote the run did not record it."""
     tested_tokens: str = ""
     """The same of the clips alone that it was tested on: clips that are added later do not change
     it; empty where the version that wrote the run did not keep it."""

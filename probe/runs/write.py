@@ -23,7 +23,7 @@ from stepcli.cache.schema.padding import is_padded
 from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.schema.views import clip_of
-from stepcli.probe.config import CODE_SCHEMA, RunConfig
+from stepcli.probe.config import CODE_SCHEMA, RunConfig, TaskConfig
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.leakage import leakage_counts
@@ -66,9 +66,17 @@ class TokenSource:
     """Whether some clips of the store are copies of others."""
     tokens_of: Callable[[Iterable[str]], str] | None = None
     """Fingerprint of the tokens of some clips; None where no store is open."""
+    tables_of: Callable[[TaskConfig], str] | None = None
+    """Digest of what a task reads from the store's tables; None where no store is open."""
 
     def identity(self, config: RunConfig) -> str:
-        """What a run's result depends on beside its config: the tokens, and the texts if read."""
+        """What a run's result depends on beside its config: the tokens, the texts if read, and
+        what the task reads from the store's tables."""
+        found = self.earlier_identity(config)
+        return found if self.tables_of is None else f"{found} tables {self.tables_of(config.task)}"
+
+    def earlier_identity(self, config: RunConfig) -> str:
+        """The same in versions that did not record the tables."""
         reads = "text embeddings" in methods().get(config.method).needs
         found = self.fingerprint + self.texts if reads else self.fingerprint
         # Earlier versions reversed and shuffled padding with the frames: such runs are trained
@@ -125,6 +133,7 @@ def write_run(
         multiply_adds=trained.multiply_adds,
         bytes_a_clip=_frame_bytes(source.spec) * task.length,
         fingerprint=source.fingerprint,
+        tables="" if source.tables_of is None else source.tables_of(config.task),
         tested_tokens="" if source.tokens_of is None else source.tokens_of(task.shown_ids),
         dataset=source.dataset,
         backbone=source.spec.backbone,

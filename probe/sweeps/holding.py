@@ -113,7 +113,7 @@ def hold_out(
     pooled = []
     fitting = folds
     for task in dict.fromkeys(task for task, _ in tasks):
-        fitting = min(fitting, most_folds(session.table(task), folds, FOLD_SEED))
+        fitting = min(fitting, most_folds(session.tables.of_task(task), folds, FOLD_SEED))
     if fitting:
         for task in dict.fromkeys(task for task, _ in tasks):
             update = {"slice_seed": FOLD_SEED, "folds": fitting}

@@ -11,17 +11,17 @@ from stepcli.cache.store.duplicates import find_copies
 from stepcli.cache.store.store import open_store
 from stepcli.cache.store.summary import weight_sources
 from stepcli.probe.config import RunConfig, TaskConfig
-from stepcli.probe.config.task import MULTI_LABEL
 from stepcli.probe.data.clip_metadata import ClipFacts
-from stepcli.probe.data.each_group import groups_of, leave_out, ungrouped_note
+from stepcli.probe.data.clip_tables import ClipTables
+from stepcli.probe.data.each_group import groups_of, ungrouped_note
 from stepcli.probe.data.features import Features, store_layout, task_layout
 from stepcli.probe.data.make_task import make_task
 from stepcli.probe.data.placement import BANK_SHARE, free_bytes, place_features
 from stepcli.probe.data.slices import held_out, in_folds
-from stepcli.probe.data.splits import LabelledClips, labelled_clips, only_base, subsample
 from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.text import stored_texts
 from stepcli.probe.methods import registry
+from stepcli.probe.runs.earlier import fits, unrecorded_tables
 from stepcli.probe.runs.naming import RunNames
 from stepcli.probe.runs.record import FILE, RunRecord, is_done, read_run
 from stepcli.probe.runs.staging import sweep_staging
@@ -80,7 +80,8 @@ class Session:
         fingerprint = self.store.fingerprint
         texts = "".join(text.sha256 for text in stored_texts(path))
         weights = tuple(weight_sources(self.store))
-        self._copies = find_copies(self.store).sets
+        copies = find_copies(self.store).sets
+        self.tables = ClipTables(self.store, copies)
         self._source = TokenSource(
             place,
             self.store.dataset,
@@ -88,11 +89,13 @@ class Session:
             self.store.spec,
             texts,
             weights,
-            bool(self._copies),
+            bool(copies),
             partial(self.store.snapshot.fingerprint, self.store.manifest.spec_digest),
+            self.tables.digest,
         )
-        self._names = RunNames(runs, self._source.identity)
-        self._tables: dict[tuple[str, str, str | None, str | None, bool, bool], LabelledClips] = {}
+        self._names = RunNames(
+            runs, self._source.identity, self._source.earlier_identity, self._fits
+        )
         self._tasks: dict[TaskConfig, Task] = {}
         self._written: dict[str, RunRecord] = {}
         self._noted: set[str] = set()
@@ -105,7 +108,7 @@ class Session:
                 test shares groups or copies with train.
         """
         if config not in self._tasks:
-            table = held_out(self.table(config), config)
+            table = held_out(self.tables.of_task(config), config)
             self._tasks[config] = in_folds(make_task(config, self.store, table), table, config)
             if self._strict and (found := self._leakage(config)):
                 del self._tasks[config]  # refused whenever it is asked for
@@ -117,37 +120,6 @@ class Session:
         chosen there is tested in the end."""
         plain = config.model_copy(update={"slice_seed": None, "folds": None, "fold": None})
         return self.task(plain).leakage.warnings
-
-    def table(self, config: TaskConfig) -> LabelledClips:
-        """The clips that a task trains on and its test split, before anything is held out.
-
-        Raises:
-            UsageError: a split has no clip.
-        """
-        table = self.every_clip(config)
-        if config.leaves_a_group_out:
-            table = leave_out(table, config.held_group)
-        if config.subsampled:
-            table = subsample(table, config.train_share, config.shots, config.draw_seed or 0)
-        if config.protocol == "base-to-novel":
-            table = only_base(table)
-        return table
-
-    def every_clip(self, config: TaskConfig) -> LabelledClips:
-        """The clips of a task before a group is left out, or anything held out or drawn."""
-        splits = (config.train_split, config.test_split, config.split_file, config.split)
-        pooled, several = config.leaves_a_group_out, config.name == MULTI_LABEL
-        if (*splits, pooled, several) not in self._tables:
-            self._tables[*splits, pooled, several] = labelled_clips(
-                self.store,
-                *splits[:3],
-                official=config.split,
-                split_digest=config.split_digest,
-                copies=self._copies,
-                pooled=pooled,
-                several=several,
-            )
-        return self._tables[*splits, pooled, several]
 
     def for_each_part(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
         """Configs once for each official split that they name, and where one group is left out
@@ -162,7 +134,7 @@ class Session:
             if not task.leaves_a_group_out or task.held_group is not None:
                 every.append(config)
                 continue
-            table = self.every_clip(task)
+            table = self.tables.every_clip(task)
             groups = groups_of(table)
             if note := ungrouped_note(table):
                 self._note_once(note)
@@ -204,6 +176,11 @@ class Session:
         """What the name abbreviates; the same in all versions."""
         return self._names.run_id(config)
 
+    def _fits(self, config: RunConfig, run: str) -> bool:
+        """Whether a run of an earlier version, of this config, is of the store's tables as they
+        are now."""
+        return fits(self.runs / run, self.task(config.task))
+
     def left(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
         """Those of the configs that are not done yet, each once."""
         unique = {self.name(config): config for config in configs}
@@ -243,6 +220,8 @@ class Session:
         if left < unique:
             done = unique - left
             say(f"{done} of {counted(unique, 'run')} {are(done)} done already in {self.runs}")
+            if note := unrecorded_tables(self.runs, {self.name(config) for config in configs}):
+                self._note_once(note)
         if plans:
             # Now, not after an hour of training.
             sweep_staging(self.runs)

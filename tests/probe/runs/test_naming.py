@@ -72,7 +72,8 @@ def test_a_name_on_the_disk_is_not_taken_for_another_run(
 ) -> None:
     runs = tmp_path / "runs"
     (record,) = read_runs(runs)
-    assert record.identity == record.settings.run_id(record.fingerprint)
+    beside = f"{record.fingerprint} tables {record.tables}"
+    assert record.identity == record.settings.run_id(beside)
     path = runs / record.run / "run.json"
     other = json.loads(path.read_text()) | {"identity": "linear-ffffffffffffffff"}
     path.write_text(json.dumps(other))
@@ -89,10 +90,10 @@ def test_runs_of_earlier_versions_keep_their_names(
 ) -> None:
     runs = tmp_path / "runs"
     (record,) = read_runs(runs)
-    earlier = record.identity
+    earlier = record.settings.run_id(record.fingerprint)
     (runs / record.run).rename(runs / earlier)
     old = json.loads((runs / earlier / "run.json").read_text()) | {"run": earlier}
-    del old["identity"]
+    del old["identity"], old["tables"]
     (runs / earlier / "run.json").write_text(json.dumps(old))
     assert "1 of 1 run is done already" in call(*trained)
     assert [run.run for run in read_runs(runs)] == [earlier]

@@ -225,10 +225,10 @@ def test_groups_are_united_over_copies_and_splits_do_not_matter(
     task = TaskConfig(protocol="leave-one-group-out")
     alike = store_of(tmp_path / "a", like={"open/1": "open/0"})
     session = Session(alike.path, tmp_path, "cpu")
-    assert groups_of(session.every_clip(task)) == ["g0", "g2", "g3", "g4", "g5"]
+    assert groups_of(session.tables.every_clip(task)) == ["g0", "g2", "g3", "g4", "g5"]
     unsplit = regrouped(store_of(tmp_path / "b"), PEOPLE, split="")
     session = Session(unsplit.path, tmp_path, "cpu")
-    table = session.every_clip(task)
+    table = session.tables.every_clip(task)
     assert groups_of(table) == ["s1", "s2", "s10"]
     assert len(table.train) == 12
     assert table.warnings == ()
@@ -244,7 +244,7 @@ def test_clips_of_another_split_are_left_alone(store: Store, tmp_path: Path) -> 
         [replace(row, split="pilot") if row.id == "open/0" else row for row in rows]
     )
     session = Session(store.path, tmp_path, "cpu")
-    table = session.every_clip(TaskConfig(protocol="leave-one-group-out"))
+    table = session.tables.every_clip(TaskConfig(protocol="leave-one-group-out"))
     assert len(table.train) == 11
     assert [line for line in table.warnings if "'pilot'" in line]
 
