@@ -57,13 +57,33 @@ def failed_import(error: BaseException) -> str | None:
             elif frame.f_code.co_name == "<module>":
                 modules.append(package)
     root = chain[-1]
-    if not modules or not isinstance(root, LOADING_ERRORS):
+    if not isinstance(root, LOADING_ERRORS):
         return None
+    if not modules:
+        return _missing(root)
     by = "" if modules[-1] == modules[0] else f", which {modules[0]} imports,"
     return (
         f"{modules[-1]}{by} does not load ({first_line(root)}); install a version that fits the "
         "other packages, or uninstall it if nothing needs it"
     )
+
+
+def raise_failed_import(error: BaseException) -> None:
+    """Return unless an error came out of an import: that is no fault of the file being read.
+
+    Raises:
+        UsageError: see `failed_import`.
+    """
+    if reason := failed_import(error):
+        raise UsageError(reason) from error
+
+
+def _missing(error: BaseException) -> str | None:
+    """The message for a package that a module of ours imports and that is not installed."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    package = error.name.partition(".")[0]
+    return f"{package} is not installed; install stepcli again, with what it needs"
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -16,7 +16,7 @@ from stepcli.extract.decode.container import require_file
 from stepcli.extract.decode.orientation import RGB
 from stepcli.extract.decode.video import ReadClip
 from stepcli.runtime.errors import VideoError
-from stepcli.runtime.extras import load_extra
+from stepcli.runtime.extras import load_extra, raise_failed_import
 
 VARIABLE = "d_depth"
 FRAMES_PER_SECOND = 30.0
@@ -107,6 +107,7 @@ def _measured(path: Path) -> NDArray[np.generic]:
     except MemoryError:
         raise
     except Exception as error:  # the reader raises anything on damaged bytes
+        raise_failed_import(error)
         raise VideoError(f"damaged: no readable MATLAB file ({error})") from error
     if stored is None:
         raise VideoError(f"holds no variable {VARIABLE} (only {', '.join(held) or 'nothing'})")

@@ -6,13 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from stepcli.extract.datasets.images import KINDS
 from stepcli.extract.datasets.walking import shown_name
 from stepcli.extract.decode.orientation import RGB
 from stepcli.runtime.errors import VideoError
+from stepcli.runtime.extras import raise_failed_import
 
+READERS = (BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
+"""Of `KINDS`. Without one of them Pillow would import those of all formats, with what they need."""
 ORIENTATION = 0x0112
 BITS_PER_SAMPLE = 258
 
@@ -36,6 +46,7 @@ def read_image(path: Path) -> RGB:
 
     Raises:
         VideoError: not such an image, damaged, or with too many pixels or undefined levels.
+        UsageError: a package that the reader needs does not load.
     """
     name = shown_name(Path(path.name))
     try:
@@ -57,6 +68,7 @@ def read_image(path: Path) -> RGB:
     except VideoError:
         raise
     except Exception as error:  # Pillow's readers raise anything on damaged bytes
+        raise_failed_import(error)
         raise VideoError(f"damaged: {name} is no readable image") from error
 
 

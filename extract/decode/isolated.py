@@ -206,6 +206,7 @@ def ask_reader(request: Request, *, live: bool = False) -> Generator[Answer, byt
 
     Raises:
         VideoError: raised in the reader, or the reader has ended or hangs.
+        DecodersFailed: a package that it needs does not load.
     """
     # A camera may wait for hours for its next frame.
     patience = None if live else PATIENCE_SECONDS
@@ -215,6 +216,8 @@ def ask_reader(request: Request, *, live: bool = False) -> Generator[Answer, byt
         child.pipe.send_bytes(json.dumps(request).encode())
         while True:
             facts: Facts = json.loads(_receive(child, patience))
+            if "fatal" in facts:
+                raise DecodersFailed(facts["fatal"])
             if "error" in facts:
                 finished = True
                 raise VideoError(str(facts["error"]))
@@ -265,8 +268,11 @@ def _start(*, live: bool) -> Child:
     child = start_child("stepcli.extract.decode.reader", stdin=stdin)
     try:
         if child.pipe.poll(START_SECONDS):
-            child.pipe.recv_bytes(LARGEST)
-            return child
+            facts: Facts = json.loads(child.pipe.recv_bytes(LARGEST))
+            if "fatal" not in facts:
+                return child
+            child.end()
+            raise DecodersFailed(facts["fatal"])
     except (EOFError, OSError):
         pass
     raise DecodersFailed(f"a decoder process did not come up: {child.last_words() or 'it hangs'}")

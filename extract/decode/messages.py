@@ -94,6 +94,8 @@ class Facts(TypedDict, total=False):
     """Of the pictures that follow as bytes."""
     end: bool
     error: str
+    fatal: str
+    """Why no video can be read."""
 
 
 class ReadValues(TypedDict):
@@ -120,6 +122,8 @@ class ClipReply(TypedDict, total=False):
     """What a worker says of a clip: what it read, or why it could not."""
 
     ready: bool
+    fatal: str
+    """Why it cannot go on, with any clip: the last thing that it says."""
     read: ReadValues
     source: SourceValues
     error: str

@@ -239,6 +239,8 @@ class DecodePool:
                 worker.process.wait()
                 self._replace(worker, "its decoder process ended")
                 continue
+            if "fatal" in reply:
+                raise DecodersFailed(reply["fatal"])
             if "ready" in reply:
                 worker.ready = True
                 worker.start_clock(self._clip_seconds)

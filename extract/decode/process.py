@@ -26,6 +26,7 @@ from stepcli.extract.decode.sampling import parse_sampling
 from stepcli.extract.decode.views import ViewPlan, space_and_time
 from stepcli.runtime.errors import StepcliError, UsageError
 
+START = "stepcli.extract.decode.start"
 START_SECONDS = 120.0
 """Time limit for a decoder process to come up; machines under load are slow to import."""
 LAST_WORDS_SECONDS = 10.0
@@ -114,7 +115,7 @@ class DecodeTask:
 
 
 class DecodersFailed(StepcliError):
-    """Decoder processes cannot be started at all."""
+    """Decoder processes cannot be started, or cannot read any video of some kind."""
 
 
 @dataclass(slots=True)
@@ -198,7 +199,7 @@ def start_child(module: str, *descriptors: int, stdin: int | None = subprocess.D
     passed = (theirs.fileno(), *descriptors)
     process = subprocess.Popen(
         # -P: a numpy.py in the folder of somebody's data must not be imported.
-        [sys.executable, "-P", "-m", module, *map(str, (*passed, allowed))],
+        [sys.executable, "-P", "-m", START, module, *map(str, (*passed, allowed))],
         pass_fds=passed,
         stdin=stdin,
         stdout=subprocess.DEVNULL,

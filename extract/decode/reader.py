@@ -1,7 +1,7 @@
 """One process that reads videos for what is not extraction: predict, reports, pictures, streams.
 
-Started by `isolated.py` as `python -m stepcli.extract.decode.reader`. A request is JSON; so is each
-answer, and pictures follow theirs as bytes.
+Started by `isolated.py` by way of `start.py`. A request is JSON; so is each answer, and pictures
+follow theirs as bytes.
 """
 
 import json
@@ -274,7 +274,3 @@ def main() -> None:
             except EOFError:
                 return
             answer(request, pipe)
-
-
-if __name__ == "__main__":
-    main()

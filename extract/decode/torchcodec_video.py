@@ -19,7 +19,7 @@ from stepcli.extract.decode.orientation import RGB, Orientation, orientation
 from stepcli.extract.decode.packets import shown_packets
 from stepcli.extract.decode.video import ReadClip, read_whole
 from stepcli.runtime.errors import UsageError, VideoError
-from stepcli.runtime.extras import LOADING_ERRORS, first_line
+from stepcli.runtime.extras import LOADING_ERRORS, first_line, raise_failed_import
 
 
 def load_torchcodec() -> Any:
@@ -79,6 +79,7 @@ def read_with_torchcodec(
         first = float(decoder.get_frame_at(0).pts_seconds)
         seconds = [float(time) - first for time in batch.pts_seconds]
     except (RuntimeError, ValueError, IndexError) as error:
+        raise_failed_import(error)
         reason = str(error).strip().splitlines()[0]
         raise VideoError(f"not a video that torchcodec can decode ({reason})") from error
     place = {index: position for position, index in enumerate(wanted)}

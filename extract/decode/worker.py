@@ -1,7 +1,7 @@
 """One decoder process: takes clips from a pipe, leaves pixels in shared memory.
 
-Started by `process.py` as `python -m stepcli.extract.decode.worker`, so that it is a fresh process
-that has never seen CUDA, and a crash in a video library ends it alone. Messages are JSON.
+Started by `process.py` by way of `start.py`, so that it is a fresh process that has never seen
+CUDA, and a crash in a video library ends it alone. Messages are JSON.
 """
 
 import json
@@ -158,11 +158,8 @@ def main() -> None:
                 reply = {"error": type(error).__name__, "message": text}
             except MemoryError:
                 reply = {"error": VideoError.__name__, "message": out_of_memory()}
-            # Anything else is not the clip's fault as far as we know: the process ends with a
-            # traceback, and the pool gives the clip one more chance in a fresh one.
+            # Anything else is not the clip's fault as far as we know: `start.py` names a package
+            # that does not load; else the process ends with a traceback, and the pool gives the
+            # clip one more chance in a fresh one.
             reply["seconds"] = time.perf_counter() - started
             pipe.send_bytes(json.dumps(reply).encode())
-
-
-if __name__ == "__main__":
-    main()

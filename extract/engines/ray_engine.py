@@ -145,7 +145,7 @@ class _Driver:
     ) -> None:
         self._ray = ray
         self._store = store
-        self._extract = extract
+        self._extract = (extract.__module__, [ray.put(extract)])
         self._progress = progress
         self._at_most = config.ray_workers
         self._share = WorkerShare.of(config, self._nodes())
@@ -199,7 +199,7 @@ class _Driver:
             .options(num_cpus=self._share.cpus, num_gpus=self._share.gpus, max_restarts=0)
             .remote(name, self._queue, Path.cwd())
         )
-        self._actors[actor.run.remote(self._extract)] = (name, actor)
+        self._actors[actor.run.remote(*self._extract)] = (name, actor)
 
     def _look(self) -> int:
         """Show what the workers have reported; how many clips wait."""
@@ -218,7 +218,13 @@ class _Driver:
             outcome = self._ray.get(result)
         except self._ray.exceptions.RayTaskError:
             raise  # a mistake in the program
-        except self._ray.exceptions.RayError:  # killed, out of memory, out of reach
+        except self._ray.exceptions.RayError as error:  # killed, out of memory, out of reach
+            if getattr(error, "actor_init_failed", False):
+                said = str(error).strip().rpartition("\n")[2]
+                raise WorkerFailed(
+                    f"a worker could not be started ({said}); every machine of the cluster needs "
+                    "the same stepcli with the same packages"
+                ) from error
             self._ray.kill(actor)  # it may only be out of reach
             self._lose(name)
             return

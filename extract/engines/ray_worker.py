@@ -1,25 +1,31 @@
-"""The part of `--engine ray` that runs in each worker: the pipeline, on clips from the queue."""
+"""The part of `--engine ray` that runs in each worker: the pipeline, on clips from the queue.
+
+Light to import: what a worker needs is loaded in `Worker.run`, which can say what does not load.
+"""
 
 import os
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from stepcli.extract.datasets.clip import Clip
-from stepcli.extract.pipeline.stages import StageSeconds
 from stepcli.runtime.errors import StepcliError
+from stepcli.runtime.extras import failed_import
 from stepcli.runtime.ray_cluster import import_ray
-from stepcli.runtime.threads import grant_cores
+
+if TYPE_CHECKING:
+    from stepcli.extract.pipeline.stages import StageSeconds
 
 REPORT_SECONDS = 0.5
 """Between two reports of a worker, each of which may be answered with "stop"."""
 CLIPS_AT_ONCE = 8
 """Clips that a worker takes from the queue at a time."""
 
-Extract = Callable[[Iterator[Clip], "Reporter"], StageSeconds]
+Extract = Callable[[Iterator[Clip], "Reporter"], "StageSeconds"]
 """The whole work of a worker: the pipeline, on clips that come one by one."""
 
 
@@ -92,14 +98,35 @@ class Worker:
         self._name = name
         self._queue = queue
 
-    def run(self, extract: Extract) -> StageSeconds | str | None:
+    def run(self, module: str, packed: list[Any]) -> "StageSeconds | str | None":
         """Extract until the queue is empty.
+
+        Args:
+            module: of the `Extract`, imported before Ray does so: its errors hide where they arose.
+            packed: a reference to the `Extract`, in a list, or Ray would unpack it earlier.
 
         Returns:
             Seconds spent in each stage; None when the driver said "stop", with every finished
-            clip stored; the text of a StepcliError, which has to pass between processes.
+            clip stored; the text of a StepcliError, which has to pass between processes, or which
+            package does not load on this host.
         """
+        try:
+            return self._run(module, packed)
+        except StepcliError as error:
+            return str(error)
+        except KeyboardInterrupt:
+            return None
+        except Exception as error:
+            if reason := failed_import(error):
+                return f"on {socket.gethostname()}: {reason}"
+            raise
+
+    def _run(self, module: str, packed: list[Any]) -> "StageSeconds":
         ray = import_ray()
+        import_module(module)
+        extract: Extract = ray.get(packed[0])
+        from stepcli.runtime.threads import grant_cores
+
         grant_cores(ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0))
         ray.get(self._queue.join.remote(self._name, socket.gethostname()))
 
@@ -107,10 +134,5 @@ class Worker:
             while taken := ray.get(self._queue.next.remote(self._name, CLIPS_AT_ONCE)):
                 yield from taken
 
-        try:
-            with Reporter(self._queue, self._name) as reporter:
-                return extract(clips(), reporter)
-        except StepcliError as error:
-            return str(error)
-        except KeyboardInterrupt:
-            return None
+        with Reporter(self._queue, self._name) as reporter:
+            return extract(clips(), reporter)

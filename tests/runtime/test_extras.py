@@ -81,3 +81,12 @@ def test_only_an_import_that_failed_is_one() -> None:
     with pytest.raises(ValueError, match="invalid literal") as caught:
         int("x")
     assert failed_import(caught.value) is None
+
+
+def test_a_package_that_ours_imports_and_that_is_missing_is_named() -> None:
+    code = compile("import no_such_package.part", "ours.py", "exec")
+    with pytest.raises(ModuleNotFoundError) as caught:
+        exec(code, {"__name__": "stepcli.some.module"})
+    assert failed_import(caught.value) == (
+        "no_such_package is not installed; install stepcli again, with what it needs"
+    )

@@ -6,6 +6,7 @@ STEPCLI_KILLS sets how many workers are killed (default 1).
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,7 +27,8 @@ from stepcli.cli import app
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.engines import ray_engine
 from stepcli.extract.engines.ray_engine import WorkerShare
-from stepcli.extract.engines.run import run_extract
+from stepcli.extract.engines.ray_worker import Worker
+from stepcli.extract.engines.run import OnWorker, run_extract
 from stepcli.runtime import preemption
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.ray_cluster import WorkerFailed, ray_cluster
@@ -150,13 +152,38 @@ def test_what_would_stop_every_worker_stops_the_run(
 
     request = request_for(tmp_path / "store", engine="ray", ray_workers=1, worker_cpus=1)
 
-    def and_lose_the_store(*arguments: Any) -> None:
+    def and_lose_the_store(*arguments: Any) -> list[str]:
         if (tmp_path / "store").exists():  # it is asked before and after the store is made
             (tmp_path / "store").rename(tmp_path / "elsewhere")
+        return []
 
     monkeypatch.setattr(job, "require_space", and_lose_the_store)
     with pytest.raises(WorkerFailed, match="no feature store at"):
         run_extract(request)
+
+
+def test_a_package_that_does_not_load_on_a_worker_is_named_with_its_host(
+    ray: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "av.py").write_text('raise OSError("libfoo.so.5: cannot open shared object file")')
+    environment = {"env_vars": {"PYTHONPATH": str(tmp_path)}}
+    worker = ray.remote(Worker).options(num_cpus=0, runtime_env=environment)
+    said = ray.get(worker.remote("w", None, tmp_path).run.remote(OnWorker.__module__, []))
+    assert said.startswith(f"on {socket.gethostname()}: av does not load (OSError: libfoo.so.5: ")
+    said = ray.get(worker.remote("w", None, tmp_path).run.remote("no_such_package.module", []))
+    assert "no_such_package is not installed" in said
+
+
+class Unknown(Worker):
+    """The workers' processes cannot import it: as where a machine lacks stepcli."""
+
+
+def test_a_machine_that_cannot_start_workers_ends_the_run_with_the_reason(
+    ray: Any, request_for: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "Worker", Unknown)
+    with pytest.raises(WorkerFailed, match=r"a worker could not be started \(.*No module named"):
+        run_extract(request_for(tmp_path / "s", limit=2, engine="ray", ray_workers=1))
 
 
 def test_sigterm_leaves_a_clean_store(
