@@ -88,6 +88,8 @@ def _told(container: Any, stream: Any) -> Length | None:
     gaps = _gaps(early) + _gaps(tail.ticks)
     if not gaps:
         return Length(0.0, 1, told=True)
+    if not any(gaps):  # all at one moment: these are no times
+        return None
     seconds = float((ticks + median(gaps)) * stream.time_base)
     return Length(seconds, round(ticks / mean(gaps)) + 1, told=True)
 
@@ -99,7 +101,7 @@ def _estimated(container: Any, stream: Any) -> Length:
         raise VideoError("damaged: not one packet of its video could be read")
     share = 1.0 if head.finished else head.bytes / container.size
     rate = stream.average_rate or stream.guessed_rate
-    if gaps := _gaps(head.ticks):
+    if any(gaps := _gaps(head.ticks)):
         seconds = float((sum(gaps) + median(gaps)) * stream.time_base)
     elif rate:
         seconds = float(head.count / rate)

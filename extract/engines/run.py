@@ -191,6 +191,7 @@ def open_run(ready: ReadyRun, listed: ClipList) -> OpenRun | RunSummary:
     config, prepared, embed, place = ready.config, ready.prepared, ready.embed, ready.place
     if config.dry_run and not is_store(place):
         need = Need(place, prepared.spec, amount_of(ready, clips)[0])
+        say_notes([ready.counts.note if ready.counts else ""])
         say(
             f"dry run, nothing was written; to extract: {to_extract(need, clips)}; no store at "
             f"{place} yet"
@@ -219,6 +220,7 @@ def open_run(ready: ReadyRun, listed: ClipList) -> OpenRun | RunSummary:
     todo = what_is_left(store, stock.share, retry=config.retry_failed, redo=stock.redo)
     amount, windows_of = amount_of(ready, todo.left, stock.share)
     need = Need(store.path, store.spec, amount)
+    say_notes([ready.counts.note if ready.counts else ""])
     if config.dry_run:
         say_dry(store, todo, stock, share, need, prune=config.prune)
         planned = as_json(store, todo, stock, None, share, need)

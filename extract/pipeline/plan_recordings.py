@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stepcli.cache import create_store
@@ -12,7 +12,7 @@ from stepcli.extract.decode.grid import steps_in
 from stepcli.extract.pipeline.clip_list import spread
 from stepcli.extract.pipeline.prepare import Prepared
 from stepcli.extract.pipeline.progress import ExtractionProgress
-from stepcli.extract.pipeline.window_counts import recording_lengths
+from stepcli.extract.pipeline.window_counts import recording_lengths, sparse, sparse_note
 from stepcli.extract.pipeline.windows import extract_windows
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.words import counted, listed
@@ -42,6 +42,8 @@ class Recordings:
     """Ids of those whose files do not tell their length."""
     unreadable: Mapping[str, str]
     """Id of each that cannot be opened -> why."""
+    sparse: Mapping[str, str] = field(default_factory=dict)
+    """Id of each whose windows repeat most of its frames -> its frames and length."""
 
     def notes(self) -> list[str]:
         """Lines for people about recordings whose length is not known for certain."""
@@ -57,6 +59,8 @@ class Recordings:
                 f"note: {counted(len(self.unreadable), 'recording')} ({reasons}) not counted: "
                 "extraction would quarantine them"
             )
+        if self.sparse:
+            notes.append(f"note: {sparse_note(self.sparse)}")
         return notes
 
 
@@ -89,6 +93,7 @@ class Survey:
             frames=sum(map(self.frames_of, self._lengths)),
             estimated=tuple(one for one, length in self._lengths.items() if not length.told),
             unreadable=unreadable,
+            sparse=sparse(self._lengths, rule.rate),
         )
 
     def frames_of(self, recording: str, until: float = float("inf")) -> int:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from statistics import mean, stdev
 
 from stepcli.cache.schema.spec import StoreSpec
@@ -13,13 +14,15 @@ from stepcli.extract.decode.isolated import recording_length
 from stepcli.extract.decode.length import Length
 from stepcli.extract.pipeline.space import Amount
 from stepcli.runtime.errors import VideoError
-from stepcli.runtime.progress import Progress
-from stepcli.runtime.words import counted
+from stepcli.runtime.progress import Progress, duration
+from stepcli.runtime.words import counted, listed
 
 SAMPLE = 200
 """Recordings opened of a longer list: about two seconds, on a disk of a network more."""
 STANDARD_ERRORS = 2.0
 """Between an estimate and its lower bound."""
+REPEATED = 10
+"""Steps per frame from where on a recording is `sparse`."""
 SEED = 0
 """Of the sample: the same list gives the same numbers."""
 
@@ -40,6 +43,34 @@ def recording_lengths(clips: Sequence[Clip]) -> tuple[dict[str, Length], dict[st
                 unreadable[clip.id] = str(error)
             progress.advance()
     return lengths, unreadable
+
+
+def sparse(lengths: Mapping[str, Length], rate: Fraction) -> dict[str, str]:
+    """Recordings whose windows repeat most of their frames, e.g. after a clock that jumped.
+
+    Args:
+        lengths: by id.
+        rate: steps per second.
+
+    Returns:
+        Id -> what it has, e.g. "40 frames in 1 h 00 min".
+    """
+    return {
+        one: f"{counted(length.frames, 'frame')} in {duration(length.seconds)}"
+        for one, length in lengths.items()
+        if steps_in(length.seconds, rate) > REPEATED * length.frames
+    }
+
+
+def sparse_note(found: Mapping[str, str]) -> str:
+    """A line on what `sparse` found; "" where it found none."""
+    if not found:
+        return ""
+    named = listed(f"{one}: {what}" for one, what in found.items())
+    return (
+        f"{counted(len(found), 'recording')} ({named}) with less than one frame per {REPEATED} "
+        "steps of the windows, which repeat frames; check whether timestamps jump"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +99,12 @@ class WindowCounts:
         assert rule is not None
         self._rule, self._frames = rule, spec.frames
         self._known: dict[str, _Measured] = {}
+        self._sparse: dict[str, str] = {}
+
+    @property
+    def note(self) -> str:
+        """On the recordings opened so far whose windows repeat frames; else ""."""
+        return sparse_note(self._sparse)
 
     def expected(
         self, left: Sequence[Clip], share: Sequence[Clip] | None = None
@@ -126,6 +163,7 @@ class WindowCounts:
             unknown = random.Random(SEED).sample(unknown, SAMPLE)
         new = [clip for clip in unknown if clip.id not in self._known]
         lengths, _ = recording_lengths(new) if new else ({}, {})
+        self._sparse |= sparse(lengths, self._rule.rate)
         for clip in new:
             self._known[clip.id] = self._measured(lengths.get(clip.id))
         return unknown

@@ -13,9 +13,12 @@ import pytest
 from stepcli.cache import open_store
 from stepcli.cache.schema.part_layout import part_layout
 from stepcli.cache.schema.spec import StoreSpec
+from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip
 from stepcli.extract.decode.length import Length
 from stepcli.extract.pipeline import window_counts
+from stepcli.extract.pipeline.clip_list import load_list
+from stepcli.extract.pipeline.plan_recordings import Survey
 from stepcli.extract.pipeline.progress import ExtractionProgress
 from stepcli.extract.pipeline.window_counts import WindowCounts
 from stepcli.extract.sources.windows import with_windows
@@ -181,6 +184,25 @@ def test_broken_recordings_count_for_nothing(spec: StoreSpec, lengths: list[str]
     assert each == {"3": 3, "broken": 0, "5": 5}
     nothing, each = WindowCounts(spec).expected([])
     assert (nothing.ids, each) == (0, {})
+
+
+def test_recordings_whose_clock_jumped_are_named(
+    windows: Extract,
+    write_numbered: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Their windows show one frame for as long as a player would."""
+    times = [40 * n + (120_000 if n >= 20 else 0) for n in range(40)]
+    write_numbered(tmp_path / "jump.mkv", 40, ticks=times)
+    both = listing(tmp_path / "jumps.csv", ["long.mp4", "jump.mkv"])
+    assert windows(root=both, dry_run=True) == 0
+    (note,) = [one for one in capsys.readouterr().err.splitlines() if "check whether" in one]
+    assert note.startswith("note: 1 recording (jump.mkv: 40 frames in 2 min 02 s) with less than")
+    plan = Survey(
+        load_list(ExtractConfig(dataset="csv", root=both, windows=RULE)).clips, "windows5fps/2", 4
+    ).recordings
+    assert note in plan.notes()
 
 
 def test_only_recordings_without_a_stored_window_are_opened(
