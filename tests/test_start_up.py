@@ -92,7 +92,7 @@ def test_a_typo_is_answered_before_anything_heavy_is_loaded(
             "order nowhere": no_runs,
             "calibrate nowhere": no_runs,
             "report nowhere": no_runs,
-            "export nowhere": "no run.json",
+            "export nowhere": "neither the folder of a trained probe",
             "predict nowhere": "neither a run",
             "push nowhere": "--to",
         }

@@ -93,8 +93,12 @@ def predict(
     for note in notes:
         warn(f"note: {note}")
     from stepcli.apply.prediction.probes import Applied
+    from stepcli.probe.runs.find import without_slices
 
-    applied = Applied(_tested(folders), device, backbone)
+    final, note = without_slices(folders)
+    if note:
+        warn(note)
+    applied = Applied(final, device, backbone)
     seconds = _window_seconds(window, applied)
     if stream:
         _stream(applied, stream, stream_format, seconds, stride, top, risk)
@@ -107,20 +111,6 @@ def predict(
 def _may_be_opened(place: str) -> bool:
     """Whether something can be there: standard input, an address or a file."""
     return place == "-" or ":" in place or Path(place).exists()
-
-
-def _tested(folders: list[Path]) -> list[Path]:
-    """Without runs on held-out slices, which runs/step-* names too, where there are others."""
-    from stepcli.probe.runs.record import FILE, read_run
-    from stepcli.runtime.words import counted
-
-    final = [folder for folder in folders if not read_run(folder / FILE).on_slice]
-    if final and len(final) < len(folders):
-        warn(
-            f"note: left out {counted(len(folders) - len(final), 'run')} on held-out slices of "
-            "train, which only choose settings; give one alone to ask it"
-        )
-    return final or folders
 
 
 def _answer(

@@ -51,12 +51,12 @@ def unrecorded_tables(runs: Path, names: Collection[str]) -> str:
     count = sum(not read_run(path).tables for path in done if path.is_file())
     if not count:
         return ""
-    do = (
-        "was trained by an earlier version and does"
+    were = (
+        "was trained by an earlier version, which"
         if count == 1
-        else ("were trained by an earlier version and do")
+        else ("were trained by an earlier version, which")
     )
     return (
-        f"note: {counted(count, 'run')} {do} not record the labels of their training clips; if you "
-        "have changed some since, delete them (stepcli runs rm) and train again"
+        f"note: {counted(count, 'run')} {were} did not record the labels of the training clips; if "
+        "you have changed some since, delete these runs (stepcli runs rm) and train again"
     )

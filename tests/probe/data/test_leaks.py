@@ -215,10 +215,12 @@ def test_slices_of_a_store_with_copies_are_other_runs(
     plain = Session(store_of(tmp_path / "a").path, runs, "cpu")
     copied = Session(store_of(tmp_path / "b", like=LIKE).path, runs, "cpu")
     for session, same in ((plain, True), (copied, False)):
-        fingerprint = session.store.fingerprint
-        assert session.run_id(config) == config.run_id(fingerprint)
+        fingerprint, tables = session.store.fingerprint, session.tables.digest(config.task)
+        assert session.run_id(config) == config.run_id(f"{fingerprint} tables {tables}")
         sliced = on_slice(config)
-        assert (session.run_id(sliced) == sliced.run_id(fingerprint)) is same
+        assert session.tables.digest(sliced.task) == tables
+        beside = f"{fingerprint} tables {tables}"
+        assert (session.run_id(sliced) == sliced.run_id(beside)) is same
 
 
 def test_imported_logits_are_scored_without_copies_too(

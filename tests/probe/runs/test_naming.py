@@ -146,6 +146,39 @@ def test_runs_are_found_by_folder_name_and_beginning(
         find_run("linear", runs)
 
 
+def test_a_beginning_means_the_run_and_not_its_twin_on_a_slice(
+    trained: tuple[object, ...], tmp_path: Path
+) -> None:
+    """`calibrate` leaves a twin beside each run, whose name begins alike."""
+    runs = tmp_path / "runs"
+    (record,) = read_runs(runs)
+    words = ("calibrate", runs, "--slice-min", "clips=1,groups=1,classes=1", "--slice-share", 0.5)
+    invoke(*words)
+    (twin,) = [run.run for run in read_runs(runs, slices=True) if run.on_slice]
+    assert twin.startswith("linear-classify-s0-slice-")
+    for word in ("linear", "linear-classify-s0", "linear-classify-s0-"):
+        assert find_run(word, runs) == runs / record.run
+    assert find_run("linear-classify-s0-slice", runs) == runs / twin
+    assert find_run(twin, runs) == runs / twin
+    done = invoke("export", *sorted(runs.glob("linear-*")), "--out", tmp_path / "exported")
+    assert done.exit_code == 0, done.output
+    assert "left out 1 run on held-out slices" in done.stderr
+    assert [path.name for path in (tmp_path / "exported").iterdir()] == [record.run]
+    call("export", runs / twin, "--out", tmp_path / "twin")
+    assert [path.name for path in (tmp_path / "twin").iterdir()] == [twin]
+
+
+def test_a_run_is_exported_by_its_name(
+    trained: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPCLI_RUNS", str(tmp_path / "runs"))
+    (record,) = read_runs(tmp_path / "runs")
+    call("export", "linear", record.run, "--out", tmp_path / "exported")
+    assert [path.name for path in (tmp_path / "exported").iterdir()] == [record.run]
+    said = call("export", "step", "--out", tmp_path / "none", code=2)
+    assert "list them with stepcli runs" in said
+
+
 def test_runs_are_listed_shown_and_filtered(trained: tuple[object, ...], tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     call(*trained, "--seeds", 2, "--task", "arrow")
