@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from stepcli.probe.config.task import ORDER_SUITE
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.runs.configurations import Configuration, configurations
+from stepcli.probe.runs.filters import EVERY_RUN, RunFilter
 from stepcli.probe.runs.labels import SHORT, labels
 from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.stats import accuracy_interval
@@ -156,14 +157,18 @@ class Suite:
         ]
 
 
-def order_suites(runs: Path) -> list[Suite]:
+def order_suites(runs: Path, keep: RunFilter = EVERY_RUN) -> list[Suite]:
     """Every store and split of a folder of runs that was tested on two or more of the tasks.
 
+    Args:
+        runs: The folder.
+        keep: Which runs of it.
+
     Raises:
-        UsageError: there is no run, or one cannot be read.
+        UsageError: there is no run, or none that passes, or one cannot be read.
     """
     found: dict[tuple[str, str, str], list[Configuration]] = {}
-    for each in configurations(runs):
+    for each in configurations(runs, keep=keep):
         first = each.first
         if first.task in ORDER_SUITE and first.pairs:
             found.setdefault((first.dataset, first.fingerprint, first.split), []).append(each)

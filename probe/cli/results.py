@@ -1,8 +1,8 @@
 """`stepcli results`: read what the runs say, compare methods, bring other people's models in."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +17,9 @@ from stepcli.probe.cli.options import (
     runs_folder,
 )
 from stepcli.runtime.terminal import say, say_lines, warn
+
+if TYPE_CHECKING:
+    from stepcli.probe.runs.filters import RunFilter
 
 results_app = typer.Typer(help="Show the finished runs, compare them, add other people's.")
 
@@ -97,17 +100,21 @@ def results(
 
     keep = run_filter(task, method, store, seed, set_)
     folders = list(dict.fromkeys(runs or [runs_folder(None)]))
-    if across:
-        others = {
-            "--compare": compare,
-            "--slices": slices,
+    _require_one_table(
+        {
+            "--across": across,
             "--chosen": chosen,
-            "--average-splits": average_splits,
             "--order-suite": order_suite,
-            "--published": published,
-        }
-        if given := [name for name, value in others.items() if value]:
-            raise UsageError(f"--across and {given[0]} are two tables; ask for one at a time")
+            "--compare": compare is not None,
+        },
+        {"--slices": slices, "--average-splits": average_splits, "--published": published},
+    )
+    if published and format_ in ("json", "csv", "parquet"):
+        raise UsageError(
+            f"--published are tables of papers' numbers, --format {format_} has one entry per run; "
+            "choose --format table, markdown or latex"
+        )
+    if across:
         _write_or_say(_across_text(folders, format_, keep), out)
         return
     if len(folders) > 1:
@@ -117,7 +124,7 @@ def results(
         )
     folder = folders[0]
     if published and not folder.is_dir():
-        say_lines("\n\n".join(published_tables(shipped(shipped_files()), "table")))
+        _write_or_say("\n\n".join(published_tables(shipped(shipped_files()), format_)), out)
         return
     if chosen:
         from stepcli.probe.analysis.selection import chosen_table
@@ -128,7 +135,7 @@ def results(
         return
     width = terminal_width() if out is None else None
     if order_suite:
-        _write_or_say(_suite_text(folder, format_, width), out)
+        _write_or_say(_suite_text(folder, format_, width, keep), out)
         return
     found = keep(read_runs(folder, slices=slices))
     _say_notes(leakage_notes(found))
@@ -155,7 +162,7 @@ def results(
         }
         if format_ == "table" and len(tasks) > len({fingerprint for fingerprint, _ in tasks}):
             try:
-                text = f"{text}\n\n{_suite_text(folder, format_, width)}"
+                text = f"{text}\n\n{_suite_text(folder, format_, width, keep)}"
             except UsageError as error:  # the runs are shown even so
                 _say_notes([f"order suite: {error}"])
         _write_or_say(text, out)
@@ -166,12 +173,27 @@ def results(
     _write_or_say(render_comparison(names[0], compare_methods(folder, found, names), format_), out)
 
 
-def _suite_text(folder: Path, form: Any, width: int | None) -> str:
+def _require_one_table(views: Mapping[str, bool], more: Mapping[str, bool]) -> None:
+    """Refuse options that would be ignored.
+
+    Args:
+        views: Options that are a table each.
+        more: Options of the usual table alone.
+    """
+    from stepcli.runtime.errors import UsageError
+
+    given = [name for name, value in views.items() if value]
+    others = given[1:] + [name for name, value in more.items() if value]
+    if given and others:
+        raise UsageError(f"{given[0]} and {others[0]} are two tables; ask for one at a time")
+
+
+def _suite_text(folder: Path, form: Any, width: int | None, keep: "RunFilter") -> str:
     """The order suite's tables; imported here because registries of methods need torch."""
     from stepcli.probe.analysis.order_suite import order_suites
     from stepcli.probe.analysis.order_suite_words import suite_texts
 
-    return "\n\n".join(suite_texts(order_suites(folder), form, width))
+    return "\n\n".join(suite_texts(order_suites(folder, keep), form, width))
 
 
 def _across_text(folders: Sequence[Path], form: Any, keep: Callable[[Any], list[Any]]) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stepcli.probe.config import without_paths
 from stepcli.probe.config.task import MULTI_LABEL
+from stepcli.probe.runs.filters import EVERY_RUN, RunFilter
 from stepcli.probe.runs.labels import labels, without_seeds
 from stepcli.probe.runs.pairs import Pairs
 from stepcli.probe.runs.record import FILE, RunRecord, read_runs
@@ -139,16 +140,19 @@ def seed_predictions(runs: Path, records: Sequence[RunRecord]) -> "Predictions":
     return joined([read_predictions(runs / record.run) for record in records])
 
 
-def configurations(runs: Path, methods: Sequence[str] | None = None) -> list[Configuration]:
+def configurations(
+    runs: Path, methods: Sequence[str] | None = None, keep: RunFilter = EVERY_RUN
+) -> list[Configuration]:
     """Every configuration below a folder of runs, as `stepcli results` has its rows; without those
     of any number of labels per clip, which `without_several` names.
 
     Args:
         runs: The folder, or the folder of one run in it: then that run alone.
         methods: Names; None: all.
+        keep: Which runs.
 
     Raises:
-        UsageError: there is no run.
+        UsageError: there is no run, or none that passes.
         UnknownName: a method of `methods` has no run.
     """
     only = runs.name if (runs / FILE).is_file() else None
@@ -169,7 +173,7 @@ def configurations(runs: Path, methods: Sequence[str] | None = None) -> list[Con
     for name in methods or ():
         if name not in known:
             raise UnknownName("method among the runs", name, known)
-    chosen = [record for record in tested if not methods or record.method in methods]
+    chosen = keep([record for record in tested if not methods or record.method in methods])
     if not chosen:
         raise UsageError(f"{runs} holds only runs on slices of train; refit them: sweep --select")
     groups: dict[str, list[RunRecord]] = {}

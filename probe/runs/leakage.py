@@ -9,7 +9,7 @@ from stepcli.probe.runs.metrics import summary
 from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.record_parts import CleanScores, LeakageCounts
 from stepcli.probe.runs.table import NO_COPIES
-from stepcli.runtime.words import counted
+from stepcli.runtime.words import counted, listed
 
 if TYPE_CHECKING:
     from stepcli.probe.runs.predictions import Predictions
@@ -55,24 +55,29 @@ def leakage_notes(records: Sequence[RunRecord], column: str = NO_COPIES) -> list
         records: of the runs.
         column: what the table calls top-1 without copies.
     """
-    known = [record.leakage for record in records if record.leakage is not None]
+    known = [(record, record.leakage) for record in records if record.leakage is not None]
     notes = []
-    for tested, groups, grouped in sorted(
-        {(f.test_clips, f.shared_groups, f.grouped_clips) for f in known}
-    ):
+    shared: dict[tuple[int, int, int], list[RunRecord]] = {}
+    copies: dict[tuple[int, int], list[RunRecord]] = {}
+    for record, found in known:
+        counts = (found.test_clips, found.shared_groups, found.grouped_clips)
+        shared.setdefault(counts, []).append(record)
+        copies.setdefault((found.test_clips, found.copied_clips), []).append(record)
+    for (tested, groups, grouped), members in sorted(shared.items()):
         if groups:
             share = "shares a group" if grouped == 1 else "share a group"
             notes.append(
-                f"{grouped:,} of {counted(tested, 'test clip')} {share} with training clips "
-                f"({counted(groups, 'group')} in both), which may inflate the score"
+                f"{_whose(members, records)}{grouped:,} of {counted(tested, 'test clip')} {share} "
+                f"with training clips ({counted(groups, 'group')} in both), which may inflate the "
+                "score"
             )
-    for tested, copied in sorted({(f.test_clips, f.copied_clips) for f in known}):
+    for (tested, copied), members in sorted(copies.items()):
         if copied:
             are = "is a copy" if copied == 1 else "are copies"
             left = "leaves them out" if copied < tested else "is empty: none is left"
             notes.append(
-                f"{copied:,} of {counted(tested, 'test clip')} {are} of training clips, which "
-                f"inflates the score; {column} {left}"
+                f"{_whose(members, records)}{copied:,} of {counted(tested, 'test clip')} {are} of "
+                f"training clips, which inflates the score; {column} {left}"
             )
     count = len(records) - len(known)
     if count:
@@ -82,3 +87,11 @@ def leakage_notes(records: Sequence[RunRecord], column: str = NO_COPIES) -> list
             "training clips; see stepcli store duplicates"
         )
     return notes
+
+
+def _whose(members: Sequence[RunRecord], records: Sequence[RunRecord]) -> str:
+    """ "2 of 9 runs (a, b): ", and nothing where it is all of them."""
+    if len(members) == len(records):
+        return ""
+    names = listed([record.run for record in members], 3)
+    return f"{len(members)} of {counted(len(records), 'run')} ({names}): "
