@@ -1,7 +1,7 @@
 """CSV files of users, read whole; errors name the lines."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -110,9 +110,7 @@ def read_header(path: Path) -> list[str]:
         with csv_errors(path):
             for separator in SEPARATORS:
                 with path.open(newline="", encoding="utf-8-sig") as file:
-                    cells = [
-                        cell.strip() for cell in next(csv.reader(file, delimiter=separator), [])
-                    ]
+                    cells = [cell.strip() for cell in _first(csv.reader(file, delimiter=separator))]
                 found = cells if len(cells) > len(found) else found
     except UsageError:
         return []
@@ -193,7 +191,7 @@ def _cells(path: Path, separator: str, *, header: bool = False) -> Iterator[tupl
         reader = csv.reader(file, delimiter=separator, strict=True)
         try:
             if header:
-                next(reader, None)
+                _first(reader)
             for cells in reader:
                 yield reader.line_num, cells
         except csv.Error as error:
@@ -202,13 +200,18 @@ def _cells(path: Path, separator: str, *, header: bool = False) -> Iterator[tupl
             ) from None
 
 
+def _first(lines: Iterable[list[str]]) -> list[str]:
+    """The first line that is not blank; [] without one."""
+    return next((cells for cells in lines if any(map(str.strip, cells))), [])
+
+
 def _header(path: Path, columns: Sequence[str]) -> tuple[list[str], str]:
     """Names of the columns, and what separates them."""
     plain: list[str] = []
     wanted = {name.strip(): name for name in columns}
     for separator in SEPARATORS:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            cells = next(csv.reader(file, delimiter=separator), [])
+            cells = _first(csv.reader(file, delimiter=separator))
         found = [wanted.get(cell.strip(), cell.strip()) for cell in cells]
         if all(name in found for name in columns):
             if twice := sorted({name for name in found if name and found.count(name) > 1}):

@@ -104,6 +104,11 @@ class Dataset:
                     "give each clip an id of its own"
                 )
             seen.add(clip.id)
+            if "\0" in str(clip.path):  # which no call of the system takes
+                raise UsageError(
+                    f"{self.name}: the path of clip {clip.id!r} is {str(clip.path)!r}, which holds "
+                    "a NUL character; correct the list"
+                )
         if not self.clips:
             raise UsageError(f"{self.name}: no clips were found; nothing is left to extract")
 

@@ -14,7 +14,7 @@ from stepcli.extract.datasets.columns import meant_columns
 from stepcli.extract.datasets.walking import is_hidden
 from stepcli.runtime.csv_tables import MissingColumns, TextTable, WrongLines, read_table
 from stepcli.runtime.errors import UsageError
-from stepcli.runtime.words import counted
+from stepcli.runtime.words import are, counted
 
 REQUIRED = ("path", "label")
 LABELS = "labels"
@@ -122,7 +122,8 @@ def _read(table: Path) -> TextTable:
         names = [name for name in REQUIRED if name not in error.found]
         hints = [f"{one!r} looks like {other!r}" for one, other in meant.items() if other in names]
         raise UsageError(
-            f"{table}: the column {' and '.join(map(repr, names))} is missing; "
+            f"{table}: {'the column' if len(names) == 1 else 'the columns'} "
+            f"{' and '.join(map(repr, names))} {are(len(names))} missing; "
             f"found {', '.join(map(repr, error.found)) or 'no header line at all'}"
             + (f" ({', '.join(hints)})" if hints else "")
         ) from None
@@ -153,6 +154,8 @@ def _clip(
     for name in REQUIRED:
         if not row.get(name, "labels" in row):
             wrong.add(number, f"the column {name!r} is empty")
+    if "\0" in row["path"]:
+        wrong.add(number, f"the path is {row['path']!r}, which holds a NUL character")
     numbers = _numbers(number, row, wrong) if numeric else {}
     rate = numbers.pop("frames_per_second", None)
     if rate == 0:

@@ -65,8 +65,8 @@ def past_end_note(count: int) -> str:
     if not count:
         return ""
     return (
-        f"{counted(count, 'clip')} end after their video does; they hold the frames up to its end: "
-        "compare the list's times with the videos"
+        f"{counted(count, 'clip')} whose video ends before the segment does: stored are the frames "
+        "up to the video's end; compare the list's times with the videos"
     )
 
 

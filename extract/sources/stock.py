@@ -1,5 +1,6 @@
 """A store compared with a list, before a video is read: what is stored, changed, moved, left."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +21,8 @@ from stepcli.extract.sources.place import (
 from stepcli.runtime.errors import UsageError
 
 SHOWN = 3
+_URL = re.compile(r"(?:.*/)?[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""As a Path has it, below the list's folder."""
 """Examples in a message."""
 
 
@@ -206,8 +209,19 @@ def missing_note(clips: Sequence[Clip], where: str = "") -> str:
         return ""
     return (
         f"the videos of {len(gone)} of {_clips(len(clips))} to extract are missing{where} (e.g. "
-        f"{gone[0].path}); such clips are quarantined"
+        f"{gone[0].path}){_hint(str(gone[0].path))}; such clips are quarantined"
     )
+
+
+def _hint(path: str) -> str:
+    """What may be wrong with a path that does not exist."""
+    if "\\" in path:
+        return ", a path of Windows: write it with / and as this machine has it"
+    if _URL.match(path):
+        return ", a URL: download the videos first, and give paths"
+    if path.startswith(("~", "$")) or "/~/" in path or "/$" in path:
+        return ": ~ and variables are not replaced in lists; write the path in full"
+    return ""
 
 
 def _redo(store: Store, ids: frozenset[str]) -> Redo:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from stepcli.extract.datasets.clip import Dataset
+from stepcli.extract.datasets.clip import Clip, Dataset
 from stepcli.extract.datasets.columns import meant_columns
 from stepcli.extract.datasets.registry import load_dataset
+from stepcli.extract.sources.stock import missing_note
 from stepcli.runtime.csv_tables import SHOWN_LINES, read_csv
 from stepcli.runtime.errors import UsageError
 
@@ -69,6 +70,7 @@ def test_unicode_forms_of_a_name_are_one(tmp_path: Path) -> None:
         "path\tlabel\tstart_frame\tend_frame\na.mp4\tx\t0.\t1e1\n",
         '\ufeffpath,label,start_frame,end_frame\r\n"a.mp4","x","0","10"\r\n',
         "path,label,start_frame,end_frame,\na.mp4,x,+0,10,\n , , ,\n",
+        "\n ,\n\npath,label,start_frame,end_frame\n\na.mp4,x,0,10\n\n",
     ],
 )
 def test_spellings_of_one_list_give_one_clip(text: str, tmp_path: Path) -> None:
@@ -97,6 +99,35 @@ def test_numbers_that_are_none(column: str, text: str, message: str, tmp_path: P
         read(tmp_path, f"path,label,{column}\na.mp4,x,{text}\n")
     assert f"clips.csv, line 2: {column} is " in str(refused.value)
     assert message in str(refused.value)
+
+
+def test_a_path_that_no_file_can_have_is_named(tmp_path: Path) -> None:
+    """By its line; in lists of other data sets by its clip."""
+    with pytest.raises(UsageError, match=r"line 2: the path is 'a\\x00.mp4', which holds a NUL"):
+        read(tmp_path, "path,label\na\0.mp4,x\n")
+    with pytest.raises(
+        UsageError, match=r"mine: the path of clip 'c' is 'a\\x00.mp4', which holds"
+    ):
+        Dataset("mine", (Clip("c", Path("a\0.mp4"), "x"),), ())
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("C:\\videos\\a.mp4", "a.mp4), a path of Windows: write it with /"),
+        ("videos\\a.mp4", "a.mp4), a path of Windows: write it with /"),
+        ("~/videos/a.mp4", "a.mp4): ~ and variables are not replaced in lists"),
+        ("$DATA/a.mp4", "a.mp4): ~ and variables are not replaced in lists"),
+        ("https://example.org/a.mp4", "a.mp4), a URL: download the videos first"),
+        ("file:///data/a.mp4", "a.mp4), a URL: download the videos first"),
+        ("videos/a.mp4", "a.mp4); such clips are quarantined"),
+        ("a/b:c/d$e~f.mp4", "f.mp4); such clips are quarantined"),
+    ],
+)
+def test_a_missing_video_is_named_with_what_may_be_wrong(
+    path: str, hint: str, tmp_path: Path
+) -> None:
+    assert hint in missing_note(read(tmp_path, f"path,label\n{path},x\n").clips)
 
 
 def test_all_wrong_lines_are_named_up_to_twenty(tmp_path: Path) -> None:
@@ -157,7 +188,7 @@ def test_a_column_that_looks_like_a_known_one_is_refused(
 def test_a_missing_column_is_named_with_the_one_that_looks_like_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused:
         read(tmp_path, "file,Label,remark\na.mp4,x,y\n")
-    assert "the column 'path' and 'label' is missing; found 'file', 'Label', 'remark'" in (
+    assert "the columns 'path' and 'label' are missing; found 'file', 'Label', 'remark'" in (
         str(refused.value)
     )
     assert str(refused.value).endswith("('file' looks like 'path', 'Label' looks like 'label')")
@@ -187,5 +218,5 @@ def test_ends_after_the_end_of_the_video_are_counted_once(
     )
     assert extract(root=table) == 0
     lines = capsys.readouterr().err.splitlines()
-    (note,) = [line for line in lines if "end after their video does" in line]
-    assert note.startswith("note: 2 clips end after their video does")
+    (note,) = [line for line in lines if "whose video ends before" in line]
+    assert note.startswith("note: 2 clips whose video ends before the segment does")

@@ -50,7 +50,7 @@ def test_csv_needs_only_path_and_label(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("path,name\na.mp4,x\n", "the column 'label' is missing; found 'path', 'name'"),
-        ("", "'path' and 'label' is missing; found no header line at all"),
+        ("", "the columns 'path' and 'label' are missing; found no header line at all"),
         ("path,label\n", "no clips were found"),
         ("path,label\na.mp4,\n", "line 2: the column 'label' is empty"),
         ("path,label,start_seconds\na,x,1:30\n", "line 2: start_seconds is '1:30'"),
