@@ -57,6 +57,20 @@ def _with_nearest(message: str) -> str:
     return f"{message} Did you mean {' or '.join(map(repr, near))}?" if near else message
 
 
+def _refuse_blank(words: list[str]) -> None:
+    """Refuse an empty word, "" or --method="": a variable of a script that is not set would mean
+    all methods, or the folder that one is in."""
+    for before, word in zip(("", *words), words, strict=False):
+        value = word if not word.startswith("--") else word.partition("=")[2] or "-"
+        if word.endswith("=") and word.startswith("--") and word.count("=") == 1:
+            before, value = word[:-1], ""
+        if not value.strip():
+            of = (
+                f"{before} has an empty value" if before.startswith("-") else "an argument is empty"
+            )
+            raise _USAGE_ERROR(f"{of}; is a variable of the shell not set?")
+
+
 class _ErrorsAsLines(TyperGroup):
     """Prints errors that a user can fix as one line, and ends with the error's exit code."""
 
@@ -68,6 +82,8 @@ class _ErrorsAsLines(TyperGroup):
             ctx.color = False  # no-color.org; rich's boxes heed it by themselves
         self.debug = "--debug" in args
         with _shown_usage_errors():
+            if not ctx.resilient_parsing:  # completion passes what is not typed yet
+                _refuse_blank(args)
             return super().parse_args(ctx, [arg for arg in args if arg != "--debug"])
 
     def invoke(self, ctx: Any) -> Any:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stepcli.probe.cli.options import RUNS_VARIABLE, DeviceOption, require_given
+from stepcli.probe.cli.options import RUNS_VARIABLE, DeviceOption, names_of, require_given
 from stepcli.probe.methods.catalogue import complete_methods
 from stepcli.runtime.terminal import print_json, say, warn
-from stepcli.runtime.words import counted, split_list
+from stepcli.runtime.words import counted
 
 if TYPE_CHECKING:
     from stepcli.probe.analysis.summary import Analysis
@@ -53,7 +53,7 @@ def analyse(
     from stepcli.probe.runs.pairs import read_pairs
 
     given = None if pairs is None else read_pairs(pairs, several=True)
-    chosen = configurations(runs, None if method is None else split_list(method))
+    chosen = configurations(runs, None if method is None else names_of("--method", method))
     for note in without_several(runs):
         warn(f"note: {note}")
     from stepcli.probe.analysis import summary as analysis
@@ -173,7 +173,7 @@ def order(
     from stepcli.probe.runs.configurations import configurations, without_several
     from stepcli.runtime.errors import UsageError
 
-    found = configurations(runs, None if method is None else split_list(method))
+    found = configurations(runs, None if method is None else names_of("--method", method))
     for note in without_several(runs):
         warn(f"note: {note}")
     require_given(store)
@@ -232,7 +232,7 @@ def calibrate(
     from stepcli.probe.runs.configurations import configurations, without_several
     from stepcli.runtime.errors import UsageError
 
-    names = None if method is None else split_list(method)
+    names = None if method is None else names_of("--method", method)
     found = configurations(runs, names)
     for note in without_several(runs):
         warn(f"note: {note}")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stepcli.probe.cli.analysis import JsonOption
-from stepcli.probe.cli.options import DeviceOption
+from stepcli.probe.cli.options import DeviceOption, names_of
 from stepcli.probe.methods.catalogue import complete_methods, require_known
 from stepcli.runtime.terminal import print_json, say, warn
-from stepcli.runtime.words import counted, split_list
+from stepcli.runtime.words import counted
 
 if TYPE_CHECKING:
     from stepcli.probe.analysis.chirality import GroupScore
@@ -53,11 +53,8 @@ def chirality(
     from statistics import fmean
 
     from stepcli.cache.store.locate import existing_store
-    from stepcli.runtime.errors import UsageError
 
-    names = list(dict.fromkeys(split_list(method)))
-    if not names:
-        raise UsageError(f"--method {method!r}: expected methods, e.g. linear,step")
+    names = list(dict.fromkeys(names_of("--method", method)))
     require_known(names)
     place = existing_store(store)
     from stepcli.probe.analysis.chiral_groups import read_groups

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from stepcli.probe.cli.analysis import MethodOption, RunsArgument, StoreOption
-from stepcli.probe.cli.options import DeviceOption, require_given, resumable, tune_early
+from stepcli.probe.cli.options import DeviceOption, names_of, require_given, resumable, tune_early
 from stepcli.runtime.terminal import say_lines, warn
-from stepcli.runtime.words import counted, split_list
+from stepcli.runtime.words import counted
 
 
 @resumable()
@@ -33,7 +33,7 @@ def corruptions(
     from stepcli.runtime.errors import UsageError
     from stepcli.runtime.files import disk_errors
 
-    found = configurations(runs, None if method is None else split_list(method))
+    found = configurations(runs, None if method is None else names_of("--method", method))
     for note in without_several(runs):
         warn(f"note: {note}")
     require_given(store)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepcli.probe.cli.analysis import JsonOption, MethodOption, RunsArgument, StoreOption
-from stepcli.probe.cli.options import DeviceOption, require_given, resumable, tune_early
+from stepcli.probe.cli.options import DeviceOption, names_of, require_given, resumable, tune_early
 from stepcli.runtime.terminal import print_json, say_lines
-from stepcli.runtime.words import counted, split_list
+from stepcli.runtime.words import counted
 
 if TYPE_CHECKING:
     from stepcli.probe.analysis.dense_runs import DenseRow
@@ -35,7 +35,7 @@ def dense(
     from stepcli.probe.runs.configurations import configurations
     from stepcli.runtime.errors import UsageError
 
-    found = configurations(runs, None if method is None else split_list(method))
+    found = configurations(runs, None if method is None else names_of("--method", method))
     require_given(store)
     from stepcli.probe.analysis.dense_runs import dense_rows
 

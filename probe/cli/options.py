@@ -150,6 +150,20 @@ def resumable() -> Iterator[None]:
         raise typer.Exit(exit_code(interrupt)) from interrupt
 
 
+def names_of(option: str, text: str, example: str = "step,linear") -> list[str]:
+    """The names of an option that takes a list; at least one, since none would mean all.
+
+    Raises:
+        UsageError: there is none, as in ",".
+    """
+    from stepcli.runtime.errors import UsageError
+    from stepcli.runtime.words import split_list
+
+    if found := split_list(text):
+        return found
+    raise UsageError(f"{option} {text!r}: expected one or more names, e.g. {example}")
+
+
 def run_filter(
     task: str | None,
     method: str | None,
@@ -164,12 +178,18 @@ def run_filter(
     """
     from stepcli.probe.runs.filters import RunFilter
     from stepcli.runtime.errors import UsageError
-    from stepcli.runtime.words import split_list
 
-    seeds = split_list(seed or "")
+    seeds = [] if seed is None else names_of("--seed", seed, "0,1")
     if wrong := [text for text in seeds if not text.isdigit()]:
         raise UsageError(f"--seed {wrong[0]}: expected a number of 0 or more")
-    methods, tasks, stores = (tuple(split_list(text or "")) for text in (method, task, store))
+    methods, tasks = (
+        () if text is None else tuple(names_of(option, text))
+        for option, text in (("--method", method), ("--task", task))
+    )
+    # Folders may have blanks in their names.
+    stores = tuple(filter(None, map(str.strip, (store or "").split(","))))
+    if store is not None and not stores:
+        raise UsageError(f"--store {store!r}: expected one or more stores")
     return RunFilter(
         methods, tasks, stores, tuple(int(text) for text in seeds), tuple(settings or ())
     )

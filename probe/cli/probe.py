@@ -11,6 +11,7 @@ from stepcli.probe.cli.options import (
     StoreOption,
     StrictOption,
     TrackOption,
+    names_of,
     require_splits,
     resumable,
     runs_folder,
@@ -52,7 +53,7 @@ def probe(
     device: DeviceOption = "auto",
 ) -> None:
     """Train probes on a store's tokens and write one run per probe and seed."""
-    names = split_list(method)
+    names = names_of("--method", method)
     require_known(names)
     tune_early()
     from stepcli.probe.sweeps.expand import parse_settings, run_configs

@@ -13,6 +13,7 @@ from stepcli.probe.cli.options import (
     SettingFilter,
     StoreFilter,
     TaskFilter,
+    names_of,
     run_filter,
     runs_folder,
 )
@@ -96,9 +97,9 @@ def results(
     from stepcli.probe.runs.table import published_tables, render, terminal_width, write_parquet
     from stepcli.runtime.errors import UsageError
     from stepcli.runtime.files import disk_errors
-    from stepcli.runtime.words import split_list
 
     keep = run_filter(task, method, store, seed, set_)
+    names = [] if compare is None else names_of("--compare", compare, "linear step")
     folders = list(dict.fromkeys(runs or [runs_folder(None)]))
     _require_one_table(
         {
@@ -169,7 +170,6 @@ def results(
         return
     from stepcli.probe.runs.compare_table import render_comparison
 
-    names = split_list(compare)
     _write_or_say(render_comparison(names[0], compare_methods(folder, found, names), format_), out)
 
 

@@ -12,6 +12,7 @@ from stepcli.probe.cli.options import (
     RunsOption,
     StrictOption,
     TrackOption,
+    names_of,
     require_splits,
     resumable,
     runs_folder,
@@ -78,7 +79,7 @@ def sweep(
     Options override the file. Finished runs are not trained again. --lr and the options of the
     optimiser take several values with commas: --lr 1e-4,3e-4,1e-3.
     """
-    names = None if method is None else split_list(method)
+    names = None if method is None else names_of("--method", method)
     require_known(names or [])
     tune_early()
     from stepcli.probe.sweeps.options import checked_grids, options_over

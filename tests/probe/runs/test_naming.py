@@ -168,6 +168,18 @@ def test_a_beginning_means_the_run_and_not_its_twin_on_a_slice(
     assert [path.name for path in (tmp_path / "twin").iterdir()] == [twin]
 
 
+def test_a_store_with_blanks_in_its_name_is_a_filter(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    stores = [store_of(tmp_path / name).path for name in ("my store", "my other store")]
+    words = ("probe", "--method", "linear", "--epochs", 1, "--runs", tmp_path / "runs")
+    call(*words, "--store", stores[0])
+    call(*words, "--store", stores[1], "--clip-frames", 4)
+    listed = ("runs", "--runs", tmp_path / "runs", "--format", "json", "--store")
+    for wanted, count in (("my store", 1), ("my store,my other store", 2), (stores[1], 1)):
+        assert len(json.loads(call(*listed, wanted))) == count
+
+
 def test_a_run_is_exported_by_its_name(
     trained: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
