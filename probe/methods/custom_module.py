@@ -16,6 +16,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from threading import Lock
 from typing import Any, cast
 
 import torch
@@ -35,6 +36,8 @@ from stepcli.runtime.signature import Fields, options_model
 
 OPTION = "--method"
 KIND = "nn.Module or ProbeInfo"
+_GLOBAL_GENERATOR = Lock()
+"""Probes are built side by side, and users' modules draw from torch's one generator."""
 GIVEN = 4
 """Parameters of a module that stepcli gives: frames, tokens, dim, classes."""
 
@@ -52,7 +55,7 @@ class OwnProbe(Probe):
     ) -> None:
         super().__init__(layout, classes, options)
         settings = {name: value for name, value in options if name not in IDENTITY}
-        with torch.random.fork_rng(devices=[]):
+        with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())
             module = kind(layout.frames, layout.tokens, layout.dim, classes, **settings)
         # Hidden in a list, the template's own tensors are no part of the bank's state.

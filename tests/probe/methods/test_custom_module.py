@@ -15,13 +15,14 @@ from command_line import invoke
 from torch import Generator, Tensor, nn
 
 from stepcli.cache.store.store import Store
+from stepcli.probe.config import RunConfig
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.custom_module import load_own
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.nn.bank import stack
 from stepcli.probe.runs.record import RunRecord
-from stepcli.probe.training.banks import build_probe
+from stepcli.probe.training.banks import build_probe, make_banks
 from stepcli.runtime.errors import UsageError
 
 EXAMPLE = "LastMinusFirst"
@@ -78,6 +79,43 @@ def test_a_bank_of_own_probes_computes_what_they_compute_alone(
     torch.manual_seed(0)
     textbook = nn.Linear(32, 3)
     assert bank.get_parameter("head__weight").shape == (3, *textbook.weight.shape)
+
+
+SLOW = """
+import time
+from torch import nn
+
+
+class Slow(nn.Module):
+    def __init__(self, frames, tokens, dim, classes):
+        super().__init__()
+        self.first = nn.Linear(dim, dim)
+        time.sleep(0.01)  # others are built in the meantime
+        self.head = nn.Linear(dim, classes)
+
+    def forward(self, x):
+        return self.head(self.first(x.mean(dim=(1, 2))))
+"""
+
+
+def test_probes_built_side_by_side_have_the_values_of_their_seeds(
+    layout: TokenLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module draws from torch's one generator."""
+    file = tmp_path / "slow.py"
+    file.write_text(SLOW)
+    name = f"{file}:Slow"
+    methods().load(name)
+    configs = [RunConfig(method=name, options={}, seed=seed) for seed in range(4)]
+    before = torch.get_rng_state()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    (bank,) = make_banks(configs, layout, 1, torch.ones(3), torch.device("cpu"), 1)
+    assert torch.equal(torch.get_rng_state(), before)
+    for index, config in enumerate(configs):
+        torch.manual_seed(config.seed)
+        first, head = nn.Linear(32, 32), nn.Linear(32, 3)
+        assert torch.equal(bank.probe.get_parameter("first__weight")[index], first.weight)
+        assert torch.equal(bank.probe.get_parameter("head__weight")[index], head.weight)
 
 
 @pytest.mark.parametrize(
