@@ -20,6 +20,7 @@ from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.training.banks import make_banks
 from stepcli.probe.training.loss import Targets
 from stepcli.probe.training.process import tune_process
+from stepcli.probe.training.step_graphs import StepGraphs
 
 METHODS: dict[str, dict[str, int]] = {
     "linear": {},
@@ -116,9 +117,11 @@ def _losses(method: str, device: torch.device, size: Size) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     shape = size.batch, 8, 1 + size.patches, size.dim
     losses = []
+    graphs = StepGraphs(device, print)
     for _ in range(size.steps):
         tokens = torch.randn(shape, generator=generator).to(device)
         labels = torch.randint(0, CLASSES, (size.batch,), generator=generator).to(device)
-        losses.append(bank.gradients(TokenBatch(tokens), Targets(labels)).cpu())
-        bank.update()
+        parts = [(TokenBatch(tokens), Targets(labels))]
+        losses.append(graphs.step(bank, parts, graphs.hold(parts)).cpu())
+        graphs.remember(parts)
     return torch.stack(losses)

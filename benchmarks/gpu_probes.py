@@ -28,11 +28,18 @@ from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.training.banks import make_banks
 from stepcli.probe.training.loss import Targets
 from stepcli.probe.training.process import tune_process
+from stepcli.probe.training.step_graphs import StepGraphs
 
 
 def bank_step(
-    members: int, heads: int, tokens: torch.Tensor, labels: torch.Tensor, precision: torch.dtype
+    members: int,
+    heads: int,
+    tokens: torch.Tensor,
+    labels: torch.Tensor,
+    precision: torch.dtype,
+    graphs: StepGraphs | None = None,
 ) -> Step:
+    """A step as a graph, as training takes it on a GPU, or operation by operation."""
     _, frames, patches, dim = tokens.shape
     layout = TokenLayout.of(frames, patches, dim)
     options = parse_options(methods().get("step"), {"heads": heads}).model_dump()
@@ -42,8 +49,12 @@ def bank_step(
     def step() -> None:
         batch = TokenBatch(tokens)
         batch.precision = precision
-        bank.gradients(batch, Targets(labels))
-        bank.update()
+        parts = [(batch, Targets(labels))]
+        if graphs is None:
+            bank.step(parts)
+        else:
+            graphs.step(bank, parts, graphs.hold(parts))
+            graphs.remember(parts)
 
     return step
 
@@ -73,59 +84,38 @@ def measure(
         "copy of the batch": lambda: copy.copy_(tokens),
         "textbook, CLS only": textbook_step(textbook, tokens, labels),
     }
+    graphs: list[StepGraphs] = []
     for members in (1, 4, 16, 64) if device == "cpu" else (1, 4, 16, 64, 256):
         for name, precision in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+            graphs.append(StepGraphs(tokens.device, print))
             sides[f"{name}, bank of {members}"] = bank_step(
-                members, heads, tokens, labels, precision
+                members, heads, tokens, labels, precision, graphs[-1]
+            )
+        if device != "cpu":
+            sides[f"launched one by one, bank of {members}"] = bank_step(
+                members, heads, tokens, labels, torch.float32
             )
     sides["bare products of 64"] = sgemm_step(64, heads, tokens)
     wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
     seconds = medians(sides, wait, repeats)
+    for mine in graphs:
+        mine.drop()
     # A copy reads and writes; streaming once only reads.
     stream = seconds["copy of the batch"] / 2
     print(
         f"\nB={batch} T={frames} P={patches} D={dim} H={heads}: {tokens.nbytes / 2**20:.0f} MiB, "
         f"copied at {2 * tokens.nbytes / seconds['copy of the batch'] / 1e9:.0f} GB/s"
     )
-    print(f"{'':<24}{'ms per step':>12}{'ms per probe':>14}{'streams':>9}{'x CLS only':>12}")
+    print(f"{'':<36}{'ms per step':>12}{'ms per probe':>14}{'streams':>9}{'x CLS only':>12}")
     for name, value in seconds.items():
         members = int(name.rpartition(" ")[2]) if name.rpartition(" ")[2].isdigit() else 1
         print(
-            f"{name:<24}{1e3 * value:>12.3f}{1e3 * value / members:>14.3f}{value / stream:>9.1f}"
+            f"{name:<36}{1e3 * value:>12.3f}{1e3 * value / members:>14.3f}{value / stream:>9.1f}"
             f"{seconds['textbook, CLS only'] / (value / members):>12.1f}"
         )
     share = seconds["bare products of 64"] / seconds["float32, bank of 64"]
     print(f"bank of 64: {share:.2f} of the rate of its bare float32 products; 4 streams are the")
     print("floor of a step, 6 the target (1.5 times four)")
-
-
-def try_graphs(batch: int, frames: int, patches: int, dim: int, heads: int, repeats: int) -> None:
-    """What a step would take as one CUDA graph: how much of it is waiting for launches.
-
-    Its rate of learning is that of the captured step, so this is a measurement and no training.
-    """
-    tokens = torch.randn(batch, frames, patches, dim, device="cuda")
-    labels = torch.randint(0, CLASSES, (batch,), device="cuda")
-    for members in (1, 16, 64):
-        step = bank_step(members, heads, tokens, labels, torch.float32)
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(aside):
-            for _ in range(3):
-                step()
-        aside.synchronize()
-        eager = medians({"eager": step}, torch.cuda.synchronize, repeats)["eager"]
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                step()
-        except RuntimeError as error:
-            print(f"a step cannot be captured: {str(error).splitlines()[0]}", flush=True)
-            return
-        replayed = medians({"graph": graph.replay}, torch.cuda.synchronize, repeats)["graph"]
-        print(
-            f"bank of {members}: {1e3 * eager:.3f} ms, as a CUDA graph {1e3 * replayed:.3f} ms",
-            flush=True,
-        )
 
 
 def main() -> None:
@@ -140,8 +130,6 @@ def main() -> None:
     else:
         measure(32, 8, 257, 384, 6, args.device, args.repeats)
         measure(32, 16, 257, 768, 12, args.device, args.repeats)
-    if args.device.startswith("cuda"):
-        try_graphs(32, 8, 257, 384, 6, args.repeats)  # last: a failed capture can spoil the context
     name = torch.cuda.get_device_name() if args.device.startswith("cuda") else "cpu"
     print(f"\n{name}, torch {torch.__version__}, python benchmarks/gpu_probes.py")
 

@@ -85,8 +85,7 @@ def bank_step(members: int, heads: int, tokens: Tensor, labels: Tensor) -> Step:
     by_threads: dict[int, tuple[list[Bank], Crew]] = {}
 
     def work(bank: Bank, batch: TokenBatch) -> None:
-        bank.gradients(batch, Targets(labels))
-        bank.update()
+        bank.step([(batch, Targets(labels))])
 
     def step() -> None:
         cores = torch.get_num_threads() if tokens.device.type == "cpu" else 1

@@ -1,7 +1,9 @@
 """The virtual GPU refuses what CUDA refuses, and counts what CUDA waits for."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -112,3 +114,61 @@ def test_memory_is_not_given_back_while_another_stream_uses_it(recorded: bool) -
         else:
             with pytest.raises(WrongStream, match="freed"):
                 lend()
+
+
+def captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        graph.capture_begin()
+        try:
+            work()
+        finally:
+            graph.capture_end()
+    torch.cuda.current_stream().wait_stream(side)
+    return graph
+
+
+def test_a_graph_does_again_what_was_captured() -> None:
+    with virtual_cuda():
+        x, number, made = torch.ones(3, device=CUDA), 2.0, []
+        graph = captured(lambda: made.append(x.add_(1).mul(number)))
+        assert x.tolist() == [1, 1, 1]
+        assert made[0].isnan().all()
+        number = 5.0
+        for wanted in (4, 6):
+            graph.replay()
+            assert made[0].tolist() == [wanted] * 3
+        assert x.tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda x: x[0].item(),
+        lambda x: x[x > 0],
+        lambda x: x.cpu(),
+        lambda x: x + torch.ones(3).pin_memory().to(x.device, non_blocking=True),
+        lambda x: x.copy_(torch.ones(3).pin_memory(), non_blocking=True),
+    ],
+)
+def test_a_capture_refuses_what_the_host_takes_part_in(act: Callable[[Any], object]) -> None:
+    with virtual_cuda():
+        x = torch.ones(3, device=CUDA)
+        with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
+            captured(lambda: act(x))
+
+
+def test_a_graph_s_memory_is_kept_and_its_own() -> None:
+    def lend() -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+        x, made = torch.ones(3, device=CUDA), []
+        graph = captured(lambda: made.append(x + 1))
+        graph.replay()
+        with pytest.raises(WrongStream, match="written from outside"):
+            made[0].add_(1)
+        return graph, made[0]
+
+    with virtual_cuda():
+        graph, _ = lend()
+        with pytest.raises(WrongStream, match="freed after its capture"):
+            graph.replay()

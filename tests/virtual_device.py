@@ -12,7 +12,8 @@ no streams for a device that torch is not built for.) Inside `virtual_cuda()`
   raises, and so does a pinned buffer that is read before its copy is known to have ended, or
   written while a copy from it may still run;
 - memory that is freed on the stream that made it while another may still use it raises at the next
-  operation (the allocator would hand it out again), unless `record_stream` was called.
+  operation (the allocator would hand it out again), unless `record_stream` was called;
+- graphs are captured and replayed, see `virtual_graphs`.
 
 The kernels are the CPU's: what differs between CUDA's and these (rounding, speed) is not seen.
 """
@@ -27,6 +28,7 @@ from unittest import mock
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from virtual_graphs import VirtualGraph
 from virtual_operations import VirtualCuda
 from virtual_streams import VirtualEvent, VirtualStream, WrongStream, active
 from virtual_tensors import VirtualTensor, WrongDevice
@@ -147,6 +149,9 @@ def virtual_cuda(devices: int = 1) -> Iterator[VirtualCuda]:
         "stream": gpu.on,
         "current_stream": lambda device=None: gpu.stream,
         "default_stream": lambda device=None: gpu.default,
+        "CUDAGraph": VirtualGraph,
+        "graph_pool_handle": lambda: (0, 0),
+        "is_current_stream_capturing": lambda: gpu.capturing is not None,
         "empty_cache": called("empty_cache"),
         "set_device": called("set_device"),
         "is_bf16_supported": lambda *_, **__: True,

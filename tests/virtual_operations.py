@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
+from virtual_graphs import VirtualGraph, unwrapped_values
 from virtual_rules import WAITS, checked, written
 from virtual_streams import Memory, VirtualStream, WrongStream, merge
 from virtual_tensors import VirtualTensor, leaves, storage, unwrapped
@@ -36,6 +37,7 @@ class VirtualCuda:
         """Of empty_cache and its like."""
         self.free = 64 << 30
         self.default = VirtualStream()
+        self.capturing: VirtualGraph | None = None
         self._seen: WeakKeyDictionary[VirtualStream, bool] = WeakKeyDictionary()
         self._current = threading.local()
         self._moving = threading.local()
@@ -100,7 +102,7 @@ class VirtualCuda:
         target = None if target is None else torch.device(target)
         if not virtual and func is aten.zeros.default and _caller() == ENGINE:
             # The gradient of a result that nothing was made of; the engine asks for it on the CPU.
-            return self.wrap(func(*args, **kwargs), torch.device("cuda:0"))
+            return self.wrap(self._execute(func, args, kwargs), torch.device("cuda:0"))
         if not virtual and (target is None or target.type != "cuda"):
             for leaf in operands:
                 if isinstance(leaf, torch.Tensor):
@@ -125,7 +127,7 @@ class VirtualCuda:
             kwargs = kwargs | {"device": torch.device("cpu")}
         if "pin_memory" in kwargs:
             kwargs = kwargs | {"pin_memory": None}
-        out = func(*unwrapped(args), **{key: unwrapped(value) for key, value in kwargs.items()})
+        out = self._execute(func, args, kwargs)
         known = {id(tensor.inner): tensor for tensor in virtual}
         storages = {storage(tensor.inner): tensor.memory for tensor in virtual}
 
@@ -139,6 +141,14 @@ class VirtualCuda:
         if isinstance(out, tuple | list):
             return type(out)(map(wrapped, out))
         return wrapped(out)
+
+    def _execute(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """An operation on plain tensors; in a capture it is recorded."""
+
+        def call() -> Any:
+            return func(*unwrapped(args), **unwrapped_values(kwargs))
+
+        return call() if self.capturing is None else self.capturing.note(func, args, kwargs, call)
 
     def wrap(
         self, inner: torch.Tensor, device: torch.device, memory: Memory | None = None
@@ -175,6 +185,8 @@ class VirtualCuda:
                     "a tensor that one stream has written is used on another, which did not wait"
                 )
             tensor.memory.used[stream] = stream.clock[stream] + 1
+            if id(tensor) in writes and tensor.memory.pooled and self.capturing is None:
+                raise WrongStream("memory that a capture took is written from outside of its graph")
         stream.clock[stream] += 1
         for tensor in virtual:
             if id(tensor) in writes:
@@ -188,6 +200,7 @@ class VirtualCuda:
             self._block(kind)
 
     def _block(self, kind: str) -> None:
+        self._refuse_in_capture(kind)
         self.wait(kind)
         merge(self.host, self.stream.clock)
 
@@ -222,7 +235,9 @@ class VirtualCuda:
         else:
             self._require_arrived(tensor)
         rest = {k: v for k, v in kwargs.items() if k in ("dtype", "memory_format")}
-        inner = aten._to_copy.default(unwrapped(tensor), **rest)
+        if not here or target.type != "cuda":
+            self._refuse_in_capture("a copy between host and device")
+        inner = self._execute(aten._to_copy.default, (tensor,), rest)
         if target.type == "cuda":
             made = self.wrap(inner, target)
             if not here:
@@ -244,7 +259,9 @@ class VirtualCuda:
         for tensor in (to, source):
             if not isinstance(tensor, VirtualTensor):
                 self._require_arrived(tensor)
-        aten.copy_.default(unwrapped(to), unwrapped(source))
+        if len(virtual) == 1 and (source.ndim or isinstance(source, VirtualTensor)):
+            self._refuse_in_capture("a copy between host and device")
+        self._execute(aten.copy_.default, (to, source), {})
         if len(virtual) == 1:
             if isinstance(to, VirtualTensor):
                 self._arrive(source, non_blocking, "copy to the device")
@@ -253,6 +270,10 @@ class VirtualCuda:
             else:
                 self._block("copy to the host")
         return to
+
+    def _refuse_in_capture(self, kind: str) -> None:
+        if self.capturing is not None:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {kind}")
 
     def _arrive(self, source: torch.Tensor, non_blocking: bool, kind: str) -> None:
         """A copy from the host: asynchronous from pinned memory alone."""

@@ -18,6 +18,7 @@ WAITS = {
     aten.equal.default: "equal",
 }
 """Operations whose CUDA kernels make the host wait, by the name that they are counted under."""
+FUSED = {aten._fused_adamw_.default, aten._fused_adamw_.tensor_lr}
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
 INDEXING |= {aten._index_put_impl_.default}
 MATRIX_PRODUCTS = {aten.mm.default, aten.bmm.default, aten.addmm.default, aten.baddbmm.default}
@@ -37,9 +38,9 @@ def checked(func: Any, operands: list[object], virtual: list[VirtualTensor]) -> 
         for operand in operands
         if isinstance(operand, torch.Tensor) and not isinstance(operand, VirtualTensor)
     ]
-    if func is aten._fused_adamw_.default and hosts:
+    if func in FUSED and hosts:
         raise WrongDevice(f"{func}: all lists, the steps' too, must be on the device")
-    if func is aten._fused_adamw_.default:
+    if func in FUSED:
         _require_fast_path(virtual)
     waits: list[str] = []
     if func in INDEXING:

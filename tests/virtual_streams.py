@@ -1,7 +1,7 @@
 """Streams of the virtual device: who knows what to be done, by vector clocks."""
 
 from collections import Counter
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -17,6 +17,10 @@ class Device(Protocol):
     """What the host knows to be done."""
     hazards: list[str]
     devices: int
+    calls: Counter[str]
+    default: "VirtualStream"
+    capturing: Any
+    """The graph that records, if one does."""
 
     @property
     def stream(self) -> "VirtualStream":
@@ -102,8 +106,12 @@ class Memory:
         self.written: tuple[VirtualStream, int] = (self.home, 0)
         self.used: dict[VirtualStream, int] = {}
         self.recorded: set[VirtualStream] = set()
+        self.pooled = gpu.capturing is not None
+        """Whether a capture took it: graphs may use it before, too, in what they do earlier."""
 
     def __del__(self) -> None:
+        if self.pooled:
+            return  # to later captures, launched after all this, or to the driver, which waits
         for stream, count in self.used.items():
             known = max(self.home.clock[stream], self.gpu.host[stream])
             if stream is not self.home and stream not in self.recorded and known < count:

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from stepcli.runtime.device_copies import to_device
-
 STILL = 1e-8
 """Movement that is rounding, in squares of a token's own deviation."""
 
@@ -12,12 +10,19 @@ STILL = 1e-8
 def take_tokens(values: Tensor, positions: slice | list[int]) -> Tensor:
     """[B, T, S, ...] at some of the S places.
 
-    A list as an index of a tensor on a GPU makes the host wait for the GPU; an index that is
-    there does not.
+    A list as an index of a tensor on a GPU makes the host wait for the GPU; runs of neighbours do
+    not.
     """
     if isinstance(positions, slice) or values.device.type == "cpu":
         return values[:, :, positions]
-    return values.index_select(2, to_device(torch.tensor(positions), values.device))
+    return torch.cat([values[:, :, run] for run in _runs(positions)], dim=2)
+
+
+def _runs(places: list[int]) -> list[slice]:
+    """Places in order as slices."""
+    starts = [n for n, place in enumerate(places) if not n or place != places[n - 1] + 1]
+    bounds = zip(starts, [*starts[1:], len(places)], strict=True)
+    return [slice(places[start], places[stop - 1] + 1) for start, stop in bounds]
 
 
 def moving_tokens(
@@ -49,5 +54,9 @@ def moving_tokens(
     count = max(1, round(share * len(patches)))
     last = distance.topk(count, dim=-1).values[..., -1:]
     kept = torch.ones(tokens.shape[:3], dtype=torch.bool, device=tokens.device)
-    places = to_device(torch.tensor(patches), tokens.device)
-    return kept.index_copy(2, places, distance >= last - STILL)
+    most, start = distance >= last - STILL, 0
+    for run in _runs(patches):
+        stop = start + run.stop - run.start
+        kept[:, :, run] = most[:, :, start:stop]
+        start = stop
+    return kept

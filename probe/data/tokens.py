@@ -105,6 +105,28 @@ class TokenBatch:
         batch.precision = self.precision
         return batch
 
+    def mapped(self, change: Callable[[Tensor], Tensor], *, facts: bool) -> "TokenBatch":
+        """The same clips with other tensors, of the same shapes; without `facts` these are unknown.
+
+        Raises:
+            TypeError: the tokens are int8 codes.
+        """
+        if isinstance(self._given, CodedTokens):
+            raise TypeError("codes have no single tensor of tokens")
+        mask = None if self.frame_mask is None else change(self.frame_mask)
+        read: Callable[[], SampleFacts] | None = None
+        if facts:
+            known = SampleFacts(change(self.facts.seconds))
+            read = lambda: known  # noqa: E731
+        batch = TokenBatch(change(self._given), mask, self.dtype, read)
+        batch.precision = self.precision
+        return batch
+
+    @property
+    def asked_facts(self) -> bool:
+        """Whether `facts` were asked for so far."""
+        return "facts" in self.__dict__
+
     @property
     def made(self) -> frozenset[str]:
         """Which of the whole-batch tensors were asked for so far."""

@@ -23,7 +23,7 @@ from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.layers import StackedLinear
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
-from stepcli.runtime.device_copies import to_device
+from stepcli.runtime.device_copies import DeviceConstant
 
 
 class _ZeroedFrames(PooledProbe):
@@ -115,12 +115,12 @@ class Dct(_ZeroedFrames):
     ) -> None:
         super().__init__(layout, classes, options)
         self.head = StackedLinear(options.k * layout.dim, classes, generator)
+        self._waves = DeviceConstant(cosines(options.k, layout.frames))
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         frames = self._frames(batch)
-        waves = cosines(self.options.k, frames.shape[1]).to(frames.dtype)
-        waves = to_device(waves, frames.device)
+        waves = self._waves.on(frames.device, frames.dtype)
         logits: Tensor = self.head(torch.einsum("kt,btd->bkd", waves, frames).flatten(1))
         return logits
 

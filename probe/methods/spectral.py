@@ -21,6 +21,7 @@ any length takes the place of three whose lengths must divide. A missing frame i
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from pydantic import Field
@@ -31,7 +32,7 @@ from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.layers import StackedFeedForward, StackedLinear, normal
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
-from stepcli.runtime.device_copies import to_device
+from stepcli.runtime.device_copies import DeviceConstant
 
 
 class SpectralOptions(PoolOptions):
@@ -41,25 +42,24 @@ class SpectralOptions(PoolOptions):
     hidden: int = Field(128, ge=1, description="width of the MLP's hidden layer")
 
 
-def waves(frames: int) -> tuple[Tensor, Tensor]:
-    """The real DFT of T frames and T zeros as matrices: cosines and sines, [T + 1, T] each.
+def waves(frames: int) -> list[DeviceConstant]:
+    """The real DFT of T frames and T zeros as matrices, cosines and sines, [T + 1, T] each, and
+    what each frequency adds to the way back, [T + 1, 1].
 
     Written out because ONNX has no complex numbers.
     """
     angles = torch.arange(frames + 1)[:, None] * torch.arange(frames) * (math.pi / frames)
-    return angles.cos(), -angles.sin()
+    # Each frequency but the first and the last also represents its negative one.
+    once = torch.full((frames + 1, 1), 1 / frames)
+    once[0] = once[-1] = 1 / (2 * frames)
+    return [DeviceConstant(values) for values in (angles.cos(), -angles.sin(), once)]
 
 
-def filtered(x: Tensor, gains: Tensor) -> Tensor:
+def filtered(x: Tensor, gains: Tensor, waves: Sequence[DeviceConstant]) -> Tensor:
     """Weigh the frequencies of x [K, B, T, R] by complex gains [K, 2, T + 1, R]; the same shape."""
-    frames = x.shape[2]
-    cosines, sines = (to_device(w.to(x.dtype), x.device) for w in waves(frames))
+    cosines, sines, once = (each.on(x.device, x.dtype) for each in waves)
     real, imaginary = (torch.einsum("ft,kbtr->kbfr", w, x) for w in (cosines, sines))
     by_real, by_imaginary = gains[:, 0, None], gains[:, 1, None]
-    # Each frequency but the first and the last also represents its negative one.
-    once = torch.full((frames + 1, 1), 1 / frames, dtype=x.dtype)
-    once[0] = once[-1] = 1 / (2 * frames)
-    once = to_device(once, x.device)
     kept = once * (real * by_real - imaginary * by_imaginary)
     turned = once * (real * by_imaginary + imaginary * by_real)
     return torch.einsum("ft,kbfr->kbtr", cosines, kept) + torch.einsum(
@@ -77,13 +77,14 @@ class Spectral(PooledProbe):
         self.project = StackedLinear(layout.dim, options.width, generator)
         # White: a filter begins as a random response over all frames before and after.
         self.gains = normal(1.0, (2, layout.frames + 1, options.width), generator)
+        self._waves = waves(layout.frames)
         self.mix = StackedFeedForward(options.width, options.hidden, generator, init="torch")
         self.head = StackedLinear(options.width, classes, generator)
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         frames = batch.without_missing(self.project.shared(self.frame_means(batch)))
-        mixed = frames + self.mix(filtered(frames, self.gains))
+        mixed = frames + self.mix(filtered(frames, self.gains, self._waves))
         logits: Tensor = self.head(batch.mean_over_frames(mixed))
         return logits
 

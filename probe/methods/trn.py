@@ -23,7 +23,7 @@ from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import ProbeInfo
 from stepcli.probe.nn.layers import StackedLinear
 from stepcli.probe.nn.pooling import PooledProbe, PoolOptions
-from stepcli.runtime.device_copies import to_device
+from stepcli.runtime.device_copies import DeviceConstant
 
 ENUMERATED = 1 << 16
 """Tuples of a scale that are looked through at most; beyond it (T > 18) the first ones."""
@@ -73,15 +73,18 @@ class Trn(PooledProbe):
             Relation(scale * options.width, options.hidden, classes, generator)
             for scale in self.scales
         )
+        self._tuples = [
+            DeviceConstant(torch.tensor(spread_tuples(layout.frames, scale, options.tuples)))
+            for scale in self.scales
+        ]
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Tokens [B, T, S, D] -> logits [K, B, C]."""
         frames = self.project.shared(self.frame_means(batch))
         frames = functional.relu(batch.without_missing(frames))
         logits = frames.new_zeros(self.members, batch.clips, self.classes)
-        for scale, relation in zip(self.scales, self.relations, strict=True):
-            tuples = spread_tuples(frames.shape[2], scale, self.options.tuples)
-            chosen = frames[:, :, to_device(torch.tensor(tuples), frames.device)]
+        for tuples, relation in zip(self._tuples, self.relations, strict=True):
+            chosen = frames[:, :, tuples.on(frames.device)]
             logits = logits + relation(chosen.flatten(3)).sum(dim=2)
         return logits
 

@@ -15,6 +15,9 @@ from stepcli.runtime.device_copies import to_device
 _MIX = 0x9E3779B97F4A7C15
 """Spreads neighbouring numbers over all seeds (Steele et al. 2014, SplitMix64)."""
 
+Draws = dict[tuple[int, ...], Tensor]
+"""What is kept, [K, *shape] bool, by shape."""
+
 
 class MemberDropout:
     """Draws, for one place in a probe, what K members keep."""
@@ -30,16 +33,49 @@ class MemberDropout:
         """How it is taken out of the module in front of which it acts."""
         self.keep_rate = 1 - torch.tensor(self.rates)
         """[K]"""
+        self._shapes: set[tuple[int, ...]] = set()
+        """Of the draws so far."""
+        self._held: Draws | None = None
+        self._used: Draws = {}
 
     def draw(self, shape: tuple[int, ...]) -> Tensor:
         """What is kept, [K, *shape] bool."""
-        kept = torch.stack(
+        if self._held is None:
+            self._shapes.add(shape)
+            return to_device(self._draw(shape), self.keep_rate.device)
+        self._used[shape] = self._held[shape]
+        return self._held[shape]
+
+    def hold(self) -> None:
+        """While a step is captured that was taken before: let it read what it keeps in memory that
+        `refill` can write to.
+
+        Memory that is taken in a capture cannot serve: work that was captured before may use it.
+        """
+        self._used, device = {}, self.keep_rate.device
+        self._held = {
+            shape: torch.empty((len(self.seeds), *shape), dtype=torch.bool, device=device)
+            for shape in self._shapes
+        }
+
+    def release(self) -> Draws:
+        """The capture has ended; gives what the captured step reads."""
+        self._held = None
+        return self._used
+
+    def refill(self, held: Draws) -> None:
+        """Draw what a captured step keeps when it is launched as step `step`."""
+        for shape, kept in held.items():
+            kept.copy_(to_device(self._draw(shape), kept.device))
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        """The same on the host."""
+        return torch.stack(
             [
                 self._member(rate, seed, shape)
                 for rate, seed in zip(self.rates, self.seeds, strict=True)
             ]
         )
-        return to_device(kept, self.keep_rate.device)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Zero a share of x [K, ...] ([...] is read by every member), the rest larger for it."""

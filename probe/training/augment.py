@@ -40,7 +40,10 @@ def augmented(
         order = to_device(torch.from_numpy(random.permutation(len(labels))), labels.device)
         tokens = share * tokens + (1 - share) * tokens[order]
         mixed = None if folds is None else replace(folds, others=folds.of[order])
-        targets = Targets(labels, labels[order], share, mixed)
+        theirs: float | Tensor = share
+        if labels.device.type == "cuda":  # where a captured step reads it
+            theirs = to_device(torch.tensor(share, dtype=torch.float64), labels.device)
+        targets = Targets(labels, labels[order], theirs, mixed)
         # A frame that only one of the two clips has is shown, faint: its padding repeats a frame.
         mask = None if mask is None else mask | mask[order]
     if data.token_dropout:

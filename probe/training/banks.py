@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -11,13 +13,14 @@ from torch import Generator, Tensor, nn
 from stepcli.probe.config import RunConfig
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.catalogue import built_in
 from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.nn.attention import FoldedAttention
 from stepcli.probe.nn.bank import Probe, stack
-from stepcli.probe.nn.dropout import MemberDropout
+from stepcli.probe.nn.dropout import Draws, MemberDropout
 from stepcli.probe.training.bank_clock import BankClock
-from stepcli.probe.training.loss import MemberLoss, Targets
-from stepcli.probe.training.memory import free_memory
+from stepcli.probe.training.loss import MemberLoss, Part, Targets
+from stepcli.probe.training.memory import OutOfMemory, free_memory
 from stepcli.probe.training.optim import BankAdamW
 from stepcli.runtime.errors import UsageError
 
@@ -34,6 +37,17 @@ def build_probe(config: RunConfig, layout: TokenLayout, classes: int) -> Probe:
     info = methods().get(config.method)
     options = parse_options(info, config.options)
     return info.build(layout, classes, options, Generator().manual_seed(config.seed))
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedStep:
+    """A step of a bank as one launch."""
+
+    graph: torch.cuda.CUDAGraph
+    losses: Tensor
+    """[K], written by each launch."""
+    draws: list[Draws]
+    """Of each dropout, to be filled before a launch."""
 
 
 class Bank:
@@ -93,22 +107,86 @@ class Bank:
             self._dropouts = place_dropouts(probe, configs, device)
 
     @property
+    def repeats(self) -> bool:
+        """Whether every step launches the same work, so that a graph of one can be launched for
+        all; what a user's own method does is not known.
+        """
+        return all(config.method in built_in() for config in self.configs)
+
+    @property
     def work(self) -> float:
         """How long a step takes, compared with other banks: as seen so far, else by its size."""
         seen = self.seconds + self.clock.busy
         return seen or float(self.probe.members * self.probe.parameters_each)
 
-    def gradients(self, batch: TokenBatch, targets: Targets, weight: float = 1.0) -> Tensor:
-        """Add the gradients of a batch, or of a part with its weight; returns losses [K]."""
+    def step(self, parts: Sequence[Part]) -> Tensor:
+        """Step along the gradients of a batch; returns the losses [K], means over its samples.
+
+        Raises:
+            OutOfMemory: the gradients do not fit; nothing has changed.
+        """
+        running = [getattr(module, name).clone() for module, name in self._running]
+        failed = None
         with self.clock.work():
-            self.probe.train()
-            for dropout in self._dropouts:
+            try:
+                losses = self._gradients(parts)
+            except (RuntimeError, MemoryError) as error:
+                self.probe.zero_grad(set_to_none=True)
+                for (module, name), before in zip(self._running, running, strict=True):
+                    getattr(module, name).copy_(before)
+                failed = OutOfMemory.of(error, f"a step of {self.configs[0].method}")
+            if failed is not None:
+                raise failed  # here, where it does not keep what the error has held
+            self._optimizer.step()
+        return losses
+
+    def capture(
+        self, recording: AbstractContextManager[torch.cuda.CUDAGraph], parts: Sequence[Part]
+    ) -> "CapturedStep":
+        """The step as what it launches, to be launched later; nothing is done yet.
+
+        Args:
+            recording: Records instead of launching, into the graph that it gives.
+            parts: Of a batch of which another with the same shapes was stepped before.
+        """
+        done = self._optimizer.done
+        for dropout in self._dropouts:
+            dropout.hold()
+        try:
+            with recording as graph:
+                losses = self._gradients(parts)
+                self._optimizer.step()
+        finally:
+            self._optimizer.done = done
+            self.probe.zero_grad(set_to_none=True)
+            draws = [dropout.release() for dropout in self._dropouts]
+        return CapturedStep(graph, losses, draws)
+
+    def launch(self, captured: "CapturedStep") -> Tensor:
+        """The captured step, of what is now where it reads its batch; returns the losses [K]."""
+        with self.clock.work():
+            for dropout, held in zip(self._dropouts, captured.draws, strict=True):
                 dropout.step = self._optimizer.done
+                dropout.refill(held)
+            captured.graph.replay()
+        self._optimizer.done += 1
+        return captured.losses
+
+    def _gradients(self, parts: Sequence[Part]) -> Tensor:
+        """Add the gradients of a batch in parts; losses [K]."""
+        self.probe.train()
+        for dropout in self._dropouts:
+            dropout.step = self._optimizer.done
+        samples = sum(len(targets) for _, targets in parts)
+        losses = []
+        for batch, targets in parts:
+            weight = len(targets) / samples
             logits, extra = self.probe.training_logits(batch)
-            losses = self._losses(logits[..., : self._trained_classes], extra, targets)
+            mine = self._losses(logits[..., : self._trained_classes], extra, targets)
             # Members share no parameter, so the gradient of the sum is each member's own.
-            torch.autograd.backward(losses.sum() * weight)
-        return losses.detach() * weight
+            torch.autograd.backward(mine.sum() * weight)
+            losses.append(mine.detach() * weight)
+        return torch.stack(losses).sum(0)
 
     def _losses(self, logits: Tensor, extra: Tensor | None, targets: Targets) -> Tensor:
         """[K]: mean over the samples; of a member that leaves out a fold, over those outside it."""
@@ -120,21 +198,6 @@ class Bank:
         each = self._loss.each(logits, targets)
         each = each if extra is None else each + extra
         return (each * targets.folds.weights(self._folds)).mean(dim=1)
-
-    def update(self) -> None:
-        """Step along the gradients."""
-        with self.clock.work():
-            self._optimizer.step()
-
-    def running(self) -> list[Tensor]:
-        """Copies of the running statistics, which a step changes before it can fail."""
-        return [getattr(module, name).clone() for module, name in self._running]
-
-    def undo(self, running: Sequence[Tensor]) -> None:
-        """Forget what a step that was not finished has left: gradients, running statistics."""
-        self.probe.zero_grad(set_to_none=True)
-        for (module, name), before in zip(self._running, running, strict=True):
-            getattr(module, name).copy_(before)
 
     def fit(self, batches: Iterable[tuple[TokenBatch, Tensor]]) -> None:
         """Fit a probe that has no gradients to follow."""
@@ -279,7 +342,7 @@ def make_banks(
     alike: dict[tuple[object, ...], list[tuple[int, RunConfig, Probe]]] = {}
     build = partial(build_probe, layout=layout, classes=class_counts.shape[-1])
     # Most of it is drawing initial values, each probe's from a generator of its own.
-    with ThreadPoolExecutor(max(1, cores)) as pool:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         built = list(pool.map(build, configs))
     for place, (config, probe) in enumerate(zip(configs, built, strict=True)):
         # What is fitted reads its samples by itself, so all members must have the same ones.

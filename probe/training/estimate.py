@@ -13,8 +13,9 @@ from stepcli.probe.data.tasks import Task
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.training.bank_threads import Crew
 from stepcli.probe.training.banks import Bank, make_banks
-from stepcli.probe.training.loss import Folds, Targets
+from stepcli.probe.training.loss import Folds, Part, Targets
 from stepcli.probe.training.plan import PassPlan, kind
+from stepcli.probe.training.step_graphs import HeldParts, StepGraphs
 
 MOST_MEMBERS = 8
 """Members of a kind that are timed; a larger bank is taken to cost in proportion."""
@@ -49,26 +50,29 @@ def estimate_seconds(
     targets = Targets(none, folds=folds)
     busy: dict[int, float] = {}
 
-    def step(bank: Bank, batch: TokenBatch) -> None:
+    def step(bank: Bank, graphs: StepGraphs, parts: Sequence[Part], held: HeldParts | None) -> None:
         started = time.perf_counter()
-        bank.gradients(batch, targets)
-        bank.update()
+        graphs.step(bank, parts, held)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         elif device.type == "mps":
             torch.mps.synchronize()
         busy[id(bank)] = busy.get(id(bank), 0.0) + time.perf_counter() - started
 
-    with Crew(len(banks), device) as crew:
-        wall = 0.0
-        for number in range(TIMED_STEPS + 1):
+    with Crew(len(banks), device) as crew, StepGraphs(device, lambda _: None) as graphs:
+        # The first step warms allocators up; on a GPU the second is captured.
+        warm_up, wall = 2 if device.type == "cuda" else 1, 0.0
+        for number in range(warm_up + TIMED_STEPS):
             batch = TokenBatch(tokens, facts=lambda: facts.of(task, samples).to(device))
             batch.precision = getattr(torch, data.precision)
-            if number == 1:
-                # The first step warms allocators up.
+            parts = [(batch, targets)]
+            held = graphs.hold(parts)
+            if number == warm_up:
                 busy.clear()
                 wall = time.perf_counter()
-            crew.each(partial(step, batch=batch), banks, lambda bank: bank.work)
+            take_step = partial(step, graphs=graphs, parts=parts, held=held)
+            crew.each(take_step, banks, lambda bank: bank.work)
+            graphs.remember(parts)
         wall = time.perf_counter() - wall
     whole = sum(busy[id(bank)] * factors[kind(bank.configs[0])] for bank in banks)
     return wall * whole / sum(busy.values()) / TIMED_STEPS * plan.steps

@@ -1,6 +1,6 @@
 """What K members are trained to make small, each by its own recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stepcli.probe.config import OptimConfig
+from stepcli.probe.data.tokens import TokenBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,11 @@ class Folds:
     """[folds]: of an epoch's samples outside each fold."""
     others: Tensor | None = None
     """[B]: of the clip that was mixed in."""
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Folds":
+        """The same with other tensors, of the same shapes."""
+        others = None if self.others is None else change(self.others)
+        return Folds(change(self.of), change(self.share), others)
 
     def weights(self, held: Tensor) -> Tensor:
         """[K, B]: of each sample for members that hold out the folds `held`, [K].
@@ -42,13 +48,26 @@ class Targets:
     """[B], or [B, C] with 1 for each class of a sample that may have any number."""
     others: Tensor | None = None
     """The same of the clip that was mixed in."""
-    share: float = 1.0
+    share: float | Tensor = 1.0
     """Of `labels`; the rest is the others'."""
     folds: "Folds | None" = None
     """Where members train on all folds but one."""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Targets":
+        """The same with other tensors, of the same shapes."""
+        return Targets(
+            change(self.labels),
+            None if self.others is None else change(self.others),
+            change(self.share) if isinstance(self.share, Tensor) else self.share,
+            None if self.folds is None else self.folds.mapped(change),
+        )
+
+
+Part = tuple[TokenBatch, Targets]
+"""Of a step's batch, all of it where gradients are not accumulated."""
 
 
 class MemberLoss:

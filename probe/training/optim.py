@@ -55,7 +55,8 @@ class BankAdamW:
         self._second = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
         device = next(probe.parameters()).device
         self._count = torch.zeros((), device=device)
-        """`done`, where the kernel looks for it."""
+        """`done`, where the kernel looks for it; counted there."""
+        self._schedule = _Schedule(recipes, steps, device) if device.type == "cuda" else None
         norms = [recipe.clip_norm or math.inf for recipe in recipes]
         self._clips = any(norm < math.inf for norm in norms)
         self._longest = torch.tensor(norms, device=device)
@@ -63,9 +64,16 @@ class BankAdamW:
     def step(self) -> None:
         """Take one step along the gradients, then drop them."""
         self._clip()
-        self._count.fill_(self.done + 1)
+        rates = None if self._schedule is None else self._schedule.rates(self._count)
+        self._count.add_(1)
         for members, recipe, weight_decay, names in self._groups:
-            self._update(members, recipe, weight_decay, names)
+            if rates is None:
+                rate: float | Tensor = recipe.lr * rate_factor(
+                    self.done, self._steps, recipe.warmup
+                )
+            else:
+                rate = rates[members.start]
+            self._update(members, recipe, rate, weight_decay, names)
         self.done += 1
         self.drop_gradients()
 
@@ -83,12 +91,18 @@ class BankAdamW:
     def load_state(self, tensors: dict[str, Tensor], done: int) -> None:
         """Take up what `member_state` gave, all members stacked, after `done` steps."""
         self.done = done
+        self._count.fill_(done)
         for name in self._parameters:
             self._first[name].copy_(tensors[f"{name}.first"])
             self._second[name].copy_(tensors[f"{name}.second"])
 
     def _update(
-        self, members: slice, recipe: OptimConfig, weight_decay: float, names: Sequence[str]
+        self,
+        members: slice,
+        recipe: OptimConfig,
+        rate: float | Tensor,
+        weight_decay: float,
+        names: Sequence[str],
     ) -> None:
         """Step some members' parameters, those that have gradients."""
         parts = []
@@ -108,7 +122,7 @@ class BankAdamW:
             second,
             [],
             [self._count] * len(values),
-            lr=recipe.lr * rate_factor(self.done, self._steps, recipe.warmup),
+            lr=rate,
             beta1=recipe.beta1,
             beta2=recipe.beta2,
             weight_decay=weight_decay,
@@ -127,6 +141,26 @@ class BankAdamW:
         factors = (self._longest / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(factors.view(-1, *(1,) * (gradient.ndim - 1)))
+
+
+class _Schedule:
+    """The members' rates on a GPU, where a step that is launched as a graph must read them."""
+
+    def __init__(self, recipes: Sequence[OptimConfig], steps: int, device: torch.device) -> None:
+        warmups = sorted({recipe.warmup for recipe in recipes})
+        factors = [
+            [rate_factor(step, steps, warmup) for warmup in warmups] for step in range(steps)
+        ]
+        places = [warmups.index(recipe.warmup) for recipe in recipes]
+        # In float64, so that a rate is rounded once.
+        self._factors = torch.tensor(factors, dtype=torch.float64, device=device)
+        self._peaks = torch.tensor([r.lr for r in recipes], dtype=torch.float64, device=device)
+        self._places = torch.tensor(places, device=device)
+
+    def rates(self, done: Tensor) -> Tensor:
+        """[K] float32, after `done` steps, a number on the device."""
+        factors = self._factors.index_select(0, done.long()[None])[0]
+        return (self._peaks * factors[self._places]).float()
 
 
 def _runs(recipes: Sequence[OptimConfig]) -> list[tuple[slice, OptimConfig]]:

@@ -20,15 +20,14 @@ from stepcli.probe.training.bank_threads import Crew
 from stepcli.probe.training.banks import Bank, make_banks
 from stepcli.probe.training.checkpoint import Checkpoint
 from stepcli.probe.training.deferred_signals import GRACE_SECONDS, Grace
-from stepcli.probe.training.loss import Folds, Targets
+from stepcli.probe.training.loss import Folds, Part
 from stepcli.probe.training.memory import OutOfMemory, free_memory
 from stepcli.probe.training.products import multiply_adds
+from stepcli.probe.training.step_graphs import StepGraphs
 from stepcli.runtime.device_copies import to_device
 
 EVALUATION_BATCH = 256
 """Samples at once when nothing is kept for a backward pass; fewer where these do not fit."""
-
-Part = tuple[TokenBatch, Targets]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ def train(
     # What the banks ask of a batch, as the batch before has shown.
     wanted: frozenset[str] = frozenset()
     with Crew(len(banks), device) as crew:
-        with Grace() as grace:
+        with Grace() as grace, StepGraphs(device, say) as graphs:
             for epoch in range(done, epochs if trained else 0):
                 started = time.perf_counter()
                 totals = torch.zeros(len(configs), device=device)
@@ -125,9 +124,13 @@ def train(
                 batches = features.batches(task, samples, data.batch_size // data.accumulate)
                 folds = _folds(task, samples, device)
                 for step, parts in enumerate(_steps(batches, data, epoch, folds), 1):
-                    for batch, _ in parts:
-                        batch.make(wanted)
-                    trained = _step(trained, parts, totals, crew, say)
+                    if (held := graphs.hold(parts)) is None:
+                        for batch, _ in parts:
+                            batch.make(wanted)
+                    take_step = partial(graphs.step, parts=parts, held=held)
+                    size = sum(len(targets) for _, targets in parts)
+                    trained = _step(trained, take_step, size, totals, crew, say)
+                    graphs.remember(parts)
                     wanted = parts[0][0].made
                     left = (time.perf_counter() - started) * (steps / step - 1)
                     if grace.came and not _soon_kept(checkpoint, trained, left):
@@ -218,14 +221,18 @@ def _steps(
 
 
 def _step(
-    banks: Sequence[Bank], parts: Sequence[Part], totals: Tensor, crew: Crew, say: Say
+    banks: Sequence[Bank],
+    take_step: Callable[[Bank], Tensor],
+    samples: int,
+    totals: Tensor,
+    crew: Crew,
+    say: Say,
 ) -> list[Bank]:
     """One step of every bank; returns the banks, those that were too large in halves.
 
     Adds each member's loss, times the samples, to `totals` at its place.
     """
-    samples = sum(len(targets) for _, targets in parts)
-    outcomes = crew.each(partial(_try_step, parts=parts, samples=samples), banks, _cost)
+    outcomes = crew.each(partial(_try_step, take_step=take_step), banks, _cost)
     after: list[Bank] = []
     for bank, losses in zip(banks, outcomes, strict=True):
         if isinstance(losses, Tensor):
@@ -242,22 +249,16 @@ def _step(
         except (RuntimeError, MemoryError) as error:
             raise OutOfMemory.of(error, f"the halves of {name}") from error
         for half in halves:
-            after += _step([half], parts, totals, crew, say)
+            after += _step([half], take_step, samples, totals, crew, say)
     return after
 
 
-def _try_step(bank: Bank, parts: Sequence[Part], samples: int) -> Tensor | OutOfMemory:
+def _try_step(bank: Bank, take_step: Callable[[Bank], Tensor]) -> Tensor | OutOfMemory:
     """One step, [K] losses; if memory runs out, nothing has changed."""
-    running = bank.running()
     try:
-        losses = [
-            bank.gradients(batch, targets, len(targets) / samples) for batch, targets in parts
-        ]
-    except (RuntimeError, MemoryError) as error:
-        bank.undo(running)
-        return OutOfMemory.of(error, f"a step of {bank.configs[0].method}")
-    bank.update()
-    return torch.stack(losses).sum(0)
+        return take_step(bank)
+    except OutOfMemory as error:
+        return error
 
 
 def _cost(bank: Bank) -> float:

@@ -7,7 +7,7 @@ from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.frames_linear import cosines
 from stepcli.probe.methods.registry import methods, parse_options
-from stepcli.probe.methods.spectral import filtered
+from stepcli.probe.methods.spectral import filtered, waves
 from stepcli.probe.nn.bank import Probe
 
 
@@ -102,4 +102,5 @@ def test_a_spectral_filter_is_torchs_fft_of_frames_and_zeros() -> None:
         spectrum = torch.fft.rfft(x, n=2 * frames, dim=2)
         spectrum = spectrum * torch.complex(gains[:, 0], gains[:, 1])[:, None]
         want = torch.fft.irfft(spectrum, n=2 * frames, dim=2)[:, :, :frames]
-        torch.testing.assert_close(filtered(x, gains), want, rtol=1e-5, atol=1e-5)
+        got = filtered(x, gains, waves(frames))
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)

@@ -293,8 +293,7 @@ from stepcli.probe.training.products import multiply_adds
 config, layout = RunConfig(method="step", options={}), TokenLayout.of(2, 2, 16)
 (bank,) = make_banks([config], layout, 2, torch.ones(3), torch.device("cpu"), 1)
 batch = TokenBatch(torch.randn(4, 2, 2, 16))
-bank.gradients(batch, Targets(torch.tensor([0, 1, 2, 0])))
-bank.update()
+bank.step([(batch, Targets(torch.tensor([0, 1, 2, 0])))])
 assert multiply_adds(bank, TokenBatch(torch.randn(1, 2, 2, 16))) > 0
 print("torch._dynamo" in sys.modules)
 """

@@ -1,0 +1,121 @@
+"""Steps as CUDA graphs, on the virtual GPU: what is captured, and what is done where it is not."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from gpu_training import CPU, CUDA, assert_same, configs_of, run, trains_alike
+
+from stepcli.cache.store.store import Store
+from stepcli.probe.config import OptimConfig, RunConfig
+from stepcli.probe.data.tokens import TokenBatch
+from stepcli.probe.methods.registry import methods
+from stepcli.probe.methods.step import Step
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for virtual_device.py
+
+from virtual_device import VirtualCuda, virtual_cuda
+
+SHARED: dict[str, object] = {"epochs": 3, "batch_size": 6}
+"""16 samples: two steps of six and one of four an epoch."""
+STEPS, SHAPES = 9, 2
+OWN = """
+from torch import nn
+
+
+class Mine(nn.Module):
+    def __init__(self, frames, tokens, dim, classes):
+        super().__init__()
+        self.head = nn.Linear(frames * tokens * dim, classes)
+
+    def forward(self, x):
+        return self.head(x.flatten(1))
+"""
+
+
+def several(*names: str, **shared: object) -> list[RunConfig]:
+    """Configs of several methods in one pass."""
+    return [config for name in names for config in configs_of(name, **(SHARED | shared))]
+
+
+@pytest.fixture
+def padded(store_of: Callable[..., Store], tmp_path: Path) -> Store:
+    return store_of(tmp_path / "store", sampling="uniform-pad", distinct=3, cls=True)
+
+
+def test_banks_share_what_one_graph_has_made(padded: Store) -> None:
+    """Running statistics, times of frames, masks, and two shapes of batches."""
+    names = ("step", "efficient", "duration", "attentive", "gru", "linear", "first-frame")
+    configs = several(*names, mixup=0.3)
+    with virtual_cuda() as gpu:
+        found, _ = run(padded, configs, CUDA)
+    assert gpu.calls["replay"] == len(names) * (STEPS - SHAPES)
+    wanted, _ = run(padded, configs, CPU)
+    assert_same(found, wanted)
+    trains_alike(padded, configs)
+
+
+def test_dropout_of_both_shapes(rich: Store) -> None:
+    recipes = (OptimConfig(dropout=0.3, attention_dropout=0.2), OptimConfig(dropout=0.5))
+    trains_alike(rich, configs_of("step", recipes=recipes, **SHARED))
+
+
+def test_a_method_of_the_user_s_is_not_captured(rich: Store, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    name = f"{tmp_path / 'mine.py'}:Mine"
+    methods().load(name)
+    configs = several("step", name)
+    with virtual_cuda() as gpu:
+        found, _ = run(rich, configs, CUDA)
+    assert gpu.calls["replay"] == STEPS - SHAPES
+    assert_same(found, run(rich, configs, CPU)[0])
+
+
+class Trouble:
+    """A forward pass of STEP that fails where `when` says so, as often as it says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: str) -> None:
+        self.error = error
+        self.gpu: VirtualCuda | None = None
+        self.times = 1
+        self.when: Callable[[TokenBatch], bool] = lambda batch: False
+        forward = Step.forward
+
+        def troubled(step: Step, batch: TokenBatch) -> torch.Tensor:
+            if step.training and self.times and self.when(batch):
+                self.times -= 1
+                raise torch.OutOfMemoryError(self.error)
+            return forward(step, batch)
+
+        monkeypatch.setattr(Step, "forward", troubled)
+
+
+def test_what_cannot_be_captured_is_launched(rich: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs, said = several("linear", "step"), list[str]()
+    wanted, _ = run(rich, configs, CPU)
+    trouble = Trouble(monkeypatch, "CUDA out of memory")
+    with virtual_cuda() as gpu:
+        trouble.when = lambda batch: gpu.capturing is not None
+        found, _ = run(rich, configs, CUDA, said=said)
+    assert_same(found, wanted)
+    assert trouble.times == 0
+    assert gpu.calls["replay"] == 1  # of the bank before it
+    (line,) = said
+    assert line.startswith("a step of 2 x step cannot be captured as a CUDA graph (CUDA out of mem")
+
+
+def test_graphs_give_way_to_what_has_to_be_launched(
+    rich: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The smaller batch comes when steps of the larger ones are graphs already."""
+    configs, said = several("step"), list[str]()
+    wanted, _ = run(rich, configs, CPU)
+    trouble = Trouble(monkeypatch, "CUDA out of memory")
+    trouble.when = lambda batch: batch.clips == 4
+    with virtual_cuda() as gpu:
+        found, _ = run(rich, configs, CUDA, said=said)
+    assert_same(found, wanted)
+    assert said == ["out of memory in a step: steps are no longer launched as CUDA graphs"]
+    assert gpu.calls["replay"] == 1
