@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -95,8 +96,14 @@ def _frame_bytes(spec: StoreSpec) -> int:
     return part_layout(spec).tokens.clip_bytes // spec.frames
 
 
+@cache
+def _versions() -> dict[str, str]:
+    """Of the libraries; each is read from disk, and a sweep writes hundreds of runs."""
+    return {name: version(name) for name in LIBRARIES}
+
+
 def write_run(
-    runs: Path, name: str, trained: Trained, task: Task, source: TokenSource
+    runs: Path, name: str, trained: Trained, task: Task, source: TokenSource, tested_tokens: str
 ) -> RunRecord:
     """Write one run's folder; where another process finished the same run first, keep that one.
 
@@ -106,6 +113,7 @@ def write_run(
         trained: What was trained.
         task: On what.
         source: Where its tokens came from.
+        tested_tokens: Fingerprint of the tokens that it was tested on; "" where none is known.
 
     Raises:
         StoreError: it cannot be written there, or another run has that name by now.
@@ -134,7 +142,7 @@ def write_run(
         bytes_a_clip=_frame_bytes(source.spec) * task.length,
         fingerprint=source.fingerprint,
         tables="" if source.tables_of is None else source.tables_of(config.task),
-        tested_tokens="" if source.tokens_of is None else source.tokens_of(task.shown_ids),
+        tested_tokens=tested_tokens,
         dataset=source.dataset,
         backbone=source.spec.backbone,
         weights=list(source.weights),
@@ -148,7 +156,7 @@ def write_run(
         warnings=list(task.warnings),
         leakage=leakage_counts(task.leakage, said, task.pairs),
         code_schema=CODE_SCHEMA,
-        versions={name: version(name) for name in LIBRARIES},
+        versions=_versions(),
         hardware=_hardware(trained.device),
         shuffling=trained.shuffling,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -224,11 +232,20 @@ def write_all(
         StoreError: not all could be written there; says where the others are.
     """
 
+    # Once for each task, not for each of its hundreds of runs.
+    tasks = {id(task): task for task in (task_of(trained.config) for trained in every)}
+    tested = {
+        key: "" if source.tokens_of is None else source.tokens_of(task.shown_ids)
+        for key, task in tasks.items()
+    }
+
+    def write_to(folder: Path, trained: Trained) -> RunRecord:
+        task = task_of(trained.config)
+        return write_run(folder, name_of(trained.config), trained, task, source, tested[id(task)])
+
     def write(trained: Trained) -> RunRecord | StoreError:
         try:
-            return write_run(
-                runs, name_of(trained.config), trained, task_of(trained.config), source
-            )
+            return write_to(runs, trained)
         except StoreError as error:
             return error
 
@@ -246,24 +263,18 @@ def write_all(
         # Whatever came: runs that are being written are whole, the others have not begun.
         pool.shutdown(cancel_futures=True)
     if first is not None:
-        raise StoreError(
-            f"{first}; {_elsewhere(runs, refused, name_of, task_of, source)}"
-        ) from first
+        raise StoreError(f"{first}; {_elsewhere(runs, refused, write_to)}") from first
 
 
 def _elsewhere(
-    runs: Path,
-    refused: Sequence[Trained],
-    name_of: Callable[[RunConfig], str],
-    task_of: Callable[[RunConfig], Task],
-    source: TokenSource,
+    runs: Path, refused: Sequence[Trained], write_to: Callable[[Path, Trained], RunRecord]
 ) -> str:
     """Write runs to a folder for temporary files; says what came of it."""
     kept = 0
     try:
         folder = Path(tempfile.mkdtemp(prefix="stepcli-runs-"))
         for trained in refused:
-            write_run(folder, name_of(trained.config), trained, task_of(trained.config), source)
+            write_to(folder, trained)
             kept += 1
     except (OSError, StoreError) as error:
         lost = f"{len(refused) - kept} trained runs are lost ({error})"
