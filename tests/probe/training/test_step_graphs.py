@@ -74,7 +74,7 @@ def test_a_method_of_the_user_s_is_not_captured(rich: Store, tmp_path: Path) -> 
 
 
 class Trouble:
-    """A forward pass of STEP that fails where `when` says so, as often as it says."""
+    """A forward pass of STEP that fails, `times` times, where `when` is true."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: str) -> None:
         self.error = error
