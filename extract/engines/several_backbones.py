@@ -7,13 +7,11 @@ from dataclasses import replace
 
 from stepcli.extract.config import ExtractConfig
 from stepcli.extract.datasets.clip import Clip
+from stepcli.extract.engines.ready import check_space, make_ready, needs_of_new
 from stepcli.extract.engines.run import (
     OpenRun,
     announced,
-    check_space,
     finish,
-    make_ready,
-    needs_of_new,
     open_run,
     run_extract,
     say_about,

@@ -148,7 +148,7 @@ def test_what_would_stop_every_worker_stops_the_run(
     ray: Any, request_for: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store is there for the driver and gone when the workers look: a disk not mounted."""
-    from stepcli.extract.engines import run as job
+    from stepcli.extract.engines import ready as job
 
     request = request_for(tmp_path / "store", engine="ray", ray_workers=1, worker_cpus=1)
 

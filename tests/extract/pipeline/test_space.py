@@ -10,7 +10,7 @@ from light_backbone import light_backbone
 
 from stepcli.cache import open_store
 from stepcli.extract.config import ExtractConfig
-from stepcli.extract.engines.run import make_ready, needs_of_new
+from stepcli.extract.engines.ready import make_ready, needs_of_new
 from stepcli.extract.engines.several_backbones import configs_of, extract_all
 from stepcli.extract.pipeline.clip_list import load_list
 from stepcli.extract.pipeline.space import require_space
