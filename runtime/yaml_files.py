@@ -1,4 +1,4 @@
-"""YAML files that a user gives: plain data, bounded, without aliases."""
+"""YAML files that a user gives: plain data, bounded, without aliases or keys given twice."""
 
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,17 @@ class _PlainLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("an alias (*name); write out what it stands for")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """A mapping whose keys differ: YAML's parser would keep the last value alone."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise yaml.YAMLError(f"{key.value!r} is given twice, again in line {line}")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml_fields(path: Path, example: str) -> dict[Any, Any]:

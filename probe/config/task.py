@@ -196,6 +196,13 @@ class TaskConfig(FrozenConfig):
         return self.protocol == GROUP_SPLIT
 
     @property
+    def ignored(self) -> str:
+        """A flag that was given and that the task ignores; "" for none. Runs of earlier versions
+        may have it."""
+        of_order = self.name in ORDER_SUITE
+        return "" if of_order or self.directions == "both" else f"--directions {self.directions}"
+
+    @property
     def of_pass(self) -> "TaskConfig":
         """The task whose batches all folds share: the same, without a fold."""
         return self if self.fold is None else self.model_copy(update={"fold": None})

@@ -39,7 +39,10 @@ def checked(model: type[Model], **values: Any) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         name = "-".join(str(part) for part in first["loc"]).replace("_", "-")
-        raise UsageError(f"--{name} {first['input']!r}: {first['msg']}") from None
+        hint = ""
+        if isinstance(first["input"], str) and ".." in first["input"]:
+            hint = "; a range needs --search optuna, otherwise list the values with commas"
+        raise UsageError(f"--{name} {first['input']!r}: {first['msg']}{hint}") from None
 
 
 def parse_settings(
@@ -56,10 +59,16 @@ def parse_settings(
     """
     infos = [described(name) for name in names]
     chosen: dict[str, dict[str, list[str]]] = {name: {} for name in names}
+    given: dict[str, str] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"--set {setting!r}: expected option=value, e.g. --set heads=12")
+        if given.setdefault(name, value) != value:
+            raise UsageError(
+                f"--set {name} is given twice, with {given[name]} and {value}; give one value, or "
+                f"for a sweep all in one: --set {name}={given[name]},{value}"
+            )
         known = {option for info in infos for option in sweepable(info)}
         if name not in known:
             raise UnknownName(f"option of {', '.join(names)}", name, known)
@@ -184,6 +193,8 @@ def read_sweep(path: Path) -> SweepConfig:
         if path.name not in shipped_recipes():
             raise UnknownName("shipped recipe", path.name, shipped_recipes())
         path = shipped_recipes()[path.name]
+    if not path.exists() and f"{path.stem}.yaml" in shipped_recipes():
+        raise UsageError(f"{path}: no such file; did you mean recipes/{path.stem}.yaml?")
     content = read_yaml_fields(path, "methods:")
     for name in content:
         if name not in SweepConfig.model_fields:
@@ -203,6 +214,11 @@ def checked_sweep(content: Mapping[str, Any], source: str) -> SweepConfig:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
+        sections = {"task": TaskConfig.model_fields, "shared": DataConfig.model_fields}
+        known = sections.get(str(first["loc"][0]))
+        if first["type"] == "extra_forbidden" and known is not None:
+            what = f"field of {first['loc'][0]} in {source}"
+            raise UnknownName(what, str(first["loc"][-1]), known) from None
         raise UsageError(f"{source}: {place}: {first['msg']}, got {first['input']!r:.60}") from None
     check_names(sweep)
     return sweep

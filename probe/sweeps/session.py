@@ -193,7 +193,14 @@ class Session:
             UsageError: a probe cannot be built on this store's tokens.
         """
         room = int(BANK_SHARE * free_bytes(self.device))
-        return make_plan(self.left(configs), self.store, self.task, room)
+        left = self.left(configs)
+        for task in dict.fromkeys(config.task for config in left):
+            if task.ignored:
+                raise UsageError(
+                    f"{task.ignored}: --task {task.name} shows no clip backward, so it has no "
+                    "effect; leave it out, or choose --task arrow"
+                )
+        return make_plan(left, self.store, self.task, room)
 
     def estimate(self, plans: Sequence[PassPlan]) -> float:
         """Seconds that the plans' training steps will take, from a few real ones."""
