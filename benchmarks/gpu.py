@@ -37,7 +37,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from gpu_equal import FULL, TINY, compare  # noqa: E402 (scripts beside this one)
-from gpu_extract import as_json, measure  # noqa: E402
+from gpu_extract import CPU, CUDA, as_json, measure  # noqa: E402
 
 
 def run_script(part: str, words: list[str], end: float, keep: Callable[[list[str]], None]) -> None:
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="+", default=["dinov2-small", "dinov2-base", "dinov2-large"]
     )
+    parser.add_argument("--precisions", nargs="+", help="of stage one; none: all of the device")
     parser.add_argument(
         "--minutes", type=float, default=0.0, help="begin nothing after them (0 = no limit)"
     )
@@ -114,6 +115,7 @@ def main() -> None:
             repeats=repeats,
             clips=16 if given.tiny else given.clips,
             sizes=sizes,
+            precisions=given.precisions or (CUDA if device.type == "cuda" else CPU),
             end=end,
             keep=lambda rates: keep("extract", json.loads(as_json(rates))),
         )

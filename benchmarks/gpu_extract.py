@@ -8,7 +8,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -32,7 +32,8 @@ from stepcli.runtime.threads import cores
 
 GRID = 4
 PIPELINE_SECONDS = 10
-PRECISIONS = ("float32", "tf32", "bfloat16")
+CUDA, CPU = ("float32", "tf32", "bfloat16"), ("float32", "bfloat16")
+"""Precisions of each."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def measure(
     repeats: int,
     clips: int,
     sizes: list[str],
+    precisions: Sequence[str],
     end: float,
     keep: Callable[[list[Rates]], None],
 ) -> list[Rates]:
@@ -72,7 +74,6 @@ def measure(
     chosen = [replace(many[i % len(many)], id=str(i)) for i in range(clips)]
     chosen = list(spread(many, 16)) if tiny else chosen
     resources = resources_of(ExtractConfig(dataset="openclose", device=str(device)))
-    precisions = PRECISIONS if device.type == "cuda" else ("float32", "bfloat16")
     rounds: dict[tuple[str, str], list[list[float]]] = {}
     peaks: dict[tuple[str, str], float] = {}
     found: list[Rates] = []
