@@ -67,7 +67,7 @@ def units_of(dataset: str, own: Path | None) -> list[str]:
 def read_texts(file: Path, purpose: str) -> list[str]:
     """The lines of a text file; empty ones and those that begin with # are left out."""
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{purpose}: {file} cannot be read ({error})") from error
     texts = [line for line in lines if line and not line.startswith("#")]

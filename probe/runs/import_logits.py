@@ -105,7 +105,7 @@ def is_published(path: Path) -> bool:
         UsageError: there is no such file, or it is no text.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             header = next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: expected a CSV file, got: {error}") from None

@@ -111,6 +111,10 @@ def test_template_files(tmp_path: Path) -> None:
         read_texts(file, "--units")
     with pytest.raises(UsageError, match="No such file"):
         read_texts(tmp_path / "gone.txt", "--units")
+    file.write_bytes("\ufeff# of a spreadsheet\r\na photo of {}\r\n".encode())
+    assert read_texts(file, "--prompts") == ["a photo of {}"]
+    file.write_bytes("\ufeffan upright {}\r\n".encode())
+    assert read_texts(file, "--prompts") == ["an upright {}"]
 
 
 def test_a_model_without_a_text_tower_is_refused(model_folder: Callable[[str], Path]) -> None:

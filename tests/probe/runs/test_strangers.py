@@ -21,7 +21,7 @@ from stepcli.probe.analysis.temperature import kept_calibration
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.runs.compare import clear_winners, compare_methods, correctness
 from stepcli.probe.runs.configurations import configurations
-from stepcli.probe.runs.import_logits import import_logits, import_published
+from stepcli.probe.runs.import_logits import import_logits, import_published, is_published
 from stepcli.probe.runs.predictions import FILE, encode_predictions, read_predictions
 from stepcli.probe.runs.published import read_imported
 from stepcli.probe.runs.record import read_run, read_runs
@@ -231,6 +231,10 @@ def test_logits_of_others(runs: Path, tmp_path: Path) -> None:
     path.write_text("method,value,params,source\nSTEP,67.5,1000,paper\n")
     assert import_published(path, runs) == 1
     assert read_imported(runs)[0].method == "STEP"
+    path.write_bytes("\ufeffsource,method,value,params\r\npaper,ASU,68.5,1000\r\n".encode())
+    assert is_published(path)  # as spreadsheets save it
+    assert import_published(path, runs) == 1
+    assert read_imported(runs)[0].method == "ASU"
 
 
 @pytest.mark.parametrize(
