@@ -70,7 +70,8 @@ IMPORTED = "imported, so there is no probe to train on less"
 class Fitted:
     """What came of one run."""
 
-    label: str
+    title: str
+    """Of its configuration: "step: arrow"."""
     seed: int
     kept: KeptCalibration | None
     note: str
@@ -111,7 +112,7 @@ def keep_calibration(
                     replace_synced(path, json.dumps(asdict(kept), indent=1).encode())
                 else:
                     path.unlink(missing_ok=True)
-            outcomes.append(Fitted(each.label, record.seed, kept, note))
+            outcomes.append(Fitted(each.title, record.seed, kept, note))
     return outcomes
 
 
@@ -297,5 +298,5 @@ def _by_store(
                 record.fingerprint == fingerprint or fingerprint not in others
             )
             place = given if here and given is not None else Path(record.store_place)
-            members.setdefault(place, []).append((each.label, record))
+            members.setdefault(place, []).append((each.title, record))
     return members

@@ -91,7 +91,10 @@ def describe(found: "Analysis") -> list[str]:
     if values:
         text = f"fewer than {FEWEST_GROUPS} groups, no interval; top-1 by group: {values}"
         lines += wrap(text, 80, initial_indent="  ", subsequent_indent="    ")
-    for title, group in (("with a partner", found.symmetric), ("without", found.other)):
+    for title, group in (
+        ("with a partner", found.symmetric),
+        ("without a partner", found.other),
+    ):
         if group is not None:
             lines.append(
                 f"  classes {title}: top-1 {100 * group.top1:.1f}, mean class "
@@ -188,6 +191,7 @@ def order(
         every = [
             {
                 "label": each.label,
+                "task": each.first.task,
                 "run": record.run,
                 "tests": test and TESTS.dump_python(test, mode="json"),
             }
@@ -199,7 +203,7 @@ def order(
         for number, (each, tests) in enumerate(kept.items()):
             if number:
                 say()
-            for line in order_lines(each.label, [test for test in tests if test is not None]):
+            for line in order_lines(each.title, [test for test in tests if test is not None]):
                 say(line)
     if failed:
         run, reason = next(iter(failed.items()))
@@ -253,9 +257,9 @@ def calibrate(
     for each in outcomes:
         fitted = "none" if each.kept is None else f"{each.kept.temperature:.3f}"
         note = f" ({each.note})" if each.note else ""
-        say(f"{each.label} seed {each.seed}: temperature {fitted}{note}")
+        say(f"{each.title}, seed {each.seed}: temperature {fitted}{note}")
     if failed := [each for each in outcomes if each.failed]:
         raise UsageError(
-            f"{len(failed)} of {len(outcomes)} runs have no temperature: {failed[0].label} seed "
+            f"{len(failed)} of {len(outcomes)} runs have no temperature: {failed[0].title}, seed "
             f"{failed[0].seed}: {failed[0].note}"
         )

@@ -56,6 +56,11 @@ class Configuration:
         """For each record the run of the same settings that was tested on a slice of train."""
 
     @property
+    def title(self) -> str:
+        """The label with the task, which a label alone does not tell: "step: arrow"."""
+        return f"{self.label}: {self.first.task}"
+
+    @property
     def first(self) -> RunRecord:
         """The record of the first seed; seeds differ in what they measured alone."""
         return self.records[0]

@@ -35,7 +35,7 @@ def test_the_table_names_each_pair_and_fits_a_terminal(runs: Path) -> None:
     assert text.index("linear: classify") < text.index("concat: classify")  # the weakest first
     assert text.count("close | open") == 2
     assert "classes with a partner: top-1" in text
-    assert "classes without: top-1" in text
+    assert "classes without a partner: top-1" in text
     assert "stepcli calibrate" in text
 
 
@@ -84,8 +84,8 @@ def test_no_pairs_and_few_groups_are_said(store_of: Callable[..., Store], tmp_pa
 def test_calibration_is_fitted_on_a_slice_that_the_twin_has_not_seen(runs: Path) -> None:
     share = ("--slice-share", 0.4)
     said = call("calibrate", runs, "--method", "linear", *share)
-    assert "linear seed 0: temperature" in said
-    assert "linear seed 1: temperature" in said
+    assert "linear: classify, seed 0: temperature" in said
+    assert "linear: classify, seed 1: temperature" in said
     (found,) = configurations(runs, ["linear"])
     assert None not in found.held_out
     fitted = temperatures(found)

@@ -204,3 +204,18 @@ def test_order_tests_that_cannot_be_are_named(tested: Path) -> None:
                 kept_order_tests(tested, read_run(path.parent / "run.json"))
     finally:
         path.write_text(whole)
+
+
+def test_each_table_names_its_task(store_of: Callable[..., Store], tmp_path: Path) -> None:
+    """Runs of one method on several tasks in one folder."""
+    store, runs = store_of(tmp_path / "s"), tmp_path / "runs"
+    words = ("probe", "--method", "linear", "--epochs", 1, "--store", store.path, "--runs", runs)
+    for task in ("classify", "arrow"):
+        call(*words, "--task", task)
+    said = call("order", runs)
+    assert "linear: classify, 1 seed" in said
+    assert "linear: arrow, 1 seed" in said
+    found = json.loads(call("order", runs, "--json"))
+    assert {each["task"] for each in found} == {"classify", "arrow"}
+    refused = call("calibrate", runs, code=2)
+    assert "linear: arrow, seed 0: " in refused

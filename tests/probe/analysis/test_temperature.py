@@ -104,7 +104,7 @@ def test_a_temperature_at_the_edge_is_an_error_and_not_kept(
     assert len(files(runs)) == 2
     done = invoke("calibrate", runs)
     assert done.exit_code == 2
-    assert "first-last seed 0: temperature none" in done.stdout
+    assert "first-last: classify, seed 0: temperature none" in done.stdout
     assert reason in done.stderr
     # Nor does an earlier one stay, which the twins' answers do not bear out.
     assert not files(runs)
