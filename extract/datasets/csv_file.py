@@ -14,7 +14,7 @@ from stepcli.extract.datasets.columns import meant_columns
 from stepcli.extract.datasets.walking import is_hidden
 from stepcli.runtime.csv_tables import MissingColumns, TextTable, WrongLines, read_table
 from stepcli.runtime.errors import UsageError
-from stepcli.runtime.words import are, counted
+from stepcli.runtime.words import counted
 
 REQUIRED = ("path", "label")
 LABELS = "labels"
@@ -121,11 +121,13 @@ def _read(table: Path) -> TextTable:
         meant = meant_columns(error.found, ())
         names = [name for name in REQUIRED if name not in error.found]
         hints = [f"{one!r} looks like {other!r}" for one, other in meant.items() if other in names]
+        missing = " and ".join(map(repr, names))
+        found = ", ".join(map(repr, error.found)) or "no header line at all"
+        found += f" ({', '.join(hints)})" if hints else ""
         raise UsageError(
-            f"{table}: {'the column' if len(names) == 1 else 'the columns'} "
-            f"{' and '.join(map(repr, names))} {are(len(names))} missing; "
-            f"found {', '.join(map(repr, error.found)) or 'no header line at all'}"
-            + (f" ({', '.join(hints)})" if hints else "")
+            f"{table}: the column {missing} is missing; found {found}"
+            if len(names) == 1
+            else f"{table}: the columns {missing} are missing; found {found}"
         ) from None
 
 
