@@ -19,6 +19,25 @@ def single_class(labels: Collection[str]) -> str | None:
     )
 
 
+def unused_classes(table: Collection[str], labels: Collection[str]) -> str | None:
+    """A warning where classes of the table have no clip, as after a class was renamed by its clips'
+    labels; else None.
+
+    Args:
+        table: names of the store's classes.
+        labels: of its clips.
+    """
+    unused = sorted(set(table).difference(labels))
+    if not unused:
+        return None
+    have, are = ("has", "is an output") if len(unused) == 1 else ("have", "are outputs")
+    return (
+        f"{len(unused):,} of the store's {counted(len(table), 'class', 'classes')} {have} no clip "
+        f"({listed(map(repr, unused))}) and {are} of the probes all the same; to remove them, edit "
+        "a copy of classes.csv: stepcli store labels --classes copy.csv"
+    )
+
+
 def different_classes(
     train: Collection[str], test: Collection[str], names: tuple[str, str] = ("train", "test")
 ) -> str | None:

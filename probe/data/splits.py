@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stepcli.cache.schema.alike import alike_warning
-from stepcli.cache.schema.class_sets import different_classes, single_class
+from stepcli.cache.schema.class_sets import different_classes, single_class, unused_classes
 from stepcli.cache.schema.clips import ClassRow, ClipRow
 from stepcli.cache.schema.groups import given_key, group_keys, joined_groups, plain_names
 from stepcli.cache.schema.label_sets import labels_in
@@ -114,6 +114,9 @@ def labelled_clips(
         (
             *notes,
             *_warnings(rows, here, chosen, found.used, copies, split_file is not None, several),
+            *filter(
+                None, [unused_classes([row.name for row in table], _named(here, several=several))]
+            ),
         ),
         frozenset(row.name for row in table if row.kind == "irreversible"),
         copies,

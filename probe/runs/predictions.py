@@ -84,10 +84,9 @@ def read_predictions(folder: Path, *, several: bool = False) -> Predictions:
         width = _width(table, path)
         relevant = _relevant(table, width, path) if LABELS in table.schema.names else None
     except (FileNotFoundError, DamagedStore) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(
-            f"{path} cannot be read ({reason}); delete its folder, train again"
-        ) from None
+        missing = isinstance(error, FileNotFoundError)
+        reason = "is missing" if missing else f"cannot be read ({' '.join(str(error).split())})"
+        raise UsageError(f"{path} {reason}; delete the run's folder and train it again") from None
     if relevant is not None and not several:
         raise UsageError(
             f"run {folder.name} has any number of labels per clip, this takes one per clip; its "

@@ -1,16 +1,17 @@
 """Folders that appear whole beside others, and what killed writers have left of them."""
 
+import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from stepcli.cache.storage.writer_identity import LEASE_HOURS, is_dead, new_owner, parse_owner
 from stepcli.probe.runs.naming import read_identity
 from stepcli.probe.runs.record import FILE, RunRecord
-from stepcli.runtime.errors import StoreError
+from stepcli.runtime.errors import StoreError, UsageError
 from stepcli.runtime.files import disk_errors, fsync_folder, write_synced
 
 PREFIX = ".writing-"
@@ -58,6 +59,22 @@ def sweep_staging(parent: Path) -> list[str]:
             path.unlink(missing_ok=True)
         swept.append(path.name)
     return swept
+
+
+def require_free(runs: Path, names: Iterable[str]) -> None:
+    """Refuse to train runs whose folders are there and are no whole runs: a run appears whole.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    places = [runs / name for name in names]
+    taken = [place for place in places if os.path.lexists(place) and not (place / FILE).is_file()]
+    if taken:
+        more = "" if len(taken) == 1 else f" and {len(taken) - 1} more"
+        raise UsageError(
+            f"{taken[0]} is in the way: it is not a whole run (no {FILE}); delete it{more}, then "
+            "run the same command again"
+        )
 
 
 def write_folder(runs: Path, record: RunRecord, contents: dict[str, bytes]) -> None:

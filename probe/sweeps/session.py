@@ -24,7 +24,7 @@ from stepcli.probe.methods import registry
 from stepcli.probe.runs.earlier import fits, unrecorded_tables
 from stepcli.probe.runs.naming import RunNames
 from stepcli.probe.runs.record import FILE, RunRecord, is_done, read_run
-from stepcli.probe.runs.staging import sweep_staging
+from stepcli.probe.runs.staging import require_free, sweep_staging
 from stepcli.probe.runs.write import TokenSource, write_all
 from stepcli.probe.sweeps.progress import SweepProgress
 from stepcli.probe.sweeps.tracking import open_trackers
@@ -231,6 +231,7 @@ class Session:
                 self._note_once(note)
         if plans:
             # Now, not after an hour of training.
+            require_free(self.runs, [self.name(c) for plan in plans for c in plan.configs])
             sweep_staging(self.runs)
             require_writable(self.runs, sum(plan.kept_bytes for plan in plans))
             self.warn(plans)

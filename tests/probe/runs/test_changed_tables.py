@@ -172,7 +172,7 @@ def test_an_earlier_run_says_what_it_cannot_tell(
     edit(store, "open/0,close")  # of a training clip: the run does not say what it was
     done = invoke(*probe)
     assert "1 of 1 run is done already" in done.stdout
-    assert "labels of their training clips" in done.stderr
+    assert "did not record the labels of the training clips" in done.stderr
 
 
 def test_a_selection_is_made_again(store: Store, tmp_path: Path) -> None:
@@ -196,3 +196,19 @@ def test_a_twin_is_of_the_same_table(store: Store, probe: Words, tmp_path: Path)
     edit(store, "open/0,close")
     said = call("calibrate", tmp_path / "runs", "--slice-min", "clips=2,groups=2", code=2)
     assert "labels" in said
+
+
+def test_classes_without_a_clip_are_told(store: Store, probe: Words, tmp_path: Path) -> None:
+    """Renamed by its clips' labels, a class stays in the table, and an output of every probe."""
+    edit(store, *(f"open/{n},ajar" for n in range(36)))
+    done = invoke(*probe)
+    assert "1 of the store's 2 classes has no clip ('open') and is an output" in done.stderr
+    (record,) = read_runs(tmp_path / "runs")
+    assert record.classes == ["close", "open", "ajar"]
+    assert any("has no clip" in warning for warning in record.warnings)
+    copy = tmp_path / "copy.csv"
+    lines = (folder(store) / "classes.csv").read_text().splitlines()
+    copy.write_text("\n".join(line.replace("open", "ajar") for line in lines) + "\n")
+    call("store", "labels", "--classes", copy, "--store", store.path)
+    assert "has no clip" not in invoke(*probe).stderr
+    assert read_runs(tmp_path / "runs")[1].classes == ["close", "ajar"]

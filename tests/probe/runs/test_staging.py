@@ -1,11 +1,13 @@
 """What killed writers leave beside runs is removed; what the living write is not."""
 
 import os
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import call
+from command_line import call, invoke
 
 from stepcli.cache.storage.writer_identity import LEASE_HOURS, Owner, new_owner
 from stepcli.cache.store.store import Store
@@ -107,3 +109,41 @@ def test_an_export_that_breaks_off_leaves_the_earlier_one(
     call("export", run, "--out", tmp_path / "out")
     assert not (target / "calibration.json").exists()
     assert (target / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("left", ["probe.safetensors", "", "a file", "a broken link"])
+def test_half_a_run_is_told_before_training(
+    store_of: Callable[..., Store], tmp_path: Path, left: str
+) -> None:
+    """A folder whose run.json was deleted: the runs that were trained could not be put in place."""
+    store, runs = store_of(tmp_path / "s"), tmp_path / "runs"
+    words = ("probe", "--method", "linear", "--epochs", 1, "--store", store.path, "--runs", runs)
+    call(*words)
+    (run,) = runs.glob("linear-*")
+    shutil.rmtree(run)
+    if left == "a file":
+        run.write_text("mine")
+    elif left == "a broken link":
+        run.symlink_to(tmp_path / "nowhere")
+    else:
+        run.mkdir()
+        if left:
+            (run / left).write_bytes(b"half")
+    done = invoke(*words)
+    assert done.exit_code == 2
+    assert f"{run} is in the way" in done.stderr
+    assert "tokens" not in done.stdout
+    shutil.rmtree(run) if run.is_dir() else run.unlink()
+    call(*words)
+    assert (run / "run.json").is_file()
+
+
+def test_predictions_that_are_gone_are_named(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    store, runs = store_of(tmp_path / "s"), tmp_path / "runs"
+    call("probe", "--method", "linear", "--epochs", 1, "--store", store.path, "--runs", runs)
+    (run,) = runs.glob("linear-*")
+    (run / "predictions.parquet").unlink()
+    said = call("analyse", runs, code=2)
+    assert f"{run / 'predictions.parquet'} is missing; delete the run's folder" in said

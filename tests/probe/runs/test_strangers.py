@@ -129,7 +129,7 @@ def test_predictions_that_cannot_be(runs: Path) -> None:
         with pytest.raises(UsageError, match=message):
             read_predictions(folder)
     (folder / FILE).unlink()
-    with pytest.raises(UsageError, match=r"cannot be read .* delete its folder, train again"):
+    with pytest.raises(UsageError, match=r"(is missing|cannot be read).* delete the run's folder"):
         read_predictions(folder)
 
 
