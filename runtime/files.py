@@ -28,6 +28,12 @@ def disk_errors(place: object) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        no_file = isinstance(place, Path) and (place.is_dir() or not place.parent.is_dir())
+        if no_file and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            # Nothing was begun.
+            raise StoreError(
+                f"cannot write to {place}: {reason}; give another file, or make its folder"
+            ) from error
         raise StoreError(
             f"cannot write to {place}: {reason}; what was committed before is safe, "
             "fix the cause and run the same command again to resume"

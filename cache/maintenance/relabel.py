@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,7 @@ def read_lines(table: Path) -> Iterator[dict[str, str]]:
     else:
         lines = read_csv(table, ["id"])
         names = list(lines[0]) if lines else []
+        _require_no_typo(table, names)
     known = [name for name in names if name in _COLUMNS]
     if len(known) < 2:
         raise UsageError(
@@ -213,6 +215,22 @@ def read_lines(table: Path) -> Iterator[dict[str, str]]:
         yield {name: text if name == "id" else composed(text) for name, text in texts.items()}
 
 
+def _require_no_typo(table: Path, names: Sequence[str]) -> None:
+    """Refuse columns that mean nothing and look like one that the table does not have; others, such
+    as "path" of a list of clips, are left aside.
+
+    Raises:
+        UsageError: there is one.
+    """
+    absent = [name for name in _COLUMNS if name not in names]
+    for name in names:
+        near = get_close_matches("".join(name.casefold().split()), absent, 1, 0.7)
+        if near and name not in _COLUMNS:
+            raise UsageError(
+                f"{table}: unknown column: {name!r} looks like {near[0]!r}; rename it, or remove it"
+            )
+
+
 def _read_parquet(table: Path) -> pa.Table:
     try:
         data = read_regular(table.resolve(), LARGEST)
@@ -222,6 +240,7 @@ def _read_parquet(table: Path) -> pa.Table:
     names = found.schema.names
     if "id" not in names or len(set(names)) < len(names):
         raise UsageError(f"{table}: expected a column id, each once; found {', '.join(names)}")
+    _require_no_typo(table, names)
     kept = found.select([name for name in names if name in _COLUMNS])
     for column in kept.schema:
         if not (pa.types.is_string(column.type) or pa.types.is_integer(column.type)):

@@ -54,10 +54,10 @@ def mirrors(store: "Store", classes: Sequence[str]) -> Ints:
 
 
 def require_one_label(config: TaskConfig, table: LabelledClips) -> None:
-    """Refuse clips with several labels, which would become classes of their own.
+    """Refuse clips with several labels, or without one, which would become classes of their own.
 
     Raises:
-        UsageError: some have several of the store's classes.
+        UsageError: some have several of the store's classes, or none.
     """
     rows = (*table.train, *table.test)
     joined = {row.label for row in rows if ";" in row.label}
@@ -69,4 +69,11 @@ def require_one_label(config: TaskConfig, table: LabelledClips) -> None:
         raise UsageError(
             f"--task {config.name} takes one label per clip, but {counted(count, 'clip')} have "
             f"several ({several[0]!r}): use --task {MULTI_LABEL}"
+        )
+    if blank := [row.id for row in rows if not row.label.strip()]:
+        raise UsageError(
+            f"--task {config.name} takes one label per clip, found "
+            f"{counted(len(blank), 'clip')} of train and test without a label (e.g. {blank[0]!r}): "
+            "give labels, or leave the column split of these clips blank (stepcli store labels "
+            "--from)"
         )

@@ -14,7 +14,7 @@ from stepcli.cache import create_store
 from stepcli.cache.maintenance.verify import verify_store
 from stepcli.cache.schema.clips import ClipRow
 from stepcli.cache.schema.spec import StoreSpec
-from stepcli.runtime.errors import UsageError
+from stepcli.runtime.errors import StoreError, UsageError
 
 
 def test_compare_tells_the_worst_channel(tmp_path: Path) -> None:
@@ -84,6 +84,33 @@ def test_label_tables_that_do_not_fit(tmp_path: Path, text: str, words: str) -> 
     (tmp_path / "new.csv").write_text(text)
     with pytest.raises(UsageError, match=words):
         run("labels", "--store", tmp_path / "s", "--from", tmp_path / "new.csv")
+
+
+@pytest.mark.parametrize("name", ["splt", "Split", " spilt", "spilts"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_misspelt_column_is_refused(tmp_path: Path, name: str, suffix: str) -> None:
+    """Its cells would be ignored, and the others applied."""
+    fill_store(tmp_path / "s", "zarr", 2)
+    table = tmp_path / f"new{suffix}"
+    if suffix == ".csv":
+        table.write_text(f"id,label,{name}\nclip-0001,new,test\n")
+    else:
+        columns = {"id": ["clip-0001"], "label": ["new"], name: ["test"]}
+        pq.write_table(pa.table(columns), table)
+    with pytest.raises(UsageError, match=r"unknown column: '.*' looks like 'split'"):
+        run("labels", "--from", table, "--store", tmp_path / "s")
+    table.unlink()
+    lines = ["id,label,path,note,start_seconds,splt,split", "clip-0001,new,a.mp4,,0,x,test"]
+    table.with_suffix(".csv").write_text("\n".join(lines))
+    run("labels", "--from", table.with_suffix(".csv"), "--store", tmp_path / "s")
+
+
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    fill_store(tmp_path / "s", "zarr", 2)
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "no folder" / "x.csv", tmp_path, tmp_path / "file" / "x.csv"):
+        with pytest.raises(StoreError, match="give another file, or make its folder"):
+            run("labels", "--to", out, "--store", tmp_path / "s")
 
 
 def test_cells_are_stripped_splits_normalised_and_blanks_counted(tmp_path: Path) -> None:

@@ -212,3 +212,17 @@ def test_classes_without_a_clip_are_told(store: Store, probe: Words, tmp_path: P
     call("store", "labels", "--classes", copy, "--store", store.path)
     assert "has no clip" not in invoke(*probe).stderr
     assert read_runs(tmp_path / "runs")[1].classes == ["close", "ajar"]
+
+
+@pytest.mark.parametrize("task", ["classify", "arrow", "twins"])
+@pytest.mark.parametrize("clip", ["open/0", "open/35"])
+def test_clips_without_a_label_are_no_class(
+    store: Store, probe: Words, task: str, clip: str
+) -> None:
+    edit(store, f"{clip},")
+    said = call(*probe, "--task", task, code=2)
+    assert "one label per clip, found 1 clip of train and test without a label" in said
+    assert repr(clip) in said
+    # In neither split it is no matter.
+    edit(store, f"{clip},val", column="split")
+    assert trained(probe) == 1
