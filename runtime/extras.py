@@ -49,9 +49,11 @@ def failed_import(error: BaseException) -> str | None:
     """
     chain = list(causes(error))
     modules: list[str] = []
+    importer = ""
     for cause in chain:
         for frame, _ in walk_tb(cause.__traceback__):
             package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+            importer = importer if package == "importlib" else package
             if package == "stepcli":
                 modules.clear()  # only what its last call imported
             elif frame.f_code.co_name == "<module>":
@@ -60,7 +62,7 @@ def failed_import(error: BaseException) -> str | None:
     if not isinstance(root, LOADING_ERRORS):
         return None
     if not modules:
-        return _missing(root)
+        return _missing(root, importer)
     by = "" if modules[-1] == modules[0] else f", which {modules[0]} imports,"
     return (
         f"{modules[-1]}{by} does not load ({first_line(root)}); install a version that fits the "
@@ -78,12 +80,19 @@ def raise_failed_import(error: BaseException) -> None:
         raise UsageError(reason) from error
 
 
-def _missing(error: BaseException) -> str | None:
-    """The message for a package that a module of ours imports and that is not installed."""
+def _missing(error: BaseException, importer: str) -> str | None:
+    """The message for a package that is not installed.
+
+    Args:
+        error: of the import.
+        importer: the package that asked for it.
+    """
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     package = error.name.partition(".")[0]
-    return f"{package} is not installed; install stepcli again, with what it needs"
+    if importer == "stepcli":
+        return f"{package} is not installed; install stepcli again, with what it needs"
+    return f"{package}, which {importer} imports, is not installed; install it"
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -14,6 +14,7 @@ from stepcli.cache.schema.spec import TokenScope
 from stepcli.extract.backbones.convolution import fold_normalisation, join_activations
 from stepcli.extract.decode.preprocess import PixelPlan
 from stepcli.runtime.errors import UsageError
+from stepcli.runtime.extras import failed_import
 
 
 class BackboneError(UsageError):
@@ -182,6 +183,8 @@ def check_facts(backbone: Backbone, clip_frames: int = 0) -> None:
     try:
         prefix, patches = backbone.tokens(pixels)
     except Exception as error:
+        if reason := failed_import(error):
+            raise BackboneError(f"backbone {facts.name}: {reason}") from error
         config = getattr(backbone.model, "config", None)
         made_for = getattr(config, "image_size", None)
         size = f" (its config has image_size {made_for})" if made_for else ""

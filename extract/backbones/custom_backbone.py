@@ -24,6 +24,7 @@ from stepcli.extract.backbones.names import NamedBackbone
 from stepcli.extract.decode.preprocess import PixelPlan, Resample
 from stepcli.runtime.code_files import CodeFile, load_object, read_code, read_trusted_code
 from stepcli.runtime.errors import StepcliError
+from stepcli.runtime.extras import failed_import
 from stepcli.runtime.plugins import Plugin
 
 OPTION = "--backbone"
@@ -149,6 +150,8 @@ def _backbone(given: ImageModel, name: str, source: str) -> Backbone:
     try:
         output = _tensor(model(torch.zeros(1, 3, given.size, given.size, dtype=parameter.dtype)))
     except Exception as error:
+        if reason := failed_import(error):
+            raise BackboneError(f"backbone {name}: {reason}") from error
         raise BackboneError(
             f"backbone {name}: its model fails on [1, 3, {given.size}, {given.size}] pixels: "
             f"{' '.join(str(error).split()):.200}"

@@ -107,13 +107,13 @@ class Worker:
 
         Returns:
             Seconds spent in each stage; None when the driver said "stop", with every finished
-            clip stored; the text of a StepcliError, which has to pass between processes, or which
-            package does not load on this host.
+            clip stored; else this host, with the text of a StepcliError, which has to pass between
+            processes, or with the package that does not load.
         """
         try:
             return self._run(module, packed)
         except StepcliError as error:
-            return str(error)
+            return f"on {socket.gethostname()}: {error}"
         except KeyboardInterrupt:
             return None
         except Exception as error:

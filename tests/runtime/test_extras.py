@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from installed_package import Installer
@@ -83,10 +84,17 @@ def test_only_an_import_that_failed_is_one() -> None:
     assert failed_import(caught.value) is None
 
 
-def test_a_package_that_ours_imports_and_that_is_missing_is_named() -> None:
-    code = compile("import no_such_package.part", "ours.py", "exec")
+@pytest.mark.parametrize(
+    ("importer", "said"),
+    [
+        ("stepcli.some.module", " is not installed; install stepcli again, with what it needs"),
+        ("transformers.models", ", which transformers imports, is not installed; install it"),
+    ],
+)
+def test_a_package_that_is_missing_is_named(importer: str, said: str) -> None:
+    code = compile("def f():\n    import no_such_package.part", "some.py", "exec")
+    module: dict[str, Any] = {"__name__": importer}
+    exec(code, module)
     with pytest.raises(ModuleNotFoundError) as caught:
-        exec(code, {"__name__": "stepcli.some.module"})
-    assert failed_import(caught.value) == (
-        "no_such_package is not installed; install stepcli again, with what it needs"
-    )
+        module["f"]()
+    assert failed_import(caught.value) == f"no_such_package{said}"

@@ -1,5 +1,6 @@
 """Backbones from outside: a function in a user's own file, or of an installed package."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from command_line import call
 from installed_package import Installer
 from torch import nn
 
-from stepcli.extract.backbones.base import BackboneError, FeatureMapBackbone
+from stepcli.extract.backbones.base import BackboneError, FeatureMapBackbone, check_facts
 from stepcli.extract.backbones.load import load_backbone, load_recorded_backbone
 from stepcli.extract.backbones.names import GROUP, full_name, known_names, stored_name
 from stepcli.runtime.errors import UnknownName, UsageError
@@ -47,6 +48,14 @@ def not_finite():
     made = feature_map()
     made.model.weight.data.fill_(float("nan"))
     return made
+class Late(nn.Conv2d):
+    def forward(self, x):
+        import part_of_another_time
+def late(): return ImageModel(Late(3, 8, 16, 16), size=64)
+class Missing(nn.Conv2d):
+    def forward(self, x):
+        import no_such_part
+def missing(): return ImageModel(Missing(3, 8, 16, 16), size=64)
 HUB = NamedBackbone("", "me/repository", "mine")
 """
 
@@ -106,6 +115,26 @@ def test_weights_that_are_drawn_are_the_same_in_each_process(file: Path) -> None
 def test_models_that_do_not_fit_are_one_line(name: str, said: str, file: Path) -> None:
     with pytest.raises(BackboneError, match=said):
         load_backbone(f"{file}:{name}")
+
+
+def test_a_package_that_a_model_loads_late_is_named(file: Path, install: Installer) -> None:
+    """Not the pixels, nor the image processor."""
+    install("part_of_another_time", 'raise RuntimeError("operator x does not exist")', {})
+    said = r"my_model.py:late: part_of_another_time does not load \(RuntimeError: operator x"
+    with pytest.raises(BackboneError, match=said):
+        load_backbone(f"{file}:late")
+    with pytest.raises(
+        BackboneError, match=r"missing: no_such_part, which \w+ imports, is not inst"
+    ):
+        load_backbone(f"{file}:missing")
+    plain = load_backbone(f"{file}:feature_map")
+    plain.model.forward = load_late  # type: ignore[method-assign]
+    with pytest.raises(BackboneError, match="feature_map: part_of_another_time does not load"):
+        check_facts(plain)
+
+
+def load_late(pixels: torch.Tensor) -> None:
+    import_module("part_of_another_time")
 
 
 def test_names_are_found_and_stored_without_their_folder(file: Path) -> None:
