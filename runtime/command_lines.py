@@ -69,7 +69,7 @@ COMMAND_LINES = {
     "store show": ("stepcli store show 74225",),
     "store verify": ("stepcli store verify --store stores/ssv2 --workers 8",),
     "store repair": ("stepcli store repair --dry-run",),
-    "store merge": ("stepcli store merge stores/all stores/a stores/b",),
+    "store merge": ("stepcli store merge stores/a stores/b stores/c",),
     "store convert": (
         "stepcli store convert stores/a stores/a-int8 --dtype int8",
         "stepcli store convert stores/a s3://bucket/a",

@@ -92,7 +92,7 @@ def repair(
 
 @app.command()
 def merge(
-    target: Annotated[Path, typer.Argument(help="Store to add to: a folder or URL.")],
+    target: Annotated[Path, typer.Argument(help="Store that is added to: a folder or URL.")],
     sources: Annotated[list[Path], typer.Argument(help="Stores of the same spec; left as is.")],
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,

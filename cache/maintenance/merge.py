@@ -27,7 +27,7 @@ from stepcli.cache.store.snapshot import read_index
 from stepcli.cache.store.store import Store, open_store
 from stepcli.cache.tables.failures import FailureLog, read_failures
 from stepcli.cache.tables.texts import copy_texts
-from stepcli.runtime.errors import DamagedStore, UsageError
+from stepcli.runtime.errors import DamagedStore, StoreNotFound, UsageError
 from stepcli.runtime.files import disk_errors
 
 
@@ -70,10 +70,17 @@ def merge_stores(
         on_part: called with (parts added, parts in all).
 
     Raises:
+        StoreNotFound: a store is not there, the target too: it is added to.
         SpecMismatch: a source was written with another spec; nothing was merged.
         UsageError: another data set or format; nothing was merged.
     """
-    into = open_store(target)
+    try:
+        into = open_store(target)
+    except StoreNotFound as error:
+        raise StoreNotFound(
+            f"{error}. Parts are added to the first store: name one of the others first, or copy "
+            f"it there with stepcli store convert {sources[0]} {target}"
+        ) from error
     root = into.path
     plan = MergePlan()
     records: dict[str, PartRecord] = {}

@@ -167,6 +167,13 @@ def results(
             except UsageError as error:  # the runs are shown even so
                 _say_notes([f"order suite: {error}"])
         _write_or_say(text, out)
+        if format_ == "table" and next(folder.glob("selection-*.json"), None) is not None:
+            _say_notes(
+                [
+                    "settings were chosen for each seed by sweep --select, and are rows of their "
+                    "own here; stepcli results --chosen has one row per method"
+                ]
+            )
         return
     from stepcli.probe.runs.compare_table import render_comparison
 

@@ -108,6 +108,8 @@ def _flat(run: RunRecord, stores: Mapping[str, str], splits: Mapping[str, str]) 
             flat |= {f"{section}.{key}": value for key, value in values.items()}
         else:
             flat[section] = values
+    # The column for the split tells those on slices of train.
+    flat.pop("task.slice_seed", None)
     digest = flat.pop("task.split_digest", None)
     if digest:
         flat["task.split_file"] = splits[str(digest)]

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from stepcli.probe.config import TaskConfig
 from stepcli.probe.runs.cells import csv_text
 from stepcli.probe.runs.filters import store_words
+from stepcli.probe.runs.labels import SHORT
 from stepcli.probe.runs.metrics import MEAN_AP
 from stepcli.probe.runs.record import RunRecord
 from stepcli.probe.runs.table import Format, arranged, fitted
@@ -50,11 +51,16 @@ def _values(run: RunRecord) -> list[JsonValue]:
         run.method,
         run.task,
         run.seed,
-        run.tested_on,
+        tested_on(run),
         None if run.several_labels else run.top1,
         store,
         run.finished[:16],
     ]
+
+
+def tested_on(run: RunRecord) -> str:
+    """The split, with the group that was left out: "leave-one-group-out, s1"."""
+    return run.tested_on if run.held_group is None else f"{run.tested_on}, {run.held_group}"
 
 
 def describe_run(folder: Path, run: RunRecord) -> list[str]:
@@ -83,7 +89,7 @@ def describe_run(folder: Path, run: RunRecord) -> list[str]:
         "task": f"{run.task}{_settings(task)}",
         "training": _settings(recipe).strip(" ()"),
         "seed": str(run.seed),
-        "tested on": f"split {run.tested_on}, {counted(run.test_samples, 'sample')}",
+        "tested on": f"split {tested_on(run)}, {counted(run.test_samples, 'sample')}",
         "results": ", ".join(
             f"{name} {100 * value:.1f} %" for name, value in scores.items() if value is not None
         ),
@@ -91,6 +97,7 @@ def describe_run(folder: Path, run: RunRecord) -> list[str]:
         f"{counted(len(run.classes), 'class', 'classes')}, "
         f"{counted(run.params, 'parameter')}, {run.seconds:.1f} s",
         "store": f"{run.store or 'not known'} (fingerprint {run.fingerprint[:16]})",
+        "labels": run.tables[:SHORT] or "not recorded (an earlier version)",
         "dataset": f"{run.dataset}, backbone {run.backbone}",
         "finished": run.finished,
         "files": ", ".join(path.name for path in files),

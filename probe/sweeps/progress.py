@@ -54,10 +54,11 @@ class SweepProgress(Progress):
             self._best = record
         self.describe(f"{self._finished}/{self._runs} runs")
         clean = record.top1_without_copies
+        group = "" if record.held_group is None else f"group {record.held_group}  "
         without = "" if clean is None else f"(without copies {100 * clean:.1f} %)  "
         tqdm.write(
             shown(
-                f"{record.method:<16} seed {record.seed}  {_metric(record)} "
+                f"{record.method:<16} seed {record.seed}  {group}{_metric(record)} "
                 f"{100 * record.headline:5.1f} %  {without}{place}"
             ),
             file=sys.stdout,

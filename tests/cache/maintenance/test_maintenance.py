@@ -20,7 +20,13 @@ from stepcli.cache.schema.manifest import Format
 from stepcli.cache.schema.spec import StoreSpec
 from stepcli.cache.store.store import Store
 from stepcli.cache.store.summary import describe_clip, producer_differences
-from stepcli.runtime.errors import DamagedStore, SpecMismatch, StepcliError, UsageError
+from stepcli.runtime.errors import (
+    DamagedStore,
+    SpecMismatch,
+    StepcliError,
+    StoreNotFound,
+    UsageError,
+)
 
 FORMATS: list[Format] = ["zarr", "hdf5"]
 TOKEN_FILE = {"zarr": "tokens.zarr/tokens/c.0.0.0.0", "hdf5": "tokens.h5"}
@@ -129,6 +135,16 @@ def test_merge_links_the_parts_of_other_stores(tmp_path: Path, form: Format) -> 
     for store in stores[1:]:
         shutil.rmtree(store.path)
     assert_right(stores[0], list("pqrs"))
+
+
+def test_merge_into_a_store_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
+    fill_store(tmp_path / "a", "zarr", 2)
+    with pytest.raises(StoreNotFound, match="Parts are added to the first store") as refused:
+        run("merge", tmp_path / "all", tmp_path / "a")
+    # As the message says, the store is copied first.
+    assert f"stepcli store convert {tmp_path / 'a'} {tmp_path / 'all'}" in str(refused.value)
+    run("convert", tmp_path / "a", tmp_path / "all")
+    run("merge", tmp_path / "all", tmp_path / "a")
 
 
 def test_merge_refuses_what_does_not_fit(tmp_path: Path) -> None:

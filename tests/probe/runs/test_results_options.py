@@ -107,3 +107,24 @@ def test_a_note_on_some_runs_names_them(store_of: Callable[..., Store], tmp_path
         if "share a group" in line
     ]
     assert note.startswith("note: 8 of 8 test clips")
+
+
+def test_runs_that_leave_a_group_out_name_it(
+    store_of: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = store_of(tmp_path / "store", clips_each=3)
+    words = ("--store", store.path, "--runs", tmp_path / "runs", "--epochs", 1)
+    said = call("probe", "--method", "linear", "--protocol", "leave-one-group-out", *words)
+    assert {line.split()[4] for line in said.splitlines()[1:]} == {"g0", "g1", "g2"}
+    rows = json.loads(call("runs", "--runs", tmp_path / "runs", "--format", "json"))
+    assert {row["split"] for row in rows} == {f"leave-one-group-out, g{n}" for n in range(3)}
+    shown = call("runs", "show", rows[0]["run"], "--runs", tmp_path / "runs")
+    assert f"tested on:  split {rows[0]['split']}, 2 samples" in shown
+    assert "labels:     " in shown
+
+
+def test_a_table_of_chosen_runs_says_where_they_are_one_row(runs: Path) -> None:
+    done = invoke("results", "--runs", runs)
+    assert "stepcli results --chosen has one row per method" in done.stderr
+    assert "slice_seed" not in call("results", "--runs", runs, "--slices")
+    assert "--chosen" not in invoke("results", "--runs", runs, "--format", "json").stderr

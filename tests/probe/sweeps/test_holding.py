@@ -246,7 +246,7 @@ def test_a_selection_of_an_earlier_version_says_what_it_cannot_tell(
     assert "did not record how much was held out" in shown.stdout
 
 
-@pytest.mark.parametrize("wrong", ["30", "clips=0", "clips=x", "clip=3", "clips=3,", ""])
+@pytest.mark.parametrize("wrong", ["30", "clips=0", "clips=x", "clip=3", "clips=3,", ","])
 def test_a_minimum_that_is_none_is_refused(wrong: str, store: Store, tmp_path: Path) -> None:
     done = invoke(*SEARCH, "--select", "--slice-min", wrong, "--store", store.path)
     assert done.exit_code == 2
