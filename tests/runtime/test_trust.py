@@ -58,7 +58,7 @@ def test_a_removed_file_is_found_by_its_path_too(file: Path, state: Path) -> Non
     assert not trusted.trusted_files()
 
 
-@pytest.mark.parametrize("given", ["mine.py", "0" * 64, "abc", ""])
+@pytest.mark.parametrize("given", ["mine.py", "0" * 64, "abc", "/"])
 def test_an_unknown_name_removes_nothing(given: str, file: Path, state: Path) -> None:
     call("trust", file)
     assert "is not trusted" in call("trust", "--remove", given, code=2)
