@@ -234,6 +234,14 @@ def _is_list(hint: Any) -> bool:
     return get_origin(_without_none(_bare(hint))[0]) is list
 
 
+def _own_value(value: Any, repeated: bool) -> Any:
+    """A value of a file as the command line has it: `method: [step, linear]` is step,linear."""
+    if repeated:
+        return value if isinstance(value, list) else [value]
+    plain = isinstance(value, list) and all(isinstance(each, str | int | float) for each in value)
+    return ",".join(map(str, value)) if plain else value
+
+
 def _config_option(
     configured: list[str],
     own: Mapping[str, str],
@@ -265,11 +273,15 @@ def _config_option(
         # Typer asks for required options, and for those that are no config's, here.
         context.default_map = {
             **{
-                own[key]: [value] if own[key] in lists and not isinstance(value, list) else value
+                own[key]: _own_value(value, own[key] in lists)
                 for key, value in values.items()
                 if key in own
             },
-            **{key: str(value) for key, value in values.items() if key in required},
+            **{
+                key: str(_own_value(value, False))
+                for key, value in values.items()
+                if key in required
+            },
         }
         context.meta[_FROM_FILE] = path, {k: v for k, v in values.items() if k not in own}
         return path

@@ -241,7 +241,9 @@ def import_results(
     ],
     like: Annotated[
         str | None,
-        typer.Option(help="Logits: a run here tested on the same clips, by its folder name."),
+        typer.Option(
+            help="Logits: a run here tested on the same clips, by its name or the beginning of it."
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Logits: how tables call the model, e.g. videomae-lora.")
@@ -251,6 +253,7 @@ def import_results(
     runs: RunsOption = None,
 ) -> None:
     """Put another model's per-clip logits, or published numbers, into the same tables."""
+    from stepcli.probe.runs.find import require_run
     from stepcli.probe.runs.import_logits import import_logits, import_published, is_published
     from stepcli.runtime.errors import UsageError
 
@@ -260,5 +263,7 @@ def import_results(
         return
     if like is None or name is None:
         raise UsageError("a file of logits needs --like RUN and --name MODEL; see docs/sweep.md")
-    record = import_logits(file, runs_folder(runs), like, name=name, seed=seed, params=params)
+    folder = runs_folder(runs)
+    like = require_run(like, folder).name
+    record = import_logits(file, folder, like, name=name, seed=seed, params=params)
     say(f"{name} seed {seed}  top-1 {100 * record.top1:5.1f} %  {record.run}")

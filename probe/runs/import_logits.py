@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,9 +34,15 @@ def import_logits(
     groups and pairs come from the run `like`, which was tested on the same samples.
 
     Raises:
-        UsageError: a column, sample or number is missing or one too many.
+        UsageError: a column, sample or number is missing or one too many; or the name is no name of
+            a folder, or of a method in a list.
         UnknownName: there is no run of that name.
     """
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"--name {name!r}: expected a name without blanks, commas and slashes that begins with "
+            "a letter or a digit, e.g. videomae-lora"
+        )
     known = [folder.name for folder in runs.glob("[!.]*/") if (folder / RUN).is_file()]
     if like not in known:
         raise UnknownName(f"run in {runs}", like, known)
@@ -79,6 +86,8 @@ def import_logits(
     return record
 
 
+NAME = re.compile(r"[^\W_][^\s,/\\\x00-\x1f]*")
+"""Of an imported model: a part of a folder's name, and an item of --method and --compare."""
 OF_SAMPLES = (
     *("task", "split", "fingerprint", "tables", "dataset", "backbone", "store"),
     *("classes", "pairs", "test_samples"),

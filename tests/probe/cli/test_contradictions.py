@@ -81,3 +81,12 @@ def test_a_range_says_what_it_needs(place: tuple[object, ...]) -> None:
 def test_a_shipped_recipe_is_named(name: str, place: tuple[object, ...]) -> None:
     said = call("sweep", name, *place, "--dry-run", code=2)
     assert "did you mean recipes/order-suite.yaml?" in said
+
+
+def test_a_list_in_a_file_is_a_list_of_the_option(
+    place: tuple[object, ...], tmp_path: Path
+) -> None:
+    for number, methods in enumerate(("[step, linear]", "step,linear", "step linear")):
+        (tmp_path / "probe.yaml").write_text(f"method: {methods}\nepochs: 1\n")
+        said = call("probe", "--config", tmp_path / "probe.yaml", *place)
+        assert ("2 of 2 runs are done already" in said) == (number > 0)

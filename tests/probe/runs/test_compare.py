@@ -93,6 +93,30 @@ def test_imported_logits_stand_beside_the_probes(runs: Path, tmp_path: Path) -> 
     assert "other-model - linear: +" in compared.stdout
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "my model", "a,b", ".x", "-x", "_", "a\nb"])
+def test_a_name_that_is_no_folders_or_lists_is_refused(
+    runs: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "logits.csv").write_text("clip\n")
+    words = ("results", "import", tmp_path / "logits.csv", "--runs", runs, "--like", "first-last")
+    before = sorted(path.name for path in runs.parent.iterdir())
+    done = invoke(*words[:-1], next(runs.glob("first-last-*-s0-*")).name, f"--name={name}")
+    assert done.exit_code == 2
+    assert "expected a name without blanks, commas and slashes" in done.stderr
+    assert sorted(path.name for path in runs.parent.iterdir()) == before
+
+
+def test_the_run_of_the_samples_is_named_by_its_beginning(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "logits.csv").write_text("clip\n")
+    words = ("results", "import", tmp_path / "logits.csv", "--runs", runs, "--name", "Löwe-2.0+x")
+    assert (
+        "expected the columns clip,close,open"
+        in invoke(*words, "--like", next(runs.glob("first-last-*-s0-*")).name[:-3]).stderr
+    )
+    assert "several runs begin with" in invoke(*words, "--like", "first").stderr
+    assert "list them with stepcli runs" in invoke(*words, "--like", "nothing").stderr
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
