@@ -117,7 +117,7 @@ def _losses(method: str, device: torch.device, size: Size) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     shape = size.batch, 8, 1 + size.patches, size.dim
     losses = []
-    graphs = StepGraphs(device, print)
+    graphs = StepGraphs([bank], device, print)
     for _ in range(size.steps):
         tokens = torch.randn(shape, generator=generator).to(device)
         labels = torch.randint(0, CLASSES, (size.batch,), generator=generator).to(device)

@@ -37,7 +37,8 @@ def bank_step(
     tokens: torch.Tensor,
     labels: torch.Tensor,
     precision: torch.dtype,
-    graphs: StepGraphs | None = None,
+    *,
+    captured: bool = True,
 ) -> Step:
     """A step as a graph, as training takes it on a GPU, or operation by operation."""
     _, frames, patches, dim = tokens.shape
@@ -45,16 +46,17 @@ def bank_step(
     options = parse_options(methods().get("step"), {"heads": heads}).model_dump()
     configs = [RunConfig(method="step", options=options, seed=seed) for seed in range(members)]
     (bank,) = make_banks(configs, layout, 10_000, torch.ones(CLASSES), tokens.device, 1)
+    graphs = StepGraphs([bank], tokens.device, print)
 
     def step() -> None:
         batch = TokenBatch(tokens)
         batch.precision = precision
         parts = [(batch, Targets(labels))]
-        if graphs is None:
-            bank.step(parts)
-        else:
+        if captured:
             graphs.step(bank, parts, graphs.hold(parts))
             graphs.remember(parts)
+        else:
+            bank.step(parts)
 
     return step
 
@@ -84,22 +86,18 @@ def measure(
         "copy of the batch": lambda: copy.copy_(tokens),
         "textbook, CLS only": textbook_step(textbook, tokens, labels),
     }
-    graphs: list[StepGraphs] = []
     for members in (1, 4, 16, 64) if device == "cpu" else (1, 4, 16, 64, 256):
         for name, precision in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-            graphs.append(StepGraphs(tokens.device, print))
             sides[f"{name}, bank of {members}"] = bank_step(
-                members, heads, tokens, labels, precision, graphs[-1]
+                members, heads, tokens, labels, precision
             )
         if device != "cpu":
             sides[f"launched one by one, bank of {members}"] = bank_step(
-                members, heads, tokens, labels, torch.float32
+                members, heads, tokens, labels, torch.float32, captured=False
             )
     sides["bare products of 64"] = sgemm_step(64, heads, tokens)
     wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
     seconds = medians(sides, wait, repeats)
-    for mine in graphs:
-        mine.drop()
     # A copy reads and writes; streaming once only reads.
     stream = seconds["copy of the batch"] / 2
     print(

@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from stepcli.probe.config import RunConfig
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.catalogue import built_in
 from stepcli.probe.methods.registry import methods, parse_options
-from stepcli.probe.nn.attention import FoldedAttention
 from stepcli.probe.nn.bank import Probe, stack
 from stepcli.probe.nn.dropout import Draws, MemberDropout
 from stepcli.probe.training.bank_clock import BankClock
+from stepcli.probe.training.dropout_places import place_dropouts, remove_dropouts
 from stepcli.probe.training.loss import MemberLoss, Part, Targets
 from stepcli.probe.training.memory import OutOfMemory, free_memory
 from stepcli.probe.training.optim import BankAdamW
-from stepcli.runtime.errors import UsageError
 
 FEWEST_MEMBERS = 4
 """A bank is not split into parts of fewer members than this for the sake of more cores ..."""
@@ -105,6 +104,10 @@ class Bank:
                 self._folds = folds.to(device)
             self._loss = MemberLoss(recipes, counts[..., :trained_classes], device)
             self._dropouts = place_dropouts(probe, configs, device)
+
+    def __str__(self) -> str:
+        """Its members, for messages: "64 x step"."""
+        return f"{len(self.configs)} x {self.configs[0].method}"
 
     @property
     def repeats(self) -> bool:
@@ -269,60 +272,6 @@ class Bank:
         self.probe.eval()
         logits: Tensor = self.probe(batch)
         return logits.float().cpu()
-
-
-def place_dropouts(
-    probe: Probe, configs: Sequence[RunConfig], device: torch.device
-) -> list[MemberDropout]:
-    """Put the members' dropout where it acts; returns what has to know the step.
-
-    Raises:
-        UsageError: the method has no such place.
-    """
-    seeds = [config.seed for config in configs]
-    method = configs[0].method
-    placed: list[MemberDropout] = []
-    rates = [config.recipe.attention_dropout for config in configs]
-    if any(rates):
-        readers = [m for m in probe.modules() if isinstance(m, FoldedAttention)]
-        if not readers:
-            raise UsageError(
-                f"attention_dropout: method {method} has no one-query attention to drop weights "
-                "of; use dropout, or a method such as step, attentive or self-attention"
-            )
-        for reader in readers:
-            reader.dropout = MemberDropout(rates, seeds, 1 + len(placed)).to(device)
-            placed.append(reader.dropout)
-    rates = [config.recipe.dropout for config in configs]
-    if any(rates):
-        head = getattr(probe, "head", None)
-        if not isinstance(head, nn.Module):
-            raise UsageError(
-                f"dropout: method {method} has no linear classifier whose inputs could be dropped"
-            )
-        placed.append(MemberDropout(rates, seeds, 0).to(device))
-        placed[-1].hook = head.register_forward_pre_hook(partial(_drop_inputs, placed[-1]))
-    return placed
-
-
-def remove_dropouts(probe: Probe, placed: Sequence[MemberDropout]) -> None:
-    """Take back what `place_dropouts` has placed: copies of a probe would have it too."""
-    for module in probe.modules():
-        if isinstance(module, FoldedAttention):
-            module.dropout = None
-    for dropout in placed:
-        if dropout.hook is not None:
-            dropout.hook.remove()
-
-
-def _drop_inputs(
-    dropout: MemberDropout, head: nn.Module, inputs: tuple[Tensor, ...]
-) -> tuple[Tensor, ...] | None:
-    if not head.training:
-        return None
-    x, *others = inputs
-    # What all members read alike, [B, D], each drops differently.
-    return dropout(x if x.ndim > 2 else x.expand(len(dropout.seeds), *x.shape)), *others
 
 
 def make_banks(

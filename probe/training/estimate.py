@@ -59,7 +59,7 @@ def estimate_seconds(
             torch.mps.synchronize()
         busy[id(bank)] = busy.get(id(bank), 0.0) + time.perf_counter() - started
 
-    with Crew(len(banks), device) as crew, StepGraphs(device, lambda _: None) as graphs:
+    with Crew(len(banks), device) as crew, StepGraphs(banks, device, lambda _: None) as graphs:
         # The first step warms allocators up; on a GPU the second is captured.
         warm_up, wall = 2 if device.type == "cuda" else 1, 0.0
         for number in range(warm_up + TIMED_STEPS):

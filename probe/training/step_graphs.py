@@ -53,11 +53,13 @@ class StepGraphs(AbstractContextManager["StepGraphs"]):
     libraries make at their first use; the second is captured.
     """
 
-    def __init__(self, device: torch.device, say: Callable[[str], None]) -> None:
-        """For training on `device`; `say` takes lines for the user."""
+    def __init__(
+        self, banks: Sequence[Bank], device: torch.device, say: Callable[[str], None]
+    ) -> None:
+        """For the training of banks on `device`; `say` takes lines for the user."""
         self._device = device
         self._say = say
-        self._active = device.type == "cuda"
+        self._active = device.type == "cuda" and any(bank.repeats for bank in banks)
         self._held: dict[Shapes, HeldParts] = {}
         if self._active:
             self._pool = torch.cuda.graph_pool_handle()
@@ -74,12 +76,17 @@ class StepGraphs(AbstractContextManager["StepGraphs"]):
         """Be ready for more batches of this shape; call it when every bank has stepped."""
         if not self._active or _shapes(parts) in self._held:
             return
+        held = None
         try:
-            self._held[_shapes(parts)] = HeldParts(parts)
-        except torch.OutOfMemoryError:
-            self.drop()
-        # What the launched steps have held, graphs cannot use.
-        free_memory(self._device)
+            held = HeldParts(parts)
+        except RuntimeError as error:
+            OutOfMemory.of(error, "a copy of a batch")
+        if held is None:
+            self._give_up("out of memory beside a step")
+        else:
+            self._held[_shapes(parts)] = held
+            # What the launched steps have held, graphs cannot use.
+            free_memory(self._device)
 
     def step(self, bank: Bank, parts: Sequence[Part], held: HeldParts | None) -> Tensor:
         """A step of a bank; returns its losses [K].
@@ -96,8 +103,7 @@ class StepGraphs(AbstractContextManager["StepGraphs"]):
         except OutOfMemory:
             if not self._held:
                 raise
-        self._say("out of memory in a step: steps are no longer launched as CUDA graphs")
-        self.drop()
+        self._give_up("out of memory in a step")
         return bank.step(parts)
 
     def drop(self) -> None:
@@ -115,18 +121,21 @@ class StepGraphs(AbstractContextManager["StepGraphs"]):
     def _captured(self, bank: Bank, held: HeldParts) -> CapturedStep | None:
         """A bank's step on these parts, or None: then nothing is captured any more."""
         try:
-            captured = held.captured[bank] = bank.capture(self._recording(), held.parts)
+            held.captured[bank] = bank.capture(self._recording(), held.parts)
         except (RuntimeError, MemoryError) as error:
-            name = f"{len(bank.configs)} x {bank.configs[0].method}"
             reason = " ".join(str(error).split())[:200]
-            self._say(
-                f"a step of {name} cannot be captured as a CUDA graph ({reason}): all steps are "
-                "launched operation by operation, with the same results; small banks are slower"
-            )
         else:
-            return captured
-        self.drop()
+            return held.captured[bank]
+        self._give_up(f"a step of {bank} cannot be captured ({reason})")
         return None
+
+    def _give_up(self, reason: str) -> None:
+        """Not in a handler: the error's traceback holds the tensors that did not fit."""
+        self._say(
+            f"{reason}: steps are no longer launched as CUDA graphs, but operation by operation, "
+            "with the same results; small banks are slower"
+        )
+        self.drop()
 
     @contextmanager
     def _recording(self) -> Iterator[torch.cuda.CUDAGraph]:

@@ -116,7 +116,7 @@ def train(
     # What the banks ask of a batch, as the batch before has shown.
     wanted: frozenset[str] = frozenset()
     with Crew(len(banks), device) as crew:
-        with Grace() as grace, StepGraphs(device, say) as graphs:
+        with Grace() as grace, StepGraphs(trained, device, say) as graphs:
             for epoch in range(done, epochs if trained else 0):
                 started = time.perf_counter()
                 totals = torch.zeros(len(configs), device=device)
@@ -239,15 +239,14 @@ def _step(
             totals.index_add_(0, bank.rows, losses * samples)
             after.append(bank)
             continue
-        name = f"{len(bank.configs)} x {bank.configs[0].method}"
         if len(bank.configs) == 1:
             raise losses
-        say(f"out of memory in a step of {name}: the bank is halved, and banks take turns")
+        say(f"out of memory in a step of {bank}: the bank is halved, and banks take turns")
         crew.alone()
         try:
             halves = bank.halves()
         except (RuntimeError, MemoryError) as error:
-            raise OutOfMemory.of(error, f"the halves of {name}") from error
+            raise OutOfMemory.of(error, f"the halves of {bank}") from error
         for half in halves:
             after += _step([half], take_step, samples, totals, crew, say)
     return after

@@ -13,6 +13,7 @@ from stepcli.probe.config import OptimConfig, RunConfig
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.methods.step import Step
+from stepcli.probe.training import step_graphs
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # for virtual_device.py
 
@@ -103,7 +104,23 @@ def test_what_cannot_be_captured_is_launched(rich: Store, monkeypatch: pytest.Mo
     assert trouble.times == 0
     assert gpu.calls["replay"] == 1  # of the bank before it
     (line,) = said
-    assert line.startswith("a step of 2 x step cannot be captured as a CUDA graph (CUDA out of mem")
+    assert line.startswith("a step of 2 x step cannot be captured (CUDA out of memory): steps are")
+
+
+def test_a_batch_that_does_not_fit_twice(rich: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs, said = several("step"), list[str]()
+    wanted, _ = run(rich, configs, CPU)
+
+    def full(_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(step_graphs, "HeldParts", full)
+    with virtual_cuda() as gpu:
+        found, _ = run(rich, configs, CUDA, said=said)
+    assert_same(found, wanted)
+    assert gpu.calls["replay"] == 0
+    (line,) = said
+    assert line.startswith("out of memory beside a step: steps are no longer launched as CUDA gra")
 
 
 def test_graphs_give_way_to_what_has_to_be_launched(
@@ -117,5 +134,6 @@ def test_graphs_give_way_to_what_has_to_be_launched(
     with virtual_cuda() as gpu:
         found, _ = run(rich, configs, CUDA, said=said)
     assert_same(found, wanted)
-    assert said == ["out of memory in a step: steps are no longer launched as CUDA graphs"]
+    (line,) = said
+    assert line.startswith("out of memory in a step: steps are no longer launched as CUDA graphs,")
     assert gpu.calls["replay"] == 1
