@@ -32,7 +32,7 @@ def compare(
         print_json({"a": str(a), "b": str(b), **asdict(found)})
         return
     for line in found.spec_differences:
-        say(f"spec: {line}".replace("store", str(a)).replace("asked", str(b)))
+        say(f"spec: {line}")
     say(
         f"clips: {found.clips} compared, {found.identical_clips} identical; "
         f"{len(found.only_in_a)} only in A, {len(found.only_in_b)} only in B"

@@ -81,7 +81,7 @@ def compare_stores(
         clips=len(common),
         only_in_a=[clip for clip in one.ids if clip not in two],
         only_in_b=[clip for clip in two.ids if clip not in one],
-        spec_differences=explain_difference(one.spec, two.spec),
+        spec_differences=explain_difference(one.spec, two.spec, str(a), str(b)),
     )
     if limit and limit < len(common):
         common = [common[i] for i in np.linspace(0, len(common) - 1, limit).astype(int)]

@@ -139,8 +139,17 @@ def flat_producer(producer: Producer) -> dict[str, str]:
     return facts | {f"{name} version": text for name, text in producer.versions.items()}
 
 
-def explain_difference(stored: StoreSpec, asked: StoreSpec) -> list[str]:
-    """Name every field in which two specs differ, e.g. "frames: store 8, asked 16"."""
+def explain_difference(
+    stored: StoreSpec, asked: StoreSpec, one: str = "store", other: str = "asked"
+) -> list[str]:
+    """Name every field in which two specs differ, e.g. "frames: store 8, asked 16".
+
+    Args:
+        stored: A spec.
+        asked: Another one.
+        one: What the lines call the first.
+        other: What they call the second.
+    """
     old, new = stored.model_dump(mode="json"), asked.model_dump(mode="json")
     lines = []
     for field in StoreSpec.model_fields:
@@ -149,7 +158,8 @@ def explain_difference(stored: StoreSpec, asked: StoreSpec) -> list[str]:
         if field == "preprocessing":
             keys = sorted(old[field].keys() | new[field].keys())
             lines += [
-                f"preprocessing.{key}: store {old[field].get(key)!r}, asked {new[field].get(key)!r}"
+                f"preprocessing.{key}: {one} {old[field].get(key)!r}, "
+                f"{other} {new[field].get(key)!r}"
                 for key in keys
                 if old[field].get(key) != new[field].get(key)
             ]
@@ -157,9 +167,9 @@ def explain_difference(stored: StoreSpec, asked: StoreSpec) -> list[str]:
             names = [",".join(segment["name"] for segment in side[field]) for side in (old, new)]
             if names[0] == names[1]:
                 names = [json.dumps(side[field]) for side in (old, new)]
-            lines.append(f"tokens: store {names[0]}, asked {names[1]}")
+            lines.append(f"tokens: {one} {names[0]}, {other} {names[1]}")
         else:
-            lines.append(f"{field}: store {old.get(field)!r}, asked {new.get(field)!r}")
+            lines.append(f"{field}: {one} {old.get(field)!r}, {other} {new.get(field)!r}")
     return lines
 
 

@@ -40,6 +40,17 @@ def test_compare_tells_the_worst_channel(tmp_path: Path) -> None:
         run("compare", tmp_path / "a", tmp_path / "c")
 
 
+def test_compare_names_the_stores_as_they_are_called(tmp_path: Path) -> None:
+    """Also where their names hold the words of other messages."""
+    a, b = tmp_path / "asked store", tmp_path / "store asked"
+    fill_store(a, "zarr", 2)
+    run("convert", a, b, "--dtype", "int8")
+    line = f"dtype: {a} 'float16', {b} 'int8'"
+    assert run("compare", a, b)["spec_differences"] == [line]
+    text = CliRunner().invoke(app, ["compare", str(a), str(b)]).stdout
+    assert f"spec: {line}\n" in text
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_labels_change_without_touching_a_token(tmp_path: Path, suffix: str) -> None:
     store = fill_store(tmp_path / "s", "zarr", 4)

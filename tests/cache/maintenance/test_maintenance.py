@@ -197,7 +197,8 @@ def test_convert_to_int8_and_its_error(tmp_path: Path) -> None:
     assert found["identical_clips"] == 0
     assert 0.999 < found["cosine"]["worst"] < found["cosine"]["mean"] < 1
     assert 0.001 < found["channel_error"]["mean"] < 0.01
-    assert "dtype: store 'float16', asked 'int8'" in found["spec_differences"]
+    line = f"dtype: {tmp_path / 'a'} 'float16', {tmp_path / 'b'} 'int8'"
+    assert line in found["spec_differences"]
     part = json.loads((tmp_path / "b" / "parts" / target.parts[0] / "part.json").read_text())
     assert "stored as float16, then as int8" in part["producer"]["numerics"]
 
