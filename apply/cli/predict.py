@@ -71,19 +71,24 @@ def predict(
     Refuses a backbone with other weights than the probes were trained on. Exit code 3: some
     videos could not be read; all others were answered.
     """
+    from stepcli.runtime.errors import UsageError
+
     if window not in ("all", "auto"):
         _seconds("--window", window, ", auto or all")
     if stride is not None:
         _seconds("--stride", str(stride))
+    if risk is not None and not 0 < risk < 1:
+        raise UsageError(f"--risk {risk:g}: expected a share above 0 and below 1, e.g. 0.05")
     tune_early()
     from stepcli.apply.prediction.inputs import find_videos, split_words
-    from stepcli.runtime.errors import UsageError
 
     folders, words = split_words(runs, runs_folder(None))
     if not folders:
         raise UsageError(f"no run given; start with one: stepcli predict runs/<run> {words[0]}")
     places = [*words, *(video or [])]
-    if bool(places) == bool(stream):
+    if places and stream:
+        raise UsageError(f"--stream {stream} and videos ({places[0]}) are two inputs: give one")
+    if not places and not stream:
         raise UsageError("nothing to look at: give --video FILE (repeatable), or --stream -")
     if stream and stream_format is None and not _may_be_opened(stream):
         raise UsageError(f"--stream {stream}: there is no such file or device")
@@ -93,6 +98,7 @@ def predict(
     for note in notes:
         warn(f"note: {note}")
     from stepcli.apply.prediction.probes import Applied
+    from stepcli.apply.prediction.recordings import rule_of
     from stepcli.probe.runs.find import without_slices
 
     final, note = without_slices(folders)
@@ -100,6 +106,10 @@ def predict(
         warn(note)
     applied = Applied(final, device, backbone)
     seconds = _window_seconds(window, applied)
+    if stride is not None and seconds is None and rule_of(applied, seconds, stride) is None:
+        raise UsageError(
+            f"--stride {stride:g}: only windows slide; give --window SECONDS, or leave it out"
+        )
     if stream:
         _stream(applied, stream, stream_format, seconds, stride, top, risk)
         return

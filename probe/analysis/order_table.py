@@ -33,7 +33,7 @@ def moved(tests: Sequence[OrderTests], orders: Sequence[str]) -> float:
 def order_lines(label: str, tests: Sequence[OrderTests]) -> list[str]:
     """A table of one configuration."""
     if not tests:
-        return [f"{label}: no trained probe to test"]
+        return [f"{label}: not tested"]
     first, *orders = tests[0].orders
     lines = [
         f"{label}, {counted(len(tests), 'seed')}",

@@ -84,8 +84,9 @@ def read_predictions(folder: Path, *, several: bool = False) -> Predictions:
         width = _width(table, path)
         relevant = _relevant(table, width, path) if LABELS in table.schema.names else None
     except (FileNotFoundError, DamagedStore) as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "is missing" if missing else f"cannot be read ({' '.join(str(error).split())})"
+        reason = f"cannot be read ({' '.join(str(error).split())})"
+        if isinstance(error, FileNotFoundError):
+            reason = "is missing (an exported probe has none: use the run that it was made from)"
         raise UsageError(f"{path} {reason}; delete the run's folder and train it again") from None
     if relevant is not None and not several:
         raise UsageError(

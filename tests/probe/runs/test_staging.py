@@ -146,4 +146,4 @@ def test_predictions_that_are_gone_are_named(
     (run,) = runs.glob("linear-*")
     (run / "predictions.parquet").unlink()
     said = call("analyse", runs, code=2)
-    assert f"{run / 'predictions.parquet'} is missing; delete the run's folder" in said
+    assert f"{run / 'predictions.parquet'} is missing (an exported probe has none" in said
