@@ -75,7 +75,8 @@ def _draw_into(
     """What is drawn for the rows of a clips table, and the rows with it."""
     if all(row.split.strip() for row in rows):
         raise UsageError(
-            f"every clip of {place} has a split; change them with stepcli store labels --from"
+            f"every clip of {place} has a split; to draw one again, write the table with stepcli "
+            "store labels --to clips.csv, empty its column split, and read it with --from clips.csv"
         )
     keys = group_keys(rows, copies)
     given: dict[str, set[str]] = defaultdict(set)

@@ -1,5 +1,6 @@
 """Compare two stores; change labels without touching a token."""
 
+import csv
 from pathlib import Path
 
 import pyarrow as pa
@@ -233,6 +234,28 @@ def test_classes_are_taken_over_from_a_file(tmp_path: Path) -> None:
     table.write_text("name,index,partner,kind,mirror,prompt\nopen,0,close,sideways,,a door\n")
     with pytest.raises(UsageError, match="kind 'sideways', expected one of"):
         run(*words)
+
+
+def test_a_split_is_drawn_again_as_the_message_says(tmp_path: Path) -> None:
+    store = fill_store(tmp_path / "s", "zarr", 8)
+    words = ("labels", "--store", store.path, "--test-share", "0.25")
+    table = tmp_path / "clips.csv"
+
+    def empty() -> None:
+        run("labels", "--store", store.path, "--to", table)
+        rows = list(csv.DictReader(table.read_text().splitlines()))
+        with table.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows({**row, "split": ""} for row in rows)
+        run("labels", "--store", store.path, "--from", table)
+
+    empty()
+    run(*words)
+    with pytest.raises(UsageError, match=r"to draw one again, .* empty its column split"):
+        run(*words)
+    empty()
+    run(*words)
 
 
 def test_a_drawn_split_spares_groups_and_given_splits(tmp_path: Path) -> None:
