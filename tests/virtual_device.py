@@ -150,6 +150,9 @@ def virtual_cuda(devices: int = 1) -> Iterator[VirtualCuda]:
         "current_stream": lambda device=None: gpu.stream,
         "default_stream": lambda device=None: gpu.default,
         "CUDAGraph": VirtualGraph,
+        # It draws from the host's generator.
+        "get_rng_state": lambda device=None: torch.empty(0, dtype=torch.uint8),
+        "set_rng_state": lambda state, device=None: None,
         "graph_pool_handle": lambda: (0, 0),
         "is_current_stream_capturing": lambda: gpu.capturing is not None,
         "empty_cache": called("empty_cache"),

@@ -14,9 +14,9 @@ saves the reading, not the arithmetic.
 import copy
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from threading import Lock
 from typing import Any, cast
 
 import torch
@@ -29,6 +29,7 @@ from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import IDENTITY, Build, ProbeInfo
 from stepcli.probe.nn.bank import Options, Probe
+from stepcli.probe.nn.dropout import GlobalDraws, seeded
 from stepcli.runtime.code_files import CodeFile, load_object, read_code, read_trusted_code
 from stepcli.runtime.errors import UsageError
 from stepcli.runtime.plugins import Plugin
@@ -36,8 +37,6 @@ from stepcli.runtime.signature import Fields, options_model
 
 OPTION = "--method"
 KIND = "nn.Module or ProbeInfo"
-_GLOBAL_GENERATOR = Lock()
-"""Probes are built side by side, and users' modules draw from torch's one generator."""
 GIVEN = 4
 """Parameters of a module that stepcli gives: frames, tokens, dim, classes."""
 
@@ -55,9 +54,11 @@ class OwnProbe(Probe):
     ) -> None:
         super().__init__(layout, classes, options)
         settings = {name: value for name, value in options if name not in IDENTITY}
-        with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator.initial_seed())
+        # Probes are built side by side, and the module draws from torch's one generator.
+        with seeded(generator.initial_seed(), torch.device("cpu")):
             module = kind(layout.frames, layout.tokens, layout.dim, classes, **settings)
+        self.draws: GlobalDraws | None = None
+        """Set by who trains: what the members' modules draw in a forward pass."""
         # Hidden in a list, the template's own tensors are no part of the bank's state.
         self._template = [module]
         self._names = [name for name, _ in module.named_parameters()]
@@ -66,6 +67,8 @@ class OwnProbe(Probe):
             self.register_parameter(_flat(name), nn.Parameter(parameter.detach()[None].clone()))
         for name, buffer in module.named_buffers():
             self.register_buffer(_flat(name), buffer.detach()[None].clone())
+        self.running = tuple(map(_flat, self._buffer_names))
+        """Buffers that a forward pass in training may change; put back where it is done again."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OwnProbe":
         # torch.nn.Module has no __deepcopy__ of its own: the default one, by its state.
@@ -84,6 +87,9 @@ class OwnProbe(Probe):
             raise UsageError("a probe from a file cannot know of missing frames; store whole clips")
         (template,) = self._template
         template.train(self.training)
+        draws = self.draws if self.training else None
+        if draws is not None:
+            draws.begin_pass()
         rows = []
         for member in range(self.members):
             own = {
@@ -91,7 +97,8 @@ class OwnProbe(Probe):
                 for name in (*self._names, *self._buffer_names)
             }
             # A copy: the tokens are shared by every bank of the pass.
-            rows.append(functional_call(template, own, (batch.raw.clone(),)))
+            with nullcontext() if draws is None else draws.of(member, batch.device):
+                rows.append(functional_call(template, own, (batch.raw.clone(),)))
         want = (len(batch.raw), self.classes)
         if rows[0].shape != want:
             raise UsageError(

@@ -1,10 +1,13 @@
-"""Dropout of K members, each at its own rate and from its own stream of random numbers.
+"""Random numbers of K members, each from a stream of its own: dropout at their own rates, and what
+users' code draws.
 
-What a member drops depends on its seed, the step and the place alone: so it drops the same in any
+What a member draws depends on its seed, the step and the place alone: so it draws the same in any
 bank, and again when a killed sweep resumes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from threading import Lock
 
 import torch
 from torch import Generator, Tensor
@@ -91,6 +94,46 @@ class MemberDropout:
     def _member(self, rate: float, seed: int, shape: tuple[int, ...]) -> Tensor:
         if rate == 0:
             return torch.ones(shape, dtype=torch.bool)
-        number = (seed * 1_000_003 + self.step) * 31 + self.place
-        generator = Generator().manual_seed((number * _MIX) % (1 << 63))
+        generator = Generator().manual_seed(_stream(seed, self.step, self.place))
         return torch.rand(shape, generator=generator) >= rate
+
+
+class GlobalDraws:
+    """What members' own code draws from torch's one generator in training."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        """Of members with these seeds, [K]."""
+        self._seeds = tuple(seeds)
+        self._step = self._pass = 0
+
+    def begin(self, step: int) -> None:
+        """The forward passes that follow are of this step."""
+        self._step, self._pass = step, 0
+
+    def begin_pass(self) -> None:
+        """Another part of the step's batch."""
+        self._pass += 1
+
+    def of(self, member: int, device: torch.device) -> AbstractContextManager[None]:
+        """Draws of one member in this pass, on a device and on the host."""
+        return seeded(_stream(self._seeds[member], self._step, self._pass), device)
+
+
+_GLOBAL_GENERATOR = Lock()
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Let torch's one generator begin at a seed, and be afterwards where it was before.
+
+    One thread at a time: they share it.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _stream(seed: int, step: int, place: int) -> int:
+    """The seed of a stream of random numbers."""
+    return ((seed * 1_000_003 + step) * 31 + place) * _MIX % (1 << 63)

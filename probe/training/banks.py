@@ -14,9 +14,10 @@ from stepcli.probe.config import RunConfig
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.catalogue import built_in
+from stepcli.probe.methods.custom_module import OwnProbe
 from stepcli.probe.methods.registry import methods, parse_options
 from stepcli.probe.nn.bank import Probe, stack
-from stepcli.probe.nn.dropout import Draws, MemberDropout
+from stepcli.probe.nn.dropout import Draws, GlobalDraws, MemberDropout
 from stepcli.probe.training.bank_clock import BankClock
 from stepcli.probe.training.dropout_places import place_dropouts, remove_dropouts
 from stepcli.probe.training.loss import MemberLoss, Part, Targets
@@ -104,6 +105,8 @@ class Bank:
                 self._folds = folds.to(device)
             self._loss = MemberLoss(recipes, counts[..., :trained_classes], device)
             self._dropouts = place_dropouts(probe, configs, device)
+            if isinstance(probe, OwnProbe):
+                probe.draws = GlobalDraws([config.seed for config in configs])
 
     def __str__(self) -> str:
         """Its members, for messages: "64 x step"."""
@@ -180,6 +183,8 @@ class Bank:
         self.probe.train()
         for dropout in self._dropouts:
             dropout.step = self._optimizer.done
+        if isinstance(self.probe, OwnProbe) and self.probe.draws is not None:
+            self.probe.draws.begin(self._optimizer.done)
         samples = sum(len(targets) for _, targets in parts)
         losses = []
         for batch, targets in parts:

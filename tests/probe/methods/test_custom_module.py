@@ -15,13 +15,15 @@ from command_line import invoke
 from torch import Generator, Tensor, nn
 
 from stepcli.cache.store.store import Store
-from stepcli.probe.config import RunConfig
+from stepcli.probe.config import DataConfig, RunConfig
 from stepcli.probe.data.layout import TokenLayout
 from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.custom_module import load_own
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.nn.bank import stack
 from stepcli.probe.runs.record import RunRecord
+from stepcli.probe.sweeps.progress import SweepProgress
+from stepcli.probe.sweeps.session import Session
 from stepcli.probe.training.banks import build_probe, make_banks
 from stepcli.runtime.errors import UsageError
 
@@ -116,6 +118,59 @@ def test_probes_built_side_by_side_have_the_values_of_their_seeds(
         first, head = nn.Linear(32, 32), nn.Linear(32, 3)
         assert torch.equal(bank.probe.get_parameter("first__weight")[index], first.weight)
         assert torch.equal(bank.probe.get_parameter("head__weight")[index], head.weight)
+
+
+NOISY = """
+import torch
+from torch import nn
+
+
+class Noisy(nn.Module):
+    def __init__(self, frames, tokens, dim, classes):
+        super().__init__()
+        self.norm, self.drop = nn.BatchNorm1d(dim), nn.Dropout(0.5)
+        self.head = nn.Linear(dim, classes)
+
+    def forward(self, x):
+        x = self.drop(self.norm(x.mean(dim=(1, 2))))
+        return self.head(x + torch.randn_like(x) if self.training else x)
+"""
+
+
+def test_what_a_module_draws_depends_on_its_seed_and_the_step(store: Store, tmp_path: Path) -> None:
+    """Not on the probes beside it, nor on a kill: alone, in a bank, and resumed it is the same."""
+    (tmp_path / "noisy.py").write_text(NOISY)
+    name = f"{tmp_path / 'noisy.py'}:Noisy"
+    methods().load(name)
+    shared = DataConfig(epochs=3, batch_size=4, accumulate=2)
+
+    def configs(*seeds: int) -> list[RunConfig]:
+        return [RunConfig(method=name, options={}, seed=seed, shared=shared) for seed in seeds]
+
+    def losses(runs: str, configs: list[RunConfig]) -> dict[int, list[float]]:
+        session = Session(Path(str(store.path)), tmp_path / runs, "cpu", save_seconds=0)
+        return {record.seed: record.losses for record in session.run(configs)}
+
+    others = RunConfig(method="linear", options={}, seed=0, shared=shared)
+    wanted = losses("together", [others, *configs(0, 1, 2)])
+    assert wanted[1] != wanted[2]
+    torch.rand(3)
+    alone = losses("alone", configs(1))
+    assert alone[1] == wanted[1]
+
+    class Killed(Exception):
+        pass
+
+    def die(*args: Any) -> None:
+        if args[-1].epoch == 2:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SweepProgress, "epoch", die)
+        with pytest.raises(Killed):
+            losses("resumed", configs(1, 2))
+    resumed = losses("resumed", configs(1, 2))
+    assert resumed == {seed: wanted[seed] for seed in (1, 2)}
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,10 @@ class Mine(nn.Module):
     def __init__(self, frames, tokens, dim, classes):
         super().__init__()
         self.head = nn.Linear(frames * tokens * dim, classes)
+        self.drop = nn.Dropout(0.2)
 
     def forward(self, x):
-        return self.head(x.flatten(1))
+        return self.head(self.drop(x.flatten(1)))
 """
 
 
