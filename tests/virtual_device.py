@@ -21,7 +21,7 @@ The kernels are the CPU's: what differs between CUDA's and these (rounding, spee
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -153,6 +153,8 @@ def virtual_cuda(devices: int = 1) -> Iterator[VirtualCuda]:
         # It draws from the host's generator.
         "get_rng_state": lambda device=None: torch.empty(0, dtype=torch.uint8),
         "set_rng_state": lambda state, device=None: None,
+        "manual_seed": lambda seed: None,
+        "device": lambda device: nullcontext(),
         "graph_pool_handle": lambda: (0, 0),
         "is_current_stream_capturing": lambda: gpu.capturing is not None,
         "empty_cache": called("empty_cache"),
