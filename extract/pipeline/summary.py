@@ -49,8 +49,8 @@ def report_stages(count: int, seconds: StageSeconds, resources: Resources | None
     decoders = f" in {resources.workers} processes" if resources else ""
     passes = f" in {resources.passes} passes at once" if resources else ""
     say(
-        f"Processed {count} in {duration(seconds.total)}, "
-        f"{count / seconds.total:.1f} per second; work: decoding {seconds.decoding:.1f} s{decoders}, "
+        f"Processed {count} in {duration(seconds.total)}, {count / seconds.total:.1f} per second; "
+        f"work: decoding {seconds.decoding:.1f} s{decoders}, "
         f"the backbone {seconds.forward:.1f} s{passes}, writing {seconds.writing:.1f} s"
     )
     say(
