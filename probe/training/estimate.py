@@ -32,12 +32,15 @@ def estimate_seconds(
     if not plan.epochs:
         return 0.0
     sample, factors = _sample(plan.configs)
+    # The first step warms allocators up; on a GPU the second is captured.
+    warm_up = 2 if device.type == "cuda" else 1
+    taken = warm_up + TIMED_STEPS
     cores = torch.get_num_threads() if device.type == "cpu" else 1
     each = task.fold_counts
     counts = torch.from_numpy(task.class_counts if each is None else each)
     banks = [
         bank
-        for bank in make_banks(sample, layout, plan.steps, counts, device, cores)
+        for bank in make_banks(sample, layout, max(plan.steps, taken), counts, device, cores)
         if bank.probe.trained
     ]
     data = plan.configs[0].shared
@@ -60,9 +63,8 @@ def estimate_seconds(
         busy[id(bank)] = busy.get(id(bank), 0.0) + time.perf_counter() - started
 
     with Crew(len(banks), device) as crew, StepGraphs(banks, device, lambda _: None) as graphs:
-        # The first step warms allocators up; on a GPU the second is captured.
-        warm_up, wall = 2 if device.type == "cuda" else 1, 0.0
-        for number in range(warm_up + TIMED_STEPS):
+        wall = 0.0
+        for number in range(taken):
             batch = TokenBatch(tokens, facts=lambda: facts.of(task, samples).to(device))
             batch.precision = getattr(torch, data.precision)
             parts = [(batch, targets)]

@@ -120,6 +120,15 @@ def test_a_session_on_the_second_gpu(rich: Store, tmp_path: Path) -> None:
     assert gpu.stream is gpu.default
 
 
+def test_an_estimate_takes_more_steps_than_the_training(rich: Store, tmp_path: Path) -> None:
+    """There is no learning rate after the last step."""
+    with virtual_cuda():
+        session = Session(Path(str(rich.path)), tmp_path / "runs", "cuda")
+        (plan,) = session.plan(configs_of("step", epochs=1, batch_size=64))
+        assert plan.steps == 1
+        assert session.estimate([plan]) > 0
+
+
 def test_order_tests_of_runs(rich: Store, tmp_path: Path) -> None:
     """Trained on the CPU, tested on a GPU: what is kept is the same."""
     place, kept = Path(str(rich.path)), []
