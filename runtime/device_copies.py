@@ -20,6 +20,12 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
+def write_to_device(tensor: Tensor, place: Tensor) -> None:
+    """Write a tensor of the host into memory of a device, which takes no memory there."""
+    pinned = tensor.pin_memory() if place.device.type == "cuda" else tensor
+    place.copy_(pinned, non_blocking=True)
+
+
 class DeviceConstant:
     """Numbers that a module computes with and never changes, copied once to where they are used.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.hooks import RemovableHandle
 
-from stepcli.runtime.device_copies import to_device
+from stepcli.runtime.device_copies import to_device, write_to_device
 
 _MIX = 0x9E3779B97F4A7C15
 """Spreads neighbouring numbers over all seeds (Steele et al. 2014, SplitMix64)."""
@@ -69,7 +69,7 @@ class MemberDropout:
     def refill(self, held: Draws) -> None:
         """Draw what a captured step keeps when it is launched as step `step`."""
         for shape, kept in held.items():
-            kept.copy_(to_device(self._draw(shape), kept.device))
+            write_to_device(self._draw(shape), kept)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         """The same on the host."""

@@ -45,6 +45,11 @@ class HeldParts:
         for mine, theirs in zip(self._tensors, _tensors(parts, facts=self._facts), strict=True):
             mine.copy_(theirs)
 
+    def release(self) -> None:
+        """Give up the memory, also where somebody still holds this."""
+        self.captured.clear()
+        self.parts, self._tensors = [], []
+
 
 class StepGraphs(AbstractContextManager["StepGraphs"]):
     """Steps of the banks of one pass on a GPU; elsewhere each is launched as it is written.
@@ -111,6 +116,8 @@ class StepGraphs(AbstractContextManager["StepGraphs"]):
         if self._active:
             torch.cuda.synchronize(self._device)
             self._active = False
+            for held in self._held.values():
+                held.release()
             self._held.clear()
             free_memory(self._device)
 

@@ -1,8 +1,10 @@
 """Steps as CUDA graphs, on the virtual GPU: what is captured, and what is done where it is not."""
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +16,12 @@ from stepcli.probe.data.tokens import TokenBatch
 from stepcli.probe.methods.registry import methods
 from stepcli.probe.methods.step import Step
 from stepcli.probe.training import step_graphs
+from stepcli.probe.training.banks import Bank, CapturedStep
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # for virtual_device.py
 
 from virtual_device import VirtualCuda, virtual_cuda
+from virtual_graphs import VirtualGraph
 
 SHARED: dict[str, object] = {"epochs": 3, "batch_size": 6}
 """16 samples: two steps of six and one of four an epoch."""
@@ -106,6 +110,51 @@ def test_what_cannot_be_captured_is_launched(rich: Store, monkeypatch: pytest.Mo
     assert gpu.calls["replay"] == 1  # of the bank before it
     (line,) = said
     assert line.startswith("a step of 2 x step cannot be captured (CUDA out of memory): steps are")
+
+
+def test_what_was_captured_is_gone_before_steps_are_launched(
+    rich: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step that could not be captured may need the memory of its neighbours' graphs."""
+    trouble = Trouble(monkeypatch, "CUDA out of memory")
+    left: list[int] = []
+    plain = step_graphs.free_memory
+
+    def freed(device: torch.device) -> None:
+        plain(device)
+        if not trouble.times:
+            left.append(sum(type(each) is VirtualGraph for each in gc.get_objects()))
+
+    monkeypatch.setattr(step_graphs, "free_memory", freed)
+    with virtual_cuda() as gpu:
+        trouble.when = lambda batch: gpu.capturing is not None
+        run(rich, several("linear", "step"), CUDA, said=[])
+    assert gpu.calls["replay"] == 1
+    assert left == [0]
+
+
+def test_a_launch_takes_no_memory(rich: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Running out of it then would end the training."""
+    recipes = (OptimConfig(dropout=0.3, attention_dropout=0.2), OptimConfig(dropout=0.5))
+    configs = configs_of("step", recipes=recipes, **SHARED)
+    launch, wrap = Bank.launch, VirtualCuda.wrap
+
+    def full(
+        gpu: VirtualCuda, inner: torch.Tensor, device: torch.device, memory: Any = None
+    ) -> Any:
+        if memory is None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return wrap(gpu, inner, device, memory)
+
+    def launched(bank: Bank, captured: CapturedStep) -> torch.Tensor:
+        with monkeypatch.context() as patched:
+            patched.setattr(VirtualCuda, "wrap", full)
+            return launch(bank, captured)
+
+    monkeypatch.setattr(Bank, "launch", launched)
+    with virtual_cuda() as gpu:
+        run(rich, configs, CUDA)
+    assert gpu.calls["replay"] == STEPS - SHAPES
 
 
 def test_a_batch_that_does_not_fit_twice(rich: Store, monkeypatch: pytest.MonkeyPatch) -> None:
