@@ -88,9 +88,9 @@ def assert_same(found: list[Trained], wanted: list[Trained]) -> None:
         assert mine.losses == pytest.approx(theirs.losses, rel=1e-4)
 
 
-def trains_alike(store: Store, configs: list[RunConfig], **how: Any) -> None:
+def trains_alike(store: Store, configs: list[RunConfig], **how: Any) -> int:
     """On the virtual GPU, most steps as graphs, and the CPU; where the machine has a GPU, on that
-    as well.
+    as well. Returns how often a graph was launched on the virtual one.
     """
     with virtual_cuda() as gpu:
         found, waits = run(store, configs, CUDA, gpu=gpu, **how)
@@ -100,3 +100,4 @@ def trains_alike(store: Store, configs: list[RunConfig], **how: Any) -> None:
     assert (gpu.calls["replay"] > 0) is bool(found[0].losses)
     if torch.cuda.is_available():
         assert_same(run(store, configs, CUDA, **how)[0], wanted)
+    return gpu.calls["replay"]

@@ -55,12 +55,7 @@ def test_banks_share_what_one_graph_has_made(padded: Store) -> None:
     """Running statistics, times of frames, masks, and two shapes of batches."""
     names = ("step", "efficient", "duration", "attentive", "gru", "linear", "first-frame")
     configs = several(*names, mixup=0.3)
-    with virtual_cuda() as gpu:
-        found, _ = run(padded, configs, CUDA)
-    assert gpu.calls["replay"] == len(names) * (STEPS - SHAPES)
-    wanted, _ = run(padded, configs, CPU)
-    assert_same(found, wanted)
-    trains_alike(padded, configs)
+    assert trains_alike(padded, configs) == len(names) * (STEPS - SHAPES)
 
 
 def test_dropout_of_both_shapes(rich: Store) -> None:
