@@ -30,6 +30,8 @@ LARGE_PROBE = 4_000_000
 """... unless each has enough parameters that its own weights take longer than the tokens."""
 LARGE_SHARE = 0.05
 """Of the parameters of a pass: banks that hold more are worth a part for every core."""
+OURS = ("stepcli.probe.", "torch.nn.")
+"""Beginnings of the names of modules whose classes launch the same work in every step."""
 
 
 def build_probe(config: RunConfig, layout: TokenLayout, classes: int) -> Probe:
@@ -37,6 +39,15 @@ def build_probe(config: RunConfig, layout: TokenLayout, classes: int) -> Probe:
     info = methods().get(config.method)
     options = parse_options(info, config.options)
     return info.build(layout, classes, options, Generator().manual_seed(config.seed))
+
+
+def _repeats(probe: Probe, configs: Sequence[RunConfig]) -> bool:
+    """Whether no user's code takes part in a step: what that does is not known.
+
+    A built-in method may have another's probe within it.
+    """
+    ours = all(type(module).__module__.startswith(OURS) for module in probe.modules())
+    return ours and all(config.method in built_in() for config in configs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,8 @@ class Bank:
         self.clock = BankClock(self.rows.device)
         """Of steps that have not been shared out yet."""
         self.losses: list[Tensor] = []
+        self.repeats = _repeats(probe, configs)
+        """Whether every step launches the same work, so that a graph of one serves for all."""
         self._running = [
             (module, name) for module in probe.modules() for name in getattr(module, "running", ())
         ]
@@ -111,13 +124,6 @@ class Bank:
     def __str__(self) -> str:
         """Its members, for messages: "64 x step"."""
         return f"{len(self.configs)} x {self.configs[0].method}"
-
-    @property
-    def repeats(self) -> bool:
-        """Whether every step launches the same work, so that a graph of one can be launched for
-        all; what a user's own method does is not known.
-        """
-        return all(config.method in built_in() for config in self.configs)
 
     @property
     def work(self) -> float:

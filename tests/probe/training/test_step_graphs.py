@@ -40,6 +40,23 @@ class Mine(nn.Module):
         return self.head(self.drop(x.flatten(1)))
 """
 
+FADING = """
+from stepcli.probe.methods.linear import Linear
+from stepcli.probe.methods.registry import ProbeInfo
+from stepcli.probe.nn.pooling import PoolOptions
+
+
+class Fading(Linear):
+    passes = 0
+
+    def forward(self, batch):
+        self.passes += self.training
+        return super().forward(batch) / (1 + self.passes)
+
+
+INFO = ProbeInfo("fading", Fading, PoolOptions, "", order_aware=False, lr=1e-2)
+"""
+
 
 def several(*names: str, **shared: object) -> list[RunConfig]:
     """Configs of several methods in one pass."""
@@ -72,6 +89,21 @@ def test_a_method_of_the_user_s_is_not_captured(rich: Store, tmp_path: Path) -> 
         found, _ = run(rich, configs, CUDA)
     assert gpu.calls["replay"] == STEPS - SHAPES
     assert_same(found, run(rich, configs, CPU)[0])
+
+
+def test_a_user_s_probe_within_a_built_in_one_is_not_captured(rich: Store, tmp_path: Path) -> None:
+    """A graph would repeat the host's number of the pass in which it was captured."""
+    (tmp_path / "fading.py").write_text(FADING)
+    name = f"{tmp_path / 'fading.py'}:INFO"
+    methods().load(name)
+    configs = [
+        config.model_copy(update={"options": config.options | {"probe": name}})
+        for config in several("difference")
+    ]
+    with virtual_cuda() as gpu:
+        found, _ = run(rich, configs, CUDA)
+    assert_same(found, run(rich, configs, CPU)[0])
+    assert gpu.calls["replay"] == 0
 
 
 class Trouble:
