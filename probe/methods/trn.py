@@ -12,6 +12,7 @@ missing frame is zero.
 """
 
 import itertools
+from functools import cache
 
 import torch
 from pydantic import Field
@@ -37,6 +38,7 @@ class TrnOptions(PoolOptions):
     tuples: int = Field(3, ge=1, description="tuples of frames of each scale")
 
 
+@cache
 def spread_tuples(frames: int, scale: int, count: int) -> list[tuple[int, ...]]:
     """At most `count` ordered tuples of `scale` of `frames` frames, evenly over all of them."""
     every = list(itertools.islice(itertools.combinations(range(frames), scale), ENUMERATED))

@@ -92,12 +92,15 @@ def trains_alike(store: Store, configs: list[RunConfig], **how: Any) -> int:
     """On the virtual GPU, most steps as graphs, and the CPU; where the machine has a GPU, on that
     as well. Returns how often a graph was launched on the virtual one.
     """
+    said: list[str] = []
     with virtual_cuda() as gpu:
-        found, waits = run(store, configs, CUDA, gpu=gpu, **how)
+        found, waits = run(store, configs, CUDA, gpu=gpu, said=said, **how)
+    assert said == []  # such as that one bank of several could not be captured
     wanted, _ = run(store, configs, CPU, streamed=how.get("streamed", False))
     assert_same(found, wanted)
     assert waits == [1] * max(0, len(found[0].losses) - 1), gpu.waits
     assert (gpu.calls["replay"] > 0) is bool(found[0].losses)
     if torch.cuda.is_available():
-        assert_same(run(store, configs, CUDA, **how)[0], wanted)
+        assert_same(run(store, configs, CUDA, said=said, **how)[0], wanted)
+        assert said == []
     return gpu.calls["replay"]
