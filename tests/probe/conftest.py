@@ -67,7 +67,7 @@ def make_store(
     views: tuple[str, ...] = ("",),
     layers: tuple[int, ...] = (-1,),
     sampling: str = "uniform",
-    distinct: int | None = None,
+    distinct: int | Sequence[int] | None = None,
     like: Mapping[str, str] | None = None,
     noise: tuple[int, ...] = (),
     dataset: str = "made-up",
@@ -77,9 +77,10 @@ def make_store(
 
     Two thirds of each class's clips are for training; classes of `test_only` have no such clip.
     With `cls` the first of a frame's two tokens is a CLS. A clip is stored in each of `views`, and
-    its first `distinct` frames count as its own, all where None. Clips of `like` have the tokens of
-    the clip that it names, which comes before. Layers of `noise` say nothing about the class. With
-    `looks` a single frame tells each two classes from the next two.
+    its first `distinct` frames count as its own, all where None; of several numbers each clip has
+    the next one, and a pace of its own. Clips of `like` have the tokens of the clip that it names,
+    which comes before. Layers of `noise` say nothing about the class. With `looks` a single frame
+    tells each two classes from the next two.
     """
     grid = Segment(name="grid1", kind="grid", count=2 - cls, grid=(1, 2 - cls))
     segments = (Segment(name="cls", kind="prefix", count=1), grid) if cls else (grid,)
@@ -121,6 +122,10 @@ def make_store(
                     made[stored_id] = tokens
                     tokens = made[(like or {}).get(stored_id, stored_id)]
                     times, shown = (0.0,) * frames, distinct or frames
+                    if isinstance(shown, Sequence):
+                        shown = shown[len(made) % len(shown)]
+                        steps = (min(step, shown - 1) for step in range(frames))
+                        times = tuple(step * (1 + len(made) % 7) / 10 for step in steps)
                     record = ClipRecord(stored_id, f"{label}/{number}.mp4", times, shown, 8, 8)
                     writer.add(record, tokens.astype(np.float32))
     store.add_clips(rows)

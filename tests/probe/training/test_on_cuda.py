@@ -96,7 +96,7 @@ def test_where_and_how_tokens_are_kept(
 
 @pytest.mark.parametrize("name", ["step", "rvm", "lift", "last-frame"])
 def test_clips_with_padding(name: str, store_of: Callable[..., Store], tmp_path: Path) -> None:
-    store = store_of(tmp_path / "store", sampling="uniform-pad", distinct=3, cls=True)
+    store = store_of(tmp_path / "store", sampling="uniform+pad", distinct=3, cls=True)
     task = ARROW.model_copy(update={"clip_frames": 4})
     trains_alike(store, configs_of(name, task))
 
@@ -190,7 +190,7 @@ def test_a_bank_is_halved_on_a_gpu(rich: Store, monkeypatch: pytest.MonkeyPatch)
 
 def test_order_tests(store_of: Callable[..., Store], tmp_path: Path) -> None:
     """Of clips with padding, whose frames are put into other orders."""
-    store = store_of(tmp_path / "store", sampling="uniform-pad", distinct=3, cls=True)
+    store = store_of(tmp_path / "store", sampling="uniform+pad", distinct=3, cls=True)
     task = make_task(ARROW, store, labelled_clips(store, "train", "test"))
 
     def tested(device: torch.device) -> list[OrderTests]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from gpu_training import CPU, CUDA, assert_same, configs_of, run, trains_alike
+from gpu_training import ARROW, CPU, CUDA, assert_same, configs_of, run, trains_alike
 
 from stepcli.cache.store.store import Store
 from stepcli.probe.config import OptimConfig, RunConfig
@@ -65,13 +65,15 @@ def several(*names: str, **shared: object) -> list[RunConfig]:
 
 @pytest.fixture
 def padded(store_of: Callable[..., Store], tmp_path: Path) -> Store:
-    return store_of(tmp_path / "store", sampling="uniform-pad", distinct=3, cls=True)
+    counts = (2, 6, 3, 5, 4)
+    return store_of(tmp_path / "store", sampling="uniform+pad", distinct=counts, cls=True)
 
 
 def test_banks_share_what_one_graph_has_made(padded: Store) -> None:
     """Running statistics, times of frames, masks, and two shapes of batches."""
     names = ("step", "efficient", "duration", "attentive", "gru", "linear", "first-frame")
-    configs = several(*names, mixup=0.3)
+    whole = ARROW.model_copy(update={"clip_frames": None, "temporal_crop": False})
+    configs = several(*names, mixup=0.3, task=whole)
     assert trains_alike(padded, configs) == len(names) * (STEPS - SHAPES)
 
 
