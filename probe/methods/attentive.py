@@ -96,7 +96,7 @@ class DeepAttentive(Probe):
         z = folded.materialized().flatten(2, 3)
         z = z.expand(self.members, -1, -1, -1)
         if self.project is not None:
-            z = self.project.rows(z)
+            z = self.project.rows(z.to(self.cls.dtype))
         unread = folded.unread(per_frame=False)
         missing = None if unread is None else unread.flatten(1)
         for block in self.blocks:

@@ -119,6 +119,8 @@ class StepGraphs(AbstractContextManager["StepGraphs"]):
             for held in self._held.values():
                 held.release()
             self._held.clear()
+            # cuBLAS keeps a workspace for each stream that it was captured on, in the graphs' pool.
+            getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)()
             free_memory(self._device)
 
     def __exit__(self, *error: object) -> None:

@@ -13,6 +13,7 @@ from every_method import (
     rich_layout,
     rich_tokens,
     token_method,
+    trained_method,
 )
 from torch import Tensor
 
@@ -152,3 +153,19 @@ def test_of_a_clip_in_which_nothing_moves_every_patch_is_read(
 def test_moving_needs_patches(name: str, layout: TokenLayout) -> None:
     with pytest.raises(UsageError, match="moving chooses among patch tokens"):
         build(name, layout, moving=0.5, tokens="cls")
+
+
+@trained_method
+@pytest.mark.parametrize("width", [None, 16])
+def test_products_with_tokens_in_bfloat16(
+    name: str, width: int | None, tokens: Tensor, layout: TokenLayout
+) -> None:
+    """Of every method, also where its tokens are projected to fewer channels first."""
+    options = {"width": width} if "width" in methods().get(name).options.model_fields else {}
+    probe = build(name, layout, **options if width else {})
+    batch = batch_of(tokens)
+    batch.precision = torch.bfloat16
+    loss_of(probe, batch).backward()
+    gradients = [p.grad for p in probe.parameters() if p.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
