@@ -53,6 +53,9 @@ class Installer:
         """Empty what the process remembers of packages and of their methods."""
         plugins.cache_clear()
         for name in self._names:
-            sys.modules.pop(name, None)
+            # Not another of that name: a test that broke a copy of ray removed ray itself.
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if file is not None and Path(file).is_relative_to(self._folder):
+                del sys.modules[name]
         if registry := sys.modules.get("stepcli.probe.methods.registry"):
             registry.methods.cache_clear()

@@ -98,3 +98,9 @@ def test_a_package_that_is_missing_is_named(importer: str, said: str) -> None:
     with pytest.raises(ModuleNotFoundError) as caught:
         module["f"]()
     assert failed_import(caught.value) == f"no_such_package{said}"
+
+
+def test_a_broken_copy_leaves_the_package_itself(install: Installer) -> None:
+    install("pytest", "raise OSError", {})
+    install.forget()
+    assert sys.modules["pytest"] is pytest
